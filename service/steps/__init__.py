@@ -1,0 +1,1 @@
+"""One module per step of the pipeline: plan, extract, gather, pretrain, evaluate, report."""
