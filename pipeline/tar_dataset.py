@@ -1,0 +1,104 @@
+"""Datasets as tar files that any WebDataset reader opens: KEY.jpg, KEY.mask.png (8-bit soft mask), KEY.json."""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.atomic_file import replacing
+from pipeline.errors import InvalidInput
+
+_PARTS = ("jpg", "mask.png", "json")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One frame: its key (no dot in it), JPEG, 8-bit mask PNG, and where it comes from."""
+
+    key: str
+    jpeg: bytes
+    mask_png: bytes
+    metadata: dict[str, object]
+
+
+class Span(NamedTuple):
+    """Where a file lies in a tar: first byte and length."""
+
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True)
+class SamplePlace:
+    """Where a sample lies, so that it can be read alone."""
+
+    shard: Path
+    key: str
+    jpeg: Span
+    mask_png: Span
+    metadata: Span
+
+
+def write_shard(path: Path, samples: Iterable[Sample]) -> int:
+    """Write samples in their order and return how many; same samples, same bytes. Raises Unavailable on a full disk."""
+    count = 0
+    with replacing(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for sample in samples:
+            count += 1
+            text = json.dumps(sample.metadata, sort_keys=True).encode()
+            for part, content in zip(_PARTS, (sample.jpeg, sample.mask_png, text), strict=True):
+                # A bare TarInfo has time 0 and no owner: nothing of this machine gets into the bytes.
+                entry = tarfile.TarInfo(f"{sample.key}.{part}")
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+    return count
+
+
+def index_shard(path: Path) -> list[SamplePlace]:
+    """Where each complete sample of a shard lies; files that belong to none are passed over.
+
+    Raises:
+        InvalidInput: the file is no tar.
+    """
+    spans: dict[str, dict[str, Span]] = {}
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                key, _, part = Path(member.name).name.partition(".")
+                if member.isfile() and part in _PARTS:
+                    spans.setdefault(key, {})[part] = Span(member.offset_data, member.size)
+    except (tarfile.TarError, OSError) as error:
+        raise InvalidInput(f"{path}: not a readable tar file ({error}); extract its shard again") from error
+    whole = {key: parts for key, parts in spans.items() if len(parts) == len(_PARTS)}
+    return [SamplePlace(path, key, parts["jpg"], parts["mask.png"], parts["json"]) for key, parts in whole.items()]
+
+
+def read_sample(place: SamplePlace) -> Sample:
+    """The sample at a place; threads may read at the same time.
+
+    Raises:
+        InvalidInput: its metadata is no JSON object.
+    """
+    with place.shard.open("rb") as file:
+        jpeg, mask_png, text = (_read(file, span) for span in (place.jpeg, place.mask_png, place.metadata))
+    try:
+        metadata = json.loads(text)
+    except ValueError as error:
+        raise InvalidInput(f"{place.shard}: {place.key}.json is not JSON; extract its shard again") from error
+    if not isinstance(metadata, dict):
+        raise InvalidInput(f"{place.shard}: {place.key}.json is no object; extract its shard again")
+    return Sample(place.key, jpeg, mask_png, metadata)
+
+
+def read_shard(path: Path) -> Iterator[Sample]:
+    """Every complete sample of a shard, in order. Raises InvalidInput as `index_shard` and `read_sample` do."""
+    for place in index_shard(path):
+        yield read_sample(place)
+
+
+def _read(file: io.BufferedReader, span: Span) -> bytes:
+    file.seek(span.offset)
+    return file.read(span.length)
