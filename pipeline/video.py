@@ -192,7 +192,8 @@ def _encode_command(path: Path, width: int, height: int, frames_per_second: floa
 def write_video(path: Path, frames: Iterable[Image], frames_per_second: float) -> None:
     """Write frames, uint8 RGB (H, W, 3) of one even size, as nearly lossless H.264 (crf 12, yuv420p).
 
-    Same frames, same bytes. Raises InvalidInput for no frame, an odd or a changing size, and Unavailable where ffmpeg fails.
+    Same frames, same bytes. Raises InvalidInput for no frame, an odd or a changing size, Unavailable where ffmpeg
+    fails.
     """
     frames = iter(frames)
     first = next(frames, None)

@@ -1,0 +1,108 @@
+"""What the camera did between two frames, and what is left of the motion without it.
+
+The background's flow is taken to be affine. A robust fit finds it: random triples of grid points give candidates, the
+one with the lowest clipped cost starts a few rounds of reweighted least squares (Cauchy-like weights). Points near the
+border count more, as the object that was filmed seldom touches it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+
+_GRID_STEP = 4
+_BORDER_SHARE = 0.12
+_INNER_PRIOR = 0.4
+_CANDIDATES = 80
+_ROUNDS = 8
+_LEAST_SCALE_PIXELS = 0.15
+_LEAST_NOISE_PIXELS = 0.3
+_MAD_TO_SIGMA = 1.4826
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Points of a half-size field: `terms` (N, 3) are x, y (centred, divided by the width) and 1; prior (N,)."""
+
+    rows: slice
+    columns: slice
+    terms: NDArray[np.float64]
+    prior: NDArray[np.float64]
+
+
+def _terms(rows: NDArray[np.float64], columns: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
+    y, x = np.meshgrid((rows - height / 2) / width, (columns - width / 2) / width, indexing="ij")
+    return np.stack([x, y, np.ones_like(x)], axis=-1)
+
+
+def _grid(height: int, width: int) -> _Grid:
+    start = _GRID_STEP // 2
+    rows = np.arange(start, height, _GRID_STEP, dtype=np.float64)
+    columns = np.arange(start, width, _GRID_STEP, dtype=np.float64)
+    margin = _BORDER_SHARE * height
+    inner_rows = (rows > margin) & (rows < height - margin)
+    inner_columns = (columns > margin) & (columns < width - margin)
+    prior = np.where(inner_rows[:, None] & inner_columns[None, :], _INNER_PRIOR, 1.0)
+    terms = _terms(rows, columns, height, width).reshape(-1, 3)
+    every = slice(start, None, _GRID_STEP)
+    return _Grid(every, every, terms, prior.ravel())
+
+
+def _best_candidate(grid: _Grid, vectors: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
+    """Parameters (3, 2) through three points that leave the lowest clipped cost over the whole grid."""
+    chance = grid.prior / grid.prior.sum()
+    triples = generator.choice(len(chance), size=(_CANDIDATES, 3), p=chance)
+    corners = grid.terms[triples]  # (candidate, point, term)
+    spread = np.abs(np.linalg.det(corners)) > 0.01
+    if not spread.any():
+        return np.array([[0, 0], [0, 0], np.median(vectors, axis=0)])
+    candidates = np.linalg.solve(corners[spread], vectors[triples[spread]])  # (candidate, term, xy)
+    predicted = np.einsum("nt,ctk->cnk", grid.terms, candidates, optimize=True)
+    length = np.sqrt(np.square(predicted - vectors).sum(axis=-1))
+    cost = (np.minimum(length, 3) + np.minimum(length / 4, 3)) @ grid.prior
+    best: NDArray[np.float64] = candidates[cost.argmin()]
+    return best
+
+
+def fit_camera_motion(field: FloatArray, generator: np.random.Generator) -> NDArray[np.float64]:
+    """Affine parameters (3, 2) of the background in a half-size flow field (h, w, 2), for `camera_flow`."""
+    grid = _grid(*field.shape[:2])
+    vectors = field[grid.rows, grid.columns].reshape(-1, 2).astype(np.float64)
+    parameters = _best_candidate(grid, vectors, generator)
+    for round_index in range(_ROUNDS):
+        length = np.sqrt(np.square(grid.terms @ parameters - vectors).sum(axis=1))
+        scale = max(_LEAST_SCALE_PIXELS, _MAD_TO_SIGMA * float(np.median(length))) * max(1.0, 2.5 - 0.5 * round_index)
+        weights = grid.prior / np.square(1 + np.square(length / scale))
+        weighted = grid.terms * weights[:, None]
+        # a trace of ridge, so that a field without any spread still has a solution
+        parameters = np.linalg.solve(weighted.T @ grid.terms + 1e-9 * np.eye(3), weighted.T @ vectors)
+    return parameters
+
+
+def camera_flow(parameters: NDArray[np.float64], height: int, width: int) -> FloatArray:
+    """The background's flow (h, w, 2), in the units of the field that `parameters` were fitted to."""
+    terms = _terms(np.arange(height, dtype=np.float64), np.arange(width, dtype=np.float64), height, width)
+    return (terms.reshape(-1, 3) @ parameters).reshape(height, width, 2).astype(np.float32)
+
+
+def residual_motion(field: FloatArray, generator: np.random.Generator) -> FloatArray:
+    """Length (h, w), in the field's pixels, of what is left of `field` (h, w, 2) without the camera's part."""
+    rest = field - camera_flow(fit_camera_motion(field, generator), *field.shape[:2])
+    length: FloatArray = np.sqrt(np.einsum("hwc,hwc->hw", rest, rest))
+    return length
+
+
+def motion_saliency(residual: FloatArray) -> FloatArray:
+    """Evidence of own motion (h, w) in [0, 1] from a residual: how far above its noise, and how strong beside its peak.
+
+    Both scales have floors in pixels, so that a still scene stays dark.
+    """
+    sample = residual[::2, ::2]
+    noise = max(_LEAST_NOISE_PIXELS, _MAD_TO_SIGMA * float(np.median(sample)))
+    peak = max(1.0, float(np.percentile(sample, 98)))
+    squared = np.square(residual)
+    above_noise = squared / (squared + np.float32(9 * noise * noise))
+    saliency: FloatArray = 0.5 * (above_noise + np.clip(residual / np.float32(peak), 0, 1))
+    return saliency

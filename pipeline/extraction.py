@@ -1,0 +1,147 @@
+"""One video file in, frames with soft masks of what moved out: decode, cut into shots, sample windows, segment, prune.
+
+The video is read once, from start to end. What is held is the windows of the shot that is being read and the frames
+that were looked at, both bounded by settings, so memory does not grow with the video's length.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.decoder_log import UNREADABLE_REASONS
+from pipeline.errors import UnreadableVideo
+from pipeline.pruning import REJECT_REASONS, measure_mask, prune_shot, reject_reason
+from pipeline.segmentation import segment_window
+from pipeline.settings.extraction import ExtractionSettings
+from pipeline.shots import CutDetector, Window, WindowSampler
+from pipeline.video import VideoReader
+
+__all__ = ["REJECT_REASONS", "UNREADABLE_REASONS", "Extraction", "Frame", "extract_video"]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame that was looked at.
+
+    index: its number in the video; time_seconds: when it is shown; shot: number of its shot; image: (H, W, 3) uint8
+    RGB; soft_mask: (H, W) float32 in [0, 1]; confidence: in [0, 1]; reject_reason: one of REJECT_REASONS, None where
+    kept.
+    """
+
+    index: int
+    time_seconds: float
+    shot: int
+    image: NDArray[np.uint8]
+    soft_mask: NDArray[np.float32]
+    confidence: float
+    reject_reason: str | None
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What came of one video: frames decoded, shots found, and the frames looked at, kept and rejected, in order."""
+
+    frames_seen: int
+    shots: int
+    frames: tuple[Frame, ...]
+
+
+@dataclass
+class _Progress:
+    """What has been read so far."""
+
+    frames_seen: int = 0
+    shots: int = 1
+    windows: int = 0
+
+
+def extract_video(path: Path, settings: ExtractionSettings) -> Extraction:
+    """Find what moves in a video, in frames sampled over all its shots. Same file and settings: same result.
+
+    Sets OpenCV's number of threads to one for the whole process: a worker per core is the caller's business.
+
+    Raises UnreadableVideo, its reason one of UNREADABLE_REASONS, where fewer than two frames decode or the decoder
+    exceeds its time limit; Unavailable where ffmpeg cannot be started.
+    """
+    cv2.setNumThreads(1)
+    progress = _Progress()
+    with VideoReader(
+        path,
+        shorter_side_pixels=settings.shorter_side_pixels,
+        max_frames=settings.max_frames,
+        max_source_pixels=settings.max_source_pixels,
+        timeout_seconds=settings.decoder_timeout_seconds,
+        memory_mebibytes=settings.decoder_memory_mebibytes,
+    ) as reader:
+        frames = [frame for window in _windows(reader, progress, settings) for frame in _look_at(window, settings)]
+    if progress.frames_seen < 2:
+        raise UnreadableVideo("too-short", f"{path}: {progress.frames_seen} frame; motion needs at least two")
+    timed = [replace(frame, time_seconds=reader.log.time_of_frame(frame.index)) for frame in frames]
+    kept = [frame for _, shot in groupby(timed, key=lambda frame: frame.shot) for frame in _prune(list(shot), settings)]
+    return Extraction(progress.frames_seen, progress.shots, tuple(kept))
+
+
+def _windows(reader: VideoReader, progress: _Progress, settings: ExtractionSettings) -> Iterator[Window]:
+    """Windows of each shot as soon as it has ended; a shot too short for one gives its middle frames as they are."""
+    detector = CutDetector(settings.cut_distance)
+    sampler = WindowSampler(settings.window_frames, settings.min_window_frames, settings.windows_per_shot)
+    for image in reader:
+        if detector.is_cut(image):
+            yield from _finish_shot(sampler, progress)
+            if progress.windows >= settings.windows_per_video:
+                return
+            progress.shots += 1
+        sampler.add(image)
+        progress.frames_seen += 1
+    yield from _finish_shot(sampler, progress)
+
+
+def _finish_shot(sampler: WindowSampler, progress: _Progress) -> tuple[Window, ...]:
+    windows = sampler.finish(progress.shots, progress.frames_seen)
+    progress.windows += len(windows)
+    return windows
+
+
+def _sampled(count: int, wanted: int) -> Sequence[int]:
+    """Up to `wanted` positions spread evenly inside `count` frames, the very ends left out."""
+    wanted = min(wanted, count)
+    return sorted({round((k + 0.5) * count / wanted - 0.5) for k in range(wanted)})
+
+
+def _look_at(window: Window, settings: ExtractionSettings) -> list[Frame]:
+    """Sampled frames of a window, segmented, with the reason each would be dropped for by itself."""
+    sampled = _sampled(len(window.images), settings.frames_per_window)
+    if len(window.images) < settings.min_window_frames:
+        dark = np.zeros(window.images[0].shape[:2], np.float32)
+        middle = len(window.images) // 2
+        image = window.images[middle]
+        return [Frame(window.start + middle, 0.0, window.shot, image, dark, 0.0, "short-shot")]
+    moving = segment_window(window.images, settings)
+    frames = []
+    for position in sampled:
+        facts = measure_mask(moving[position].soft_mask, moving[position].own_motion, settings.min_motion_pixels)
+        frames.append(
+            Frame(
+                index=window.start + position,
+                time_seconds=0.0,
+                shot=window.shot,
+                image=window.images[position],
+                soft_mask=moving[position].soft_mask,
+                confidence=facts.confidence,
+                reject_reason=reject_reason(facts, settings),
+            )
+        )
+    return frames
+
+
+def _prune(shot: list[Frame], settings: ExtractionSettings) -> list[Frame]:
+    """The frames of one shot, with those that add nothing to the better ones rejected too."""
+    good = [frame for frame in shot if frame.reject_reason is None]
+    reasons = prune_shot([f.image for f in good], [f.soft_mask for f in good], [f.confidence for f in good], settings)
+    decided = {frame.index: reason for frame, reason in zip(good, reasons, strict=True)}
+    return [replace(frame, reject_reason=decided.get(frame.index, frame.reject_reason)) for frame in shot]

@@ -1,0 +1,128 @@
+"""How good the masks are on DAVIS-2016: `python tests/bench/davis.py --data DIR [--sequences N] [--frames N]`.
+
+DIR holds JPEGImages/SEQUENCE/*.jpg and Annotations/SEQUENCE/*.png at the size to be measured at. Each sequence is tiled
+with windows, as a shot is. J is the intersection over union of soft >= 0.5, first and last frame of a sequence left
+out, mean over frames, then over sequences; "kept" are the frames that pruning would keep, but for duplicates and quota.
+"""
+
+import argparse
+import json
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.pruning import MaskFacts, measure_mask, reject_reason
+from pipeline.segmentation import segment_window
+from pipeline.settings.extraction import ExtractionSettings
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One frame: J at 0.5, share of true foreground among pixels at and above 0.7 and at and below 0.4, facts, outcome."""
+
+    sequence: str
+    jaccard: float
+    precision_above: float
+    foreground_below: float
+    facts: MaskFacts
+    reason: str | None
+
+
+def jaccard(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    """Intersection over union of two masks (H, W); 1 where both are empty."""
+    union = int((mask | truth).sum())
+    return float((mask & truth).sum() / union) if union else 1.0
+
+
+def read_sequence(data: Path, name: str, most: int) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.bool_]]]:
+    """Up to `most` RGB frames and masks of one sequence."""
+    images, masks = [], []
+    for path in sorted((data / "JPEGImages" / name).glob("*.jpg"))[:most]:
+        images.append(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB))
+        mask = cv2.imread(str(data / "Annotations" / name / f"{path.stem}.png"), cv2.IMREAD_UNCHANGED)
+        masks.append((mask if mask.ndim == 2 else mask[..., 0]) > 127)
+    return images, masks
+
+
+def tiles(count: int, size: int) -> list[tuple[int, int]]:
+    """Start and end of windows of about `size` frames that cover `count` frames."""
+    edges = np.linspace(0, count, max(1, round(count / size)) + 1).round().astype(int)
+    return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+
+
+def score_sequence(data: Path, name: str, most: int, settings: ExtractionSettings) -> tuple[list[Scored], float]:
+    """Every frame's score but the first and the last one's, and the seconds it took per frame."""
+    images, truths = read_sequence(data, name, most)
+    start = time.perf_counter()
+    moving = [
+        frame
+        for first, end in tiles(len(images), settings.window_frames)
+        for frame in segment_window(images[first:end], settings)
+    ]
+    seconds = (time.perf_counter() - start) / len(images)
+    scored = []
+    for frame, truth in list(zip(moving, truths, strict=True))[1:-1]:
+        facts = measure_mask(frame.soft_mask, frame.own_motion, settings.min_motion_pixels)
+        above, below = frame.soft_mask >= 0.7, frame.soft_mask <= 0.4
+        scored.append(
+            Scored(
+                name,
+                jaccard(frame.soft_mask >= 0.5, truth),
+                float(truth[above].mean()) if above.any() else 0.0,
+                float(truth[below].mean()) if below.any() else 0.0,
+                facts,
+                reject_reason(facts, settings),
+            )
+        )
+    return scored, seconds
+
+
+def _mean_of_sequences(scored: list[Scored]) -> float:
+    names = sorted({one.sequence for one in scored})
+    means = [float(np.mean([one.jaccard for one in scored if one.sequence == name])) for name in names]
+    return float(np.mean(means)) if means else float("nan")
+
+
+def main() -> None:
+    """Print a line per sequence and the means."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--sequences", type=int, default=1000, help="measure this many, spread over the alphabet")
+    parser.add_argument("--frames", type=int, default=1000, help="measure the first so many frames of each")
+    parser.add_argument("--dump", type=Path, help="write each frame's figures here, one JSON object a line")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    settings = ExtractionSettings()
+    names = sorted(path.name for path in (arguments.data / "JPEGImages").iterdir())
+    names = names[:: max(1, len(names) // arguments.sequences)][: arguments.sequences]
+    everything: list[Scored] = []
+    for name in names:
+        scored, seconds = score_sequence(arguments.data, name, arguments.frames, settings)
+        everything += scored
+        kept = [one for one in scored if one.reason is None]
+        why = ", ".join(f"{count} {reason}" for reason, count in Counter(one.reason for one in scored).items() if
+        reason) print(
+            f"{name:20s} J {_mean_of_sequences(scored):.3f}  kept {len(kept):3d} of {len(scored):3d}"
+            f" J {_mean_of_sequences(kept):.3f}  {1000 * seconds:4.0f} ms/frame  {why}",
+            flush=True,
+        )
+    kept = [one for one in everything if one.reason is None]
+    print(f"J, all frames, mean of sequences: {_mean_of_sequences(everything):.3f}")
+    frames = float(np.mean([one.jaccard for one in kept])) if kept else float("nan")
+    print(f"J, kept {len(kept)} of {len(everything)}: mean of frames {frames:.3f}, of sequences
+    {_mean_of_sequences(kept):.3f}") for title, group in (("all", everything), ("kept", kept)):
+        above, below = (
+            float(np.mean([getattr(one, part) for one in group])) for part in ("precision_above", "foreground_below")
+        )
+        print(f"{title}: true foreground among soft >= 0.7 {above:.3f}, among soft <= 0.4 {below:.3f}")
+    if arguments.dump:
+        arguments.dump.write_text("".join(json.dumps(asdict(one)) + "\n" for one in everything))
+
+
+if __name__ == "__main__":
+    main()
