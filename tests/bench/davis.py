@@ -2,7 +2,7 @@
 
 DIR holds JPEGImages/SEQUENCE/*.jpg and Annotations/SEQUENCE/*.png at the size to be measured at. Each sequence is tiled
 with windows, as a shot is. J is the intersection over union of soft >= 0.5, first and last frame of a sequence left
-out, mean over frames, then over sequences; "kept" are the frames that pruning would keep, but for duplicates and quota.
+out, mean over frames, then over sequences; "kept" are the frames that pruning keeps, but for duplicates and quota.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from pipeline.settings.extraction import ExtractionSettings
 
 @dataclass(frozen=True)
 class Scored:
-    """One frame: J at 0.5, share of true foreground among pixels at and above 0.7 and at and below 0.4, facts, outcome."""
+    """One frame: J at 0.5, share of true foreground among pixels >= 0.7 and among those <= 0.4, facts, outcome."""
 
     sequence: str
     jaccard: float
@@ -88,6 +88,26 @@ def _mean_of_sequences(scored: list[Scored]) -> float:
     return float(np.mean(means)) if means else float("nan")
 
 
+def _line(name: str, scored: list[Scored], seconds: float) -> str:
+    kept = [one for one in scored if one.reason is None]
+    why = Counter(one.reason for one in scored if one.reason)
+    return (
+        f"{name:20s} J {_mean_of_sequences(scored):.3f}  kept {len(kept):3d} of {len(scored):3d}"
+        f" J {_mean_of_sequences(kept):.3f}  {1000 * seconds:4.0f} ms/frame  {dict(why)}"
+    )
+
+
+def _summary(title: str, group: list[Scored]) -> str:
+    if not group:
+        return f"{title}: no frames"
+    frames, above, below = np.mean([(one.jaccard, one.precision_above, one.foreground_below) for one in group], axis=0)
+    poor = np.mean([one.jaccard < 0.5 for one in group])
+    return (
+        f"{title} ({len(group)} frames): J mean of sequences {_mean_of_sequences(group):.3f}, of frames {frames:.3f},"
+        f" below 0.5 {poor:.3f}; true foreground among soft >= 0.7 {above:.3f}, among soft <= 0.4 {below:.3f}"
+    )
+
+
 def main() -> None:
     """Print a line per sequence and the means."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -97,29 +117,15 @@ def main() -> None:
     parser.add_argument("--dump", type=Path, help="write each frame's figures here, one JSON object a line")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    settings = ExtractionSettings()
     names = sorted(path.name for path in (arguments.data / "JPEGImages").iterdir())
     names = names[:: max(1, len(names) // arguments.sequences)][: arguments.sequences]
     everything: list[Scored] = []
     for name in names:
-        scored, seconds = score_sequence(arguments.data, name, arguments.frames, settings)
+        scored, seconds = score_sequence(arguments.data, name, arguments.frames, ExtractionSettings())
         everything += scored
-        kept = [one for one in scored if one.reason is None]
-        why = ", ".join(f"{count} {reason}" for reason, count in Counter(one.reason for one in scored).items() if
-        reason) print(
-            f"{name:20s} J {_mean_of_sequences(scored):.3f}  kept {len(kept):3d} of {len(scored):3d}"
-            f" J {_mean_of_sequences(kept):.3f}  {1000 * seconds:4.0f} ms/frame  {why}",
-            flush=True,
-        )
-    kept = [one for one in everything if one.reason is None]
-    print(f"J, all frames, mean of sequences: {_mean_of_sequences(everything):.3f}")
-    frames = float(np.mean([one.jaccard for one in kept])) if kept else float("nan")
-    print(f"J, kept {len(kept)} of {len(everything)}: mean of frames {frames:.3f}, of sequences
-    {_mean_of_sequences(kept):.3f}") for title, group in (("all", everything), ("kept", kept)):
-        above, below = (
-            float(np.mean([getattr(one, part) for one in group])) for part in ("precision_above", "foreground_below")
-        )
-        print(f"{title}: true foreground among soft >= 0.7 {above:.3f}, among soft <= 0.4 {below:.3f}")
+        print(_line(name, scored, seconds), flush=True)
+    print(_summary("all", everything))
+    print(_summary("kept", [one for one in everything if one.reason is None]))
     if arguments.dump:
         arguments.dump.write_text("".join(json.dumps(asdict(one)) + "\n" for one in everything))
 
