@@ -1,0 +1,85 @@
+"""Testing a detector: from images and proposals to detections (Girshick, Fast R-CNN, ICCV 2015, section 3)."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.ops import batched_nms
+
+from pipeline.boxes import clip_boxes, decode_boxes
+from pipeline.detector_data import proposals_of
+from pipeline.detector_images import network_image, read_image
+from pipeline.errors import Stopped
+from pipeline.fast_rcnn import FastRCNN
+from pipeline.settings.evaluation import EvaluationSettings
+from pipeline.voc import Detection, VocImage
+
+BoxArray = NDArray[np.float32]
+
+
+@torch.no_grad()
+def detect_objects(
+    model: FastRCNN,
+    images: Sequence[VocImage],
+    proposals: Mapping[str, BoxArray],
+    settings: EvaluationSettings,
+    on_image: Callable[[int], None] = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> dict[str, list[Detection]]:
+    """Detections of every class, in order of images and then of falling score; boxes in pixels of each image.
+
+    `proposals` are boxes float32 (P, 4) xyxy in pixels of each image; `on_image` is told how many are done. Raises
+    InvalidInput where a picture or its proposals are missing, Stopped when told to stop.
+    """
+    model = model.to(settings.device).eval()
+    detections: dict[str, list[Detection]] = {name: [] for name in model.classes}
+    for done, image in enumerate(images):
+        if should_stop():
+            raise Stopped(f"detection stopped after {done} of {len(images)} images; run it again")
+        boxes, scores, classes = detect_in_image(
+            model, read_image(image.path), proposals_of(image, proposals), settings
+        )
+        for box, score, index in zip(boxes.tolist(), scores.tolist(), classes.tolist(), strict=True):
+            detections[model.classes[index]].append(Detection(image.image_id, score, tuple(box)))
+        on_image(done + 1)
+    return detections
+
+
+@torch.no_grad()
+def detect_in_image(
+    model: FastRCNN, image: NDArray[np.uint8], proposals_xyxy: Tensor, settings: EvaluationSettings
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes (D, 4) in pixels of an image uint8 RGB (H, W, 3), scores (D,) falling, and class indices (D,)."""
+    height, width = image.shape[:2]
+    probabilities, deltas = _outputs(model, image, proposals_xyxy, settings)
+    boxes = clip_boxes(decode_boxes(proposals_xyxy, deltas), width, height)
+    return best_detections(boxes, probabilities, settings)
+
+
+def _outputs(
+    model: FastRCNN, image: NDArray[np.uint8], proposals_xyxy: Tensor, settings: EvaluationSettings
+) -> tuple[Tensor, Tensor]:
+    """Probabilities (P, C) without the background's and deltas (P, C, 4) of proposals (P, 4) in pixels of the image."""
+    pixels, scale = network_image(image, settings)
+    features = model.features(pixels[None].to(settings.device))
+    probabilities, deltas = [], []
+    for part in torch.split((proposals_xyxy * scale).to(settings.device), settings.rois_per_forward):
+        scores, given = model.outputs(model.pooled(features, [part]))
+        probabilities.append(scores.softmax(dim=1)[:, 1:].cpu())
+        deltas.append(model.deltas(given).cpu())
+    return torch.cat(probabilities), torch.cat(deltas)
+
+
+def best_detections(
+    boxes_xyxy: Tensor, probabilities: Tensor, settings: EvaluationSettings
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What is left of boxes (P, C, 4) with probabilities (P, C): boxes (D, 4), scores (D,), class indices (D,).
+
+    The probable ones, after non-maximum suppression in each class, most probable first, so many as the settings say.
+    """
+    region, classes = torch.nonzero(probabilities >= settings.min_score, as_tuple=True)
+    boxes, scores = boxes_xyxy[region, classes], probabilities[region, classes]
+    kept = batched_nms(boxes, scores, classes, settings.nms_iou)[: settings.max_detections_per_image]
+    return boxes[kept], scores[kept], classes[kept]
