@@ -82,9 +82,11 @@ def moving_square(
     rng = np.random.default_rng(seed)
     hue, still = rng.uniform(), np.zeros(frames)
     texture = object_texture(rng, "checks", side_pixels, hue + 0.5, shaded=False)
-    poses = poses_from_path(corners + (side_pixels - 1) / 2, still, still + 1, side_pixels)
+    poses = poses_from_path(corners + (side_pixels - 1) / 2, still, still + 1, (side_pixels, side_pixels))
     square = Layer("square", texture, np.ones((side_pixels, side_pixels), np.float32), poses)
     reach = np.ceil(np.abs(camera_step_pixels) * np.float64(frames)).astype(int) + 2
     canvas = background(rng, height + 2 * int(reach[1]), width + 2 * int(reach[0]), hue)
-    camera = poses_from_path(np.arange(frames)[:, None] * np.array(camera_step_pixels) - reach, still, still + 1, 1)
+    camera = poses_from_path(
+        np.arange(frames)[:, None] * np.array(camera_step_pixels) - reach, still, still + 1, (1, 1)
+    )
     return film([Scene(canvas, camera, (square,))], [frames], width, height, "square")

@@ -38,12 +38,15 @@ class Scene:
 
 
 def poses_from_path(
-    centres_xy: NDArray[np.float64], angles: NDArray[np.float64], scales: NDArray[np.float64], side_pixels: int
+    centres_xy: NDArray[np.float64], angles: NDArray[np.float64], scales: NDArray[np.float64], size: tuple[int, int]
 ) -> Poses:
-    """Poses (T, 2, 3) that put the middle of a layer of that side at `centres_xy` (T, 2), turned (radians), scaled."""
+    """Poses (T, 2, 3) that put the middle of a layer of that (width, height) at `centres_xy`, turned (radians), scaled.
+
+    `centres_xy` is (T, 2) in pixels of the picture, `angles` and `scales` are (T,).
+    """
     cos, sin = np.cos(angles) * scales, np.sin(angles) * scales
     linear = np.stack([np.stack([cos, -sin], axis=-1), np.stack([sin, cos], axis=-1)], axis=-2)
-    middle = np.full(2, (side_pixels - 1) / 2)
+    middle = (np.array(size) - 1) / 2
     return np.concatenate([linear, (centres_xy - linear @ middle)[..., None]], axis=-1)
 
 
@@ -55,7 +58,7 @@ def _patch_bounds(pose: Poses, side: int, width: int, height: int) -> tuple[int,
     return max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
 
 
-def _draw_layer(layer: Layer, pose: Poses, image: NDArray[np.uint8], owner: NDArray[np.uint8], number: int) -> None:
+def draw_layer(layer: Layer, pose: Poses, image: NDArray[np.uint8], owner: NDArray[np.uint8], number: int) -> None:
     """Blend one layer into `image` and write `number` into `owner` wherever it covers half a pixel or more."""
     height, width = owner.shape
     x0, y0, x1, y1 = _patch_bounds(pose, len(layer.coverage), width, height)
@@ -86,7 +89,7 @@ def render(scene: Scene, time: int, width: int, height: int) -> tuple[NDArray[np
     )
     owner = np.zeros((height, width), np.uint8)
     for number, layer in enumerate(scene.layers, start=1):
-        _draw_layer(layer, layer.poses[time], image, owner, number)
+        draw_layer(layer, layer.poses[time], image, owner, number)
     return image, owner
 
 
