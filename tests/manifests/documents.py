@@ -1,0 +1,61 @@
+"""Reading the manifests: the documents of a file, what kustomize makes of a folder, and the containers in them."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+STEPS = ("world", "plan", "extract", "gather", "pretrain", "evaluate", "report")
+OVERLAYS = ("cloud", "kind")
+
+Document = dict[str, Any]
+
+
+def read(path: Path) -> list[Document]:
+    """Every document of a file."""
+    return [document for document in yaml.safe_load_all(path.read_text()) if document]
+
+
+def step_template(step: str) -> Document:
+    """The one template in a step's file."""
+    (document,) = read(ROOT / "argo" / f"{step}.yaml")
+    (template,) = document["spec"]["templates"]
+    return dict(template)
+
+
+@cache
+def built(overlay: str) -> tuple[Document, ...]:
+    """What kustomize makes of an overlay; a test that asks is skipped where there is no kustomize."""
+    command = _kustomize()
+    folder = ROOT / "k8s" / "overlays" / overlay
+    made = subprocess.run([*command, str(folder)], capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    return tuple(yaml.safe_load_all(made.stdout))
+
+
+def _kustomize() -> list[str]:
+    for command in (["kubectl", "kustomize"], ["kustomize", "build"]):
+        if shutil.which(command[0]):
+            return command
+    pytest.skip("neither kubectl nor kustomize is on PATH: overlays cannot be built here")
+
+
+def named(documents: tuple[Document, ...], kind: str, name: str) -> Document:
+    """The one document of a kind and a name."""
+    (found,) = [one for one in documents if one["kind"] == kind and one["metadata"]["name"] == name]
+    return found
+
+
+def containers(document: Document) -> Iterator[Document]:
+    """Every container that a Deployment or a WorkflowTemplate makes."""
+    spec = document.get("spec", {})
+    if document["kind"] == "Deployment":
+        yield from spec["template"]["spec"]["containers"]
+    if document["kind"] == "WorkflowTemplate":
+        yield from (template["container"] for template in spec["templates"] if "container" in template)

@@ -1,0 +1,195 @@
+"""The manifests hold together: restricted, described, pinned, and built in every combination that is supported."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from service import metrics
+from service.metrics import Declared
+from service.settings import Settings, load_settings
+from tests.manifests.documents import OVERLAYS, ROOT, STEPS, built, containers, named, read
+
+FILES = sorted([*ROOT.glob("argo/*.yaml"), *ROOT.glob("k8s/**/*.yaml")])
+PATCHES = {"draw-world.yaml", "small-pods.yaml", "suspended.yaml", "gpu.yaml"}
+OBJECTS = [path for path in FILES if path.name not in PATCHES and "kind" in read(path)[0]]
+SETTINGS = [ROOT / "k8s" / "overlays" / overlay / "settings.yaml" for overlay in OVERLAYS]
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", [path for path in OBJECTS if any(containers(one) for one in read(path))], ids=_name)
+def test_every_container_is_restricted(path: Path) -> None:
+    """Not root, no privileges, no capabilities, a root file system that cannot be written."""
+    for container in [container for document in read(path) for container in containers(document)]:
+        rights = container["securityContext"]
+
+        assert rights["runAsNonRoot"] is True
+        assert rights["runAsUser"] > 0
+        assert rights["allowPrivilegeEscalation"] is False
+        assert rights["readOnlyRootFilesystem"] is True
+        assert rights["capabilities"] == {"drop": ["ALL"]}
+        assert rights["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert container["resources"]["limits"]["memory"]
+
+
+@pytest.mark.parametrize("path", OBJECTS, ids=_name)
+def test_a_file_begins_with_what_it_is_for(path: Path) -> None:
+    """The first line is a sentence."""
+    assert re.match(r"# \S+ ", path.read_text())
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("argo/*.yaml")), ids=_name)
+def test_a_file_in_argo_holds_one_object(path: Path) -> None:
+    """One template in one file, named after it."""
+    assert len(read(path)) == 1
+
+
+def test_every_step_has_its_file() -> None:
+    """The tree alone says what runs."""
+    known = {f"{step}.yaml" for step in STEPS}
+    others = {"kustomization.yaml", "kustomize-fields.yaml", "nightly.yaml", "watchmove.yaml"}
+
+    assert {path.name for path in ROOT.glob("argo/*.yaml")} == known | others
+
+
+def test_the_namespace_refuses_what_is_not_restricted() -> None:
+    """Pod Security enforces, it does not only warn."""
+    (namespace,) = read(ROOT / "k8s" / "base" / "namespace.yaml")
+
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_steps_may_only_report_how_they_ended() -> None:
+    """The one role holds the two verbs that Argo's executor needs, on the one kind it needs them for."""
+    rules = [document["rules"] for document in read(ROOT / "k8s" / "base" / "rbac.yaml") if document["kind"] == "Role"]
+
+    assert rules == [
+        [{"apiGroups": ["argoproj.io"], "resources": ["workflowtaskresults"], "verbs": ["create", "patch"]}]
+    ]
+
+
+@pytest.mark.parametrize("path", SETTINGS, ids=_name)
+def test_the_settings_of_an_overlay_are_understood(path: Path) -> None:
+    """No unknown key, no wrong range, everything in a bucket, and metrics on the port that the pods announce."""
+    settings = load_settings(path)
+
+    assert all(uri.startswith("s3://") for uri in (settings.store, settings.videos, settings.voc))
+    assert settings.work.metrics_port == 9090
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_an_overlay_names_every_image_with_a_tag_and_every_object_in_the_namespace(overlay: str) -> None:
+    """Nothing floats, and nothing lands elsewhere."""
+    for document in built(overlay):
+        if document["kind"] != "Namespace":
+            assert document["metadata"]["namespace"] == "watchmove"
+        for container in containers(document):
+            assert re.search(r"/\S+:(?!latest)\S+$", container["image"])
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_step_pod_is_told_which_image_it_runs(overlay: str) -> None:
+    """What is written says what made it, so the variable and the image are the same."""
+    for step in STEPS:
+        template = named(built(overlay), "WorkflowTemplate", f"watchmove-{step}")
+        (container,) = containers(template)
+
+        assert container["env"] == [{"name": "WATCHMOVE_IMAGE", "value": container["image"]}]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_step_pod_reads_the_settings_of_its_own_overlay(overlay: str) -> None:
+    """The generated name, which changes with the content, is what templates mount; runs in progress keep theirs."""
+    config_map = _generated(overlay, "ConfigMap", "watchmove-settings-")
+    for step in STEPS:
+        template = named(built(overlay), "WorkflowTemplate", f"watchmove-{step}")["spec"]["templates"][0]
+
+        assert template["volumes"][0]["configMap"]["name"] == config_map
+
+
+def test_the_test_store_and_its_users_share_one_generated_secret() -> None:
+    """In the kind overlay the credentials that MinIO takes are those that the steps bring."""
+    secret = _generated("kind", "Secret", "watchmove-s3-")
+    (minio,) = containers(named(built("kind"), "Deployment", "minio"))
+    (step,) = containers(named(built("kind"), "WorkflowTemplate", "watchmove-plan"))
+
+    assert {row["valueFrom"]["secretKeyRef"]["name"] for row in minio["env"] if "valueFrom" in row} == {secret}
+    assert step["envFrom"][0]["secretRef"]["name"] == secret
+
+
+def test_only_the_trainings_ask_for_a_gpu() -> None:
+    """And they tolerate the taint that GPU nodes carry."""
+    templates = [one for one in built("cloud") if one["kind"] == "WorkflowTemplate"]
+    with_gpu = [one for one in templates for box in containers(one) if "nvidia.com/gpu" in box["resources"]["limits"]]
+
+    assert {one["metadata"]["name"] for one in with_gpu} == {"watchmove-pretrain", "watchmove-evaluate"}
+    assert all(one["spec"]["templates"][0]["tolerations"] for one in with_gpu)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_videos_that_use_all_the_memory_they_may_do_not_cost_the_pod(overlay: str) -> None:
+    """All workers at their limit, each with its decoder at its own, fit beside the parent into the pod's limit."""
+    settings = load_settings(ROOT / "k8s" / "overlays" / overlay / "settings.yaml")
+    (container,) = containers(named(built(overlay), "WorkflowTemplate", "watchmove-extract"))
+    limits = container["resources"]["limits"]
+    parent_mebibytes = 512
+    wanted = _workers(settings, limits) * _worker_mebibytes(settings) + parent_mebibytes
+
+    assert wanted <= int(limits["memory"].removesuffix("Gi")) * 1024
+
+
+def test_alerts_speak_of_metrics_that_exist() -> None:
+    """Every watchmove metric in an expression is declared in the one module for them."""
+    declared = {one.name for one in vars(metrics).values() if isinstance(one, Declared)}
+    (rules,) = read(ROOT / "k8s" / "components" / "monitoring" / "alerts.yaml")
+    expressions = [rule["expr"] for group in rules["spec"]["groups"] for rule in group["rules"]]
+    spoken_of = set(re.findall(r"\bwatchmove_\w+", " ".join(expressions)))
+
+    assert spoken_of
+    assert spoken_of <= declared
+
+
+def test_what_is_scraped_is_there() -> None:
+    """The monitors' labels and port names are those of the pods and the Service."""
+    service, pod = read(ROOT / "k8s" / "components" / "monitoring" / "scrape.yaml")
+    long_steps = pod["spec"]["selector"]["matchExpressions"][0]["values"]
+    templates = {step: read(ROOT / "argo" / f"{step}.yaml")[0]["spec"]["templates"][0] for step in long_steps}
+    exporter = next(one for one in read(ROOT / "k8s" / "base" / "exporter.yaml") if one["kind"] == "Service")
+
+    for step, template in templates.items():
+        assert template["metadata"]["labels"]["app.kubernetes.io/component"] == step
+        assert template["container"]["ports"] == [{"name": "metrics", "containerPort": 9090}]
+    assert service["spec"]["selector"]["matchLabels"].items() <= exporter["metadata"]["labels"].items()
+    assert exporter["spec"]["ports"][0]["name"] == service["spec"]["endpoints"][0]["port"]
+
+
+def _generated(overlay: str, kind: str, prefix: str) -> str:
+    (name,) = [
+        str(one["metadata"]["name"])
+        for one in built(overlay)
+        if one["kind"] == kind and one["metadata"]["name"].startswith(prefix)
+    ]
+    return name
+
+
+def _workers(settings: Settings, limits: dict[str, Any]) -> int:
+    return settings.work.workers or int(limits["cpu"])
+
+
+def _worker_mebibytes(settings: Settings) -> int:
+    return settings.work.video_memory_mebibytes + settings.extract.decoder_memory_mebibytes
+
+
+def test_no_secret_of_a_real_store_is_in_the_tree() -> None:
+    """The only credentials are those of the throw-away store, and they say so."""
+    with_keys = [path for path in FILES if "AWS_SECRET_ACCESS_KEY=" in path.read_text()]
+    (minio,) = with_keys
+    literals = yaml.safe_load(minio.read_text())["secretGenerator"][0]["literals"]
+
+    assert minio == ROOT / "k8s" / "components" / "minio" / "kustomization.yaml"
+    assert "AWS_SECRET_ACCESS_KEY=only-for-tests" in literals

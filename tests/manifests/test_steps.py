@@ -1,0 +1,126 @@
+"""The templates in argo/ say what the code says: its commands, its options, its exit codes."""
+
+import re
+from typing import Any
+
+import pytest
+import typer
+
+from service.cli import app
+from service.exit_codes import RETRIED_EXIT_CODES
+from tests.manifests.documents import ROOT, STEPS, read, step_template
+
+POD_LOST = {-1, 137}
+"""What Argo sees of a pod that vanished or was killed; no step can say this itself."""
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_is_retried_for_what_the_table_says_and_for_lost_pods(step: str) -> None:
+    """The exit codes in the expression are the table's retried ones and those of a pod that was lost."""
+    strategy = step_template(step)["retryStrategy"]
+    form = r'lastRetry\.status == "Error" \|\| asInt\(lastRetry\.exitCode\) in \[([-\d, ]+)\]'
+    match = re.fullmatch(form, strategy["expression"])
+
+    assert match is not None
+    assert {int(code) for code in match[1].split(",")} == {*RETRIED_EXIT_CODES, *POD_LOST}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_retries_are_limited_and_wait_longer_each_time(step: str) -> None:
+    """All waits together bridge an outage of ten minutes, and then it ends."""
+    strategy = step_template(step)["retryStrategy"]
+    first, factor = int(strategy["backoff"]["duration"].removesuffix("s")), strategy["backoff"]["factor"]
+    waits = sum(first * factor**retry for retry in range(strategy["limit"]))
+
+    assert strategy["retryPolicy"] == "Always"
+    assert 600 <= waits <= 3600
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_calls_a_command_that_the_cli_understands(step: str) -> None:
+    """The arguments, with Argo's variables filled in, are parsed by the command itself."""
+    container = step_template(step)["container"]
+    name, *words = [re.sub(r"\{\{inputs\..*\}\}", "0", word) for word in container["args"]]
+    parsed = _parsed(name, [re.sub(r"\{\{workflow\.name\}\}", "watchmove-abcde", word) for word in words])
+
+    assert container["command"] == ["watchmove"]
+    assert name == step
+    assert str(parsed["settings"]) == "/etc/watchmove/settings.yaml"
+    assert parsed.get("run", "watchmove-abcde") == "watchmove-abcde"
+
+
+def test_the_check_above_finds_an_option_that_does_not_exist() -> None:
+    """A typing mistake in a template would not pass."""
+    with pytest.raises(typer.exceptions.TyperException, match="--shrad"):
+        _parsed("extract", ["--run", "a", "--shrad", "0"])
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_no_program_text_is_in_a_template(step: str) -> None:
+    """A container with arguments: no script, no source, no shell, no line break."""
+    template = step_template(step)
+
+    assert not {"script", "resource", "http", "plugin", "containerSet"} & set(template)
+    assert not [word for word in template["container"]["args"] if re.search(r"[\n;|&$`]|\bsh\b|\bpython", word)]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_has_a_time_limit_and_bounded_scratch_space(step: str) -> None:
+    """Nothing runs for ever, and nothing fills a node's disk."""
+    template = step_template(step)
+    scratch = [volume for volume in template["volumes"] if volume["name"] == "scratch"]
+
+    assert template["activeDeadlineSeconds"] > 0
+    assert scratch[0]["emptyDir"]["sizeLimit"].endswith("Gi")
+
+
+def test_what_all_steps_share_is_the_same_in_all() -> None:
+    """Where credentials and settings come from, the rights of the process, and the retries do not drift apart."""
+    shared = [_shared(step_template(step)) for step in STEPS]
+
+    assert all(one == shared[0] for one in shared[1:])
+
+
+def test_the_main_workflow_runs_every_step_with_what_it_asks_for() -> None:
+    """Each step once, in order, from its own file, with each of its inputs."""
+    (document,) = read(ROOT / "argo" / "watchmove.yaml")
+    tasks = document["spec"]["templates"][0]["dag"]["tasks"]
+
+    assert [task["name"] for task in tasks] == list(STEPS)
+    for before, task in zip([None, *STEPS], tasks, strict=False):
+        given = [row["name"] for row in task.get("arguments", {}).get("parameters", [])]
+        wanted = [row["name"] for row in step_template(task["name"]).get("inputs", {}).get("parameters", [])]
+        assert task["templateRef"] == {"name": f"watchmove-{task['name']}", "template": task["name"]}
+        assert task.get("depends") == before
+        assert given == wanted
+
+
+def test_between_steps_travel_indexes_only() -> None:
+    """Plan's outputs are the two lists of indexes, and the fan-outs count through them."""
+    (document,) = read(ROOT / "argo" / "watchmove.yaml")
+    tasks = {task["name"]: task for task in document["spec"]["templates"][0]["dag"]["tasks"]}
+    outputs = step_template("plan")["outputs"]["parameters"]
+
+    assert [row["name"] for row in outputs] == ["shards", "evaluations"]
+    assert tasks["extract"]["withParam"] == "{{tasks.plan.outputs.parameters.shards}}"
+    assert tasks["evaluate"]["withParam"] == "{{tasks.plan.outputs.parameters.evaluations}}"
+
+
+def test_the_nightly_run_is_the_main_workflow_one_at_a_time() -> None:
+    """The CronWorkflow adds a clock and nothing else."""
+    (document,) = read(ROOT / "argo" / "nightly.yaml")
+
+    assert document["spec"]["workflowSpec"] == {"workflowTemplateRef": {"name": "watchmove"}}
+    assert document["spec"]["concurrencyPolicy"] == "Forbid"
+
+
+def _parsed(name: str, words: list[str]) -> dict[str, Any]:
+    command: Any = typer.main.get_command(app)
+    parsed: dict[str, Any] = command.commands[name].make_context(name, words).params
+    return parsed
+
+
+def _shared(template: dict[str, Any]) -> dict[str, Any]:
+    container = template["container"]
+    parts = {key: container[key] for key in ("image", "env", "envFrom", "securityContext", "volumeMounts")}
+    return {**parts, "retryStrategy": template["retryStrategy"]}
