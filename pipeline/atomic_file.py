@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.errors import Unavailable
@@ -22,7 +22,8 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise Unavailable(f"{path}: could not be written ({error.strerror}); check the folder and the disk") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the error above, if any, says more
+            temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -66,17 +66,23 @@ def object_texture(rng: np.random.Generator, kind: str, side: int, hue: float, *
     return _to_bytes(texture)
 
 
-def _clutter(rng: np.random.Generator, height: int, width: int, hue: float) -> tuple[FloatImage, FloatImage]:
-    """One soft-edged irregular patch of muted colour: coverage (height, width, 1) and colour (3,)."""
+def _add_clutter(rng: np.random.Generator, scene: FloatImage, hue: float) -> None:
+    """Blend one irregular, half-transparent patch of muted colour into `scene`, float32 (height, width, 3)."""
+    height, width, _ = scene.shape
     n_corners = int(rng.integers(4, 8))
     angles = np.sort(rng.uniform(0, 2 * np.pi, n_corners))
     radii = rng.uniform(0.07, 0.22) * min(height, width) * rng.uniform(0.6, 1.4, n_corners)
     centre = rng.uniform(0, 1, 2) * (width, height)
-    corners = centre + radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    coverage = np.zeros((height, width), np.uint8)
-    cv2.fillPoly(coverage, [np.rint(corners * 16).astype(np.int32)], 255, cv2.LINE_AA, shift=4)
+    corners = centre + radii[:, None] * np.stack([np.sin(angles), np.cos(angles)], axis=1)
     colour = rgb_from_hsv(hue + rng.uniform(-0.1, 0.1), rng.uniform(0.08, 0.3), rng.uniform(0.25, 0.75))
-    return np.asarray(coverage * (rng.uniform(0.6, 0.95) / 255), np.float32)[..., None], colour
+    opacity = rng.uniform(0.6, 0.95)
+    # the part it can touch, one pixel at least, so that drawing beyond the border needs no case of its own
+    x0, y0 = np.clip(np.floor(corners.min(axis=0)).astype(int) - 1, 0, (width - 1, height - 1))
+    x1, y1 = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 2, 1, (width, height))
+    patch = scene[y0:y1, x0:x1]
+    coverage = np.zeros(patch.shape[:2], np.uint8)
+    cv2.fillPoly(coverage, [np.rint((corners - (x0, y0)) * 16).astype(np.int32)], 255, cv2.LINE_AA, shift=4)
+    patch += (colour - patch) * np.asarray(coverage * (opacity / 255), np.float32)[..., None]
 
 
 def background(rng: np.random.Generator, height: int, width: int, hue: float) -> NDArray[np.uint8]:
@@ -84,10 +90,9 @@ def background(rng: np.random.Generator, height: int, width: int, hue: float) ->
     dark = rgb_from_hsv(hue + rng.uniform(-0.08, 0.08), rng.uniform(0.15, 0.35), rng.uniform(0.25, 0.4))
     light = rgb_from_hsv(hue, rng.uniform(0.1, 0.3), rng.uniform(0.55, 0.7))
     blend = np.clip(0.5 + 0.3 * smooth_noise(rng, height, width, 48.0), 0, 1)[..., None]
-    scene = dark * (1 - blend) + light * blend
+    scene = np.asarray(dark * (1 - blend) + light * blend, np.float32)
     for _ in range(int(rng.integers(5, 11)) * height * width // (240 * 320)):
-        coverage, colour = _clutter(rng, height, width, hue)
-        scene = scene * (1 - coverage) + colour * coverage
+        _add_clutter(rng, scene, hue)
     grain = sum(smooth_noise(rng, height, width, scale) * 0.027 for scale in (14.0, 5.0, 2.0))
     return _to_bytes(scene + np.asarray(grain, np.float32)[..., None])
 

@@ -87,6 +87,8 @@ def _columns_of_lines(lines: Sequence[str]) -> DetectionColumns:
     rows = [line.strip().partition(" ") for line in lines if line.strip()]
     if not rows:
         return columns_of([])
+    if not all(numbers for _, _, numbers in rows):
+        raise ValueError("not six fields")
     numbers = np.loadtxt([numbers for _, _, numbers in rows], np.float64, comments=None, ndmin=2)
     if numbers.shape != (len(rows), 5):
         raise ValueError("not six fields")

@@ -1,0 +1,39 @@
+"""Files are there whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.atomic_file import replacing, write_bytes
+from pipeline.errors import Unavailable
+
+
+def test_written_whole_with_its_folder(tmp_path: Path) -> None:
+    """Content replaces what was there; nothing else is left in a folder made on the way."""
+    write_bytes(tmp_path / "new" / "a.txt", b"one")
+    write_bytes(tmp_path / "new" / "a.txt", b"two")
+
+    assert [(path.name, path.read_bytes()) for path in (tmp_path / "new").iterdir()] == [("a.txt", b"two")]
+
+
+def test_stopped_in_the_middle_leaves_what_was_there(tmp_path: Path) -> None:
+    """An error in the block leaves the old file and no temporary one."""
+    write_bytes(tmp_path / "a.txt", b"old")
+
+    def stopped() -> None:
+        with replacing(tmp_path / "a.txt") as temporary:
+            temporary.write_bytes(b"ne")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.txt", b"old")]
+
+
+def test_disk_that_refuses_may_work_later(tmp_path: Path) -> None:
+    """A folder that cannot be made is Unavailable, with the path."""
+    (tmp_path / "file").write_bytes(b"")
+
+    with pytest.raises(Unavailable, match=r"a\.txt: could not be written"):
+        write_bytes(tmp_path / "file" / "a.txt", b"one")
