@@ -1,0 +1,96 @@
+"""How good and how fast a detector is: `python tests/bench/detection.py --voc DIR [--backbone FILE] [KEY=VALUE ...]`.
+
+DIR is a set in VOC's layout with the splits named by --train and --test. KEY=VALUE are detector settings in YAML, such
+as iterations=150. Prints one line of JSON: seconds of each part, recall of the proposals, mAP, AP of every class.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+from torchvision.ops import box_iou
+
+from pipeline.alexnet import load_backbone, random_backbone
+from pipeline.average_precision import evaluate_detections
+from pipeline.detector_images import read_image
+from pipeline.detector_testing import detect_objects
+from pipeline.detector_training import DetectorHooks, train_detector
+from pipeline.proposals import proposals_from_bytes, proposals_to_bytes, selective_search
+from pipeline.settings.evaluation import EvaluationSettings
+from pipeline.voc import VocImage, read_voc
+
+Proposals = dict[str, NDArray[np.float32]]
+
+
+def recall(images: Sequence[VocImage], proposals: Mapping[str, NDArray[np.float32]], iou: float) -> float:
+    """Fraction of annotated objects that some proposal overlaps by `iou` or more."""
+    hits = []
+    for image in images:
+        if image.objects and len(proposals[image.image_id]):
+            objects = torch.tensor([one.box_xyxy for one in image.objects], dtype=torch.float32)
+            best = box_iou(objects, torch.from_numpy(proposals[image.image_id])).max(dim=1).values
+            hits += (best >= iou).tolist()
+    return float(np.mean(hits))
+
+
+def searched(images: Sequence[VocImage], settings: EvaluationSettings, cache: Path | None) -> Proposals:
+    """Proposals of all images, from the cache where it is there."""
+    if cache is not None and cache.is_file():
+        return proposals_from_bytes(cache.read_bytes(), str(cache))
+    proposals = {image.image_id: selective_search(read_image(image.path), settings.proposals) for image in images}
+    if cache is not None:
+        cache.write_bytes(proposals_to_bytes(proposals))
+    return proposals
+
+
+def measure(options: argparse.Namespace, settings: EvaluationSettings) -> dict[str, object]:
+    """Search, train, test and score once."""
+    train, test = (read_voc(options.voc, split) for split in (options.train, options.test))
+    began = time.monotonic()
+    proposals = searched([*train, *test], settings, options.proposals)
+    found = time.monotonic()
+    trunk = load_backbone(options.backbone) if options.backbone else random_backbone(settings.seed)
+    classes = sorted({one.name for image in train for one in image.objects})
+    with tempfile.TemporaryDirectory() as folder:
+        detector = train_detector(trunk, train, proposals, classes, settings, DetectorHooks(Path(folder)))
+    learned = time.monotonic()
+    scores = evaluate_detections(test, detect_objects(detector.model, test, proposals, settings), 0.5)
+    return {
+        "search_seconds": round(found - began, 1),
+        "train_seconds": round(learned - found, 1),
+        "test_seconds": round(time.monotonic() - learned, 1),
+        "recall_at_0.5": round(recall(test, proposals, 0.5), 4),
+        "recall_at_0.7": round(recall(test, proposals, 0.7), 4),
+        "mean_ap_11_point": scores.mean_ap_11_point,
+        "mean_ap_area": scores.mean_ap_area,
+        "ap_area": {name: score.ap_area for name, score in scores.per_class.items()},
+        "last_loss": detector.curve[-1][1],
+    }
+
+
+def main() -> None:
+    """Parse, measure, print."""
+    parser = argparse.ArgumentParser(description="Train and test one detector, and measure it.")
+    parser.add_argument("--voc", type=Path, required=True, help="set in VOC's layout")
+    parser.add_argument("--train", default="train", help="split to learn from")
+    parser.add_argument("--test", default="test", help="split to score on")
+    parser.add_argument("--backbone", type=Path, help="safetensors trunk; without it a random one")
+    parser.add_argument("--proposals", type=Path, help="file to read proposals from, or to keep them in")
+    parser.add_argument("--threads", type=int, default=2, help="threads of the network")
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="detector settings")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    words = (word.partition("=") for word in options.settings)
+    settings = EvaluationSettings.model_validate({key: yaml.safe_load(value) for key, _, value in words})
+    print(json.dumps(measure(options, settings)))
+
+
+if __name__ == "__main__":
+    main()
