@@ -124,7 +124,7 @@ def _look_at(window: Window, settings: ExtractionSettings) -> list[Frame]:
     moving = segment_window(window.images, settings)
     frames = []
     for position in sampled:
-        facts = measure_mask(moving[position].soft_mask, moving[position].own_motion, settings.min_motion_pixels)
+        facts = measure_mask(moving[position], settings.min_area_fraction)
         frames.append(
             Frame(
                 index=window.start + position,

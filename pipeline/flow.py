@@ -91,6 +91,16 @@ def consistency(there: FloatArray, back: FloatArray) -> FloatArray:
     return agreement
 
 
+def flow_trust(flow: WindowFlow, index: int) -> float:
+    """How far the flow of frame `index` can be believed, in [0, 1]: the mean over the picture of its consistency.
+
+    Each pixel counts with the better of the frames before and after, as what is hidden in one is seen in the other.
+    """
+    steps = [step for step in (-1, 1) if (index, step) in flow.fields]
+    maps = [consistency(flow.fields[index, step], flow.fields[index + step, -step]) for step in steps]
+    return float(np.maximum.reduce(maps).mean()) if maps else 0.0
+
+
 def smooth_along_flow(maps: Sequence[FloatArray], flow: WindowFlow, keep: float = 0.9) -> list[FloatArray]:
     """Average each (h, w) map with those before and after it, carried along the flow where it is consistent.
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.appearance import fit_appearance, pixel_features
 from pipeline.camera_motion import motion_saliency, residual_motion
 from pipeline.consensus import neighbour_graph, vote
-from pipeline.flow import WindowFlow, shrink, smooth_along_flow, window_flow
+from pipeline.flow import WindowFlow, flow_trust, shrink, smooth_along_flow, window_flow
 from pipeline.refinement import align_to_edges, calibrate
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.superpixels import segment_superpixels
@@ -24,10 +24,15 @@ _APPEARANCE_ROUNDS = 4
 
 @dataclass(frozen=True)
 class MovingFrame:
-    """One segmented frame: soft mask (H, W) in [0, 1]; own motion (h, w), half size, in full-size pixels per frame."""
+    """One segmented frame.
+
+    soft_mask: (H, W) in [0, 1]; own_motion: (h, w), half size, in full-size pixels per frame, without the camera's
+    part; flow_trust: in [0, 1], how well the flow there and back agreed.
+    """
 
     soft_mask: FloatArray
     own_motion: FloatArray
+    flow_trust: float
 
 
 def segment_window(images: Sequence[Image], settings: ExtractionSettings) -> tuple[MovingFrame, ...]:
@@ -42,15 +47,13 @@ def segment_window(images: Sequence[Image], settings: ExtractionSettings) -> tup
     halves = [np.ascontiguousarray(shrink(image)) for image in images]
     labs = [np.asarray(cv2.cvtColor(half, cv2.COLOR_RGB2LAB), np.uint8) for half in halves]
     features = [pixel_features(lab) for lab in labs]
-    agreed = _consensus(labs, features, moving, settings)
     looks = fit_appearance(features, moving, settings.appearance_units, _APPEARANCE_ROUNDS, generator)
-    evidence = [
-        np.asarray((by_motion + by_vote + looks.predict(feature)) / 3, np.float32)
-        for by_motion, by_vote, feature in zip(moving, agreed, features, strict=True)
-    ]
+    first = [_mean([by_motion, looks.predict(feature)]) for by_motion, feature in zip(moving, features, strict=True)]
+    agreed = _consensus(labs, features, first, settings)
+    evidence = [_mean([own, voted]) for own, voted in zip(first, agreed, strict=True)]
     return tuple(
-        MovingFrame(calibrate(align_to_edges(one, image)), own)
-        for one, image, own in zip(evidence, images, motion, strict=True)
+        MovingFrame(calibrate(align_to_edges(one, image)), own, flow_trust(flow, index))
+        for index, (one, image, own) in enumerate(zip(evidence, images, motion, strict=True))
     )
 
 
@@ -70,13 +73,13 @@ def _mean(maps: Sequence[FloatArray]) -> FloatArray:
 
 
 def _consensus(
-    labs: Sequence[Image], features: Sequence[FloatArray], moving: Sequence[FloatArray], settings: ExtractionSettings
+    labs: Sequence[Image], features: Sequence[FloatArray], first: Sequence[FloatArray], settings: ExtractionSettings
 ) -> list[FloatArray]:
-    """Motion evidence (h, w) per frame after superpixels that look alike, all over the window, have voted on it."""
+    """Evidence (h, w) per frame after superpixels that look alike, all over the window, have voted on it."""
     regions = [segment_superpixels(lab, settings.superpixel_pixels) for lab in labs]
     descriptors = [region.mean(feature) for region, feature in zip(regions, features, strict=True)]
     graph = neighbour_graph(descriptors, settings.neighbours_per_frame)
-    first = np.concatenate([region.mean(one) for region, one in zip(regions, moving, strict=True)])
-    votes = vote(graph, first, settings.voting_rounds, settings.own_vote_weight)
+    before = np.concatenate([region.mean(one) for region, one in zip(regions, first, strict=True)])
+    votes = vote(graph, before, settings.voting_rounds, settings.own_vote_weight)
     ends = np.cumsum([region.count for region in regions])
     return [region.paint(own) for region, own in zip(regions, np.split(votes, ends[:-1]), strict=True)]

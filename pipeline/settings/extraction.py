@@ -10,59 +10,77 @@ from pipeline.settings import Section
 class ExtractionSettings(Section):
     """How a video is decoded, which frames are looked at, how they are segmented, and what is kept."""
 
-    shorter_side_pixels: int = Field(240, ge=96, le=720, description="Shorter side at which frames are decoded.")
-    max_frames: int = Field(20_000, ge=2, description="Decoding stops after this many frames of one video.")
+    shorter_side_pixels: int = Field(
+        default=240, ge=96, le=720, description="Shorter side at which frames are decoded."
+    )
+    max_frames: int = Field(default=20_000, ge=2, description="Decoding stops after this many frames of one video.")
     max_source_pixels: int = Field(
-        36_000_000, ge=10_000, description="Videos whose picture has more pixels than this are refused."
+        default=36_000_000, ge=10_000, description="Videos whose picture has more pixels than this are refused."
     )
     decoder_timeout_seconds: float = Field(
-        120.0, gt=0, description="Longest time spent waiting for the decoder, over the whole video."
+        default=120.0, gt=0, description="Longest time spent waiting for the decoder, over the whole video."
     )
     decoder_memory_mebibytes: int = Field(
-        2048, ge=128, description="Address space the decoder may use, where the platform can limit it."
+        default=2048, ge=128, description="Address space the decoder may use, where the platform can limit it."
     )
 
     cut_distance: float = Field(
-        0.45, gt=0, le=1, description="Share of a picture's colours that must change at once for a cut."
+        default=0.45, gt=0, le=1, description="Share of a picture's colours that must change at once for a cut."
     )
-    window_frames: int = Field(24, ge=6, le=64, description="Consecutive frames that are segmented together.")
-    min_window_frames: int = Field(6, ge=3, le=64, description="Shots with fewer frames than this are rejected.")
-    windows_per_shot: int = Field(4, ge=1, le=16, description="Most windows taken from one shot, spread over it.")
+    window_frames: int = Field(default=24, ge=6, le=64, description="Consecutive frames that are segmented together.")
+    min_window_frames: int = Field(
+        default=6, ge=3, le=64, description="Shots with fewer frames than this are rejected."
+    )
+    windows_per_shot: int = Field(
+        default=4, ge=1, le=16, description="Most windows taken from one shot, spread over it."
+    )
     windows_per_video: int = Field(
-        48, ge=1, le=512, description="Decoding stops when this many windows of one video have been segmented."
+        default=48, ge=1, le=512, description="Decoding stops when this many windows of one video have been segmented."
     )
-    frames_per_window: int = Field(4, ge=1, le=16, description="Frames of each window that are looked at for keeping.")
+    frames_per_window: int = Field(
+        default=4, ge=1, le=16, description="Frames of each window that are looked at for keeping."
+    )
 
-    superpixel_pixels: int = Field(9, ge=4, le=40, description="Width of a superpixel, in pixels of half size.")
+    superpixel_pixels: int = Field(default=9, ge=4, le=40, description="Width of a superpixel, in pixels of half size.")
     neighbours_per_frame: int = Field(
-        2, ge=1, le=8, description="Superpixels of each frame that a superpixel asks for their vote."
+        default=2, ge=1, le=8, description="Superpixels of each frame that a superpixel asks for their vote."
     )
-    voting_rounds: int = Field(10, ge=1, le=100, description="Rounds of consensus voting.")
+    voting_rounds: int = Field(default=10, ge=1, le=100, description="Rounds of consensus voting.")
     own_vote_weight: float = Field(
-        0.3, ge=0, le=1, description="Weight that a superpixel's own motion keeps in each round of voting."
+        default=0.3, ge=0, le=1, description="Weight that a superpixel's own motion keeps in each round of voting."
     )
-    appearance_units: int = Field(100, ge=8, le=1000, description="Random units of the appearance model of a window.")
-    seed: int = Field(0, ge=0, description="Seed of everything random in extraction.")
+    appearance_units: int = Field(
+        default=100, ge=8, le=1000, description="Random units of the appearance model of a window."
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of everything random in extraction.")
 
     min_motion_pixels: float = Field(
-        0.3, ge=0, description="Least motion of an object beside its surroundings, in pixels per frame."
+        default=0.3, ge=0, description="Least motion of an object beside its surroundings, in pixels per frame."
+    )
+    min_flow_trust: float = Field(
+        default=0.85, ge=0, le=1, description="Least agreement of the flow there and back, meaned over the picture."
     )
     max_moving_fraction: float = Field(
-        0.6, gt=0, le=1, description="A frame in which more of the picture moves on its own is dropped."
+        default=0.8, gt=0, le=1, description="A frame in which more of the picture moves on its own is dropped."
     )
-    min_area_fraction: float = Field(0.01, ge=0, le=1, description="Smallest mask, as a share of the picture.")
-    max_area_fraction: float = Field(0.5, gt=0, le=1, description="Largest mask, as a share of the picture.")
+    min_area_fraction: float = Field(default=0.01, ge=0, le=1, description="Smallest mask, as a share of the picture.")
+    max_area_fraction: float = Field(default=0.5, gt=0, le=1, description="Largest mask, as a share of the picture.")
     max_border_fraction: float = Field(
-        0.25, ge=0, le=1, description="Largest share of the picture's border that a mask may cover."
+        default=0.25, ge=0, le=1, description="Largest share of the picture's border that a mask may cover."
     )
-    min_largest_part_fraction: float = Field(
-        0.6, ge=0, le=1, description="Least share of a mask that its largest connected part must have."
+    min_object_fraction: float = Field(
+        default=0.75, ge=0, le=1, description="Least share of a mask in connected parts of the smallest area or more."
     )
-    min_confidence: float = Field(0.5, ge=0, le=1, description="Frames with less confidence than this are dropped.")
+    min_confidence: float = Field(
+        default=0.4, ge=0, le=1, description="Frames with less confidence than this are dropped."
+    )
     min_change: float = Field(
-        0.02, ge=0, le=1, description="Least mean difference between two kept frames of a shot, of the full range."
+        default=0.02,
+        ge=0,
+        le=1,
+        description="Least mean difference between two kept frames of a shot, of the full range.",
     )
-    max_frames_per_shot: int = Field(8, ge=1, description="Most frames kept from one shot.")
+    max_frames_per_shot: int = Field(default=8, ge=1, description="Most frames kept from one shot.")
 
     @model_validator(mode="after")
     def _ranges_are_not_empty(self) -> Self:

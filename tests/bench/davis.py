@@ -14,6 +14,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 
 from pipeline.pruning import MaskFacts, measure_mask, reject_reason
@@ -43,9 +44,9 @@ def read_sequence(data: Path, name: str, most: int) -> tuple[list[NDArray[np.uin
     """Up to `most` RGB frames and masks of one sequence."""
     images, masks = [], []
     for path in sorted((data / "JPEGImages" / name).glob("*.jpg"))[:most]:
-        images.append(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB))
-        mask = cv2.imread(str(data / "Annotations" / name / f"{path.stem}.png"), cv2.IMREAD_UNCHANGED)
-        masks.append((mask if mask.ndim == 2 else mask[..., 0]) > 127)
+        images.append(np.asarray(PIL.Image.open(path).convert("RGB")))
+        mask = np.asarray(PIL.Image.open(data / "Annotations" / name / f"{path.stem}.png").convert("L"))
+        masks.append(np.asarray(mask > 127))
     return images, masks
 
 
@@ -67,7 +68,7 @@ def score_sequence(data: Path, name: str, most: int, settings: ExtractionSetting
     seconds = (time.perf_counter() - start) / len(images)
     scored = []
     for frame, truth in list(zip(moving, truths, strict=True))[1:-1]:
-        facts = measure_mask(frame.soft_mask, frame.own_motion, settings.min_motion_pixels)
+        facts = measure_mask(frame, settings.min_area_fraction)
         above, below = frame.soft_mask >= 0.7, frame.soft_mask <= 0.4
         scored.append(
             Scored(
