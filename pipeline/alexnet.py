@@ -27,7 +27,7 @@ _POOL_PIXELS, _POOL_STRIDE = 3, 2
 
 
 class AlexNet(nn.Module):
-    """The trunk: five convolutions and two fully connected layers of 4096 units, with dropout of probability 0 after each.
+    """The trunk: five convolutions, and two layers of 4096 units with a dropout after each (of probability 0 at first).
 
     With `batch_norm`, a normalisation follows each layer; `folded` gives the same function without it.
     """
@@ -81,7 +81,7 @@ class AlexNet(nn.Module):
         plain = AlexNet()
         for (name, source), (_, target) in zip(self.layers(), plain.layers(), strict=True):
             weight, bias = source.weight.detach(), _bias(source).detach()
-            norm = self.norms[name] if name in self.norms else None
+            norm = dict(self.norms.items()).get(name)
             if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
                 scale, shift = _scale_and_shift(norm)
                 weight = weight * scale.view(-1, *[1] * (weight.dim() - 1))
@@ -138,8 +138,8 @@ def rescale_to_unit_variance(trunk: AlexNet, images: Tensor) -> None:
     x = images
     for name, layer in trunk.layers():
         before = layer(x.flatten(1) if isinstance(layer, nn.Linear) else x)
-        centred = before - product_bias(layer, 1.0)
-        output = centred + product_bias(layer, product)
+        centred = before - _bias_times(layer, 1.0)
+        output = centred + _bias_times(layer, product)
         factor = 1.0 / max(float(output.std()), 1e-8)
         layer.weight.mul_(factor)
         product *= factor
@@ -149,14 +149,14 @@ def rescale_to_unit_variance(trunk: AlexNet, images: Tensor) -> None:
             x = functional.max_pool2d(x, _POOL_PIXELS, _POOL_STRIDE)
 
 
-def product_bias(layer: nn.Conv2d | nn.Linear, factor: float) -> Tensor:
+def _bias_times(layer: nn.Conv2d | nn.Linear, factor: float) -> Tensor:
     """A layer's bias times `factor`, shaped to be added to the layer's output."""
     shape = (1, -1, 1, 1) if isinstance(layer, nn.Conv2d) else (1, -1)
     return _bias(layer).view(*shape) * factor
 
 
 def save_backbone(trunk: AlexNet, path: Path, metadata: dict[str, str]) -> None:
-    """Write conv1.weight … fc7.bias as safetensors, batch normalisation folded in. Raises Unavailable on a full disk."""
+    """Write conv1.weight … fc7.bias as safetensors, normalisation folded in. Raises Unavailable on a full disk."""
     tensors = {}
     for name, layer in trunk.folded().layers():
         tensors[f"{name}.weight"] = layer.weight.detach().contiguous()

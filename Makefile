@@ -1,0 +1,55 @@
+# make run     everything on this machine: from videos to a report
+# make test    all tests that this machine can run
+# make lint    style and types
+# make kind-test   the tests of the cluster, on a throw-away kind cluster
+
+PYTHON ?= python3
+KIND_CLUSTER ?= watchmove-test
+IMAGE ?= docker.io/library/watchmove:dev
+ARGO_VERSION ?= v3.7.14
+ARGO_INSTALL ?= https://github.com/argoproj/argo-workflows/releases/download/$(ARGO_VERSION)/install.yaml
+
+INSTALL := .venv/bin/pip install --quiet --disable-pip-version-check --no-deps
+RUN := .venv/bin/watchmove run \
+	$(if $(SETTINGS),--settings "$(SETTINGS)") $(if $(VIDEOS),--videos "$(VIDEOS)") $(if $(VOC),--voc "$(VOC)") \
+	$(if $(STORE),--store "$(STORE)")
+
+.PHONY: run test lint kind-test clean
+
+run: .venv/run-ready
+	$(RUN)
+
+test: .venv/test-ready
+	.venv/bin/pytest $(TESTS)
+
+lint: .venv/test-ready
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+.venv/run-ready: requirements.txt requirements-build.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12" >&2; exit 65; }
+	$(PYTHON) -m venv .venv
+	@echo "installing dependencies into .venv (PyTorch is large: a few minutes, once)"
+	$(INSTALL) --require-hashes -r requirements.txt
+	$(INSTALL) --require-hashes -r requirements-build.txt
+	$(INSTALL) --no-build-isolation --editable .
+	touch $@
+
+.venv/test-ready: .venv/run-ready requirements-dev.txt
+	$(INSTALL) --require-hashes -r requirements-dev.txt
+	touch $@
+
+kind-test: .venv/test-ready
+	kind create cluster --name $(KIND_CLUSTER)
+	docker build --tag $(IMAGE) .
+	kind load docker-image --name $(KIND_CLUSTER) $(IMAGE)
+	kubectl create namespace argo
+	kubectl apply --server-side --namespace argo --filename $(ARGO_INSTALL)
+	kubectl --namespace argo rollout status deployment/workflow-controller --timeout=300s
+	WATCHMOVE_IMAGE=$(IMAGE) .venv/bin/pytest tests/cluster
+	kind delete cluster --name $(KIND_CLUSTER)
+
+clean:
+	rm -rf out .venv

@@ -1,0 +1,123 @@
+"""Frames with soft masks to training examples: a crop around what moved, and what is certain of it.
+
+Pathak et al. (CVPR 2017, sections 4 and 5): a pixel is certain foreground, certain background or ignored.
+The crop is centred on the object and jittered in place and scale as DeepMask does (Pinheiro et al., NIPS 2015, section
+4), so that the network cannot answer with an average box.
+"""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.alexnet import INPUT_PIXELS
+from pipeline.settings.pretraining import PretrainingSettings
+from pipeline.tar_dataset import Sample
+
+TARGET_PIXELS = 56
+FOREGROUND, BACKGROUND, IGNORED = 1, 0, -1
+_FINE = 4
+
+
+class MaskExample(NamedTuple):
+    """`image` (227, 227, 3) uint8 RGB; `trimap` (56, 56) int8: 1 certainly moves, 0 certainly does not, -1 ignored."""
+
+    image: NDArray[np.uint8]
+    trimap: NDArray[np.int8]
+
+
+class Square(NamedTuple):
+    """A square crop in pixels of the frame; it may reach beyond the frame."""
+
+    centre_x: float
+    centre_y: float
+    side: float
+
+
+def trimap_of(soft_mask: NDArray[np.float32], foreground: float, background: float) -> NDArray[np.int8]:
+    """`soft_mask` (H, W) in [0, 1] to 1 at or above `foreground`, 0 at or below `background`, else -1."""
+    trimap = np.full(soft_mask.shape, IGNORED, np.int8)
+    trimap[soft_mask >= foreground] = FOREGROUND
+    trimap[soft_mask <= background] = BACKGROUND
+    return trimap
+
+
+def object_box_xyxy(soft_mask: NDArray[np.float32], foreground: float) -> tuple[float, float, float, float] | None:
+    """Box of the largest connected piece of certain foreground, 0-based, max exclusive; None where there is none."""
+    certain = (soft_mask >= foreground).astype(np.uint8)
+    count, _, facts, _ = cv2.connectedComponentsWithStats(certain, connectivity=8)
+    if count < 2:
+        return None
+    x, y, width, height, _ = facts[1 + int(np.argmax(facts[1:, cv2.CC_STAT_AREA]))]
+    return float(x), float(y), float(x + width), float(y + height)
+
+
+def jittered_square(
+    box_xyxy: tuple[float, float, float, float], settings: PretrainingSettings, rng: np.random.Generator | None
+) -> Square:
+    """The crop around a box; without `rng` it is exactly centred and scaled."""
+    x0, y0, x1, y1 = box_xyxy
+    side = max(x1 - x0, y1 - y0) / settings.object_fraction
+    if rng is None:
+        return Square((x0 + x1) / 2, (y0 + y1) / 2, side)
+    side *= 2.0 ** rng.uniform(-settings.scale_octaves, settings.scale_octaves)
+    shift = side * rng.uniform(-settings.shift_fraction, settings.shift_fraction, size=2)
+    return Square((x0 + x1) / 2 + shift[0], (y0 + y1) / 2 + shift[1], side)
+
+
+def cut(
+    image: NDArray[np.uint8],
+    soft_mask: NDArray[np.float32],
+    square: Square,
+    settings: PretrainingSettings,
+    *,
+    flip: bool,
+) -> MaskExample:
+    """One example from a frame, (H, W, 3) uint8 RGB and its mask (H, W) in [0, 1]. Beyond the frame all is ignored."""
+    picture = cv2.warpAffine(
+        image,
+        _into_square(square, INPUT_PIXELS),
+        (INPUT_PIXELS, INPUT_PIXELS),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    # The mask is cut four times finer and averaged, so that a target pixel stands for all of its area.
+    fine = TARGET_PIXELS * _FINE
+    unsure = (settings.foreground_threshold + settings.background_threshold) / 2
+    mask = cv2.warpAffine(
+        soft_mask,
+        _into_square(square, fine),
+        (fine, fine),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=unsure,
+    )
+    small = cv2.resize(mask, (TARGET_PIXELS, TARGET_PIXELS), interpolation=cv2.INTER_AREA).astype(np.float32)
+    trimap = trimap_of(small, settings.foreground_threshold, settings.background_threshold)
+    if flip:
+        picture, trimap = picture[:, ::-1], trimap[:, ::-1]
+    return MaskExample(np.ascontiguousarray(picture, np.uint8), np.ascontiguousarray(trimap))
+
+
+def example_of(sample: Sample, settings: PretrainingSettings, rng: np.random.Generator | None) -> MaskExample | None:
+    """The example of a dataset frame, jittered by `rng` (None: centred, not flipped); None where it cannot be used."""
+    image = cv2.imdecode(np.frombuffer(sample.jpeg, np.uint8), cv2.IMREAD_COLOR) if sample.jpeg else None
+    mask = cv2.imdecode(np.frombuffer(sample.mask_png, np.uint8), cv2.IMREAD_GRAYSCALE) if sample.mask_png else None
+    if image is None or mask is None or image.shape[:2] != mask.shape:
+        return None
+    soft_mask = mask.astype(np.float32) / np.float32(255)
+    box = object_box_xyxy(soft_mask, settings.foreground_threshold)
+    if box is None:
+        return None
+    square = jittered_square(box, settings, rng)
+    flip = rng is not None and bool(rng.random() < 0.5)
+    return cut(np.ascontiguousarray(image[..., ::-1], np.uint8), soft_mask, square, settings, flip=flip)
+
+
+def _into_square(square: Square, pixels: int) -> NDArray[np.float64]:
+    """The 2x3 matrix that maps the frame so that `square` fills `pixels` x `pixels`."""
+    scale = pixels / square.side
+    # pixel centres are at half-integers of the square's continuous coordinates
+    left, top = square.centre_x - square.side / 2, square.centre_y - square.side / 2
+    return np.array([[scale, 0.0, (0.5 - left) * scale - 0.5], [0.0, scale, (0.5 - top) * scale - 0.5]])

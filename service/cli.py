@@ -1,0 +1,208 @@
+"""The command line: parse, build, run, close."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from pipeline.errors import InvalidInput
+from service.exit_codes import INVALID_INPUT
+from service.runner import StepContext, configure_logs, run_to_exit_code, step_context
+from service.settings import LAPTOP, load_settings
+
+_USAGE_ERROR = 2
+"""What typer exits with when it cannot parse the arguments."""
+
+app = typer.Typer(
+    help="Videos to masks of what moved, a pretrained AlexNet, and its PASCAL VOC mAP.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+SettingsFile = Annotated[Path, typer.Option("--settings", help="YAML file of settings.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override one setting: section.key=value.")]
+Run = Annotated[str, typer.Option("--run", help="Name of the run.")]
+
+
+def main() -> None:
+    """Entry point: every failure ends in an exit code of the table; so do arguments that cannot be parsed."""
+    try:
+        app()
+    except SystemExit as end:
+        sys.exit(INVALID_INPUT.exit_code if end.code == _USAGE_ERROR else end.code)
+
+
+def _step(settings: Path, overrides: list[str] | None, body: Callable[[StepContext], object]) -> None:
+    """Run one step's function in a context of its own."""
+
+    def load_and_run() -> None:
+        with step_context(load_settings(settings, overrides or ())) as context:
+            body(context)
+
+    _end(load_and_run)
+
+
+def _end(body: Callable[[], None]) -> None:
+    """Run a command's body and exit with its code."""
+    configure_logs()
+    raise typer.Exit(run_to_exit_code(body))
+
+
+@app.command()
+def world(settings: SettingsFile = LAPTOP, overrides: Overrides = None) -> None:
+    """Draw the embedded world's videos and detection set where the settings look for them."""
+    from service.steps.world import world as step
+
+    _step(settings, overrides, step)
+
+
+@app.command()
+def plan(
+    run: Run,
+    settings: SettingsFile = LAPTOP,
+    overrides: Overrides = None,
+    outputs: Annotated[
+        Path | None, typer.Option(help="Folder for `shards` and `evaluations`, lists of indexes.")
+    ] = None,
+) -> None:
+    """List the videos, leave out what is done, deal the rest into shards."""
+    from service.steps.plan import plan as step
+    from service.training_records import evaluations_of
+
+    def body(context: StepContext) -> None:
+        record = step(context, run)
+        if outputs is not None:
+            outputs.mkdir(parents=True, exist_ok=True)
+            cells = evaluations_of(context.settings.evaluate)
+            (outputs / "shards").write_text(json.dumps(list(range(record.shards))))
+            (outputs / "evaluations").write_text(json.dumps(list(range(len(cells)))))
+
+    _step(settings, overrides, body)
+
+
+@app.command()
+def extract(
+    run: Run,
+    shard: Annotated[int, typer.Option(help="Index of the shard, from 0.")],
+    settings: SettingsFile = LAPTOP,
+    overrides: Overrides = None,
+) -> None:
+    """Find what moves in the videos of one shard."""
+    from service.steps.extract import extract as step
+
+    _step(settings, overrides, lambda context: step(context, run, shard))
+
+
+@app.command()
+def gather(run: Run, settings: SettingsFile = LAPTOP, overrides: Overrides = None) -> None:
+    """Check that extraction went well and write the dataset snapshot."""
+    from service.steps.gather import gather as step
+
+    _step(settings, overrides, lambda context: step(context, run))
+
+
+@app.command()
+def pretrain(run: Run, settings: SettingsFile = LAPTOP, overrides: Overrides = None) -> None:
+    """Train an AlexNet to segment, in single frames, what was seen moving."""
+    from service.steps.pretrain import pretrain as step
+
+    _step(settings, overrides, lambda context: step(context, run))
+
+
+@app.command()
+def evaluate(
+    run: Run,
+    evaluation: Annotated[int, typer.Option(help="Index of the evaluation, from 0.")],
+    settings: SettingsFile = LAPTOP,
+    overrides: Overrides = None,
+) -> None:
+    """Train a Fast R-CNN on one trunk and measure its average precision."""
+    from service.steps.evaluate import evaluate as step
+
+    _step(settings, overrides, lambda context: step(context, run, evaluation))
+
+
+@app.command()
+def report(run: Run, settings: SettingsFile = LAPTOP, overrides: Overrides = None) -> None:
+    """Write the run's report and print where it is."""
+    from service.steps.report import report as step
+
+    _step(settings, overrides, lambda context: print(step(context, run)))
+
+
+@app.command("run")
+def run_everything(
+    settings: SettingsFile = LAPTOP,
+    videos: Annotated[str, typer.Option(help="Folder or URI of videos; left out, the drawn world's.")] = "",
+    voc: Annotated[str, typer.Option(help="Folder or URI in VOC's layout; left out, the drawn world's.")] = "",
+    store: Annotated[str, typer.Option(help="Folder or URI to write to.")] = "",
+    run: Annotated[str, typer.Option("--run", help="Name of the run; left out, the time of day.")] = "",
+    overrides: Overrides = None,
+) -> None:
+    """Run every step in one process tree: from videos to a report."""
+    from service.run import new_run_name, run_all
+    from service.run_summary import print_summary
+
+    places = {"videos": videos, "voc": voc, "store": store}
+    words = [f"{name}={_as_uri(place)}" for name, place in places.items() if place]
+
+    def body(context: StepContext) -> None:
+        result = run_all(context, run or new_run_name(), draw_videos=not videos, draw_detection_set=not voc)
+        context.progress.close()
+        print_summary(result, Console())
+
+    _step(settings, [*words, *(overrides or ())], body)
+
+
+@app.command()
+def score(
+    voc: Annotated[Path, typer.Option(help="Folder with Annotations/.")],
+    detections: Annotated[Path, typer.Option(help="Folder with comp4_det_SPLIT_CLASS.txt files.")],
+    iou: Annotated[float, typer.Option(min=0.0, max=1.0, help="Overlap at which a detection counts.")] = 0.5,
+    split: Annotated[str | None, typer.Option(help="Image set; left out, the files' own, else all images.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Score anybody's detections as PASCAL VOC does."""
+    from pipeline.average_precision import score_directory
+    from service.run_summary import print_scores
+
+    _end(lambda: print_scores(score_directory(voc, detections, iou, split), as_json=as_json))
+
+
+@app.command()
+def exporter(settings: SettingsFile = LAPTOP, overrides: Overrides = None) -> None:
+    """Serve Prometheus metrics read from the store's records, until told to stop."""
+    from service.exporter import serve_records
+
+    def body() -> None:
+        loaded = load_settings(settings, overrides or ())
+        if not loaded.work.metrics_port:
+            raise InvalidInput("work.metrics_port = 0 serves nothing; set it, for example --set work.metrics_port=9090")
+        serve_records(loaded)
+
+    _end(body)
+
+
+@app.command("settings")
+def show_settings(settings: SettingsFile = LAPTOP, overrides: Overrides = None, reference: bool = False) -> None:
+    """Print the settings as they are understood, or with --reference what every one of them means."""
+    from service.settings_reference import as_yaml, reference_table
+
+    def body() -> None:
+        print(reference_table() if reference else as_yaml(load_settings(settings, overrides or ())))
+
+    _end(body)
+
+
+def _as_uri(place: str) -> str:
+    return place if "://" in place else f"file://{Path(place).expanduser().absolute()}"
+
+
+if __name__ == "__main__":
+    main()

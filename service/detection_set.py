@@ -1,0 +1,49 @@
+"""A detection set in VOC's layout, wherever it lies."""
+
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import InvalidInput
+from service.settings import Settings, settings_hash
+from service.store import Store, StoredObject, open_store
+
+_PARTS = ("Annotations/", "JPEGImages/", "ImageSets/Main/")
+
+
+@dataclass(frozen=True)
+class DetectionSet:
+    """The files of a detection set; `identity` changes when one of them does."""
+
+    store: Store
+    files: Sequence[StoredObject]
+    identity: str
+
+    @classmethod
+    def at(cls, settings: Settings) -> "DetectionSet":
+        """The set at the settings' `voc`.
+
+        Raises:
+            InvalidInput: there is no such set.
+        """
+        store = open_store(settings.voc)
+        files = [item for item in store.list() if item.key.startswith(_PARTS)]
+        if not files:
+            parts = ", ".join(_PARTS)
+            raise InvalidInput(f"voc {settings.voc}: no detection set there; name the folder that holds {parts}")
+        return cls(store, files, settings_hash(settings.voc, [[item.key, item.etag] for item in files]))
+
+    def fetch(self, folder: Path, threads: int) -> Path:
+        """The set as a local folder: itself where it is one, else a copy in `folder`."""
+        with ThreadPoolExecutor(max(4, threads)) as pool:
+            near = list(pool.map(lambda item: self.store.local(item.key, folder / item.key), self.files))
+        first = near[0]
+        if first is None or first.is_relative_to(folder):
+            return folder
+        return first.parents[self.files[0].key.count("/")]
+
+    def forget(self, folder: Path) -> None:
+        """Remove the local copy, if one was made."""
+        shutil.rmtree(folder, ignore_errors=True)

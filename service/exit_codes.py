@@ -1,0 +1,38 @@
+"""The exit-code table: what happened, which exception says so, and what a workflow engine does about it."""
+
+from dataclasses import dataclass
+
+from pipeline.errors import InvalidInput, Stopped, Unavailable, UnreadableVideo
+
+
+@dataclass(frozen=True)
+class Ending:
+    """One row of the table; `retried` says whether running the step again can help."""
+
+    exit_code: int
+    retried: bool
+    meaning: str
+
+
+DONE = Ending(0, retried=False, meaning="done")
+INVALID_INPUT = Ending(65, retried=False, meaning="input or settings can never work")
+UNAVAILABLE = Ending(75, retried=True, meaning="may work later")
+STOPPED = Ending(143, retried=True, meaning="told to stop, after saving what it had")
+BUG = Ending(70, retried=False, meaning="a bug")
+
+ENDINGS: dict[type[BaseException], Ending] = {
+    InvalidInput: INVALID_INPUT,
+    UnreadableVideo: INVALID_INPUT,
+    Unavailable: UNAVAILABLE,
+    Stopped: STOPPED,
+}
+
+RETRIED_EXIT_CODES = tuple(sorted(ending.exit_code for ending in (UNAVAILABLE, STOPPED)))
+
+
+def ending_of(error: BaseException) -> Ending:
+    """The table's row for an exception; what the table does not name is a bug."""
+    for kind, ending in ENDINGS.items():
+        if isinstance(error, kind):
+            return ending
+    return BUG

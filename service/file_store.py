@@ -1,0 +1,119 @@
+"""A folder as a store."""
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.errors import InvalidInput, Unavailable
+from service.store import StoredObject, check_key
+
+_PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ESTALE}
+_TEMPORARY = ".partial-"
+
+
+class FileStore:
+    """Objects are files; an object's ETag is its size and its time of change."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.expanduser().absolute()
+        self.uri = f"file://{self.folder}"
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """Objects whose key starts with `prefix`, in the order of their keys."""
+        if not self.folder.is_dir():
+            return
+        start = self.folder / prefix.rpartition("/")[0]
+        with _translated(f"listing {self.uri}"):
+            paths = sorted(path for path in start.rglob("*") if path.is_file() and _TEMPORARY not in path.name)
+        for path in paths:
+            key = path.relative_to(self.folder).as_posix()
+            if key.startswith(prefix):
+                yield _described(key, path)
+
+    def head(self, key: str) -> StoredObject | None:
+        """What is known of one object, or None where it is absent."""
+        path = self._path(key)
+        return _described(key, path) if path.is_file() else None
+
+    def read(self, key: str) -> bytes | None:
+        """An object's bytes, or None where it is absent."""
+        path = self._path(key)
+        with _translated(f"reading {path}"):
+            return path.read_bytes() if path.is_file() else None
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write an object, replacing what was there."""
+        self._place(key, lambda file: file.write_bytes(data), os.replace)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write an object unless there is one. A hard link is the one step that refuses to replace."""
+        try:
+            self._place(key, lambda file: file.write_bytes(data), _link)
+        except FileExistsError:
+            return False
+        return True
+
+    def upload(self, key: str, path: Path) -> None:
+        """Write an object from a file."""
+        self._place(key, lambda file: shutil.copyfile(path, file), os.replace)
+
+    def local(self, key: str, target: Path) -> Path | None:  # noqa: ARG002 (the interface's)
+        """The object's own file: nothing is copied."""
+        path = self._path(key)
+        return path if path.is_file() else None
+
+    def make(self) -> None:
+        """Make the folder where it is absent."""
+        with _translated(f"making {self.folder}"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+
+    def _path(self, key: str) -> Path:
+        return self.folder / check_key(key)
+
+    def _place(self, key: str, fill: Callable[[Path], object], move: Callable[[str, Path], None]) -> None:
+        target = self._path(key)
+        with _translated(f"writing {target}"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=target.parent)
+            os.close(handle)
+            try:
+                fill(Path(temporary))
+                _synchronise(temporary)
+                move(temporary, target)
+            finally:
+                Path(temporary).unlink(missing_ok=True)
+
+
+def _link(source: str, target: Path) -> None:
+    os.link(source, target)
+
+
+def _synchronise(path: str) -> None:
+    """Force a file to disk before it is named, so that a power cut leaves no empty object under a good name."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _described(key: str, path: Path) -> StoredObject:
+    facts = path.stat()
+    return StoredObject(key, facts.st_size, f"{facts.st_size:x}-{facts.st_mtime_ns:x}")
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except OSError as error:
+        line = f"{what}: {error.strerror or error}"
+        if error.errno in _PASSING:
+            raise Unavailable(f"{line}; free space or try again") from error
+        raise InvalidInput(f"{line}; check the path and its permissions") from error

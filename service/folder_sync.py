@@ -1,0 +1,39 @@
+"""A checkpoint folder that survives its machine: what changes goes to the store and comes back from there."""
+
+from pathlib import Path
+
+from service.store import Store
+
+
+class FolderSync:
+    """Mirrors a flat folder of checkpoints under a prefix of a store.
+
+    Each checkpoint is one file that is replaced whole, here and in the store, so no reader ever meets half of one.
+    """
+
+    def __init__(self, store: Store, prefix: str, folder: Path) -> None:
+        self.folder = folder
+        self._store = store
+        self._prefix = f"{prefix}/"
+        self._stored: dict[str, int] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def fetch(self) -> None:
+        """Bring what the store has into the folder."""
+        for item in self._store.list(self._prefix):
+            name = item.key.removeprefix(self._prefix)
+            target = self.folder / name
+            if "/" in name:
+                continue
+            path = self._store.local(item.key, target)
+            if path is not None and path != target:
+                target.write_bytes(path.read_bytes())
+            self._stored[name] = target.stat().st_mtime_ns
+
+    def store_new(self) -> None:
+        """Store every file that has changed since it was stored."""
+        for path in sorted(self.folder.glob("[!.]*")):
+            changed = path.stat().st_mtime_ns
+            if self._stored.get(path.name) != changed:
+                self._store.upload(self._prefix + path.name, path)
+                self._stored[path.name] = changed

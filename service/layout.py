@@ -1,0 +1,82 @@
+"""Where things lie in a store. Every key is made here, so the tree can be read off one page.
+
+world.json                                    the drawn world's record
+extractions/RECIPE/plans/PLAN/listing.json    every video seen, with its ETag
+extractions/RECIPE/plans/PLAN/00003.json      the videos of shard 3
+extractions/RECIPE/shards/PLAN/00003-0.json   record of shard 3's first part: the commit of the files it names
+extractions/RECIPE/shards/PLAN/00003-0-SHA.tar        kept frames
+extractions/RECIPE/shards/PLAN/00003-0-SHA.audit.tar  a few rejected frames, for the report
+datasets/DATASET.json                         snapshot: the shards a training reads
+backbones/BACKBONE/…                          checkpoints, backbone.safetensors, record.json
+proposals/PROPOSALS.npz                       selective search boxes of one detection set
+evaluations/EVALUATION/…                      devkit detection files, record.json
+runs/RUN/STEP.json                            what each step of a run decided or made
+runs/RUN/report.html                          the report
+"""
+
+import re
+
+from pipeline.errors import InvalidInput
+
+_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def run_record(run: str, step: str) -> str:
+    """Key of what `step` says about `run`; `step` may carry an index.
+
+    Raises:
+        InvalidInput: the run's name could leave its folder or does not fit in a key.
+    """
+    if not _RUN_NAME.fullmatch(run) or ".." in run:
+        raise InvalidInput(f"run {run!r}: a run's name is letters, digits, '.', '_' and '-', at most 128 of them")
+    return f"runs/{run}/{step}.json"
+
+
+def report(run: str) -> str:
+    """Key of a run's report."""
+    return run_record(run, "report").removesuffix(".json") + ".html"
+
+
+def listing(recipe: str, plan: str) -> str:
+    """Key of the list of all videos that a plan saw."""
+    return f"extractions/{recipe}/plans/{plan}/listing.json"
+
+
+def shard_list(recipe: str, plan: str, shard: int) -> str:
+    """Key of the list of videos that one shard extracts."""
+    return f"extractions/{recipe}/plans/{plan}/{shard:05d}.json"
+
+
+def shard_records(recipe: str) -> str:
+    """Prefix under which every shard record of a recipe lies."""
+    return f"extractions/{recipe}/shards/"
+
+
+def shard_part(recipe: str, plan: str, shard: int, part: int) -> str:
+    """Stem of one part of a shard: `.json` makes it the record, `-SHA.tar` the data."""
+    return f"{shard_parts(recipe, plan, shard)}{part}"
+
+
+def shard_parts(recipe: str, plan: str, shard: int) -> str:
+    """Prefix of all parts of one shard."""
+    return f"{shard_records(recipe)}{plan}/{shard:05d}-"
+
+
+def dataset(dataset_id: str) -> str:
+    """Key of a dataset snapshot."""
+    return f"datasets/{dataset_id}.json"
+
+
+def backbone(backbone_id: str, name: str) -> str:
+    """Key of a file of a pretraining: its record, its weights or a checkpoint."""
+    return f"backbones/{backbone_id}/{name}"
+
+
+def proposals(proposals_id: str) -> str:
+    """Key of the cached region proposals of a detection set."""
+    return f"proposals/{proposals_id}.npz"
+
+
+def evaluation(evaluation_id: str, name: str) -> str:
+    """Key of a file of an evaluation: its record or a devkit detection file."""
+    return f"evaluations/{evaluation_id}/{name}"

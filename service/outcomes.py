@@ -1,0 +1,83 @@
+"""What becomes of a video: the closed list, and the row that a shard's record keeps of it."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from service.records import Record
+
+
+class Outcome(StrEnum):
+    """How one video ended. None of these stops a run."""
+
+    KEPT = "kept"
+    REJECTED = "rejected"
+    UNREADABLE = "unreadable"
+    MISSING = "missing"
+    TIMED_OUT = "timed-out"
+
+
+FAILED = frozenset({Outcome.UNREADABLE, Outcome.MISSING, Outcome.TIMED_OUT})
+
+
+class Video(BaseModel):
+    """A video's identity is where it is and its ETag; `id` stands for both in sixteen hex digits."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    key: str
+    etag: str
+    size_bytes: int
+
+
+class VideoOutcome(BaseModel):
+    """How one video ended, with the frames it gave: seen by the decoder, kept, and rejected by reason."""
+
+    model_config = ConfigDict(frozen=True)
+
+    video: Video
+    outcome: Outcome
+    reason: str = ""
+    detail: str = ""
+    seconds: float = 0.0
+    frames_seen: int = 0
+    frames_kept: int = 0
+    frames_rejected: dict[str, int] = {}
+
+
+class ShardRecord(Record):
+    """The commit of one part of a shard: the files it names are whole, and every video it lists has ended."""
+
+    plan: str
+    shard: int
+    part: int
+    data_key: str
+    data_sha256: str
+    data_bytes: int
+    audit_key: str
+    seconds: float
+    videos: tuple[VideoOutcome, ...]
+
+
+def video_id(uri: str, key: str, etag: str) -> str:
+    """Sixteen hex digits of where a video is and its ETag."""
+    return hashlib.sha256(f"{uri}/{key}\n{etag}".encode()).hexdigest()[:16]
+
+
+def count_outcomes(outcomes: Iterable[VideoOutcome]) -> Counter[tuple[str, str]]:
+    """Videos by (outcome, reason)."""
+    return Counter((row.outcome.value, row.reason) for row in outcomes)
+
+
+def count_frames(outcomes: Iterable[VideoOutcome]) -> Counter[tuple[str, str]]:
+    """Sampled frames by (`kept` or `rejected`, reason)."""
+    frames: Counter[tuple[str, str]] = Counter()
+    for row in outcomes:
+        frames["kept", ""] += row.frames_kept
+        for reason, count in row.frames_rejected.items():
+            frames["rejected", reason] += count
+    return frames

@@ -1,0 +1,91 @@
+"""Pictures for people: frames with their masks drawn in, and curves."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from pipeline.tar_dataset import Sample
+
+PICTURE_WIDTH_PIXELS = 240
+FOREGROUND, BACKGROUND = 0.7, 0.4
+_TINT_BGR = (60, 60, 255)
+_OUTLINE_BGR = (0, 255, 255)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as a data URI, with what is written below it."""
+
+    source: str
+    caption: str
+
+
+def picture_of(sample: Sample) -> Picture | None:
+    """A dataset frame with its soft mask: tinted by the mask's value, outlined at the foreground threshold."""
+    image = cv2.imdecode(np.frombuffer(sample.jpeg, np.uint8), cv2.IMREAD_COLOR)
+    mask = cv2.imdecode(np.frombuffer(sample.mask_png, np.uint8), cv2.IMREAD_GRAYSCALE)
+    if image is None or mask is None:
+        return None
+    drawn = overlay(np.asarray(image, np.uint8), mask.astype(np.float32) / np.float32(255))
+    height = round(PICTURE_WIDTH_PIXELS * drawn.shape[0] / drawn.shape[1])
+    small = cv2.resize(drawn, (PICTURE_WIDTH_PIXELS, height), interpolation=cv2.INTER_AREA)
+    _, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    seconds = float(str(sample.metadata.get("time_seconds") or 0))
+    reason = sample.metadata.get("reject_reason")
+    caption = f"{sample.metadata.get('video')} at {seconds:.1f} s"
+    confidence = f"confidence {float(str(sample.metadata.get('confidence') or 0)):.2f}"
+    return Picture(_data_uri("image/jpeg", jpeg.tobytes()), f"{caption}: {reason or confidence}")
+
+
+def overlay(image_bgr: NDArray[np.uint8], soft_mask: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """`image_bgr` (H, W, 3) uint8 tinted where `soft_mask` (H, W) in [0, 1] is high, outlined at 0.7."""
+    weight = 0.55 * soft_mask[..., None]
+    tinted = (image_bgr * (1 - weight) + np.array(_TINT_BGR) * weight).astype(np.uint8)
+    certain = (soft_mask >= FOREGROUND).astype(np.uint8)
+    outlines, _ = cv2.findContours(certain, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return np.asarray(cv2.drawContours(tinted, outlines, -1, _OUTLINE_BGR, 1), np.uint8)
+
+
+def curve_picture(points: Sequence[tuple[int, float]], held_out: Sequence[tuple[int, float]]) -> str:
+    """The training curve as a data URI: loss on the left axis, IoU on held-out videos on the right."""
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    left = figure.add_subplot()
+    left.plot(*zip(*points, strict=True), color="#c33", linewidth=1.5, label="loss")
+    left.set_xlabel("iteration")
+    left.set_ylabel("binary cross-entropy", color="#c33")
+    left.set_ylim(bottom=0)
+    if held_out:
+        right = left.twinx()
+        right.plot(*zip(*held_out, strict=True), color="#236", marker="o", label="IoU")
+        right.set_ylabel("IoU on held-out videos", color="#236")
+        right.set_ylim(0, 1)
+    return _svg(figure)
+
+
+def detection_picture(names: Sequence[str], values: Sequence[float]) -> str:
+    """Bars of mean average precision, one for each evaluation, as a data URI."""
+    figure = Figure(figsize=(7, 0.6 + 0.4 * len(names)), layout="constrained")
+    axes = figure.add_subplot()
+    colours = ["#999" if name.startswith("random") else "#c33" for name in names]
+    bars = axes.barh(list(names), list(values), color=colours)
+    axes.bar_label(bars, fmt="%.3f", padding=3)
+    axes.invert_yaxis()
+    axes.set_xlim(0, max(0.05, *values) * 1.2)
+    axes.set_xlabel("mAP (11-point, IoU 0.5)")
+    return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return _data_uri("image/svg+xml", buffer.getvalue())
+
+
+def _data_uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,50 @@
+"""All steps in one process tree, for a laptop."""
+
+from datetime import UTC, datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from service.runner import StepContext
+from service.steps.gather import DatasetRecord
+from service.training_records import BackboneRecord, EvaluationRecord, evaluations_of
+
+
+class RunResult(BaseModel):
+    """What a whole run made."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run: str
+    dataset: DatasetRecord
+    backbone: BackboneRecord
+    evaluations: tuple[EvaluationRecord, ...]
+    report: str
+
+
+def new_run_name() -> str:
+    """A name for a run that begins now."""
+    return datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+
+
+def run_all(context: StepContext, run: str, *, draw_videos: bool, draw_detection_set: bool) -> RunResult:
+    """Draw what is asked for, then plan, extract, gather, pretrain, evaluate and report.
+
+    Raises what the steps raise; what was committed before stays, and the next run takes it up.
+    """
+    from service.steps.evaluate import evaluate
+    from service.steps.extract import extract
+    from service.steps.gather import gather
+    from service.steps.plan import plan
+    from service.steps.pretrain import pretrain
+    from service.steps.report import report
+    from service.steps.world import world
+
+    if draw_videos or draw_detection_set:
+        world(context, videos=draw_videos, detection_set=draw_detection_set)
+    for shard in range(plan(context, run).shards):
+        extract(context, run, shard)
+    dataset = gather(context, run)
+    backbone = pretrain(context, run)
+    cells = range(len(evaluations_of(context.settings.evaluate)))
+    evaluations = tuple(evaluate(context, run, number) for number in cells)
+    return RunResult(run=run, dataset=dataset, backbone=backbone, evaluations=evaluations, report=report(context, run))

@@ -1,0 +1,45 @@
+"""What a command prints when it is done."""
+
+import json
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.average_precision import DetectionScores
+from service.run import RunResult
+
+
+def print_summary(result: RunResult, console: Console) -> None:
+    """The table of a whole run and where its report is."""
+    dataset = result.dataset
+    counts = ", ".join(f"{count} {name}" for name, count in dataset.outcomes.items())
+    console.print(f"videos: {counts}", highlight=False)
+    console.print(f"frames: {dataset.kept_frames} kept of {sum(dataset.frames.values())} sampled", highlight=False)
+    table = Table(title="mean average precision, IoU 0.5")
+    for heading in ("initialisation", "frozen", "seed", "11-point", "area"):
+        table.add_column(heading, justify="left" if heading == "initialisation" else "right")
+    for record in result.evaluations:
+        cell = record.evaluation
+        frozen = f"conv1-{cell.freeze_through}" if cell.freeze_through else "none"
+        scores = (_figure(record.mean_ap_11_point), _figure(record.mean_ap_area))
+        table.add_row(cell.initialisation, frozen, str(cell.seed), *scores)
+    console.print(table)
+    console.print(f"report: {result.report}", soft_wrap=True, highlight=False)
+
+
+def print_scores(scores: DetectionScores, *, as_json: bool) -> None:
+    """Average precision per class and its mean, as a table or as JSON."""
+    if as_json:
+        print(json.dumps(scores.as_json(), indent=1))
+        return
+    table = Table()
+    for heading in ("class", "11-point", "area", "objects"):
+        table.add_column(heading, justify="left" if heading == "class" else "right")
+    for name, score in scores.per_class.items():
+        table.add_row(name, _figure(score.ap_11_point), _figure(score.ap_area), str(score.n_ground_truth))
+    table.add_row("mean", _figure(scores.mean_ap_11_point), _figure(scores.mean_ap_area), "", style="bold")
+    Console().print(table)
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"

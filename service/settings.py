@@ -1,0 +1,188 @@
+"""One frozen settings object, read from one YAML file and overridden by `section.key=value` words."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from pipeline.errors import InvalidInput
+from pipeline.settings import Section
+from pipeline.settings.evaluation import EvaluationSettings
+from pipeline.settings.extraction import ExtractionSettings
+from pipeline.settings.pretraining import PretrainingSettings
+from pipeline.settings.world import WorldSettings
+
+URI_SCHEMES = ("file://", "s3://")
+LAPTOP = Path(str(files("service") / "presets" / "laptop.yaml"))
+
+
+class PlanSettings(Section):
+    """How videos are dealt into shards."""
+
+    max_shard_videos: int = Field(100, ge=1, description="Most videos in one shard.")
+    max_shard_mebibytes: int = Field(2048, ge=1, description="Most mebibytes of video in one shard.")
+
+
+class WorkSettings(Section):
+    """How a step uses the machine it runs on; none of this changes a result."""
+
+    workers: int = Field(0, ge=0, description="Worker processes; 0 means one for each core this process may use.")
+    scratch: str = Field("", description="Folder for temporary files; empty means the system's own.")
+    video_timeout_seconds: float = Field(
+        1800.0, gt=0, description="A video whose extraction takes longer is given up with the outcome `timed-out`."
+    )
+    video_memory_mebibytes: int = Field(
+        6144, ge=512, description="Address space of one video's worker; beyond it the video is `unreadable`."
+    )
+    commit_every_seconds: float = Field(
+        600.0, gt=0, description="Extraction commits finished videos at least this often, so a lost node loses little."
+    )
+    metrics_port: int = Field(0, ge=0, le=65535, description="Port for Prometheus; 0 serves none.")
+
+
+class GatherSettings(Section):
+    """The gate between extraction and training."""
+
+    max_failed_fraction: float = Field(
+        0.5, ge=0, le=1, description="Fail when a larger fraction of videos is unreadable, missing or timed out."
+    )
+    min_kept_frames: int = Field(1, ge=1, description="Fail when fewer frames are kept.")
+
+
+class EvaluateSettings(Section):
+    """Which detectors are trained: every initialisation at every freezing level with every seed."""
+
+    initialisations: tuple[Literal["random", "pretrained"], ...] = Field(
+        ("random", "pretrained"), min_length=1, description="Trunks to compare."
+    )
+    freeze_through: tuple[int, ...] = Field(
+        (0,), min_length=1, description="Convolutions kept as they were loaded, 0 (train all) to 5."
+    )
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="Seeds of the detector's training.")
+    train_split: str = Field("trainval", min_length=1, description="Image set the detector learns from.")
+    test_split: str = Field("test", min_length=1, description="Image set the detector is scored on.")
+    detector: EvaluationSettings = EvaluationSettings()
+
+    @field_validator("freeze_through")
+    @classmethod
+    def _levels_exist(cls, levels: tuple[int, ...]) -> tuple[int, ...]:
+        if not all(0 <= level <= 5 for level in levels):
+            raise ValueError("an AlexNet has five convolutions: levels go from 0 to 5")
+        return levels
+
+
+class Settings(Section):
+    """Everything a run can be told. Credentials and endpoints alone come from the environment, by the SDK's names."""
+
+    store: str = Field("file://out/store", description="Where everything is written: `file://` or `s3://`.")
+    videos: str = Field("file://out/world/videos", description="Folder of videos to watch.")
+    voc: str = Field("file://out/world/voc", description="Folder in PASCAL VOC's own layout.")
+    plan: PlanSettings = PlanSettings()
+    extract: ExtractionSettings = ExtractionSettings()
+    gather: GatherSettings = GatherSettings()
+    pretrain: PretrainingSettings = PretrainingSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    world: WorldSettings = WorldSettings()
+    work: WorkSettings = WorkSettings()
+
+    @field_validator("store", "videos", "voc")
+    @classmethod
+    def _is_a_store_uri(cls, uri: str) -> str:
+        if not uri.startswith(URI_SCHEMES) or uri in URI_SCHEMES:
+            raise ValueError("a store URI is file://FOLDER or s3://BUCKET/PREFIX")
+        return uri.rstrip("/")
+
+
+def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
+    """Read settings from `path`, then apply `section.key=value` overrides.
+
+    Raises:
+        InvalidInput: the file cannot be read, or a key, type or range is wrong; the message is one line.
+    """
+    tree = _read_yaml(path)
+    for word in overrides:
+        _override(tree, word)
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise InvalidInput(_one_line(error, path)) from error
+
+
+def settings_hash(*parts: object) -> str:
+    """Sixteen hex digits that change when any of `parts` (models or plain JSON values) changes."""
+    plain = [part.model_dump(mode="json") if isinstance(part, Section) else part for part in parts]
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def worker_count(settings: Settings) -> int:
+    """Worker processes to start: the setting, else the cores this process may use (its CPU quota counts)."""
+    return settings.work.workers or usable_cores()
+
+
+def usable_cores() -> int:
+    """Cores this process may use: its affinity, and in a container no more than the CPU quota of its control group."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return affinity
+    return affinity if quota == "max" else max(1, min(affinity, round(int(quota) / int(period))))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"settings {path}: cannot be read ({error}); name a YAML file") from error
+    except yaml.YAMLError as error:
+        place = getattr(error, "problem_mark", None)
+        line = f" line {place.line + 1}" if place else ""
+        raise InvalidInput(f"settings {path}{line}: not YAML; check indentation and quotes") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise InvalidInput(f"settings {path}: the top level is no mapping; write `section:` lines with keys below them")
+    return tree
+
+
+def _override(tree: dict[str, Any], word: str) -> None:
+    name, equals, value = word.partition("=")
+    if not equals or not name:
+        raise InvalidInput(f"--set {word}: not of the form section.key=value")
+    *sections, key = name.split(".")
+    for section in sections:
+        branch = tree.setdefault(section, {})
+        if not isinstance(branch, dict):
+            raise InvalidInput(f"--set {word}: {section} is a value, not a section")
+        tree = branch
+    try:
+        tree[key] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"--set {word}: the value is not YAML") from error
+
+
+def _one_line(error: ValidationError, path: Path) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(sorted(_keys_at(first["loc"][:-1])))
+        return f"settings {path}: {where} is no setting; known here: {known}"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"settings {path}: {where} = {first['input']!r}: {first['msg']}{more}"
+
+
+def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+    model: type[Section] = Settings
+    for part in location:
+        annotation = model.model_fields[str(part)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, Section)):
+            return []
+        model = annotation
+    return list(model.model_fields)

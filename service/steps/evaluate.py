@@ -1,0 +1,153 @@
+"""Evaluate: a trunk to a detector to its average precision on a detection set in VOC's layout."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from pipeline.alexnet import AlexNet, load_backbone, random_backbone
+from pipeline.average_precision import DetectionScores, evaluate_detections
+from pipeline.detector_testing import detect_objects
+from pipeline.detector_training import DetectorHooks, DetectorProgress, train_detector
+from pipeline.errors import InvalidInput
+from pipeline.settings.evaluation import EvaluationSettings
+from pipeline.voc import read_voc
+from pipeline.voc_detections import Detection, write_detections
+from service import layout
+from service.detection_set import DetectionSet
+from service.folder_sync import FolderSync
+from service.proposal_cache import proposals_of
+from service.records import commit, find, origin
+from service.runner import StepContext
+from service.settings import EvaluateSettings, settings_hash, worker_count
+from service.steps.pretrain import pretrain
+from service.training_records import (
+    RANDOM,
+    BackboneRecord,
+    ClassRow,
+    Evaluation,
+    EvaluationPointer,
+    EvaluationRecord,
+    evaluations_of,
+)
+
+EVALUATION_VERSION = 1
+"""Raised when the same trunk, images and settings would give other figures."""
+
+
+def evaluate(context: StepContext, run: str, number: int) -> EvaluationRecord:
+    """Train and score one detector, or find that this trunk, set and settings have been scored already.
+
+    Raises:
+        InvalidInput: there is no evaluation of that number, or the detection set cannot be used.
+        Stopped: told to stop; a checkpoint is in the store and the next call continues from it.
+        Unavailable: the store cannot be reached.
+    """
+    cells = evaluations_of(context.settings.evaluate)
+    if not 0 <= number < len(cells):
+        raise InvalidInput(f"evaluation {number}: the settings make {len(cells)}, counted from 0; name one of them")
+    cell = cells[number]
+    detector = detector_settings(context.settings.evaluate, cell)
+    backbone = RANDOM if cell.initialisation == RANDOM else pretrain(context, run)
+    backbone_id = RANDOM if isinstance(backbone, str) else backbone.backbone
+    voc = DetectionSet.at(context.settings)
+    splits = [context.settings.evaluate.train_split, context.settings.evaluate.test_split]
+    identity = settings_hash(backbone_id, voc.identity, splits, detector, EVALUATION_VERSION)
+    key = layout.evaluation(identity, "record.json")
+    record = find(context.store, key, EvaluationRecord)
+    if record is None:
+        trunk = _trunk(context, backbone, cell)
+        record = _train_and_score(context, _Work(cell, detector, backbone_id, voc, identity), trunk)
+        commit(context.store, key, record)
+    _publish(context, record)
+    pointer = EvaluationPointer(made_by=origin(context.settings, {}), key=key)
+    commit(context.store, layout.run_record(run, f"evaluate-{number}"), pointer)
+    return record
+
+
+def detector_settings(settings: EvaluateSettings, cell: Evaluation) -> EvaluationSettings:
+    """The detector's settings in one cell of the fan-out."""
+    return settings.detector.model_copy(update={"freeze_through": cell.freeze_through, "seed": cell.seed})
+
+
+class _Work(NamedTuple):
+    """What one evaluation is about."""
+
+    cell: Evaluation
+    detector: EvaluationSettings
+    backbone_id: str
+    voc: DetectionSet
+    identity: str
+
+
+def _trunk(context: StepContext, backbone: BackboneRecord | str, cell: Evaluation) -> AlexNet:
+    if isinstance(backbone, str):
+        return random_backbone(cell.seed)
+    path = context.store.local(backbone.weights_key, context.scratch / "backbone.safetensors")
+    if path is None:
+        raise InvalidInput(f"{context.store.uri}/{backbone.weights_key}: gone; remove its record and pretrain again")
+    return load_backbone(path)
+
+
+def _train_and_score(context: StepContext, work: _Work, trunk: AlexNet) -> EvaluationRecord:
+    began = time.monotonic()
+    settings = context.settings.evaluate
+    root = work.voc.fetch(context.scratch / "voc", worker_count(context.settings))
+    train, test = read_voc(root, settings.train_split), read_voc(root, settings.test_split)
+    proposals = proposals_of(context, work.voc, [*train, *test], work.detector.proposals)
+    classes = sorted({item.name for image in train for item in image.objects})
+    name = f"evaluate {work.cell.initialisation} f{work.cell.freeze_through} s{work.cell.seed}"
+    prefix = layout.evaluation(work.identity, "checkpoints")
+    checkpoints = FolderSync(context.store, prefix, context.scratch / f"detector-{work.identity}")
+    checkpoints.fetch()
+
+    def on_progress(progress: DetectorProgress) -> None:
+        context.metrics.set_training(name, progress.iteration, progress.loss)
+        context.progress.update(name, progress.iteration, work.detector.iterations, f"loss {progress.loss:.3f}")
+
+    trained = train_detector(
+        trunk,
+        train,
+        proposals,
+        classes,
+        work.detector,
+        DetectorHooks(checkpoints.folder, on_progress, context.stop.is_set, checkpoints.store_new),
+    )
+    detections = detect_objects(trained.model, test, proposals, work.detector)
+    _store_detections(context, work, detections)
+    scores = evaluate_detections(test, detections, iou_threshold=0.5)
+    return _record(context, work, scores, trained.curve, time.monotonic() - began)
+
+
+def _store_detections(context: StepContext, work: _Work, detections: Mapping[str, Sequence[Detection]]) -> None:
+    """The devkit's own files, so that anybody's scorer can check the figures."""
+    folder = context.scratch / f"detections-{work.identity}"
+    write_detections(folder, context.settings.evaluate.test_split, detections)
+    for path in sorted(folder.iterdir()):
+        context.store.upload(layout.evaluation(work.identity, path.name), path)
+
+
+def _record(
+    context: StepContext, work: _Work, scores: DetectionScores, curve: Sequence[tuple[int, float]], seconds: float
+) -> EvaluationRecord:
+    rows = {
+        name: ClassRow(ap_11_point=score.ap_11_point, ap_area=score.ap_area, ground_truth=score.n_ground_truth)
+        for name, score in scores.per_class.items()
+    }
+    return EvaluationRecord(
+        made_by=origin(context.settings, {context.settings.voc: work.voc.identity, "backbone": work.backbone_id}),
+        evaluation=work.cell,
+        backbone=work.backbone_id,
+        mean_ap_11_point=scores.mean_ap_11_point,
+        mean_ap_area=scores.mean_ap_area,
+        per_class=rows,
+        loss=tuple(curve),
+        seconds=round(seconds, 1),
+    )
+
+
+def _publish(context: StepContext, record: EvaluationRecord) -> None:
+    cell = record.evaluation
+    labels = [cell.initialisation, str(cell.freeze_through), str(cell.seed)]
+    for method, value in (("11-point", record.mean_ap_11_point), ("area", record.mean_ap_area)):
+        if value is not None:
+            context.metrics.set_mean_ap([*labels, method], value)

@@ -1,0 +1,76 @@
+"""One small interface over the places where data lies: a folder (`file://`) or a bucket (`s3://`)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from pipeline.errors import InvalidInput
+
+
+class StoredObject(NamedTuple):
+    """What a listing says of one object; the ETag changes when the content does."""
+
+    key: str
+    size_bytes: int
+    etag: str
+
+
+class Store(Protocol):
+    """Objects by key below one URI. Writes are atomic: a reader sees the whole object or none.
+
+    Every method raises Unavailable for what may work later and InvalidInput for what never will.
+    """
+
+    uri: str
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """Objects whose key starts with `prefix`, in the order of their keys."""
+
+    def head(self, key: str) -> StoredObject | None:
+        """What is known of one object, or None where it is absent."""
+
+    def read(self, key: str) -> bytes | None:
+        """An object's bytes, or None where it is absent."""
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write an object, replacing what was there."""
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write an object unless there is one; False says that there was, and that it was left alone."""
+
+    def upload(self, key: str, path: Path) -> None:
+        """Write an object from a file."""
+
+    def local(self, key: str, target: Path) -> Path | None:
+        """A local file with the object's bytes: `target`, unless it is local already; None where it is absent."""
+
+    def make(self) -> None:
+        """Make the folder or bucket where it is absent."""
+
+
+def open_store(uri: str) -> Store:
+    """The store at a `file://` or `s3://` URI; nothing is contacted yet.
+
+    Raises:
+        InvalidInput: the URI has another form.
+    """
+    if uri.startswith("file://"):
+        from service.file_store import FileStore
+
+        return FileStore(Path(uri.removeprefix("file://")))
+    if uri.startswith("s3://"):
+        from service.s3_store import S3Store
+
+        return S3Store(uri)
+    raise InvalidInput(f"store {uri!r}: neither file://FOLDER nor s3://BUCKET/PREFIX")
+
+
+def check_key(key: str) -> str:
+    """The key itself, once it is known to stay below its store.
+
+    Raises:
+        InvalidInput: the key is empty, absolute, or climbs out.
+    """
+    if not key or key.startswith("/") or "\\" in key or "\0" in key or ".." in key.split("/"):
+        raise InvalidInput(f"key {key!r}: would leave its store")
+    return key

@@ -1,0 +1,90 @@
+"""What pretraining and evaluation leave behind. Light to read: whoever shows figures need not load torch."""
+
+import itertools
+
+from pydantic import BaseModel, ConfigDict
+
+from service.records import Record
+from service.settings import EvaluateSettings, Settings, settings_hash
+
+RANDOM = "random"
+
+PRETRAINING_VERSION = 1
+"""Raised when the same frames and settings would give other weights."""
+
+
+class CurveRow(BaseModel):
+    """One point of the training curve."""
+
+    model_config = ConfigDict(frozen=True)
+
+    iteration: int
+    loss: float
+    learning_rate: float
+    validation_iou: float | None
+
+
+class BackboneRecord(Record):
+    """A finished pretraining; `weights_key` is whole when this exists."""
+
+    model_config = ConfigDict(frozen=True)
+
+    backbone: str
+    dataset: str
+    weights_key: str
+    weights_sha256: str
+    images_per_second: float
+    curve: tuple[CurveRow, ...]
+
+
+def backbone_id_of(settings: Settings, dataset: str) -> str:
+    """What decides a backbone: the snapshot, pretraining's settings and the version of its code."""
+    return settings_hash(dataset, settings.pretrain, PRETRAINING_VERSION)
+
+
+class Evaluation(BaseModel):
+    """One cell of the fan-out: which trunk, how much of it stays as loaded, which seed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    initialisation: str
+    freeze_through: int
+    seed: int
+
+
+class ClassRow(BaseModel):
+    """Average precision of one class; None where the test set has no object of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    ap_11_point: float | None
+    ap_area: float | None
+    ground_truth: int
+
+
+class EvaluationRecord(Record):
+    """A finished evaluation."""
+
+    model_config = ConfigDict(frozen=True)
+
+    evaluation: Evaluation
+    backbone: str
+    mean_ap_11_point: float | None
+    mean_ap_area: float | None
+    per_class: dict[str, ClassRow]
+    loss: tuple[tuple[int, float], ...]
+    seconds: float
+
+
+class EvaluationPointer(Record):
+    """Which evaluation stands for one cell of a run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+
+
+def evaluations_of(settings: EvaluateSettings) -> tuple[Evaluation, ...]:
+    """The fan-out, in a fixed order that `--evaluation N` counts."""
+    cells = itertools.product(settings.initialisations, settings.freeze_through, settings.seeds)
+    return tuple(Evaluation(initialisation=i, freeze_through=f, seed=s) for i, f, s in cells)
