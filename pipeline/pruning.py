@@ -71,7 +71,7 @@ def border_fraction(mask: NDArray[np.bool_]) -> float:
 
 
 def object_fraction(mask: NDArray[np.bool_], min_area_fraction: float) -> float:
-    """Share of a mask (H, W) in connected parts that cover `min_area_fraction` of the picture or more each; 0 if empty."""
+    """Share of a mask (H, W) in connected parts of at least `min_area_fraction` of the picture; 0 if empty."""
     _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     areas = stats[1:, cv2.CC_STAT_AREA]
     large = areas[areas >= min_area_fraction * mask.size]

@@ -25,7 +25,7 @@ class ExtractionSettings(Section):
     )
 
     cut_distance: float = Field(
-        default=0.45, gt=0, le=1, description="Share of a picture's colours that must change at once for a cut."
+        default=0.18, gt=0, le=1, description="Share of a picture's colours that must change at once for a cut."
     )
     window_frames: int = Field(default=24, ge=6, le=64, description="Consecutive frames that are segmented together.")
     min_window_frames: int = Field(
