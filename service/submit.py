@@ -91,7 +91,7 @@ def state_of(document: Mapping[str, Any]) -> WorkflowState:
     done, _, known = str(status.get("progress") or "0/0").partition("/")
     nodes = (status.get("nodes") or {}).values()
     failures = tuple(
-        f"{node.get('displayName', '')}: {node.get('message', 'no message')}"
+        f"{node.get('displayName', '')}: {_sentence(str(node.get('message', 'no message')))}"
         for node in nodes
         if node.get("type") == "Pod" and node.get("phase") in ("Failed", "Error")
     )
@@ -99,3 +99,9 @@ def state_of(document: Mapping[str, Any]) -> WorkflowState:
         failures = (str(status["message"]),)
     phase = str(status.get("phase") or "Pending")
     return WorkflowState(str(document["metadata"]["name"]), phase, int(done), int(known or 0), failures)
+
+
+def _sentence(message: str) -> str:
+    """The one line of a pod's last words that watchmove wrote about its ending, else the first line."""
+    lines = message.splitlines() or [""]
+    return next((line for line in lines if "watchmove: " in line), lines[0])

@@ -174,3 +174,12 @@ def test_without_any_cluster_the_line_says_what_to_set(monkeypatch: pytest.Monke
 def test_a_workflow_that_argo_has_not_seen_yet_is_pending() -> None:
     """A document without a status has a state all the same."""
     assert state_of({"metadata": {"name": "w"}}) == WorkflowState("w", "Pending", 0, 0, ())
+
+
+def test_of_a_pods_last_words_the_line_about_its_ending_is_kept() -> None:
+    """Argo's message holds the end of the pod's log; progress and the executor's own lines are left out."""
+    words = 'main: Error (exit code 65): {"step": "plan"}\nwatchmove: no video there\nError: exit status 65\n'
+    node = {"type": "Pod", "displayName": "plan(0)", "phase": "Failed", "message": words}
+    state = state_of({"metadata": {"name": "w"}, "status": {"phase": "Failed", "nodes": {"a": node}}})
+
+    assert state.failures == ("plan(0): watchmove: no video there",)

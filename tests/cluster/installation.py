@@ -1,0 +1,133 @@
+"""A watchmove that is installed in a cluster: what its tests ask of it."""
+
+import base64
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import boto3
+from kubernetes import client
+
+NAMESPACE = "watchmove"
+_ARGO = ("argoproj.io", "v1alpha1", NAMESPACE)
+_ENDED = ("Succeeded", "Failed", "Error")
+
+
+class Installation:
+    """The namespace through the Kubernetes API. Documents are plain JSON objects."""
+
+    def __init__(self) -> None:
+        self.core: Any = client.CoreV1Api()
+        self.rights: Any = client.AuthorizationV1Api()
+        self.objects: Any = client.CustomObjectsApi()
+
+    def start(self, workflow: dict[str, Any]) -> str:
+        """Start a workflow and give its name."""
+        made: Any = self.objects.create_namespaced_custom_object(*_ARGO, "workflows", workflow)
+        return str(made["metadata"]["name"])
+
+    def get(self, kind: str, name: str) -> dict[str, Any]:
+        """One of Argo's objects; `kind` is its plural."""
+        found: Any = self.objects.get_namespaced_custom_object(*_ARGO, kind, name)
+        return dict(found)
+
+    def all_of(self, kind: str) -> list[dict[str, Any]]:
+        """All of Argo's objects of a kind."""
+        found: Any = self.objects.list_namespaced_custom_object(*_ARGO, kind)
+        return list(found["items"])
+
+    def change(self, kind: str, name: str, change: dict[str, Any]) -> None:
+        """Merge a change into one of Argo's objects."""
+        self.objects.patch_namespaced_custom_object(*_ARGO, kind, name, change)
+
+    def ended(self, name: str, timeout_seconds: float = 600) -> dict[str, Any]:
+        """A workflow's document once it has ended."""
+        return dict(wait_for(f"workflow {name} to end", lambda: self._if_ended(name), timeout_seconds))
+
+    def running_pod(self, workflow: str, step: str) -> str | None:
+        """The name of a step's pod, once it runs."""
+        labels = f"workflows.argoproj.io/workflow={workflow},app.kubernetes.io/component={step}"
+        pods = self.core.list_namespaced_pod(NAMESPACE, label_selector=labels).items
+        return next((str(pod.metadata.name) for pod in pods if pod.status.phase == "Running"), None)
+
+    def exported(self) -> str:
+        """What the exporter serves now, read through the API server."""
+        service = "watchmove-exporter:metrics"
+        answer = self.core.connect_get_namespaced_service_proxy_with_path(
+            service, NAMESPACE, "metrics", _preload_content=False
+        )
+        return str(answer.data.decode())
+
+    @contextmanager
+    def bucket(self) -> Iterator["Bucket"]:
+        """The test store's bucket, through a forwarded port."""
+        secrets = self.core.list_namespaced_secret(NAMESPACE).items
+        (secret,) = [one for one in secrets if one.metadata.name.startswith("watchmove-s3-")]
+        (pod,) = self.core.list_namespaced_pod(NAMESPACE, label_selector="app.kubernetes.io/component=minio").items
+        with _forwarded(pod.metadata.name, 9000) as port:
+            yield Bucket(f"http://127.0.0.1:{port}", secret.data)
+
+    def _if_ended(self, name: str) -> dict[str, Any] | None:
+        document = self.get("workflows", name)
+        return document if document.get("status", {}).get("phase") in _ENDED else None
+
+
+class Bucket:
+    """Objects of the bucket `watchmove` by key."""
+
+    def __init__(self, endpoint: str, secret: dict[str, str]) -> None:
+        key, word = (base64.b64decode(secret[name]).decode() for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
+        self._client = boto3.client(
+            "s3", endpoint_url=endpoint, aws_access_key_id=key, aws_secret_access_key=word, region_name="us-east-1"
+        )
+
+    def changes(self, prefix: str) -> dict[str, tuple[str, object]]:
+        """ETag and time of change by key."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket="watchmove", Prefix=prefix)
+        rows = [row for page in pages for row in page.get("Contents", [])]
+        return {row["Key"]: (row["ETag"], row["LastModified"]) for row in rows}
+
+    def read(self, key: str) -> bytes:
+        """An object's bytes."""
+        return self._client.get_object(Bucket="watchmove", Key=key)["Body"].read()
+
+    def records(self, prefix: str) -> list[dict[str, Any]]:
+        """Every record.json below a prefix."""
+        return [json.loads(self.read(key)) for key in self.changes(prefix) if key.endswith("/record.json")]
+
+
+def wait_for(what: str, look: Callable[[], Any], timeout_seconds: float, every_seconds: float = 1.0) -> Any:
+    """The first thing that `look` finds.
+
+    Raises:
+        TimeoutError: it finds nothing in time.
+    """
+    give_up_at = time.monotonic() + timeout_seconds
+    while time.monotonic() < give_up_at:
+        found = look()
+        if found:
+            return found
+        time.sleep(every_seconds)
+    raise TimeoutError(f"waited {timeout_seconds:.0f} s for {what}")
+
+
+def pods_of(workflow: dict[str, Any], step: str) -> list[dict[str, Any]]:
+    """The nodes of a step's pods, one for each try, in the order in which they began."""
+    nodes = [node for node in workflow["status"]["nodes"].values() if node["type"] == "Pod"]
+    return sorted((node for node in nodes if node["displayName"].startswith(f"{step}(")), key=lambda n: n["startedAt"])
+
+
+@contextmanager
+def _forwarded(pod: str, port: int) -> Iterator[int]:
+    """A port on this machine that leads to a pod's, for as long as the block runs."""
+    command = ["kubectl", "--namespace", NAMESPACE, "port-forward", f"pod/{pod}", f":{port}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as forwarding:
+        assert forwarding.stdout is not None
+        line = forwarding.stdout.readline()
+        try:
+            yield int(line.split(" -> ")[0].rpartition(":")[2])
+        finally:
+            forwarding.terminate()

@@ -1,0 +1,63 @@
+"""How steps end in a real workflow engine: at once for what can never work, again for what may."""
+
+from typing import Any
+
+import pytest
+
+from tests.cluster.installation import Installation, pods_of, wait_for
+
+pytestmark = pytest.mark.timeout(600)
+
+NOBODY = "http://127.0.0.1:9"
+
+
+def _plan_alone(installation: Installation, **changes: object) -> dict[str, Any]:
+    """A workflow of the installed plan step alone, with changes to its container."""
+    (template,) = installation.get("workflowtemplates", "watchmove-plan")["spec"]["templates"]
+    template["container"].update(changes)
+    template["retryStrategy"].update(limit=1, backoff={"duration": "1s"})
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "metadata": {"generateName": "plan-alone-"},
+        "spec": {"entrypoint": "plan", "serviceAccountName": "watchmove", "templates": [template]},
+    }
+
+
+def test_settings_that_can_never_work_fail_at_once(installation: Installation) -> None:
+    """Exit code 65 ends the step after one try."""
+    arguments = ["plan", "--settings", "/etc/watchmove/absent.yaml", "--run", "a"]
+    ended = installation.ended(installation.start(_plan_alone(installation, args=arguments)))
+    tries = pods_of(ended, ended["metadata"]["name"])
+
+    assert [node["outputs"]["exitCode"] for node in tries] == ["65"]
+    assert "absent.yaml" in tries[0]["message"]
+
+
+def test_a_store_that_cannot_be_reached_is_tried_again(installation: Installation) -> None:
+    """Exit code 75 is retried, as often as the limit says."""
+    environment = [{"name": "AWS_ENDPOINT_URL_S3", "value": NOBODY}]
+    ended = installation.ended(installation.start(_plan_alone(installation, env=environment)))
+    tries = pods_of(ended, ended["metadata"]["name"])
+
+    assert [node["outputs"]["exitCode"] for node in tries] == ["75", "75"]
+
+
+def test_the_nightly_run_starts_by_itself(installation: Installation) -> None:
+    """With its clock set to every minute, the CronWorkflow makes a workflow from the main template."""
+    every_minute = {"suspend": False, "schedules": ["* * * * *"]}
+    before = {"suspend": True, "schedules": installation.get("cronworkflows", "watchmove")["spec"]["schedules"]}
+    installation.change("cronworkflows", "watchmove", {"spec": every_minute})
+    try:
+        started = wait_for("the clock to strike", lambda: _of_the_clock(installation), timeout_seconds=90)
+    finally:
+        installation.change("cronworkflows", "watchmove", {"spec": before})
+    for one in started:
+        installation.change("workflows", one["metadata"]["name"], {"spec": {"shutdown": "Terminate"}})
+
+    assert [one["spec"]["workflowTemplateRef"] for one in started] == [{"name": "watchmove"}]
+
+
+def _of_the_clock(installation: Installation) -> list[dict[str, Any]]:
+    label = "workflows.argoproj.io/cron-workflow"
+    return [one for one in installation.all_of("workflows") if one["metadata"]["labels"].get(label) == "watchmove"]

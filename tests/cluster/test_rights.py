@@ -1,0 +1,77 @@
+"""What the namespace and the step pods' account refuse, asked of the real API server."""
+
+import pytest
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+
+from tests.cluster.installation import NAMESPACE, Installation
+
+RESTRICTED = {
+    "runAsNonRoot": True,
+    "runAsUser": 65532,
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+
+def _try_pod(installation: Installation, rights: dict[str, object]) -> None:
+    container = {"name": "main", "image": "watchmove", "securityContext": rights}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "trial"}, "spec": {"containers": [container]}}
+    installation.core.create_namespaced_pod(NAMESPACE, pod, dry_run="All")
+
+
+def test_a_restricted_pod_is_let_in(installation: Installation) -> None:
+    """What the next test changes is what is refused there, and nothing else."""
+    _try_pod(installation, RESTRICTED)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"allowPrivilegeEscalation": True},
+        {"runAsNonRoot": False, "runAsUser": 0},
+        {"capabilities": {"add": ["SYS_ADMIN"]}},
+    ],
+    ids=["escalation", "root", "capability"],
+)
+def test_a_pod_that_is_not_restricted_is_refused(installation: Installation, change: dict[str, object]) -> None:
+    """Pod Security says no before anything runs."""
+    with pytest.raises(ApiException) as refused:
+        _try_pod(installation, {**RESTRICTED, **change})
+
+    assert refused.value.status == 403
+    assert "violates PodSecurity" in str(refused.value.body)
+
+
+def test_a_privileged_pod_is_refused(installation: Installation) -> None:
+    """By Pod Security, or by an API server that has no privileged pods at all (422)."""
+    with pytest.raises(ApiException) as refused:
+        _try_pod(installation, {**RESTRICTED, "privileged": True, "allowPrivilegeEscalation": True})
+
+    assert refused.value.status in (403, 422)
+
+
+@pytest.mark.parametrize(
+    ("verb", "group", "resource", "allowed"),
+    [
+        ("create", "argoproj.io", "workflowtaskresults", True),
+        ("patch", "argoproj.io", "workflowtaskresults", True),
+        ("delete", "argoproj.io", "workflowtaskresults", False),
+        ("create", "argoproj.io", "workflows", False),
+        ("get", "", "secrets", False),
+        ("list", "", "pods", False),
+        ("create", "", "pods", False),
+    ],
+)
+def test_step_pods_may_report_how_they_ended_and_nothing_else(
+    installation: Installation, verb: str, group: str, resource: str, allowed: bool
+) -> None:
+    """The API server's own answer for the steps' service account."""
+    what = client.V1ResourceAttributes(namespace=NAMESPACE, verb=verb, group=group, resource=resource)
+    spec = client.V1SubjectAccessReviewSpec(
+        user=f"system:serviceaccount:{NAMESPACE}:watchmove", resource_attributes=what
+    )
+    answer = installation.rights.create_subject_access_review(client.V1SubjectAccessReview(spec=spec))
+
+    assert answer.status.allowed is allowed

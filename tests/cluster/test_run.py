@@ -1,0 +1,76 @@
+"""From videos in a bucket to a mean average precision in it, on a real cluster, and again."""
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.cluster.installation import Bucket, Installation, pods_of, wait_for
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def test_a_run_from_nothing_succeeds(first_run: dict[str, Any]) -> None:
+    """`kubectl apply -k`, `argo submit --from workflowtemplate/watchmove`, green."""
+    assert first_run["status"]["phase"] == "Succeeded"
+    assert {"extract(0:0)(0)", "extract(1:1)(0)"} <= {node["displayName"] for node in pods_of(first_run, "extract")}
+
+
+def test_a_lost_pod_is_run_again(first_run: dict[str, Any]) -> None:
+    """The pretraining whose pod was deleted ended in a second try."""
+    phases = [node["phase"] for node in pods_of(first_run, "pretrain")]
+
+    assert len(phases) == 2
+    assert phases[0] in ("Failed", "Error")
+    assert phases[1] == "Succeeded"
+
+
+def test_the_mean_average_precision_is_in_the_bucket(bucket: Bucket) -> None:
+    """One record for the random and one for the pretrained trunk, each with a figure and the image that made it."""
+    records = {record["evaluation"]["initialisation"]: record for record in bucket.records("store/evaluations/")}
+
+    assert set(records) == {"random", "pretrained"}
+    assert all(0 <= record["mean_ap_11_point"] <= 1 for record in records.values())
+    assert all(record["made_by"]["image"] for record in records.values())
+
+
+def test_the_report_is_in_the_bucket(bucket: Bucket, first_run: dict[str, Any]) -> None:
+    """One page, under the run's name."""
+    page = bucket.read(f"store/runs/{first_run['metadata']['name']}/report.html")
+
+    assert page.lstrip().lower().startswith(b"<!doctype html>")
+
+
+def test_a_second_run_redoes_no_extraction(
+    second_run: dict[str, Any], bucket: Bucket, extractions: dict[str, tuple[str, object]]
+) -> None:
+    """Plan finds nothing to do, no extraction pod starts, and what lies there has its old ETag and time."""
+    (plan,) = pods_of(second_run, "plan")
+    again = {key: value for key, value in bucket.changes("store/extractions/").items() if "/shards/" in key}
+
+    assert second_run["status"]["phase"] == "Succeeded"
+    assert {row["name"]: row["value"] for row in plan["outputs"]["parameters"]}["shards"] == "[]"
+    assert pods_of(second_run, "extract") == []
+    assert again == {key: value for key, value in extractions.items() if "/shards/" in key}
+
+
+def test_a_second_run_trains_nothing(second_run: dict[str, Any], bucket: Bucket) -> None:
+    """One backbone and two evaluations, as after the first run."""
+    assert second_run["status"]["phase"] == "Succeeded"
+    assert len(bucket.records("store/backbones/")) == 1
+    assert len(bucket.records("store/evaluations/")) == 2
+
+
+@pytest.mark.usefixtures("bucket")
+def test_the_exporter_shows_frame_yield_and_mean_average_precision(installation: Installation) -> None:
+    """Soon after the run its figures are there to scrape."""
+    pattern = r'^watchmove_detection_map\{.*initialisation="pretrained".*\} [01]'
+    text = wait_for(
+        "the exporter to show the evaluation",
+        lambda: re.search(pattern, found := installation.exported(), re.MULTILINE) and found,
+        timeout_seconds=60,
+    )
+    kept = re.findall(r'^watchmove_frames_total\{outcome="kept".*\} ([\d.]+)$', text, re.MULTILINE)
+
+    assert [float(count) > 0 for count in kept] == [True]
+    assert re.search(r'^watchmove_frames_total\{outcome="rejected",reason="[a-z-]+"', text, re.MULTILINE)
