@@ -126,6 +126,11 @@ class VideoReader:
     ) -> None:
         self.close()
 
+    @property
+    def exit_status(self) -> int | None:
+        """The decoder's exit status, or None while it runs."""
+        return self._process.poll()
+
     def close(self) -> None:
         """End the decoder, if it still runs, and wait until its log is read to the end."""
         if self._process.poll() is None:

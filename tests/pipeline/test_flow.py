@@ -1,0 +1,105 @@
+"""Flow of a square that moves by a known step, and maps carried along it."""
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.drawn_video import moving_square
+from pipeline.flow import (
+    WindowFlow,
+    carry,
+    consistency,
+    dense_flow,
+    flow_trust,
+    half_size,
+    shrink,
+    smooth_along_flow,
+    window_flow,
+)
+
+
+def greys(frames: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """Frames (T, H, W, 3) in grey."""
+    return [np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8) for frame in frames]
+
+
+def test_flow_of_a_square_is_its_step() -> None:
+    """Inside the square 3 pixels to the right, outside what the camera does, to a fifth of a pixel."""
+    video = moving_square((3.0, 0.0), 2, camera_step_pixels=(-2.0, 0.0))
+    field = dense_flow(*greys(video.frames))
+    inner = cv2.erode(video.masks[0].astype(np.uint8), np.ones((17, 17), np.uint8)) > 0
+    outer = cv2.dilate(video.masks[0].astype(np.uint8), np.ones((33, 33), np.uint8)) == 0
+
+    assert np.abs(np.median(field[inner], axis=0) - (3, 0)).max() < 0.2
+    assert np.abs(np.median(field[outer], axis=0) - (-2, 0)).max() < 0.2
+
+
+def test_flow_of_a_real_pair(test_data: Path) -> None:
+    """RubberWhale of Middlebury: an end-point error well under half a pixel."""
+    folder = test_data / "flow"
+    truth_path = next(path for path in sorted(folder.rglob("*.flo")) if re.search("whale", str(path), re.I))
+    pictures = sorted(path for path in truth_path.parent.iterdir() if path.suffix in (".png", ".ppm", ".jpg"))[:2]
+    first, second = (np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), np.uint8) for path in pictures)
+    width, height = np.fromfile(truth_path, np.int32, 2, offset=4)
+    truth = np.fromfile(truth_path, np.float32, offset=12).reshape(height, width, 2)
+    known = np.abs(truth).max(axis=-1) < 1e6
+    error = np.linalg.norm(dense_flow(first, second) - truth, axis=-1)[known].mean()
+
+    assert error < 0.3
+
+
+def test_half_size_rounds_up() -> None:
+    """An odd width keeps its last column."""
+    assert half_size(240, 427) == (120, 214)
+    assert shrink(np.zeros((240, 427), np.float32)).shape == (120, 214)
+
+
+def test_window_flow_has_every_pair_inside_the_window() -> None:
+    """Four frames and gaps 1 and 2 make six fields forward and six back, none across the window's ends."""
+    flow = window_flow([np.zeros((48, 64), np.uint8)] * 4, (1, 2))
+    forward = {(0, 1), (1, 1), (2, 1), (0, 2), (1, 2)}
+
+    assert set(flow.fields) == forward | {(t + gap, -gap) for t, gap in forward}
+    assert [gap for gap, _ in flow.of_frame(0)] == [1, 2]
+
+
+def test_carry_follows_the_field() -> None:
+    """A field of 4 full-size pixels is 2 half-size ones: a column at 7 is seen at 5."""
+    source = np.zeros((4, 12), np.float32)
+    source[:, 7] = 1
+    field = np.tile(np.array([4, 0], np.float32), (4, 12, 1))
+
+    assert np.flatnonzero(carry(source, field)[0]).tolist() == [5]
+
+
+@pytest.mark.parametrize(("back", "expected"), [(-4.0, 1.0), (-2.5, np.exp(-0.5)), (20.0, 0.0)])
+def test_consistency_falls_with_the_error(back: float, expected: float) -> None:
+    """Going there and back to the start gives 1; being 1.5 pixels off gives exp(-1/2)."""
+    there, return_field = np.zeros((4, 12, 2), np.float32), np.zeros((4, 12, 2), np.float32)
+    there[..., 0], return_field[..., 0] = 4, back
+
+    assert consistency(there, return_field) == pytest.approx(expected, abs=1e-5)
+
+
+def test_trust_is_high_for_motion_and_low_for_noise() -> None:
+    """The flow of a moving square agrees with itself, that between unrelated pictures does not."""
+    square = window_flow(greys(moving_square((3.0, 0.0), 3).frames), (1,))
+    noise = window_flow(list(np.random.default_rng(0).integers(0, 255, (3, 240, 320), dtype=np.uint8)), (1,))
+
+    assert flow_trust(square, 1) > 0.9
+    assert flow_trust(noise, 1) < 0.5
+
+
+def test_smoothing_averages_where_nothing_moves() -> None:
+    """With no motion and full trust, maps 0, 1, 0 are averaged with weights that fall by 0.9 per frame."""
+    still = np.zeros((2, 2, 2), np.float32)
+    flow = WindowFlow(3, {(0, 1): still, (1, -1): still, (1, 1): still, (2, -1): still})
+    maps = [np.full((2, 2), value, np.float32) for value in (0, 1, 0)]
+    smooth = smooth_along_flow(maps, flow, keep=0.9)
+
+    assert smooth[1] == pytest.approx(1 / 2.8)
+    assert smooth[0] == pytest.approx(0.9 / (1 + 0.9 + 0.81))
