@@ -13,6 +13,7 @@ from pipeline.errors import InvalidInput
 from service.exit_codes import INVALID_INPUT
 from service.runner import StepContext, configure_logs, run_to_exit_code, step_context
 from service.settings import LAPTOP, load_settings
+from service.submit import WorkflowState
 
 _USAGE_ERROR = 2
 """What typer exits with when it cannot parse the arguments."""
@@ -189,6 +190,26 @@ def exporter(settings: SettingsFile = LAPTOP, overrides: Overrides = None) -> No
     _end(body)
 
 
+@app.command()
+def submit(
+    template: Annotated[str, typer.Option(help="WorkflowTemplate to run.")] = "watchmove",
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Where it is installed.")] = "watchmove",
+    parameters: Annotated[list[str] | None, typer.Option("--parameter", "-p", help="NAME=VALUE, repeatable.")] = None,
+    wait: Annotated[bool, typer.Option(help="Stay until the workflow has ended.")] = False,
+) -> None:
+    """Start a workflow on the cluster, as `argo submit --from workflowtemplate/NAME` does."""
+    from service.submit import submit as start
+
+    def body() -> None:
+        given = dict(_parameter(word) for word in parameters or ())
+        state = start(template, namespace, given, wait, _print_state)
+        if state.ended and not state.succeeded:
+            why = "; ".join(state.failures) or "no pod said why"
+            raise InvalidInput(f"workflow {state.name} ended as {state.phase}: {why}")
+
+    _end(body)
+
+
 @app.command("settings")
 def show_settings(settings: SettingsFile = LAPTOP, overrides: Overrides = None, reference: bool = False) -> None:
     """Print the settings as they are understood, or with --reference what every one of them means."""
@@ -198,6 +219,17 @@ def show_settings(settings: SettingsFile = LAPTOP, overrides: Overrides = None, 
         print(reference_table() if reference else as_yaml(load_settings(settings, overrides or ())))
 
     _end(body)
+
+
+def _print_state(state: WorkflowState) -> None:
+    print(f"{state.name}: {state.phase}, {state.done_pods} of {state.known_pods} pods", flush=True)
+
+
+def _parameter(word: str) -> tuple[str, str]:
+    name, equals, value = word.partition("=")
+    if not equals or not name:
+        raise InvalidInput(f"--parameter {word}: not of the form NAME=VALUE")
+    return name, value
 
 
 def _as_uri(place: str) -> str:

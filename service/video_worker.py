@@ -105,26 +105,25 @@ class VideoWorkers:
                 child.process.kill()
             child.process.join()
             self._children.remove(child)
-            yield child.job, _judge(child, overdue=overdue)
+            seconds = round(time.monotonic() - child.began, 3)
+            yield child.job, judge(child.job, child.process.exitcode, seconds, overdue=overdue)
 
 
-def _judge(child: _Child, *, overdue: bool) -> VideoOutcome:
-    """The outcome of a child that has ended."""
-    verdict = child.job.folder / _VERDICT
+def judge(job: VideoJob, exit_code: int | None, seconds: float, *, overdue: bool) -> VideoOutcome:
+    """The outcome of a child that has ended: its verdict, or what its end says where it left none.
+
+    Raises:
+        Unavailable: the child found the scratch disk full.
+    """
+    verdict = job.folder / _VERDICT
     if verdict.is_file():
         return VideoOutcome.model_validate_json(verdict.read_bytes())
-    seconds = time.monotonic() - child.began
-    if child.process.exitcode == _DISK_FULL_EXIT_CODE:
-        raise Unavailable(f"{child.job.folder}: the scratch disk is full; free space or set work.scratch")
+    if exit_code == _DISK_FULL_EXIT_CODE:
+        raise Unavailable(f"{job.folder}: the scratch disk is full; free space or set work.scratch")
     if overdue:
-        return VideoOutcome(video=child.job.video, outcome=Outcome.TIMED_OUT, reason="time-limit", seconds=seconds)
-    return VideoOutcome(
-        video=child.job.video,
-        outcome=Outcome.UNREADABLE,
-        reason="crashed",
-        detail=f"its worker ended with exit code {child.process.exitcode}",
-        seconds=seconds,
-    )
+        return VideoOutcome(video=job.video, outcome=Outcome.TIMED_OUT, reason="time-limit", seconds=seconds)
+    detail = f"its worker ended with exit code {exit_code}"
+    return VideoOutcome(video=job.video, outcome=Outcome.UNREADABLE, reason="crashed", detail=detail, seconds=seconds)
 
 
 def _work(job: VideoJob, settings: ExtractionSettings, limits: Limits) -> None:
@@ -140,8 +139,8 @@ def _work(job: VideoJob, settings: ExtractionSettings, limits: Limits) -> None:
         partial = job.folder / f"{_VERDICT}.partial"
         partial.write_text(outcome.model_copy(update={"seconds": seconds}).model_dump_json())
         partial.replace(job.folder / _VERDICT)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, Unavailable) as error:
+        if isinstance(error, Unavailable) or error.errno in (errno.ENOSPC, errno.EDQUOT):
             sys.exit(_DISK_FULL_EXIT_CODE)
         raise
 

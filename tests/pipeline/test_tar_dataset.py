@@ -1,0 +1,104 @@
+"""Tar files of samples: what is written is read, by us and by the WebDataset library."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+import webdataset
+
+from pipeline.errors import InvalidInput
+from pipeline.tar_dataset import Sample, index_shard, read_sample, read_shard, write_shard
+from tests.pipeline.mask_samples import drawn_samples, drawn_shard
+
+SAMPLES = [
+    Sample("video-000001", b"a jpeg", b"a mask", {"video": "one.mp4", "licence": ""}),
+    Sample("video-000002", b"another", b"", {"video": "één.mp4", "time_seconds": 0.5}),
+]
+
+
+def tar_of(path: Path, files: dict[str, bytes]) -> Path:
+    """A tar made without our writer."""
+    with tarfile.open(path, "w") as tar:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return path
+
+
+def test_samples_are_read_as_written(tmp_path: Path) -> None:
+    """Keys, bytes and metadata come back in their order, and the writer says how many there are."""
+    count = write_shard(tmp_path / "shard.tar", SAMPLES)
+
+    assert (count, list(read_shard(tmp_path / "shard.tar"))) == (2, SAMPLES)
+
+
+def test_same_samples_give_same_bytes(tmp_path: Path) -> None:
+    """Nothing of the machine or the hour gets into a shard, so its hash is its content's."""
+    for name in ("first.tar", "second.tar"):
+        write_shard(tmp_path / name, SAMPLES)
+
+    assert (tmp_path / "first.tar").read_bytes() == (tmp_path / "second.tar").read_bytes()
+
+
+def test_a_sample_is_read_alone_by_its_place(tmp_path: Path) -> None:
+    """The index leads to the second sample without the first."""
+    write_shard(tmp_path / "shard.tar", SAMPLES)
+
+    assert read_sample(index_shard(tmp_path / "shard.tar")[1]) == SAMPLES[1]
+
+
+def test_the_webdataset_library_reads_our_shards(tmp_path: Path) -> None:
+    """Its own reader and decoders find the same keys, pictures, masks and metadata."""
+    shard = drawn_shard(tmp_path / "shard.tar", videos=2, frames=2)
+
+    theirs = list(webdataset.WebDataset(str(shard), shardshuffle=False).decode(only=["json"]))
+
+    ours = list(drawn_samples(2, 2))
+    assert [sample["__key__"] for sample in theirs] == [sample.key for sample in ours]
+    assert [(s["jpg"], s["mask.png"], s["json"]) for s in theirs] == [(s.jpeg, s.mask_png, s.metadata) for s in ours]
+
+
+def test_other_files_and_incomplete_samples_are_passed_over(tmp_path: Path) -> None:
+    """A shard of another maker may hold more than ours; a sample without a mask is no sample."""
+    whole = {"a.jpg": b"1", "a.mask.png": b"2", "a.json": b"{}", "a.cls": b"7"}
+    shard = tar_of(tmp_path / "shard.tar", {"readme.txt": b"hello", "b.jpg": b"3", "b.json": b"{}", **whole})
+
+    assert [sample.key for sample in read_shard(shard)] == ["a"]
+
+
+def test_same_names_in_two_folders_are_two_samples(tmp_path: Path) -> None:
+    """WebDataset keys include the folder, so files of two folders never mix; dots in a folder's name mean nothing."""
+    parts = {"jpg": b"1", "mask.png": b"2", "json": b"{}"}
+    shard = tar_of(tmp_path / "s.tar", {f"{f}/7.{part}": c for f in ("v1.0", "v2.0") for part, c in parts.items()})
+
+    assert [sample.key for sample in read_shard(shard)] == ["v1.0/7", "v2.0/7"]
+
+
+@pytest.mark.parametrize("content", [b"this is a text", b"\x00" * 100])
+def test_what_is_no_tar_is_named(tmp_path: Path, content: bytes) -> None:
+    """The message says which file is at fault."""
+    (tmp_path / "broken.tar").write_bytes(content)
+
+    with pytest.raises(InvalidInput, match=r"broken\.tar"):
+        index_shard(tmp_path / "broken.tar")
+
+
+def test_a_truncated_tar_is_named(tmp_path: Path) -> None:
+    """A shard that was cut in the middle of a file does not pass for a shorter one."""
+    shard = drawn_shard(tmp_path / "cut.tar", videos=1, frames=2)
+    shard.write_bytes(shard.read_bytes()[:9000])
+
+    with pytest.raises(InvalidInput, match=r"cut\.tar"):
+        index_shard(shard)
+
+
+@pytest.mark.parametrize("text", [b"{", json.dumps([1]).encode()])
+def test_metadata_that_is_no_object_is_named(tmp_path: Path, text: bytes) -> None:
+    """The message says which sample of which shard."""
+    shard = tar_of(tmp_path / "shard.tar", {"k.jpg": b"", "k.mask.png": b"", "k.json": text})
+
+    with pytest.raises(InvalidInput, match=r"shard\.tar: k\.json"):
+        list(read_shard(shard))

@@ -1,0 +1,201 @@
+"""Extract and gather: parts are committed whole, twice changes nothing, and the gate holds."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import InvalidInput, Stopped
+from pipeline.tar_dataset import read_shard
+from pipeline.video import write_video
+from pipeline.world import moving_square
+from service.outcomes import Outcome, ShardRecord
+from service.records import find
+from service.runner import StepContext
+from service.steps.extract import extract
+from service.steps.gather import gather
+from service.steps.plan import PlanRecord, plan, shard_records
+from service.steps.pretrain import fetch_shard
+from tests.service.conftest import MakeContext
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    """Two videos of a moving square, one of another, and a file that is no video."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name, step in (("a.mp4", (3, 0)), ("b.mp4", (0, 3))):
+        write_video(folder / name, moving_square(step, 30, height=320).frames, 24.0)
+    (folder / "text.mp4").write_text("no video\n")
+    return folder
+
+
+def extracted(context: StepContext, run: str = "run") -> PlanRecord:
+    """Plan and extract every shard."""
+    planned = plan(context, run)
+    for shard in range(planned.shards):
+        extract(context, run, shard)
+    return planned
+
+
+def everything(context: StepContext) -> dict[str, str]:
+    """Every object of the store with its ETag."""
+    return {item.key: item.etag for item in context.store.list()}
+
+
+def test_every_video_ends_as_an_outcome(make_context: MakeContext, videos: Path) -> None:
+    """Good videos give frames, the text file is unreadable, and the snapshot counts both."""
+    assert videos.is_dir()
+    context = make_context()
+    planned = extracted(context)
+    dataset = gather(context, "run")
+    rows = {row.video.key: row for record in shard_records(context.store, planned.recipe) for row in record.videos}
+
+    assert {key: row.outcome for key, row in rows.items()} == {
+        "a.mp4": Outcome.KEPT,
+        "b.mp4": Outcome.KEPT,
+        "text.mp4": Outcome.UNREADABLE,
+    }
+    assert dataset.kept_frames == rows["a.mp4"].frames_kept + rows["b.mp4"].frames_kept
+    assert dataset.outcomes["kept"] == 2
+
+
+def test_twice_changes_nothing(make_context: MakeContext, videos: Path) -> None:
+    """Each step run again, in the same run, leaves every object as it was."""
+    assert videos.is_dir()
+    context = make_context("plan.max_shard_videos=2")
+    extracted(context)
+    gather(context, "run")
+    before = everything(context)
+    extracted(context)
+    gather(context, "run")
+
+    assert everything(context) == before
+
+
+def test_another_run_extracts_nothing_again(make_context: MakeContext, videos: Path) -> None:
+    """The second run has no shard, and trains on the very same snapshot."""
+    assert videos.is_dir()
+    context = make_context()
+    extracted(context, "one")
+    planned = extracted(context, "two")
+
+    assert (planned.shards, planned.videos_listed) == (0, 3)
+    assert gather(context, "two").dataset == gather(context, "one").dataset
+
+
+def test_new_and_removed_videos(make_context: MakeContext, videos: Path) -> None:
+    """As data grows only what is new is extracted; what is gone leaves the snapshot and is counted."""
+    context = make_context()
+    extracted(context, "one")
+    first = gather(context, "one")
+    (videos / "c.mp4").write_bytes((videos / "a.mp4").read_bytes())
+    (videos / "a.mp4").unlink()
+    planned = extracted(context, "two")
+    second = gather(context, "two")
+    keys = [
+        sample.metadata["video"]
+        for shard in second.shards
+        for sample in read_shard(fetch_shard(context.store, shard, context.scratch))
+    ]
+
+    assert (planned.videos_new, second.videos_removed) == (1, 1)
+    assert set(keys) == {"b.mp4", "c.mp4"}
+    assert len(keys) == second.kept_frames == first.kept_frames
+
+
+def test_stopped_in_the_middle_it_continues(make_context: MakeContext, videos: Path) -> None:
+    """Told to stop after the first video, it commits that one; the next call does only the rest."""
+    assert videos.is_dir()
+    context = make_context("work.workers=1")
+    planned = plan(context, "run")
+    count = context.metrics.count_video
+
+    def count_and_stop(outcome: str, reason: str) -> None:
+        count(outcome, reason)
+        context.stop.set()
+
+    context.metrics.count_video = count_and_stop  # type: ignore[method-assign]
+    with pytest.raises(Stopped):
+        extract(context, "run", 0)
+    [part] = shard_records(context.store, planned.recipe)
+    context.stop.clear()
+    context.metrics.count_video = count  # type: ignore[method-assign]
+    rows = extract(context, "run", 0)
+    parts = list(shard_records(context.store, planned.recipe))
+
+    assert len(part.videos) == 1
+    assert len(rows) == 3
+    assert len(parts) == 2
+    assert {row.video.id for row in parts[0].videos}.isdisjoint(row.video.id for row in parts[1].videos)
+
+
+def test_two_pods_on_one_shard_leave_one(make_context: MakeContext, videos: Path) -> None:
+    """Both extract the shard from the start; every video counts once and the snapshot is valid."""
+    assert videos.is_dir()
+    one, two = make_context("work.workers=1"), make_context("work.workers=1")
+    planned = plan(one, "run")
+    threads = [threading.Thread(target=extract, args=(context, "run", 0)) for context in (one, two)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    records = list(shard_records(one.store, planned.recipe))
+    dataset = gather(one, "run")
+    samples = [s for shard in dataset.shards for s in read_shard(fetch_shard(one.store, shard, one.scratch))]
+
+    assert sum(len(record.videos) for record in records) == 3
+    assert len({sample.key for sample in samples}) == len(samples) == dataset.kept_frames
+
+
+def test_data_without_a_record_is_not_there(make_context: MakeContext, videos: Path) -> None:
+    """A pod killed between its data and its record leaves nothing that a snapshot could pick up."""
+    assert videos.is_dir()
+    context = make_context()
+    planned = extracted(context)
+    [key] = [k for k in everything(context) if "/shards/" in k and k.endswith(".json")]
+    record = find(context.store, key, ShardRecord)
+    assert record is not None
+    (context.scratch.parent / "store" / key).unlink()
+
+    with pytest.raises(InvalidInput, match="have no outcome yet"):
+        gather(context, "run")
+    assert extract(context, "run", 0)
+    assert gather(context, "run").shards[0].sha256 == record.data_sha256
+    assert planned.shards == 1
+
+
+def test_too_many_failures_close_the_gate(make_context: MakeContext, videos: Path) -> None:
+    """The line has the counts, the rule and the setting."""
+    assert videos.is_dir()
+    context = make_context("gather.max_failed_fraction=0.1")
+    extracted(context)
+
+    with pytest.raises(InvalidInput, match=r"1 of 3 videos failed \(1 unreadable.*max_failed_fraction \(0\.1\)"):
+        gather(context, "run")
+
+
+def test_too_few_frames_close_the_gate(make_context: MakeContext, videos: Path) -> None:
+    """So it does when nothing moved."""
+    assert videos.is_dir()
+    context = make_context("gather.min_kept_frames=1000")
+    extracted(context)
+
+    with pytest.raises(InvalidInput, match=r"below gather\.min_kept_frames \(1000\)"):
+        gather(context, "run")
+
+
+def test_a_shard_that_does_not_exist_is_named(make_context: MakeContext, videos: Path) -> None:
+    """Shards are counted from 0."""
+    assert videos.is_dir()
+    context = make_context()
+    plan(context, "run")
+
+    with pytest.raises(InvalidInput, match="shard 7: run run has 1 shards"):
+        extract(context, "run", 7)
+
+
+def test_steps_need_the_ones_before(make_context: MakeContext) -> None:
+    """The line names the step to run."""
+    with pytest.raises(InvalidInput, match="run `watchmove plan` first"):
+        extract(make_context(), "run", 0)

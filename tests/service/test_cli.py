@@ -1,0 +1,49 @@
+"""Bad input on the command line: one clear line and an exit code of the table."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A `watchmove` command, ended."""
+    return subprocess.run(
+        [sys.executable, "-m", "service.cli", *arguments], capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["run", "--videos", "EMPTY"], "no video there"),
+        (["run", "--set", "pretrain.iteration=3"], "pretrain.iteration is no setting"),
+        (["run", "--settings", "EMPTY/absent.yaml"], "cannot be read"),
+        (["gather", "--run", "../x"], "a run's name"),
+        (["extract", "--run", "x"], "--shard"),
+        (["walk"], "walk"),
+        (["score", "--voc", "EMPTY", "--detections", "EMPTY"], "EMPTY"),
+        (["exporter"], "work.metrics_port"),
+        (["submit", "-p", "novalue"], "NAME=VALUE"),
+    ],
+)
+def test_bad_input_exits_65_with_a_line(tmp_path: Path, arguments: list[str], expected: str) -> None:
+    """The last line says what; nothing is a trace."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    places = ["--store", str(tmp_path / "store"), "--voc", str(empty)] if arguments[0] == "run" else []
+    done = run(*(word.replace("EMPTY", str(empty)) for word in arguments), *places)
+
+    assert done.returncode == 65
+    assert expected.replace("EMPTY", str(empty)) in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_help_lists_the_commands() -> None:
+    """A newcomer sees every step."""
+    done = run("--help")
+
+    assert done.returncode == 0
+    for name in ("plan", "extract", "gather", "pretrain", "evaluate", "report", "run", "score", "submit", "exporter"):
+        assert name in done.stdout
