@@ -102,8 +102,8 @@ def cut(
 
 def example_of(sample: Sample, settings: PretrainingSettings, rng: np.random.Generator | None) -> MaskExample | None:
     """The example of a dataset frame, jittered by `rng` (None: centred, not flipped); None where it cannot be used."""
-    image = cv2.imdecode(np.frombuffer(sample.jpeg, np.uint8), cv2.IMREAD_COLOR) if sample.jpeg else None
-    mask = cv2.imdecode(np.frombuffer(sample.mask_png, np.uint8), cv2.IMREAD_GRAYSCALE) if sample.mask_png else None
+    image = _decoded(sample.jpeg, cv2.IMREAD_COLOR)
+    mask = _decoded(sample.mask_png, cv2.IMREAD_GRAYSCALE)
     if image is None or mask is None or image.shape[:2] != mask.shape:
         return None
     soft_mask = mask.astype(np.float32) / np.float32(255)
@@ -113,6 +113,15 @@ def example_of(sample: Sample, settings: PretrainingSettings, rng: np.random.Gen
     square = jittered_square(box, settings, rng)
     flip = rng is not None and bool(rng.random() < 0.5)
     return cut(np.ascontiguousarray(image[..., ::-1], np.uint8), soft_mask, square, settings, flip=flip)
+
+
+def _decoded(content: bytes, kind: int) -> NDArray[np.uint8] | None:
+    """A picture of uint8, BGR or grey; None where OpenCV cannot or will not decode it."""
+    try:
+        picture = cv2.imdecode(np.frombuffer(content, np.uint8), kind)
+    except cv2.error:  # nothing there, or more pixels than it allows
+        return None
+    return None if picture is None else np.asarray(picture, np.uint8)
 
 
 def _into_square(square: Square, pixels: int) -> NDArray[np.float64]:

@@ -67,9 +67,10 @@ def index_shard(path: Path) -> list[SamplePlace]:
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
-                key, _, part = Path(member.name).name.partition(".")
+                folder, slash, name = member.name.rpartition("/")
+                stem, _, part = name.partition(".")
                 if member.isfile() and part in _PARTS:
-                    spans.setdefault(key, {})[part] = Span(member.offset_data, member.size)
+                    spans.setdefault(folder + slash + stem, {})[part] = Span(member.offset_data, member.size)
     except (tarfile.TarError, OSError) as error:
         raise InvalidInput(f"{path}: not a readable tar file ({error}); extract its shard again") from error
     whole = {key: parts for key, parts in spans.items() if len(parts) == len(_PARTS)}
