@@ -61,4 +61,4 @@ def test_two_frames_and_odd_sizes_are_enough() -> None:
     masks = [frame.soft_mask for frame in segment_window(frames, SETTINGS)]
 
     assert [mask.shape for mask in masks] == [(239, 319)] * 2
-    assert all(mask.dtype == np.float32 and 0 <= mask.min() and mask.max() <= 1 for mask in masks)
+    assert all(mask.dtype == np.float32 and mask.min() >= 0 and mask.max() <= 1 for mask in masks)
