@@ -1,1 +1,1 @@
-"""The science: arrays and local files in, arrays and local files out. Knows no bucket, cluster, metric or command line."""
+"""The science: arrays and local files in and out. Knows no bucket, cluster, metric or command line."""

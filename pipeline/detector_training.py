@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.alexnet import AlexNet, rescale_to_unit_variance
-from pipeline.detector_checkpoint import History, load_checkpoint, save_checkpoint, training_identity
+from pipeline.checkpoints import load_checkpoint, save_checkpoint
 from pipeline.detector_data import Batch, TrainingSet
+from pipeline.detector_history import History, restored, training_identity
 from pipeline.detector_images import normalised_image, read_image
 from pipeline.errors import InvalidInput, Stopped
 from pipeline.fast_rcnn import FastRCNN, detection_loss
@@ -88,10 +89,10 @@ def train_detector(
     model = _new_model(trunk, data, classes, settings)
     optimizer = _optimizer(model, settings)
     identity = training_identity(settings, classes, [image.image_id for image in images])
-    history = load_checkpoint(hooks.checkpoint_directory, model, optimizer, identity)
+    history = restored(load_checkpoint(hooks.checkpoint_directory, model, optimizer, identity))
 
     def save() -> None:
-        save_checkpoint(hooks.checkpoint_directory, model, optimizer, history, identity)
+        save_checkpoint(hooks.checkpoint_directory, model, optimizer, vars(history), identity)
         hooks.on_checkpoint()
 
     model.train()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.alexnet import random_backbone
 from pipeline.average_precision import evaluate_detections
-from pipeline.detector_checkpoint import CHECKPOINT_NAME
+from pipeline.checkpoints import CHECKPOINT_NAMES
 from pipeline.detector_images import read_image
 from pipeline.detector_testing import detect_objects
 from pipeline.detector_training import DetectorHooks, DetectorProgress, TrainedDetector, learning_rate, train_detector
@@ -94,7 +94,7 @@ def test_stopped_and_resumed_is_the_same_as_never_stopped(
     whole = trained(drawn_set, tmp_path / "whole", SETTINGS)
     with pytest.raises(Stopped, match="iteration 2"):
         trained(drawn_set, tmp_path / "parts", SETTINGS, stop_at=2)
-    assert (tmp_path / "parts" / CHECKPOINT_NAME).is_file()
+    assert any((tmp_path / "parts" / name).is_file() for name in CHECKPOINT_NAMES)
     resumed = trained(drawn_set, tmp_path / "parts", SETTINGS)
     weights, others = whole.model.state_dict(), resumed.model.state_dict()
 
@@ -114,9 +114,9 @@ def test_a_checkpoint_of_other_settings_is_refused(drawn_set: tuple[list[VocImag
 
 def test_a_broken_checkpoint_is_named(drawn_set: tuple[list[VocImage], Proposals], tmp_path: Path) -> None:
     """What is no safetensors file is InvalidInput with its path."""
-    (tmp_path / CHECKPOINT_NAME).write_bytes(b"nothing of the kind")
+    (tmp_path / CHECKPOINT_NAMES[0]).write_bytes(b"nothing of the kind")
 
-    with pytest.raises(InvalidInput, match=CHECKPOINT_NAME):
+    with pytest.raises(InvalidInput, match=CHECKPOINT_NAMES[0]):
         trained(drawn_set, tmp_path, SETTINGS)
 
 
