@@ -67,8 +67,16 @@ class RecordCollector(Collector):
 
     def _new(self, prefix: str, part: str, kind: type[AnyRecord], known: dict[str, Any]) -> dict[str, AnyRecord]:
         keys = [item.key for item in self._store.list(prefix) if item.key.endswith(".json") and part in item.key]
-        found = {key: find(self._store, key, kind) for key in keys if key not in known}
+        found = {key: self._read(key, kind) for key in keys if key not in known}
         return {key: record for key, record in found.items() if record is not None}
+
+    def _read(self, key: str, kind: type[AnyRecord]) -> AnyRecord | None:
+        """One record; one that is damaged is named in the log, and the others still count."""
+        try:
+            return find(self._store, key, kind)
+        except InvalidInput as error:
+            structlog.get_logger().warning("record left out", reason=str(error))
+            return None
 
     def _extraction(self) -> Iterator[Metric]:
         videos, frames = metrics.VIDEOS.family(), metrics.FRAMES.family()

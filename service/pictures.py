@@ -36,11 +36,16 @@ def picture_of(sample: Sample) -> Picture | None:
     height = round(PICTURE_WIDTH_PIXELS * drawn.shape[0] / drawn.shape[1])
     small = cv2.resize(drawn, (PICTURE_WIDTH_PIXELS, height), interpolation=cv2.INTER_AREA)
     _, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])
-    seconds = float(str(sample.metadata.get("time_seconds") or 0))
+    seconds = _number(sample.metadata.get("time_seconds"))
     reason = sample.metadata.get("reject_reason")
     caption = f"{sample.metadata.get('video')} at {seconds:.1f} s"
-    confidence = f"confidence {float(str(sample.metadata.get('confidence') or 0)):.2f}"
+    confidence = f"confidence {_number(sample.metadata.get('confidence')):.2f}"
     return Picture(_data_uri("image/jpeg", jpeg.tobytes()), f"{caption}: {reason or confidence}")
+
+
+def _number(value: object) -> float:
+    """A number from metadata that may hold anything."""
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def overlay(image_bgr: NDArray[np.uint8], soft_mask: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -110,11 +110,12 @@ class S3Store:
 
     def local(self, key: str, target: Path) -> Path | None:
         """Fetch the object to `target`, whole or not at all."""
+        remote = self._key(key)
         partial = target.with_name(target.name + ".partial")
         with self._translated(f"fetching {key}"):
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                self._client.download_file(self._bucket, self._key(key), str(partial))
+                self._client.download_file(self._bucket, remote, str(partial))
             except botocore_errors.ClientError as error:
                 if _code(error) in _ABSENT:
                     return None

@@ -27,8 +27,6 @@ class CurveRow(BaseModel):
 class BackboneRecord(Record):
     """A finished pretraining; `weights_key` is whole when this exists."""
 
-    model_config = ConfigDict(frozen=True)
-
     backbone: str
     dataset: str
     weights_key: str
@@ -65,8 +63,6 @@ class ClassRow(BaseModel):
 class EvaluationRecord(Record):
     """A finished evaluation."""
 
-    model_config = ConfigDict(frozen=True)
-
     evaluation: Evaluation
     backbone: str
     mean_ap_11_point: float | None
@@ -78,8 +74,6 @@ class EvaluationRecord(Record):
 
 class EvaluationPointer(Record):
     """Which evaluation stands for one cell of a run."""
-
-    model_config = ConfigDict(frozen=True)
 
     key: str
 

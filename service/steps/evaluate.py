@@ -16,10 +16,10 @@ from service import layout
 from service.detection_set import DetectionSet
 from service.folder_sync import FolderSync
 from service.proposal_cache import proposals_of
-from service.records import commit, find, origin
+from service.records import commit, find, need, origin
 from service.runner import StepContext
 from service.settings import EvaluateSettings, settings_hash, worker_count
-from service.steps.pretrain import pretrain
+from service.steps.gather import dataset_of
 from service.training_records import (
     RANDOM,
     BackboneRecord,
@@ -27,6 +27,7 @@ from service.training_records import (
     Evaluation,
     EvaluationPointer,
     EvaluationRecord,
+    backbone_id_of,
     evaluations_of,
 )
 
@@ -47,7 +48,7 @@ def evaluate(context: StepContext, run: str, number: int) -> EvaluationRecord:
         raise InvalidInput(f"evaluation {number}: the settings make {len(cells)}, counted from 0; name one of them")
     cell = cells[number]
     detector = detector_settings(context.settings.evaluate, cell)
-    backbone = RANDOM if cell.initialisation == RANDOM else pretrain(context, run)
+    backbone = RANDOM if cell.initialisation == RANDOM else backbone_of(context, run)
     backbone_id = RANDOM if isinstance(backbone, str) else backbone.backbone
     voc = DetectionSet.at(context.settings)
     splits = [context.settings.evaluate.train_split, context.settings.evaluate.test_split]
@@ -67,6 +68,12 @@ def evaluate(context: StepContext, run: str, number: int) -> EvaluationRecord:
 def detector_settings(settings: EvaluateSettings, cell: Evaluation) -> EvaluationSettings:
     """The detector's settings in one cell of the fan-out."""
     return settings.detector.model_copy(update={"freeze_through": cell.freeze_through, "seed": cell.seed})
+
+
+def backbone_of(context: StepContext, run: str) -> BackboneRecord:
+    """The run's backbone. Raises InvalidInput where it has not been trained yet."""
+    identity = backbone_id_of(context.settings, dataset_of(context.store, run).dataset)
+    return need(context.store, layout.backbone(identity, "record.json"), BackboneRecord, "pretrain")
 
 
 class _Work(NamedTuple):

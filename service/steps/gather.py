@@ -11,6 +11,7 @@ from service.records import Record, commit, find, need, origin
 from service.runner import StepContext
 from service.settings import GatherSettings, settings_hash
 from service.steps.plan import Listing, PlanRecord, shard_records
+from service.store import Store
 
 
 class DatasetShard(BaseModel):
@@ -27,8 +28,6 @@ class DatasetShard(BaseModel):
 class DatasetRecord(Record):
     """A dataset snapshot: which frames of which shards, and how every video of the listing ended."""
 
-    model_config = ConfigDict(frozen=True)
-
     dataset: str
     recipe: str
     shards: tuple[DatasetShard, ...]
@@ -42,8 +41,6 @@ class DatasetRecord(Record):
 class GatherRecord(Record):
     """Which snapshot a run trains on."""
 
-    model_config = ConfigDict(frozen=True)
-
     dataset: str
 
 
@@ -54,11 +51,10 @@ def gather(context: StepContext, run: str) -> DatasetRecord:
         InvalidInput: videos without an outcome, too many failed, or too few frames kept.
     """
     key = layout.run_record(run, "gather")
-    known = find(context.store, key, GatherRecord)
-    if known is not None:
-        return need(context.store, layout.dataset(known.dataset), DatasetRecord, "gather")
+    if find(context.store, key, GatherRecord) is not None:
+        return dataset_of(context.store, run)
     plan = need(context.store, layout.run_record(run, "plan"), PlanRecord, "plan")
-    listing = Listing.model_validate_json(context.store.read(layout.listing(plan.recipe, plan.plan)) or b"{}")
+    listing = need(context.store, layout.listing(plan.recipe, plan.plan), Listing, "plan")
     records = list(shard_records(context.store, plan.recipe))
     ended = {row.video.id: row for record in records for row in record.videos}
     listed = {video.id for video in listing.videos}
@@ -80,6 +76,12 @@ def gather(context: StepContext, run: str) -> DatasetRecord:
     commit(context.store, layout.dataset(dataset_id), record)
     commit(context.store, key, GatherRecord(made_by=record.made_by, dataset=dataset_id))
     return record
+
+
+def dataset_of(store: Store, run: str) -> DatasetRecord:
+    """The snapshot that a run trains on. Raises InvalidInput where the run has none yet."""
+    gathered = need(store, layout.run_record(run, "gather"), GatherRecord, "gather")
+    return need(store, layout.dataset(gathered.dataset), DatasetRecord, "gather")
 
 
 def check_gate(rows: list[VideoOutcome], listed: int, settings: GatherSettings) -> None:

@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
-from pydantic import BaseModel, ConfigDict
-
 from pipeline.errors import InvalidInput
 from service import layout
 from service.outcomes import ShardRecord, Video, video_id
@@ -25,8 +23,6 @@ VIDEO_SUFFIXES = frozenset(
 class PlanRecord(Record):
     """What a run extracts. `shards` counts the shards of videos that no earlier run has finished."""
 
-    model_config = ConfigDict(frozen=True)
-
     recipe: str
     plan: str
     shards: int
@@ -35,10 +31,8 @@ class PlanRecord(Record):
     files_ignored: int
 
 
-class Listing(BaseModel):
+class Listing(Record):
     """Every video a plan saw."""
-
-    model_config = ConfigDict(frozen=True)
 
     uri: str
     videos: tuple[Video, ...]
@@ -68,10 +62,11 @@ def plan(context: StepContext, run: str) -> PlanRecord:
     plan_id = settings_hash(recipe, [video.id for video in videos], [[video.id for video in s] for s in shards])
     for index, shard in enumerate(shards):
         context.store.write(layout.shard_list(recipe, plan_id, index), json_lines(shard))
-    listing = Listing(uri=context.settings.videos, videos=tuple(videos))
-    context.store.write(layout.listing(recipe, plan_id), listing.model_dump_json().encode())
+    made_by = origin(context.settings, {context.settings.videos: plan_id})
+    listing = Listing(made_by=made_by, uri=context.settings.videos, videos=tuple(videos))
+    commit(context.store, layout.listing(recipe, plan_id), listing)
     record = PlanRecord(
-        made_by=origin(context.settings, {context.settings.videos: plan_id}),
+        made_by=made_by,
         recipe=recipe,
         plan=plan_id,
         shards=len(shards),

@@ -11,7 +11,7 @@ from service import layout
 from service.folder_sync import FolderSync
 from service.records import commit, find, origin
 from service.runner import StepContext
-from service.steps.gather import DatasetRecord, DatasetShard, gather
+from service.steps.gather import DatasetRecord, DatasetShard, dataset_of
 from service.store import Store
 from service.training_records import BackboneRecord, CurveRow, backbone_id_of
 
@@ -24,7 +24,7 @@ def pretrain(context: StepContext, run: str) -> BackboneRecord:
         Stopped: told to stop; a checkpoint is in the store and the next call continues from it.
         Unavailable: the store cannot be reached.
     """
-    dataset = gather(context, run)
+    dataset = dataset_of(context.store, run)
     identity = backbone_id_of(context.settings, dataset.dataset)
     key = layout.backbone(identity, "record.json")
     known = find(context.store, key, BackboneRecord)

@@ -12,7 +12,7 @@ from service.pictures import Picture, curve_picture, detection_picture, picture_
 from service.records import need
 from service.runner import StepContext
 from service.settings import settings_hash
-from service.steps.gather import DatasetRecord, GatherRecord
+from service.steps.gather import DatasetRecord, dataset_of
 from service.steps.plan import PlanRecord, shard_records
 from service.training_records import (
     BackboneRecord,
@@ -43,8 +43,7 @@ def report(context: StepContext, run: str) -> str:
     """
     store = context.store
     plan = need(store, layout.run_record(run, "plan"), PlanRecord, "plan")
-    gathered = need(store, layout.run_record(run, "gather"), GatherRecord, "gather")
-    dataset = need(store, layout.dataset(gathered.dataset), DatasetRecord, "gather")
+    dataset = dataset_of(store, run)
     backbone_key = layout.backbone(backbone_id_of(context.settings, dataset.dataset), "record.json")
     backbone = need(store, backbone_key, BackboneRecord, "pretrain")
     rows = list(_rows(context, run))

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from pydantic import ConfigDict
-
 from pipeline.world import draw_world
 from service.records import Record, commit, find, origin
 from service.runner import StepContext
@@ -13,8 +11,6 @@ from service.store import Store, open_store
 
 class WorldRecord(Record):
     """Which world was drawn."""
-
-    model_config = ConfigDict(frozen=True)
 
     files: int
 
