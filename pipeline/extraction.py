@@ -28,9 +28,9 @@ __all__ = ["REJECT_REASONS", "UNREADABLE_REASONS", "Extraction", "Frame", "extra
 class Frame:
     """One frame that was looked at.
 
-    index: its number in the video; time_seconds: when it is shown; shot: number of its shot, from 0; image: (H, W, 3) uint8
-    RGB; soft_mask: (H, W) float32 in [0, 1]; confidence: in [0, 1]; reject_reason: one of REJECT_REASONS, None where
-    kept.
+    index: its number in the video; time_seconds: when it is shown; shot: number of its shot, from 0;
+    image: (H, W, 3) uint8 RGB; soft_mask: (H, W) float32 in [0, 1]; confidence: in [0, 1];
+    reject_reason: one of REJECT_REASONS, None where kept.
     """
 
     index: int

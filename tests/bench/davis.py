@@ -57,15 +57,15 @@ def tiles(count: int, size: int) -> list[tuple[int, int]]:
 
 
 def score_sequence(data: Path, name: str, most: int, settings: ExtractionSettings) -> tuple[list[Scored], float]:
-    """Every frame's score but the first and the last one's, and the seconds it took per frame."""
+    """Every frame's score but the first and the last one's, and the seconds of processor time per frame."""
     images, truths = read_sequence(data, name, most)
-    start = time.perf_counter()
+    start = time.process_time()
     moving = [
         frame
         for first, end in tiles(len(images), settings.window_frames)
         for frame in segment_window(images[first:end], settings)
     ]
-    seconds = (time.perf_counter() - start) / len(images)
+    seconds = (time.process_time() - start) / len(images)
     scored = []
     for frame, truth in list(zip(moving, truths, strict=True))[1:-1]:
         facts = measure_mask(frame, settings.min_area_fraction)
@@ -94,7 +94,7 @@ def _line(name: str, scored: list[Scored], seconds: float) -> str:
     why = Counter(one.reason for one in scored if one.reason)
     return (
         f"{name:20s} J {_mean_of_sequences(scored):.3f}  kept {len(kept):3d} of {len(scored):3d}"
-        f" J {_mean_of_sequences(kept):.3f}  {1000 * seconds:4.0f} ms/frame  {dict(why)}"
+        f" J {_mean_of_sequences(kept):.3f}  {1000 * seconds:4.0f} CPU ms/frame  {dict(why)}"
     )
 
 
