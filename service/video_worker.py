@@ -6,12 +6,15 @@ there and by how the child ended, so nothing that a hostile video does to the ch
 
 import errno
 import multiprocessing
+import os
 import resource
 import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -65,6 +68,8 @@ class VideoWorkers:
         self._children: list[_Child] = []
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["service.video_worker"])
+        with _one_thread_each():
+            forkserver.ensure_running()
 
     def __enter__(self) -> "VideoWorkers":
         return self
@@ -107,6 +112,22 @@ class VideoWorkers:
             self._children.remove(child)
             seconds = round(time.monotonic() - child.began, 3)
             yield child.job, judge(child.job, child.process.exitcode, seconds, overdue=overdue)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Linear algebra reads its number of threads when it is loaded: a worker per core needs one thread per worker."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def judge(job: VideoJob, exit_code: int | None, seconds: float, *, overdue: bool) -> VideoOutcome:
