@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +19,9 @@ from pipeline.mask_dataset import Batch, MaskDataset, normalised
 from pipeline.mask_network import MaskNetwork, mask_iou, mask_loss
 from pipeline.settings.pretraining import PretrainingSettings
 
-CHECKPOINT_NAME, BACKBONE_NAME = "pretraining.safetensors", "backbone.safetensors"
-_PREFETCHED_BATCHES = 3
+BACKBONE_NAME = "backbone.safetensors"
+_READERS = max(1, min(8, (os.cpu_count() or 1) // 2))
+_PREFETCHED_BATCHES = _READERS + 2
 _CURVE_POINTS = 100
 
 
@@ -31,6 +33,7 @@ class PretrainingProgress:
     iterations: int
     loss: float
     images_per_second: float
+    frames_unusable: int
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,12 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class PretrainingResult:
-    """The curve, the backbone's file, and the speed of this process's part of the training."""
+    """The curve, the backbone's file, the speed of this process's part of the training, and frames passed over."""
 
     curve: tuple[CurvePoint, ...]
     backbone: Path
     images_per_second: float
+    frames_unusable: int
 
 
 @dataclass(frozen=True)
@@ -96,15 +100,17 @@ def pretrain(shards: Sequence[Path], settings: PretrainingSettings, hooks: Pretr
     data = MaskDataset(shards, settings)
     trunk = random_backbone(settings.seed, batch_norm=settings.batch_norm)
     trunk.drop6.p = trunk.drop7.p = settings.dropout
-    network = MaskNetwork(trunk, torch.Generator().manual_seed(settings.seed)).to(device)
+    network = MaskNetwork(trunk, torch.Generator().manual_seed(settings.seed))
+    # Channels last: a tenth faster on CPUs, more on GPUs.
+    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = _optimizer(network, settings)
     identity = _identity(data, settings)
-    checkpoint = hooks.directory / CHECKPOINT_NAME
-    history = _restored(load_checkpoint(checkpoint, network, optimizer, identity))
+    history = _restored(load_checkpoint(hooks.directory, network, optimizer, identity))
     validation = data.validation_batches()
 
     def save() -> None:
-        save_checkpoint(checkpoint, network, optimizer, asdict(history), identity)
+        _check_finite(network, history, settings)
+        save_checkpoint(hooks.directory, network, optimizer, asdict(history), identity)
         hooks.on_checkpoint()
 
     began, first = time.monotonic(), history.iteration
@@ -114,14 +120,16 @@ def pretrain(shards: Sequence[Path], settings: PretrainingSettings, hooks: Pretr
             raise Stopped(f"pretraining stopped at iteration {history.iteration}; run it again to continue")
         _step(network, optimizer, batch, history, settings)
         speed = (history.iteration - first) * settings.batch_size / (time.monotonic() - began)
-        hooks.on_progress(PretrainingProgress(history.iteration, settings.iterations, history.pending[-1], speed))
+        loss, unusable = history.pending[-1], history.frames_unusable
+        hooks.on_progress(PretrainingProgress(history.iteration, settings.iterations, loss, speed, unusable))
         _note(network, validation, history, settings)
         if history.iteration % settings.checkpoint_every_iterations == 0 and history.iteration < settings.iterations:
             save()
     speed = (history.iteration - first) * settings.batch_size / max(time.monotonic() - began, 1e-9)
+    _check_finite(network, history, settings)
     backbone = hooks.directory / BACKBONE_NAME
     save_backbone(trunk.cpu(), backbone, {"identity": identity, "iterations": str(settings.iterations)})
-    return PretrainingResult(tuple(history.curve), backbone, speed)
+    return PretrainingResult(tuple(history.curve), backbone, speed, history.frames_unusable)
 
 
 def _step(
@@ -144,12 +152,23 @@ def _step(
     loss = mask_loss(network(normalised(batch.images.to(device))), batch.trimaps.to(device))
     value = float(loss.detach())
     if not math.isfinite(value):
-        rate = f"pretrain.learning_rate ({settings.learning_rate})"
-        raise InvalidInput(f"loss is {value} at iteration {history.iteration}; lower {rate}; the last checkpoint stays")
+        raise _diverged(f"loss is {value}", history, settings)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     history.pending.append(value)
+
+
+def _check_finite(network: MaskNetwork, history: _History, settings: PretrainingSettings) -> None:
+    """Raise before weights that are no longer finite replace good ones: a step can ruin them after a finite loss."""
+    for name, tensor in network.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise _diverged(f"{name} is not finite", history, settings)
+
+
+def _diverged(what: str, history: _History, settings: PretrainingSettings) -> InvalidInput:
+    rate = f"pretrain.learning_rate ({settings.learning_rate})"
+    return InvalidInput(f"{what} at iteration {history.iteration}; lower {rate}; the last good checkpoint stays")
 
 
 def _check_corrupt(history: _History, settings: PretrainingSettings) -> None:
@@ -158,9 +177,7 @@ def _check_corrupt(history: _History, settings: PretrainingSettings) -> None:
     if history.frames_unusable > allowed:
         counts = f"{history.frames_unusable} of {history.frames_read} frames"
         rule = f"pretrain.max_corrupt_fraction ({settings.max_corrupt_fraction})"
-        raise InvalidInput(
-            f"{counts} cannot be decoded or show no certain foreground, above {rule}; extract them again"
-        )
+        raise InvalidInput(f"{counts} cannot be decoded or show no certain object, above {rule}; extract them again")
 
 
 def _note(network: MaskNetwork, validation: Sequence[Batch], history: _History, settings: PretrainingSettings) -> None:
@@ -190,8 +207,8 @@ def _validation_iou(network: MaskNetwork, validation: Sequence[Batch]) -> float 
 
 
 def _batches(data: MaskDataset, first: int, last: int) -> Iterator[Batch]:
-    """Batches of steps `first` to `last` - 1, prepared ahead by a thread while the network computes."""
-    with ThreadPoolExecutor(1) as pool:
+    """Batches of steps `first` to `last` - 1, prepared ahead by threads while the network computes."""
+    with ThreadPoolExecutor(_READERS) as pool:
         ahead = [pool.submit(data.training_batch, i) for i in range(first, min(first + _PREFETCHED_BATCHES, last))]
         try:
             for iteration in range(first, last):
@@ -204,11 +221,11 @@ def _batches(data: MaskDataset, first: int, last: int) -> Iterator[Batch]:
 
 
 def _optimizer(network: MaskNetwork, settings: PretrainingSettings) -> torch.optim.SGD:
-    """SGD in which only matrices and kernels decay."""
+    """SGD in which only matrices and kernels decay; fused: its passes over fc6 and fc7 would take 15 % of a step."""
     weights = [parameter for parameter in network.parameters() if parameter.dim() > 1]
     others = [parameter for parameter in network.parameters() if parameter.dim() <= 1]
     groups = [{"params": weights, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
+    return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum, fused=True)
 
 
 def _identity(data: MaskDataset, settings: PretrainingSettings) -> str:

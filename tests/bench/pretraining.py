@@ -2,7 +2,7 @@
 
 Frames come from videos of the drawn world with their true masks, softened at the edge. KEY=VALUE are pretraining
 settings in YAML, such as iterations=150. Prints one line of JSON: images/s of the reader alone, of the network alone on
-one batch in memory, and of the training; loss and IoU on held-out videos.
+one batch in memory, and of the training; loss, IoU on held-out videos, and the IoU there of the average mask.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import yaml
 
 from pipeline.alexnet import random_backbone
 from pipeline.mask_dataset import MaskDataset, normalised
-from pipeline.mask_network import MaskNetwork, mask_loss
+from pipeline.mask_network import MaskNetwork, mask_iou, mask_loss
 from pipeline.pretraining import PretrainingHooks, pretrain
 from pipeline.settings.pretraining import PretrainingSettings
 from pipeline.settings.world import WorldSettings
@@ -68,6 +68,17 @@ def network_step(shard: Path, settings: PretrainingSettings) -> Callable[[int], 
     return step
 
 
+def average_mask_iou(shard: Path, settings: PretrainingSettings) -> float:
+    """Held-out IoU of the best threshold of the average training mask: what looking at no picture reaches."""
+    data = MaskDataset([shard], settings)
+    learnt = torch.cat([data.training_batch(number).trimaps for number in range(max(1, 640 // settings.batch_size))])
+    certain = (learnt >= 0).sum(0).clamp(min=1)
+    average = (learnt == 1).sum(0) / certain
+    held_out = torch.cat([batch.trimaps for batch in data.validation_batches()])
+    logits = [(average - level / 20).expand(len(held_out), -1, -1) for level in range(1, 20)]
+    return max(float(mask_iou(one, held_out).mean()) for one in logits)
+
+
 def main() -> None:
     """Draw, train, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -93,6 +104,7 @@ def main() -> None:
             "training_images_per_second": round(result.images_per_second, 1),
             "seconds": round(time.monotonic() - began, 1),
             "processor_seconds": round(time.process_time() - spent, 1),
+            "average_mask_iou": round(average_mask_iou(shard, settings), 3),
             "loss": round(result.curve[-1].loss, 4),
             "held_out_iou": [(p.iteration, p.validation_iou) for p in result.curve if p.validation_iou is not None],
         }

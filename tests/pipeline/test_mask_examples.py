@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pipeline.mask_examples import Square, cut, example_of, jittered_square, object_box_xyxy, trimap_of
 from pipeline.settings.pretraining import PretrainingSettings
@@ -11,7 +12,7 @@ from tests.pipeline.mask_samples import drawn_sample, encoded
 SETTINGS = PretrainingSettings(object_fraction=0.5)
 
 
-def square_mask(x: int, y: int, side: int, width: int = 200, height: int = 160) -> np.ndarray[tuple[int, int]]:
+def square_mask(x: int, y: int, side: int, width: int = 200, height: int = 160) -> NDArray[np.float32]:
     """1 in a square, 0 elsewhere."""
     mask = np.zeros((height, width), np.float32)
     mask[y : y + side, x : x + side] = 1
@@ -22,7 +23,7 @@ def test_trimap_of_known_values() -> None:
     """0.7 and more is foreground, 0.4 and less background, between them nothing is certain; the bounds belong."""
     soft = np.array([[0.0, 0.4, 0.41], [0.69, 0.7, 1.0]], np.float32)
 
-    trimap = trimap_of(soft, np.float32(0.7), np.float32(0.4))
+    trimap = trimap_of(soft, 0.7, 0.4)
 
     assert trimap.tolist() == [[0, 0, -1], [-1, 1, 1]]
 
@@ -41,7 +42,7 @@ def test_box_is_of_the_largest_piece() -> None:
 
 def test_no_certain_foreground_has_no_box() -> None:
     """Everything below the threshold is nothing to look at."""
-    assert object_box_xyxy(0.6 * square_mask(30, 40, 20), 0.7) is None
+    assert object_box_xyxy(np.float32(0.6) * square_mask(30, 40, 20), 0.7) is None
 
 
 def test_crop_of_a_known_square() -> None:

@@ -1,0 +1,148 @@
+"""Batches: which frames are in which step, what is held out, and what cannot be used."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.errors import InvalidInput
+from pipeline.mask_dataset import MaskDataset, epoch_order, held_out_videos, normalised
+from pipeline.mask_examples import FOREGROUND
+from pipeline.settings.pretraining import PretrainingSettings
+from pipeline.tar_dataset import Sample, write_shard
+from tests.pipeline.mask_samples import drawn_sample, drawn_shard
+
+SETTINGS = PretrainingSettings(batch_size=4, validation_fraction=0.25, validation_frames=3)
+VIDEOS = [f"video{number}" for number in range(20)]
+
+
+@pytest.fixture(scope="module")
+def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four videos of five frames."""
+    return drawn_shard(tmp_path_factory.mktemp("shard") / "drawn.tar", videos=4, frames=5)
+
+
+def test_shapes_types_and_counts_of_a_batch(shard: Path) -> None:
+    """As `Batch` says, with every frame usable."""
+    batch = MaskDataset([shard], SETTINGS).training_batch(0)
+
+    assert (batch.images.shape, batch.images.dtype) == ((4, 3, 227, 227), torch.uint8)
+    assert (batch.trimaps.shape, batch.trimaps.dtype) == ((4, 56, 56), torch.int8)
+    assert batch.unusable == 0
+    assert (batch.trimaps == FOREGROUND).flatten(1).any(dim=1).all()
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.25, 0.99])
+def test_held_out_videos_are_whole_and_not_learnt_from(shard: Path, fraction: float) -> None:
+    """No frame of a video that is learnt from is measured on; there is something of both, whatever the fraction."""
+    data = MaskDataset([shard], SETTINGS.model_copy(update={"validation_fraction": fraction}))
+    learnt, held_out = ({place.key.split("-")[0] for place in part} for part in (data.training, data.held_out))
+
+    assert learnt
+    assert held_out
+    assert not learnt & held_out
+    assert len(data.training) + len(data.held_out) == 20
+
+
+def test_what_is_held_out_depends_on_names_alone() -> None:
+    """Neither order nor number of frames, and a video that joins moves few others."""
+    held_out = held_out_videos(VIDEOS, 0.25)
+
+    assert len(held_out) == 5
+    assert held_out_videos([*reversed(VIDEOS), *VIDEOS], 0.25) == held_out
+    assert len(held_out & held_out_videos([*VIDEOS, "one more"], 0.25)) >= 4
+
+
+@pytest.mark.parametrize(("videos", "fraction"), [(VIDEOS, 0.0), (["only"], 0.5)])
+def test_nothing_is_held_out_where_it_cannot_be(videos: list[str], fraction: float) -> None:
+    """One video is learnt from, and a fraction of nought means none."""
+    assert held_out_videos(videos, fraction) == frozenset()
+
+
+def test_every_epoch_has_each_frame_once_in_another_order() -> None:
+    """Two epochs are permutations, and different ones; the seed decides."""
+    first, second, other = epoch_order(0, 0, 50), epoch_order(0, 1, 50), epoch_order(1, 0, 50)
+
+    assert sorted(first) == sorted(second) == list(range(50))
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(first, other)
+
+
+def test_batches_run_through_the_frames_epoch_by_epoch(shard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fifteen frames in batches of four: after fifteen batches, each has been read four times."""
+    data, read = MaskDataset([shard], SETTINGS), Counter[str]()
+    monkeypatch.setattr("pipeline.mask_dataset.example_of", lambda sample, *_: read.update([sample.key]))
+    for iteration in range(15):
+        data.training_batch(iteration)
+
+    assert read == dict.fromkeys((place.key for place in data.training), 4)
+
+
+def test_a_batch_is_its_steps_whatever_was_read_before(shard: Path) -> None:
+    """Frames, crops and flips follow from seed and step, so a resumed training meets the same."""
+    data, fresh = MaskDataset([shard], SETTINGS), MaskDataset([shard], SETTINGS)
+    for iteration in range(7):
+        data.training_batch(iteration)
+
+    assert torch.equal(data.training_batch(7).images, fresh.training_batch(7).images)
+    assert torch.equal(data.training_batch(7).trimaps, fresh.training_batch(7).trimaps)
+
+
+def test_a_frame_is_cropped_anew_in_every_epoch(tmp_path: Path) -> None:
+    """One frame alone gives another picture each time."""
+    shard = drawn_shard(tmp_path / "one.tar", videos=1, frames=1)
+    images = MaskDataset([shard], SETTINGS).training_batch(0).images
+
+    assert not any(torch.equal(images[0], images[other]) for other in (1, 2, 3))
+
+
+def test_validation_frames_are_bounded_and_always_the_same(shard: Path) -> None:
+    """Three of five frames, in the same crops whatever the seed, so that trainings can be compared."""
+    one, other = (MaskDataset([shard], SETTINGS.model_copy(update={"seed": seed})) for seed in (0, 1))
+
+    assert sum(len(batch.images) for batch in one.validation_batches()) == 3
+    assert torch.equal(one.validation_batches()[0].images, other.validation_batches()[0].images)
+
+
+def test_unusable_frames_are_passed_over_and_counted(tmp_path: Path) -> None:
+    """A text for a picture and metadata that is no JSON cost their own place in the batch, and no more."""
+    good = [drawn_sample("video", number) for number in range(2)]
+    samples = [*good, Sample("video-2", b"text", good[0].mask_png, {}), drawn_sample("video", 3)]
+    write_shard(tmp_path / "some.tar", samples)
+    content = (tmp_path / "some.tar").read_bytes()
+    at = content.rindex(b'{"video"')
+    (tmp_path / "some.tar").write_bytes(content[:at] + b"!" + content[at + 1 :])
+
+    batch = MaskDataset([tmp_path / "some.tar"], SETTINGS).training_batch(0)
+
+    assert (len(batch.images), batch.unusable) == (2, 2)
+
+
+def test_no_frame_is_an_error_of_its_own(tmp_path: Path) -> None:
+    """An empty dataset says what would do."""
+    write_shard(tmp_path / "empty.tar", [])
+
+    with pytest.raises(InvalidInput, match="hold no frame; extract from videos in which things move"):
+        MaskDataset([tmp_path / "empty.tar"], SETTINGS)
+
+
+def test_validation_is_jittered(tmp_path: Path) -> None:
+    """Frames that are all alike are not cropped alike: an average mask must not pass for one that looks."""
+    alike = [replace(drawn_sample(f"video{video}", 0), key=f"{video}-{n}") for video in range(2) for n in range(3)]
+    same = [replace(sample, jpeg=alike[0].jpeg, mask_png=alike[0].mask_png) for sample in alike]
+    write_shard(tmp_path / "alike.tar", same)
+    trimaps = MaskDataset([tmp_path / "alike.tar"], SETTINGS).validation_batches()[0].trimaps
+
+    assert len(trimaps) == 3
+    assert not torch.equal(trimaps[0], trimaps[1])
+    assert not torch.equal(trimaps[1], trimaps[2])
+
+
+def test_normalised_channels() -> None:
+    """White is (1 - mean) / deviation in each channel."""
+    white = normalised(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8))
+
+    assert white.flatten().tolist() == pytest.approx([0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225])
