@@ -18,7 +18,7 @@ from kubernetes import config
 from kubernetes.client.exceptions import ApiException
 
 from service.submit import submit
-from tests.cluster.installation import NAMESPACE, Bucket, Installation, wait_for
+from tests.cluster.installation import NAMESPACE, Bucket, FirstRun, Installation, wait_for
 
 ROOT = Path(__file__).parents[2]
 KIND = ROOT / "k8s" / "overlays" / "kind"
@@ -51,18 +51,18 @@ def installation(image: str, tmp_path_factory: pytest.TempPathFactory) -> Instal
 
 
 @pytest.fixture(scope="session")
-def first_run(installation: Installation) -> dict[str, Any]:
-    """A run from nothing, started while the store may still be coming up; its pretraining pod is lost once."""
+def first_run(installation: Installation) -> FirstRun:
+    """A run from nothing, started while the store may still be coming up."""
     name = _argo_submit(installation)
-    pod = wait_for("pretraining to run", lambda: installation.running_pod(name, "pretrain"), 600)
-    installation.core.delete_namespaced_pod(pod, NAMESPACE)
-    return installation.ended(name)
+    pod = wait_for("pretraining to learn", lambda: installation.training_pod(name), 600)
+    installation.core.delete_namespaced_pod(pod.metadata.name, NAMESPACE)
+    return FirstRun(installation.ended(name), pod.metadata.uid)
 
 
 @pytest.fixture(scope="session")
-def bucket(installation: Installation, first_run: dict[str, Any]) -> Iterator[Bucket]:
+def bucket(installation: Installation, first_run: FirstRun) -> Iterator[Bucket]:
     """The store after the first run."""
-    assert first_run["status"]["phase"] == "Succeeded"
+    assert first_run.workflow["status"]["phase"] == "Succeeded"
     with installation.bucket() as opened:
         yield opened
 

@@ -2,11 +2,12 @@
 
 import base64
 import json
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import boto3
 from kubernetes import client
@@ -47,19 +48,29 @@ class Installation:
         """A workflow's document once it has ended."""
         return dict(wait_for(f"workflow {name} to end", lambda: self._if_ended(name), timeout_seconds))
 
-    def running_pod(self, workflow: str, step: str) -> str | None:
-        """The name of a step's pod, once it runs."""
+    def pods(self, workflow: str, step: str) -> list[Any]:
+        """The pods of a step that are there now."""
         labels = f"workflows.argoproj.io/workflow={workflow},app.kubernetes.io/component={step}"
-        pods = self.core.list_namespaced_pod(NAMESPACE, label_selector=labels).items
-        return next((str(pod.metadata.name) for pod in pods if pod.status.phase == "Running"), None)
+        return list(self.core.list_namespaced_pod(NAMESPACE, label_selector=labels).items)
+
+    def training_pod(self, workflow: str) -> Any:
+        """The pretraining's pod once it says of itself that it has learnt something, else None."""
+        learning = re.compile(r'^watchmove_process_training_iteration\{training="pretrain"\} [1-9]', re.MULTILINE)
+        pods = self.pods(workflow, "pretrain")
+        return next((pod for pod in pods if learning.search(self._served(pod.metadata.name))), None)
 
     def exported(self) -> str:
         """What the exporter serves now, read through the API server."""
-        service = "watchmove-exporter:metrics"
-        answer = self.core.connect_get_namespaced_service_proxy_with_path(
-            service, NAMESPACE, "metrics", _preload_content=False
-        )
-        return str(answer.data.decode())
+        read = self.core.connect_get_namespaced_service_proxy_with_path
+        return str(read("watchmove-exporter:metrics", NAMESPACE, "metrics", _preload_content=False).data.decode())
+
+    def _served(self, pod: str) -> str:
+        """What a step's pod serves now; nothing while it is not there."""
+        read = self.core.connect_get_namespaced_pod_proxy_with_path
+        try:
+            return str(read(f"{pod}:9090", NAMESPACE, "metrics", _preload_content=False).data.decode())
+        except client.ApiException:
+            return ""
 
     @contextmanager
     def bucket(self) -> Iterator["Bucket"]:
@@ -97,6 +108,13 @@ class Bucket:
     def records(self, prefix: str) -> list[dict[str, Any]]:
         """Every record.json below a prefix."""
         return [json.loads(self.read(key)) for key in self.changes(prefix) if key.endswith("/record.json")]
+
+
+class FirstRun(NamedTuple):
+    """A run whose pretraining pod was deleted once, while it was learning."""
+
+    workflow: dict[str, Any]
+    lost_pod_uid: str
 
 
 def wait_for(what: str, look: Callable[[], Any], timeout_seconds: float, every_seconds: float = 1.0) -> Any:
