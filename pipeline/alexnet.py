@@ -64,7 +64,8 @@ class AlexNet(nn.Module):
         """fc7's output (N, 4096) of pooled features (N, 256, 6, 6)."""
         # axes: (N, 256, 6, 6) -> (N, 9216), channel first as Caffe's fc6 reads it
         hidden = self.drop6(functional.relu(self._normalised("fc6", self.fc6(pooled.flatten(1)))))
-        return self.drop7(functional.relu(self._normalised("fc7", self.fc7(hidden))))
+        output: Tensor = self.drop7(functional.relu(self._normalised("fc7", self.fc7(hidden))))
+        return output
 
     def freeze_through(self, level: int) -> None:
         """Keep conv1 to conv`level` as they are in training; 0 frees all."""
