@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.tar_dataset import Sample
 
 PICTURE_WIDTH_PIXELS = 240
-FOREGROUND, BACKGROUND = 0.7, 0.4
+FOREGROUND = 0.7
 _TINT_BGR = (60, 60, 255)
 _OUTLINE_BGR = (0, 255, 255)
 
