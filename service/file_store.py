@@ -53,7 +53,7 @@ class FileStore:
         """Write an object unless there is one. A hard link is the one step that refuses to replace."""
         try:
             self._place(key, lambda file: file.write_bytes(data), _link)
-        except FileExistsError:
+        except _TakenError:
             return False
         return True
 
@@ -88,8 +88,15 @@ class FileStore:
                 Path(temporary).unlink(missing_ok=True)
 
 
+class _TakenError(Exception):
+    """Somebody else has made the object first."""
+
+
 def _link(source: str, target: Path) -> None:
-    os.link(source, target)
+    try:
+        os.link(source, target)
+    except FileExistsError as error:
+        raise _TakenError from error
 
 
 def _synchronise(path: str) -> None:
@@ -110,8 +117,6 @@ def _described(key: str, path: Path) -> StoredObject:
 def _translated(what: str) -> Iterator[None]:
     try:
         yield
-    except FileExistsError:
-        raise
     except OSError as error:
         line = f"{what}: {error.strerror or error}"
         if error.errno in _PASSING:

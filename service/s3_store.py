@@ -41,16 +41,18 @@ class S3Store:
     """Objects are S3 objects. The SDK retries each request; what still fails is Unavailable and the step is retried."""
 
     def __init__(self, uri: str) -> None:
-        self.uri = uri.rstrip("/")
-        bucket, _, prefix = self.uri.removeprefix("s3://").partition("/")
+        bucket, _, prefix = uri.removeprefix("s3://").rstrip("/").partition("/")
+        self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
         if not bucket:
             raise InvalidInput(f"store {uri!r}: names no bucket; write s3://BUCKET/PREFIX")
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
         retries = Config(retries={"mode": "standard", "total_max_attempts": 6}, connect_timeout=10, read_timeout=60)
         with self._translated("connecting"):
-            region = os.environ.get("AWS_REGION") or boto3.session.Session().region_name or "us-east-1"
-            self._client: S3Client = boto3.client("s3", config=retries, region_name=region)
+            # A session of its own: the module's default one is shared, and remembers credentials that have gone.
+            session = boto3.session.Session()
+            region = os.environ.get("AWS_REGION") or session.region_name or "us-east-1"
+            self._client: S3Client = session.client("s3", config=retries, region_name=region)
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Objects whose key starts with `prefix`, in the order of their keys."""

@@ -15,7 +15,7 @@ from service import layout
 from service.outcomes import ShardRecord, Video, VideoOutcome
 from service.records import commit, find, from_json_lines, need, origin
 from service.runner import StepContext
-from service.settings import Settings, worker_count
+from service.settings import worker_count
 from service.steps.plan import PlanRecord
 from service.store import Store, open_store
 from service.video_worker import AUDIT, KEPT, Limits, VideoJob, VideoWorkers
@@ -79,12 +79,13 @@ def _outcomes(context: StepContext, videos: Sequence[Video], folder: Path) -> It
     deadline = time.monotonic() + settings.work.commit_every_seconds
     waiting = deque(videos)
     fetched: deque[Future[VideoJob]] = deque()
+    source = open_store(settings.videos)
     with ThreadPoolExecutor(count) as fetchers, VideoWorkers(settings.extract, count, limits) as workers:
         try:
             while not context.stop.is_set():
                 in_time = time.monotonic() < deadline
                 while in_time and waiting and len(fetched) < count:
-                    fetched.append(fetchers.submit(_fetch, settings, waiting.popleft(), folder))
+                    fetched.append(fetchers.submit(_fetch, source, waiting.popleft(), folder))
                 while in_time and fetched and workers.has_room():
                     workers.start(fetched.popleft().result())
                 if workers.is_idle():
@@ -98,12 +99,12 @@ def _outcomes(context: StepContext, videos: Sequence[Video], folder: Path) -> It
             fetchers.shutdown(wait=True, cancel_futures=True)
 
 
-def _fetch(settings: Settings, video: Video, folder: Path) -> VideoJob:
+def _fetch(source: Store, video: Video, folder: Path) -> VideoJob:
     """Bring one video near. Its local name is its id: keys from outside never become local paths."""
     results = folder / video.id
     results.mkdir(parents=True, exist_ok=True)
     target = folder / f"{video.id}{PurePosixPath(video.key).suffix.lower()}"
-    return VideoJob(video, open_store(settings.videos).local(video.key, target), results)
+    return VideoJob(video, source.local(video.key, target), results)
 
 
 def _drop_fetched(job: VideoJob, folder: Path) -> None:
