@@ -1,6 +1,5 @@
 """A detection set in VOC's layout, wherever it lies."""
 
-import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -43,7 +42,3 @@ class DetectionSet:
         if first is None or first.is_relative_to(folder):
             return folder
         return first.parents[self.files[0].key.count("/")]
-
-    def forget(self, folder: Path) -> None:
-        """Remove the local copy, if one was made."""
-        shutil.rmtree(folder, ignore_errors=True)

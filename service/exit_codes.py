@@ -27,7 +27,9 @@ ENDINGS: dict[type[BaseException], Ending] = {
     Stopped: STOPPED,
 }
 
-RETRIED_EXIT_CODES = tuple(sorted(ending.exit_code for ending in (UNAVAILABLE, STOPPED)))
+RETRIED_EXIT_CODES = tuple(
+    sorted(ending.exit_code for ending in (DONE, INVALID_INPUT, UNAVAILABLE, STOPPED, BUG) if ending.retried)
+)
 
 
 def ending_of(error: BaseException) -> Ending:
