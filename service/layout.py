@@ -5,6 +5,7 @@ extractions/RECIPE/plans/PLAN/listing.json    every video seen, with its ETag
 extractions/RECIPE/plans/PLAN/00003.json      the videos of shard 3
 extractions/RECIPE/shards/PLAN/00003-0.json   record of shard 3's first part: the commit of the files it names
 extractions/RECIPE/shards/PLAN/00003-0-SHA.tar        kept frames
+extractions/RECIPE/shards/PLAN/00003-0-SHA.index.json.gz  where each of them lies in it
 extractions/RECIPE/shards/PLAN/00003-0-SHA.audit.tar  a few rejected frames, for the report
 datasets/DATASET.json                         snapshot: the shards a training reads
 backbones/BACKBONE/…                          checkpoints, backbone.safetensors, record.json

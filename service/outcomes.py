@@ -58,6 +58,7 @@ class ShardRecord(Record):
     data_key: str
     data_sha256: str
     data_bytes: int
+    index_key: str
     audit_key: str
     seconds: float
     videos: tuple[VideoOutcome, ...]

@@ -16,6 +16,7 @@ from service.outcomes import ShardRecord, Video, VideoOutcome
 from service.records import commit, find, from_json_lines, need, origin
 from service.runner import StepContext
 from service.settings import worker_count
+from service.shard_index import index_bytes, index_key
 from service.steps.plan import PlanRecord
 from service.store import Store, open_store
 from service.video_worker import AUDIT, KEPT, Limits, VideoJob, VideoWorkers
@@ -145,6 +146,7 @@ def _commit_part(
     data_key, audit_key = f"{stem}-{digest[:12]}.tar", f"{stem}-{digest[:12]}.audit.tar"
     context.store.upload(data_key, data)
     context.store.upload(audit_key, audit)
+    context.store.write(index_key(data_key), index_bytes(data))
     inputs = {f"{context.settings.videos}/{row.video.key}": row.video.etag for row in rows}
     record = ShardRecord(
         made_by=origin(context.settings, inputs),
@@ -154,6 +156,7 @@ def _commit_part(
         data_key=data_key,
         data_sha256=digest,
         data_bytes=data.stat().st_size,
+        index_key=index_key(data_key),
         audit_key=audit_key,
         seconds=round(seconds, 3),
         videos=tuple(rows),
