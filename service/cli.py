@@ -162,6 +162,36 @@ def run_everything(
 
 
 @app.command()
+def status(
+    run: Annotated[str, typer.Argument(help="Name of the run.")],
+    settings: SettingsFile = LAPTOP,
+    overrides: Overrides = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say how far a run is, what became of its videos and why, how fast it goes, and when it should end."""
+    from service.status import status as ask
+    from service.status_table import print_status
+
+    _step(settings, overrides, lambda context: print_status(ask(context.store, run), Console(), as_json=as_json))
+
+
+@app.command()
+def retry(
+    run: Annotated[str, typer.Argument(help="Name of the run.")],
+    outcomes: Annotated[str, typer.Option(help="Which failed videos, as a list.")] = "missing,timed-out",
+    reasons: Annotated[str, typer.Option(help="Only those that failed for these reasons, as a list.")] = "",
+    as_run: Annotated[str, typer.Option("--as", help="Name of the new run; left out, RUN-retry-1 and so on.")] = "",
+    settings: SettingsFile = LAPTOP,
+    overrides: Overrides = None,
+) -> None:
+    """Plan a run's failed videos again, as a run of its own; nothing that is done is repeated."""
+    from service.retry import retry as plan_again
+    from service.status_table import print_retry
+
+    _step(settings, overrides, lambda context: print_retry(*plan_again(context, run, outcomes, reasons, as_run)))
+
+
+@app.command()
 def score(
     voc: Annotated[Path, typer.Option(help="Folder with Annotations/.")],
     detections: Annotated[Path, typer.Option(help="Folder with comp4_det_SPLIT_CLASS.txt files.")],
