@@ -49,6 +49,7 @@ class Part(NamedTuple):
     data_key: str
     data_sha256: str
     data_bytes: int
+    index_key: str
     audit_key: str
     seconds: float
     written_at_unix_seconds: float
@@ -82,7 +83,7 @@ class Attempts:
             self._rows[name].extend(column)
         for known, more in zip(self._rejected, rejected, strict=True):
             known.extend(more)
-        data = (record.data_key, record.data_sha256, record.data_bytes, record.audit_key)
+        data = (record.data_key, record.data_sha256, record.data_bytes, record.index_key, record.audit_key)
         written = record.made_by.written_at_unix_seconds
         self.parts.append(Part(key, record.plan, record.shard, *data, record.seconds, written))
         self.keys.add(key)

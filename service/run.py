@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, ConfigDict
 
 from service.runner import StepContext
-from service.steps.gather import DatasetRecord
+from service.steps.gather import DatasetRecord, GatherRecord
 from service.training_records import BackboneRecord, EvaluationRecord, evaluations_of
 
 
@@ -15,6 +15,7 @@ class RunResult(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     run: str
+    gathered: GatherRecord
     dataset: DatasetRecord
     backbone: BackboneRecord
     evaluations: tuple[EvaluationRecord, ...]
@@ -33,7 +34,7 @@ def run_all(context: StepContext, run: str, *, draw_videos: bool, draw_detection
     """
     from service.steps.evaluate import evaluate
     from service.steps.extract import extract
-    from service.steps.gather import gather
+    from service.steps.gather import gather, gathered_of
     from service.steps.plan import plan
     from service.steps.pretrain import pretrain
     from service.steps.report import report
@@ -47,4 +48,11 @@ def run_all(context: StepContext, run: str, *, draw_videos: bool, draw_detection
     backbone = pretrain(context, run)
     cells = range(len(evaluations_of(context.settings.evaluate)))
     evaluations = tuple(evaluate(context, run, number) for number in cells)
-    return RunResult(run=run, dataset=dataset, backbone=backbone, evaluations=evaluations, report=report(context, run))
+    return RunResult(
+        run=run,
+        gathered=gathered_of(context.store, run),
+        dataset=dataset,
+        backbone=backbone,
+        evaluations=evaluations,
+        report=report(context, run),
+    )

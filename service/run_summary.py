@@ -11,10 +11,11 @@ from service.run import RunResult
 
 def print_summary(result: RunResult, console: Console) -> None:
     """The table of a whole run and where its report is."""
-    dataset = result.dataset
-    counts = ", ".join(f"{count} {name}" for name, count in dataset.outcomes.items())
+    counts = ", ".join(f"{count} {name}" for name, count in result.gathered.outcomes.items())
     console.print(f"videos: {counts}", highlight=False)
-    console.print(f"frames: {dataset.kept_frames} kept of {sum(dataset.frames.values())} sampled", highlight=False)
+    console.print(
+        f"frames: {result.dataset.kept_frames} kept of {sum(result.gathered.frames.values())} sampled", highlight=False
+    )
     table = Table(title="mean average precision, IoU 0.5")
     for heading in ("initialisation", "frozen", "seed", "11-point", "area"):
         table.add_column(heading, justify="left" if heading == "initialisation" else "right")

@@ -1,47 +1,59 @@
 """Gather: the gate between extraction and training, and the snapshot that a training reads."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterator, Mapping
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import InvalidInput
 from service import layout
-from service.outcomes import FAILED, ShardRecord, VideoOutcome, count_frames, count_outcomes
+from service.attempts import Attempts, AttemptTable, Rows, id_of
+from service.outcomes import FAILED
+from service.planned import listed_ids
+from service.record_stream import shard_records
 from service.records import Record, commit, find, need, origin
 from service.runner import StepContext
 from service.settings import GatherSettings, settings_hash
-from service.steps.plan import Listing, PlanRecord, shard_records
+from service.steps.plan import PlanRecord
 from service.store import Store
 
 
 class DatasetShard(BaseModel):
-    """One tar file of the snapshot; frames of the videos in `left_out` do not belong to it."""
+    """One tar file of the snapshot, with `frames` that belong to it; those of the videos in `left_out` do not.
+
+    The object at `index_key` has a line for each frame of the tar: its key, its video, its first byte and its length.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     key: str
     sha256: str
     size_bytes: int
+    index_key: str
+    frames: int
     left_out: tuple[str, ...] = ()
 
 
 class DatasetRecord(Record):
-    """A dataset snapshot: which frames of which shards, and how every video of the listing ended."""
+    """A dataset snapshot: which frames of which shards. Its name is made of those: same frames, same snapshot."""
 
     dataset: str
     recipe: str
     shards: tuple[DatasetShard, ...]
     kept_frames: int
-    frames_seen: int
-    videos_removed: int
-    outcomes: dict[str, int]
-    frames: dict[str, int]
+    kept_videos: int
 
 
 class GatherRecord(Record):
-    """Which snapshot a run trains on."""
+    """Which snapshot a run trains on, and how every video of its listing ended."""
 
     dataset: str
+    videos_listed: int
+    videos_removed: int
+    outcomes: dict[str, int]
+    frames: dict[str, int]
+    frames_seen: int
 
 
 def gather(context: StepContext, run: str) -> DatasetRecord:
@@ -54,75 +66,99 @@ def gather(context: StepContext, run: str) -> DatasetRecord:
     if find(context.store, key, GatherRecord) is not None:
         return dataset_of(context.store, run)
     plan = need(context.store, layout.run_record(run, "plan"), PlanRecord, "plan")
-    listing = need(context.store, layout.listing(plan.recipe, plan.plan), Listing, "plan")
-    records = list(shard_records(context.store, plan.recipe))
-    ended = {row.video.id: row for record in records for row in record.videos}
-    listed = {video.id for video in listing.videos}
-    rows = [ended[video.id] for video in listing.videos if video.id in ended]
-    check_gate(rows, len(listed), context.settings.gather)
-    shards = tuple(_snapshot_shards(records, listed))
-    dataset_id = settings_hash(plan.recipe, [shard.model_dump(mode="json") for shard in shards])
-    record = DatasetRecord(
-        made_by=origin(context.settings, {f"{context.store.uri}/{shard.key}": shard.sha256 for shard in shards}),
-        dataset=dataset_id,
-        recipe=plan.recipe,
-        shards=shards,
-        kept_frames=sum(row.frames_kept for row in rows),
-        frames_seen=sum(row.frames_seen for row in rows),
-        videos_removed=len(ended.keys() - listed),
-        outcomes=_flat(count_outcomes(rows)),
-        frames=_flat(count_frames(rows)),
+    listed = listed_ids(context.store, plan)
+    attempts = Attempts()
+    for shard_key, record in shard_records(context.store, plan.recipe):
+        attempts.add(shard_key, record)
+    table = attempts.table()
+    rows = table.counting & table.of(listed)
+    outcomes, frames = table.outcomes(rows), table.frames(rows)
+    check_gate(len(listed), outcomes, frames, context.settings.gather)
+    dataset = _snapshot(context, plan, table, rows)
+    commit(context.store, layout.dataset(dataset.dataset), dataset)
+    gathered = GatherRecord(
+        made_by=dataset.made_by,
+        dataset=dataset.dataset,
+        videos_listed=len(listed),
+        videos_removed=len(np.setdiff1d(table.video, listed)),
+        outcomes=flat(outcomes),
+        frames=flat(frames),
+        frames_seen=int(table.frames_seen[rows].sum()),
     )
-    commit(context.store, layout.dataset(dataset_id), record)
-    commit(context.store, key, GatherRecord(made_by=record.made_by, dataset=dataset_id))
-    return record
+    commit(context.store, key, gathered)
+    return dataset_of(context.store, run)
+
+
+def gathered_of(store: Store, run: str) -> GatherRecord:
+    """What a run gathered. Raises InvalidInput where it has not yet."""
+    return need(store, layout.run_record(run, "gather"), GatherRecord, "gather")
 
 
 def dataset_of(store: Store, run: str) -> DatasetRecord:
     """The snapshot that a run trains on. Raises InvalidInput where the run has none yet."""
-    gathered = need(store, layout.run_record(run, "gather"), GatherRecord, "gather")
-    return need(store, layout.dataset(gathered.dataset), DatasetRecord, "gather")
+    return need(store, layout.dataset(gathered_of(store, run).dataset), DatasetRecord, "gather")
 
 
-def check_gate(rows: list[VideoOutcome], listed: int, settings: GatherSettings) -> None:
-    """Raise InvalidInput when the extraction is not fit to train on."""
-    if len(rows) < listed:
-        raise InvalidInput(
-            f"{listed - len(rows)} of {listed} videos have no outcome yet; run `watchmove extract` first"
-        )
-    failed = [row for row in rows if row.outcome in FAILED]
-    if len(failed) > settings.max_failed_fraction * listed:
-        why = _counts_text(count_outcomes(failed))
+def check_gate(
+    listed: int, outcomes: Counter[tuple[str, str]], frames: Counter[tuple[str, str]], settings: GatherSettings
+) -> None:
+    """Raise InvalidInput when the extraction is not fit to train on; counts are by (outcome, reason)."""
+    if outcomes.total() < listed:
+        without = listed - outcomes.total()
+        raise InvalidInput(f"{without} of {listed} videos have no outcome yet; run `watchmove extract` first")
+    failed = {name: count for name, count in outcomes.items() if name[0] in FAILED}
+    if sum(failed.values()) > settings.max_failed_fraction * listed:
         rule = f"max_failed_fraction ({settings.max_failed_fraction})"
         raise InvalidInput(
-            f"{len(failed)} of {listed} videos failed ({why}), above gather.{rule}; mend them or raise it"
+            f"{sum(failed.values())} of {listed} videos failed ({_text(failed)}), above gather.{rule}; "
+            "mend them and `watchmove retry`, or raise it"
         )
-    kept = sum(row.frames_kept for row in rows)
+    kept = frames["kept", ""]
     if kept < settings.min_kept_frames:
-        why = _counts_text(count_frames(rows)) or _counts_text(count_outcomes(rows))
         rule = f"gather.min_kept_frames ({settings.min_kept_frames})"
         raise InvalidInput(
-            f"{kept} frames kept of {listed} videos ({why}), below {rule}; add videos in which things move"
+            f"{kept} frames kept of {listed} videos ({_text(frames) or _text(outcomes)}), below {rule}; "
+            "add videos in which things move"
         )
 
 
-def _snapshot_shards(records: Iterable[ShardRecord], listed: set[str]) -> Iterable[DatasetShard]:
-    """Shards with frames; a video that is no longer listed, or that an earlier shard holds already, is left out."""
-    taken: set[str] = set()
-    for record in records:
-        kept = {row.video.id for row in record.videos if row.frames_kept}
-        wanted = (kept & listed) - taken
-        taken |= wanted
-        if wanted:
-            left_out = tuple(sorted(kept - wanted))
-            yield DatasetShard(
-                key=record.data_key, sha256=record.data_sha256, size_bytes=record.data_bytes, left_out=left_out
-            )
-
-
-def _flat(counts: dict[tuple[str, str], int]) -> dict[str, int]:
+def flat(counts: Mapping[tuple[str, str], int]) -> dict[str, int]:
+    """Counts by `outcome: reason`, in order."""
     return {f"{outcome}: {reason}" if reason else outcome: count for (outcome, reason), count in sorted(counts.items())}
 
 
-def _counts_text(counts: dict[tuple[str, str], int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in _flat(counts).items() if count)
+def _snapshot(context: StepContext, plan: PlanRecord, table: AttemptTable, rows: Rows) -> DatasetRecord:
+    shards = tuple(_shards(table, rows))
+    dataset_id = settings_hash(plan.recipe, [shard.model_dump(mode="json") for shard in shards])
+    listing = f"{context.store.uri}/{layout.listing(plan.recipe, plan.plan)}"
+    return DatasetRecord(
+        made_by=origin(context.settings, {listing: plan.plan}),
+        dataset=dataset_id,
+        recipe=plan.recipe,
+        shards=shards,
+        kept_frames=sum(shard.frames for shard in shards),
+        kept_videos=int((rows & (table.frames_kept > 0)).sum()),
+    )
+
+
+def _shards(table: AttemptTable, rows: Rows) -> Iterator[DatasetShard]:
+    """Shards with frames; a video that is no longer listed, or whose frames of another attempt count, is left out."""
+    has_frames = table.frames_kept > 0
+    begins = np.searchsorted(table.part, np.arange(len(table.parts) + 1))
+    for part, begin, end in zip(table.parts, begins, begins[1:], strict=False):
+        here = slice(begin, end)
+        wanted = rows[here] & has_frames[here]
+        if wanted.any():
+            unwanted = table.video[here][has_frames[here] & ~rows[here]]
+            yield DatasetShard(
+                key=part.data_key,
+                sha256=part.data_sha256,
+                size_bytes=part.data_bytes,
+                index_key=part.index_key,
+                frames=int(table.frames_kept[here][wanted].sum()),
+                left_out=tuple(sorted(id_of(number) for number in unwanted.tolist())),
+            )
+
+
+def _text(counts: Mapping[tuple[str, str], int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in flat(counts).items() if count)

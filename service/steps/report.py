@@ -12,7 +12,7 @@ from service.pictures import Picture, curve_picture, detection_picture, picture_
 from service.records import need
 from service.runner import StepContext
 from service.settings import settings_hash
-from service.steps.gather import DatasetRecord, dataset_of
+from service.steps.gather import DatasetRecord, dataset_of, gathered_of
 from service.steps.plan import PlanRecord, shard_records
 from service.training_records import (
     BackboneRecord,
@@ -55,6 +55,7 @@ def report(context: StepContext, run: str) -> str:
             run=run,
             plan=plan,
             dataset=dataset,
+            gathered=gathered_of(store, run),
             backbone=backbone,
             rows=rows,
             classes=sorted({name for row in rows for name in row.record.per_class}),

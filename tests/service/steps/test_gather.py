@@ -1,0 +1,86 @@
+"""Gather: what counts of all attempts, the gate, and the snapshot."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import InvalidInput
+from pipeline.tar_dataset import read_shard
+from pipeline.video import write_video
+from pipeline.world import moving_square
+from service.runner import StepContext
+from service.steps.extract import extract
+from service.steps.gather import gather, gathered_of
+from service.steps.plan import PlanRecord, plan
+from service.steps.pretrain import fetch_shard
+from tests.service.conftest import MakeContext
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    """Two videos of a moving square, one of another, and a file that is no video."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name, step in (("a.mp4", (3, 0)), ("b.mp4", (0, 3))):
+        write_video(folder / name, moving_square(step, 30, height=320).frames, 24.0)
+    (folder / "text.mp4").write_text("no video\n")
+    return folder
+
+
+def extracted(context: StepContext, run: str = "run") -> PlanRecord:
+    """Plan and extract every shard."""
+    planned = plan(context, run)
+    for shard in range(planned.shards):
+        extract(context, run, shard)
+    return planned
+
+
+def test_another_run_extracts_nothing_again(make_context: MakeContext, videos: Path) -> None:
+    """The second run has no shard, and trains on the very same snapshot."""
+    assert videos.is_dir()
+    context = make_context()
+    extracted(context, "one")
+    planned = extracted(context, "two")
+
+    assert (planned.shards, planned.videos_listed) == (0, 3)
+    assert gather(context, "two").dataset == gather(context, "one").dataset
+
+
+def test_new_and_removed_videos(make_context: MakeContext, videos: Path) -> None:
+    """As data grows only what is new is extracted; what is gone leaves the snapshot and is counted."""
+    context = make_context()
+    extracted(context, "one")
+    first = gather(context, "one")
+    (videos / "c.mp4").write_bytes((videos / "a.mp4").read_bytes())
+    (videos / "a.mp4").unlink()
+    planned = extracted(context, "two")
+    second = gather(context, "two")
+    keys = [
+        sample.metadata["video"]
+        for shard in second.shards
+        for sample in read_shard(fetch_shard(context.store, shard, context.scratch))
+    ]
+
+    assert (planned.videos_new, gathered_of(context.store, "two").videos_removed) == (1, 1)
+    assert set(keys) == {"b.mp4", "c.mp4"}
+    assert len(keys) == second.kept_frames == first.kept_frames
+
+
+def test_too_many_failures_close_the_gate(make_context: MakeContext, videos: Path) -> None:
+    """The line has the counts, the rule and the setting."""
+    assert videos.is_dir()
+    context = make_context("gather.max_failed_fraction=0.1")
+    extracted(context)
+
+    with pytest.raises(InvalidInput, match=r"1 of 3 videos failed \(1 unreadable.*max_failed_fraction \(0\.1\)"):
+        gather(context, "run")
+
+
+def test_too_few_frames_close_the_gate(make_context: MakeContext, videos: Path) -> None:
+    """So it does when nothing moved."""
+    assert videos.is_dir()
+    context = make_context("gather.min_kept_frames=1000")
+    extracted(context)
+
+    with pytest.raises(InvalidInput, match=r"below gather\.min_kept_frames \(1000\)"):
+        gather(context, "run")
