@@ -203,7 +203,7 @@ def number_of(video_id: str, where: str) -> int:
         number = int(video_id, 16)
     except ValueError:
         number = -1
-    if f"{number:016x}" != video_id:
+    if number < 0 or f"{number:016x}" != video_id:
         raise InvalidInput(f"{where}: {video_id!r} is no video's id (sixteen hex digits); remove it to redo")
     return number
 
