@@ -2,8 +2,8 @@
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -12,15 +12,19 @@ from prometheus_client.registry import Collector
 
 from pipeline.errors import InvalidInput, Unavailable
 from service import metrics
-from service.outcomes import ShardRecord, VideoOutcome, count_frames, count_outcomes
-from service.records import AnyRecord, find
+from service.attempts import Attempts
+from service.outcomes import ShardRecord
+from service.record_stream import read_ahead
+from service.records import AnyRecord
 from service.runner import stop_on_signals
 from service.settings import Settings
 from service.steps.gather import DatasetRecord
+from service.steps.plan import PlanRecord
 from service.store import Store, open_store
 from service.training_records import BackboneRecord, EvaluationRecord
 
 REFRESH_SECONDS = 15.0
+RUNS_SHOWN = 20
 
 
 class RecordCollector(Collector):
@@ -31,7 +35,8 @@ class RecordCollector(Collector):
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._shards: dict[str, tuple[str, ShardRecord]] = {}
+        self._attempts: dict[str, Attempts] = {}
+        self._plans: dict[str, PlanRecord] = {}
         self._datasets: dict[str, DatasetRecord] = {}
         self._backbones: dict[str, BackboneRecord] = {}
         self._evaluations: dict[str, EvaluationRecord] = {}
@@ -44,12 +49,15 @@ class RecordCollector(Collector):
         Raises:
             Unavailable, InvalidInput: what was read before stays.
         """
-        shards = self._new("extractions/", "/shards/", ShardRecord, self._shards)
-        datasets = self._new("datasets/", "", DatasetRecord, self._datasets)
-        backbones = self._new("backbones/", "/record.json", BackboneRecord, self._backbones)
-        evaluations = self._new("evaluations/", "/record.json", EvaluationRecord, self._evaluations)
+        known = {key for attempts in self._attempts.values() for key in attempts.keys}
+        for key, record in self._new("extractions/", "/shards/", ShardRecord, known):
+            self._take_up(key, record)
+        plans = dict(self._new("runs/", "/plan.json", PlanRecord, self._plans))
+        datasets = dict(self._new("datasets/", "", DatasetRecord, self._datasets))
+        backbones = dict(self._new("backbones/", "/record.json", BackboneRecord, self._backbones))
+        evaluations = dict(self._new("evaluations/", "/record.json", EvaluationRecord, self._evaluations))
         with self._lock:
-            self._shards.update({key: (key.split("/")[1], record) for key, record in shards.items()})
+            self._plans.update(plans)
             self._datasets.update(datasets)
             self._backbones.update(backbones)
             self._evaluations.update(evaluations)
@@ -59,47 +67,58 @@ class RecordCollector(Collector):
         """Every declared metric of the records."""
         with self._lock:
             yield from self._extraction()
+            yield self._runs()
             yield from self._training()
             yield from self._detection()
             read_at = metrics.READ_AT.family()
             read_at.add_metric([], self._read_at)
             yield read_at
 
-    def _new(self, prefix: str, part: str, kind: type[AnyRecord], known: dict[str, Any]) -> dict[str, AnyRecord]:
-        keys = [item.key for item in self._store.list(prefix) if item.key.endswith(".json") and part in item.key]
-        found = {key: self._read(key, kind) for key in keys if key not in known}
-        return {key: record for key, record in found.items() if record is not None}
+    def _take_up(self, key: str, record: ShardRecord) -> None:
+        with self._lock:
+            try:
+                self._attempts.setdefault(key.split("/")[1], Attempts()).add(key, record)
+            except InvalidInput as error:
+                _left_out(error)
 
-    def _read(self, key: str, kind: type[AnyRecord]) -> AnyRecord | None:
-        """One record; one that is damaged is named in the log, and the others still count."""
-        try:
-            return find(self._store, key, kind)
-        except InvalidInput as error:
-            structlog.get_logger().warning("record left out", reason=str(error))
-            return None
+    def _new(
+        self, prefix: str, part: str, kind: type[AnyRecord], known: Container[str]
+    ) -> Iterator[tuple[str, AnyRecord]]:
+        """Records that are not known yet; one that is damaged is named in the log, and the others still count."""
+        listed = (item.key for item in self._store.list(prefix))
+        keys = (key for key in listed if key.endswith(".json") and part in key and key not in known)
+        return read_ahead(self._store, keys, kind, _left_out)
 
     def _extraction(self) -> Iterator[Metric]:
         videos, frames = metrics.VIDEOS.family(), metrics.FRAMES.family()
         seen, seconds, rate = (
             d.family() for d in (metrics.FRAMES_SEEN, metrics.EXTRACTION_SECONDS, metrics.EXTRACTION_RATE)
         )
-        for recipe, rows in self._by_recipe().items():
-            for (outcome, reason), count in count_outcomes(rows).items():
+        for recipe, attempts in self._attempts.items():
+            table = attempts.table()
+            for (outcome, reason), count in table.outcomes(table.counting).items():
                 videos.add_metric([recipe, outcome, reason], count)
-            sampled = count_frames(rows)
+            sampled = table.frames(table.counting)
             for (outcome, reason), count in sampled.items():
                 frames.add_metric([recipe, outcome, reason], count)
-            wall = sum(record.seconds for name, record in self._shards.values() if name == recipe)
-            seen.add_metric([recipe], sum(row.frames_seen for row in rows))
+            wall = sum(part.seconds for part in table.parts)
+            seen.add_metric([recipe], int(table.frames_seen[table.counting].sum()))
             seconds.add_metric([recipe], wall)
             rate.add_metric([recipe], sampled.total() / wall if wall else 0.0)
         yield from (videos, frames, seen, seconds, rate)
 
-    def _by_recipe(self) -> dict[str, list[VideoOutcome]]:
-        rows: dict[str, dict[str, VideoOutcome]] = {}
-        for recipe, record in self._shards.values():
-            rows.setdefault(recipe, {}).update({row.video.id: row for row in record.videos})
-        return {recipe: list(ended.values()) for recipe, ended in rows.items()}
+    def _runs(self) -> Metric:
+        """The newest runs' own videos by outcome; what has none yet is `waiting`."""
+        family = metrics.RUN_VIDEOS.family()
+        newest = sorted(self._plans.items(), key=lambda row: row[1].made_by.written_at_unix_seconds)[-RUNS_SHOWN:]
+        for key, plan in newest:
+            table = self._attempts.get(plan.recipe, Attempts()).table()
+            ended: Counter[str] = Counter()
+            for (outcome, _), count in table.outcomes(table.of_plan(plan.plan)).items():
+                ended[outcome] += count
+            for outcome, count in (*ended.items(), ("waiting", plan.videos_new - ended.total())):
+                family.add_metric([key.split("/")[1], outcome], count)
+        return family
 
     def _training(self) -> Iterator[Metric]:
         dataset, loss, iou = (d.family() for d in (metrics.DATASET_FRAMES, metrics.TRAINING_LOSS, metrics.TRAINING_IOU))
@@ -141,6 +160,10 @@ def serve_records(settings: Settings) -> None:
             except (Unavailable, InvalidInput) as error:
                 log.warning("records not read", reason=str(error))
             stop.wait(REFRESH_SECONDS)
+
+
+def _left_out(error: InvalidInput) -> None:
+    structlog.get_logger().warning("record left out", reason=str(error))
 
 
 def _newest(records: Iterable[AnyRecord]) -> AnyRecord:

@@ -30,6 +30,9 @@ class Declared:
 
 VIDEOS = Declared("watchmove_videos_total", "Videos by outcome.", ("recipe", "outcome", "reason"))
 FRAMES = Declared("watchmove_frames_total", "Sampled frames, kept or rejected.", ("recipe", "outcome", "reason"))
+RUN_VIDEOS = Declared(
+    "watchmove_run_videos", "Videos that a run tries, by outcome; `waiting` have none yet.", ("run", "outcome")
+)
 FRAMES_SEEN = Declared("watchmove_frames_decoded_total", "Frames decoded from videos.", ("recipe",))
 EXTRACTION_SECONDS = Declared("watchmove_extraction_seconds_total", "Wall seconds of committed shards.", ("recipe",))
 EXTRACTION_RATE = Declared("watchmove_frames_per_second", "Sampled frames per second of a shard's wall.", ("recipe",))
