@@ -1,7 +1,8 @@
 """Gather: the gate between extraction and training, and the snapshot that a training reads."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -17,6 +18,11 @@ from service.runner import StepContext
 from service.settings import GatherSettings, settings_hash
 from service.steps.plan import PlanRecord
 from service.store import Store
+
+Anything = TypeVar("Anything")
+
+AUDITS = 24
+"""Most tars of rejected frames that a run's record names."""
 
 
 class DatasetShard(BaseModel):
@@ -46,7 +52,10 @@ class DatasetRecord(Record):
 
 
 class GatherRecord(Record):
-    """Which snapshot a run trains on, and how every video of its listing ended."""
+    """Which snapshot a run trains on, and how every video of its listing ended.
+
+    `audit_keys` are some of the tars of rejected frames, from all over the extraction.
+    """
 
     dataset: str
     videos_listed: int
@@ -54,6 +63,8 @@ class GatherRecord(Record):
     outcomes: dict[str, int]
     frames: dict[str, int]
     frames_seen: int
+    seconds_of_extraction: float
+    audit_keys: tuple[str, ...]
 
 
 def gather(context: StepContext, run: str) -> DatasetRecord:
@@ -76,6 +87,7 @@ def gather(context: StepContext, run: str) -> DatasetRecord:
     check_gate(len(listed), outcomes, frames, context.settings.gather)
     dataset = _snapshot(context, plan, table, rows)
     commit(context.store, layout.dataset(dataset.dataset), dataset)
+    parts = [table.parts[number] for number in np.unique(table.part[rows]).tolist()]
     gathered = GatherRecord(
         made_by=dataset.made_by,
         dataset=dataset.dataset,
@@ -84,6 +96,8 @@ def gather(context: StepContext, run: str) -> DatasetRecord:
         outcomes=flat(outcomes),
         frames=flat(frames),
         frames_seen=int(table.frames_seen[rows].sum()),
+        seconds_of_extraction=sum(part.seconds for part in parts),
+        audit_keys=tuple(part.audit_key for part in spread(parts, AUDITS)),
     )
     commit(context.store, key, gathered)
     return dataset_of(context.store, run)
@@ -120,6 +134,12 @@ def check_gate(
             f"{kept} frames kept of {listed} videos ({_text(frames) or _text(outcomes)}), below {rule}; "
             "add videos in which things move"
         )
+
+
+def spread(things: Sequence[Anything], most: int) -> list[Anything]:
+    """Up to `most` of some things, evenly from first to last."""
+    count = min(most, len(things))
+    return [things[number * len(things) // count] for number in range(count)]
 
 
 def flat(counts: Mapping[tuple[str, str], int]) -> dict[str, int]:

@@ -1,19 +1,21 @@
 """Report: one page that stands alone, with what went in, what was seen moving, and what came of it."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pipeline.tar_dataset import Sample, read_shard
+from pipeline.tar_dataset import Sample, SamplePlace, index_shard, read_sample, read_shard
 from service import layout
-from service.outcomes import ShardRecord
 from service.pictures import Picture, curve_picture, detection_picture, picture_of
 from service.records import need
 from service.runner import StepContext
 from service.settings import settings_hash
-from service.steps.gather import DatasetRecord, dataset_of, gathered_of
-from service.steps.plan import PlanRecord, shard_records
+from service.steps.gather import DatasetRecord, dataset_of, gathered_of, spread
+from service.steps.plan import PlanRecord
 from service.training_records import (
     BackboneRecord,
     EvaluationPointer,
@@ -21,6 +23,8 @@ from service.training_records import (
     backbone_id_of,
     evaluations_of,
 )
+
+Anything = TypeVar("Anything")
 
 KEPT_PICTURES, REJECTED_PICTURES = 24, 16
 
@@ -47,7 +51,7 @@ def report(context: StepContext, run: str) -> str:
     backbone_key = layout.backbone(backbone_id_of(context.settings, dataset.dataset), "record.json")
     backbone = need(store, backbone_key, BackboneRecord, "pretrain")
     rows = list(_rows(context, run))
-    shards = list(shard_records(store, plan.recipe))
+    gathered = gathered_of(store, run)
     page = (
         _environment()
         .get_template("report.html.j2")
@@ -55,15 +59,14 @@ def report(context: StepContext, run: str) -> str:
             run=run,
             plan=plan,
             dataset=dataset,
-            gathered=gathered_of(store, run),
+            gathered=gathered,
             backbone=backbone,
             rows=rows,
             classes=sorted({name for row in rows for name in row.record.per_class}),
-            kept=_pictures(_spread(_kept(context, dataset), KEPT_PICTURES)),
-            rejected=_pictures(_spread(_rejected(context, shards), REJECTED_PICTURES)),
+            kept=_pictures(_kept(context, dataset))[:KEPT_PICTURES],
+            rejected=_pictures(_rejected(context, gathered.audit_keys)),
             curve=_curve(backbone),
             bars=_bars(rows),
-            seconds_of_extraction=sum(shard.seconds for shard in shards),
             settings_hash=settings_hash(context.settings),
         )
     )
@@ -81,38 +84,54 @@ def _rows(context: StepContext, run: str) -> Iterator[_Row]:
         yield _Row(name, record.mean_ap_11_point, record.mean_ap_area, record)
 
 
-def _kept(context: StepContext, dataset: DatasetRecord) -> Iterator[list[Sample]]:
-    """Kept frames, a list for each video of the snapshot."""
-    for shard in dataset.shards:
-        path = context.store.local(shard.key, context.scratch / f"report-{shard.sha256}.tar")
-        if path is not None:
-            by_video: dict[object, list[Sample]] = {}
-            for sample in read_shard(path):
-                if sample.metadata.get("video_id") not in shard.left_out:
-                    by_video.setdefault(sample.metadata.get("video_id"), []).append(sample)
-            yield from by_video.values()
+def _kept(context: StepContext, dataset: DatasetRecord) -> Iterator[Sample]:
+    """Kept frames from shards of all over the snapshot, and in each from as many videos as may be."""
+    shards = spread(dataset.shards, KEPT_PICTURES)
+    quota = -(-KEPT_PICTURES // max(len(shards), 1))
+    for shard in shards:
+        with _at_hand(context, shard.key) as path:
+            by_video: dict[object, list[SamplePlace]] = {}
+            for place in index_shard(path) if path is not None else ():
+                by_video.setdefault(place.key.rpartition("-")[0], []).append(place)
+            belonging = [places for video, places in by_video.items() if video not in shard.left_out]
+            yield from map(read_sample, _dealt(belonging, quota))
 
 
-def _rejected(context: StepContext, shards: Sequence[ShardRecord]) -> Iterator[list[Sample]]:
-    """Rejected frames kept for looking at, a list for each reason."""
+def _rejected(context: StepContext, audits: Sequence[str]) -> Iterator[Sample]:
+    """Rejected frames kept for looking at, of as many reasons as may be."""
+    most = -(-REJECTED_PICTURES // max(len(audits), 1))
     by_reason: dict[object, list[Sample]] = {}
-    for number, shard in enumerate(shards):
-        path = context.store.local(shard.audit_key, context.scratch / f"audit-{number}.tar")
-        for sample in read_shard(path) if path is not None else ():
-            by_reason.setdefault(sample.metadata.get("reject_reason"), []).append(sample)
-    yield from by_reason.values()
+    for key in audits:
+        taken: Counter[object] = Counter()
+        with _at_hand(context, key) as path:
+            for sample in read_shard(path) if path is not None else ():
+                reason = sample.metadata.get("reject_reason")
+                taken[reason] += 1
+                if taken[reason] <= most:
+                    by_reason.setdefault(reason, []).append(sample)
+    return iter(_dealt(list(by_reason.values()), REJECTED_PICTURES))
 
 
-def _spread(groups: Iterable[list[Sample]], most: int) -> list[Sample]:
-    """Up to `most` samples, dealt out group by group so that every group is seen before any is seen twice."""
+@contextmanager
+def _at_hand(context: StepContext, key: str) -> Iterator[Path | None]:
+    """A local copy of an object, gone afterwards."""
+    copy = context.scratch / "report.tar"
+    try:
+        yield context.store.local(key, copy)
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+def _dealt(groups: Sequence[list[Anything]], most: int) -> list[Anything]:
+    """Up to `most` things, dealt out group by group so that every group is seen before any is seen twice."""
     queues = [list(group) for group in groups]
-    chosen: list[Sample] = []
+    chosen: list[Anything] = []
     while len(chosen) < most and any(queues):
         chosen += [queue.pop(len(queue) // 2) for queue in queues if queue]
     return chosen[:most]
 
 
-def _pictures(samples: Sequence[Sample]) -> list[Picture]:
+def _pictures(samples: Iterable[Sample]) -> list[Picture]:
     return [picture for sample in samples if (picture := picture_of(sample)) is not None]
 
 
