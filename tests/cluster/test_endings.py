@@ -20,7 +20,12 @@ def _plan_alone(installation: Installation, **changes: object) -> dict[str, Any]
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "Workflow",
         "metadata": {"generateName": "plan-alone-"},
-        "spec": {"entrypoint": "plan", "serviceAccountName": "watchmove", "templates": [template]},
+        "spec": {
+            "entrypoint": "plan",
+            "serviceAccountName": "watchmove",
+            "arguments": {"parameters": [{"name": "run", "value": "a"}]},
+            "templates": [template],
+        },
     }
 
 

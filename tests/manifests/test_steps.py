@@ -40,8 +40,9 @@ def test_retries_are_limited_and_wait_longer_each_time(step: str) -> None:
 def test_a_step_calls_a_command_that_the_cli_understands(step: str) -> None:
     """The arguments, with Argo's variables filled in, are parsed by the command itself."""
     container = step_template(step)["container"]
-    name, *words = [re.sub(r"\{\{inputs\..*\}\}", "0", word) for word in container["args"]]
-    parsed = _parsed(name, [re.sub(r"\{\{workflow\.name\}\}", "watchmove-abcde", word) for word in words])
+    known = {"{{inputs.parameters.run}}": "watchmove-abcde"}
+    name, *words = [known.get(word, re.sub(r"\{\{inputs\..*\}\}", "0", word)) for word in container["args"]]
+    parsed = _parsed(name, words)
 
     assert container["command"] == ["watchmove"]
     assert name == step
@@ -93,6 +94,23 @@ def test_the_main_workflow_runs_every_step_with_what_it_asks_for() -> None:
         assert task["templateRef"] == {"name": f"watchmove-{task['name']}", "template": task["name"]}
         assert task.get("depends") == before
         assert given == wanted
+
+
+def test_every_step_works_on_the_run_that_was_named_or_on_one_of_the_workflows_own() -> None:
+    """So a retry's plan is taken up by its name, and a workflow that is told nothing has a run to itself."""
+    (document,) = read(ROOT / "argo" / "watchmove.yaml")
+    spec = document["spec"]
+    known = {row["name"]: row["value"] for row in spec["arguments"]["parameters"]}
+    tasks = [task for task in spec["templates"][0]["dag"]["tasks"] if task["name"] != "world"]
+    given = [{row["name"]: row["value"] for row in task["arguments"]["parameters"]} for task in tasks]
+
+    assert known["run"] == ""
+    assert {row["run"] for row in given} == {
+        "{{=workflow.parameters.run == '' ? workflow.name : workflow.parameters.run}}"
+    }
+    for task in tasks:
+        words = step_template(task["name"])["container"]["args"]
+        assert words[words.index("--run") + 1] == "{{inputs.parameters.run}}"
 
 
 def test_between_steps_travel_indexes_only() -> None:
