@@ -4,12 +4,13 @@ import errno
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import InvalidInput, Unavailable
-from service.store import StoredObject, check_key
+from service.store import ObjectChanged, ObjectRefused, StoredObject, check_key
 
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ESTALE}
 _TEMPORARY = ".partial-"
@@ -17,6 +18,8 @@ _TEMPORARY = ".partial-"
 
 class FileStore:
     """Objects are files; an object's ETag is its size and its time of change."""
+
+    fetches_copies = False
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.expanduser().absolute()
@@ -65,6 +68,18 @@ class FileStore:
         """The object's own file: nothing is copied."""
         path = self._path(key)
         return path if path.is_file() else None
+
+    def fetch(self, item: StoredObject, target: Path, stop: threading.Event) -> Path | None:  # noqa: ARG002
+        """The object's own file, if it is as `item` says."""
+        path = self._path(item.key)
+        with _translated(f"looking at {path}"):
+            if not path.is_file():
+                return None
+            if _described(item.key, path) != item:
+                raise ObjectChanged(f"{path}: changed since it was listed")
+        if not os.access(path, os.R_OK):
+            raise ObjectRefused(f"{path}: may not be read; check its permissions")
+        return path
 
     def make(self) -> None:
         """Make the folder where it is absent."""

@@ -1,63 +1,84 @@
 """A prefix of an S3 bucket as a store. Endpoint, region and credentials are the AWS SDK's own business."""
 
-import itertools
 import os
+import random
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, suppress
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
-from boto3.exceptions import Boto3Error
+from botocore import UNSIGNED
 from botocore import exceptions as botocore_errors
 from botocore.config import Config
 
 from pipeline.errors import InvalidInput, Unavailable
-from service.store import StoredObject, check_key
+from service.ranged_download import CONNECTIONS, download
+from service.s3_errors import (
+    ABSENT,
+    CONFLICT,
+    REFUSED,
+    TAKEN,
+    UNSUPPORTED,
+    code_of,
+    translated,
+    wait_as_told,
+    with_whole_body,
+)
+from service.s3_object import ObjectRanges, md5_of
+from service.store import Access, ObjectChanged, StoredObject, check_key
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-_ABSENT = {"404", "NoSuchKey", "NotFound"}
-_TAKEN = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
-_UNSUPPORTED = {"501", "NotImplemented"}
-_PASSING = {
-    "500", "502", "503", "504", "429", "InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout",
-    "Throttling", "ThrottlingException", "TooManyRequests", "RequestLimitExceeded", "BandwidthLimitExceeded",
-    "XMinioServerNotInitialized",
-    "IncompleteBody", "OperationAborted", "RequestTimeTooSkewed", "ExpiredToken",
-}  # fmt: skip
-_PASSING_FAULTS = (
-    botocore_errors.HTTPClientError,
-    botocore_errors.ConnectionError,
-    botocore_errors.IncompleteReadError,
-    botocore_errors.ResponseStreamingError,
-    botocore_errors.FlexibleChecksumError,
-    Boto3Error,
-)
+_FETCHES = 3
+_CONFLICTS = 6
 
 
 class S3Store:
     """Objects are S3 objects. The SDK retries each request; what still fails is Unavailable and the step is retried."""
 
-    def __init__(self, uri: str) -> None:
+    fetches_copies = True
+
+    def __init__(self, uri: str, access: Access = Access()) -> None:  # noqa: B008 (immutable)
         bucket, _, prefix = uri.removeprefix("s3://").rstrip("/").partition("/")
         self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
         if not bucket:
             raise InvalidInput(f"store {uri!r}: names no bucket; write s3://BUCKET/PREFIX")
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
-        retries = Config(retries={"mode": "standard", "total_max_attempts": 6}, connect_timeout=10, read_timeout=60)
+        self._unsigned = access.unsigned
+        self._payer: dict[str, Any] = {"RequestPayer": "requester"} if access.requester_pays else {}
+        self._client = self._new_client(attempts=6, read_timeout_seconds=60, connections=10)
+        self._client.meta.events.register_first("needs-retry.s3", wait_as_told)
+
+    @cached_property
+    def _range_client(self) -> "S3Client":
+        """One attempt each: the download asks again itself, from where it was."""
+        return self._new_client(attempts=1, read_timeout_seconds=30, connections=8 * CONNECTIONS)
+
+    def _new_client(self, attempts: int, read_timeout_seconds: int, connections: int) -> "S3Client":
+        config = Config(
+            retries={"mode": "standard", "total_max_attempts": attempts},
+            connect_timeout=10,
+            read_timeout=read_timeout_seconds,
+            max_pool_connections=connections,
+            signature_version=UNSIGNED if self._unsigned else None,
+        )
         with self._translated("connecting"):
             # A session of its own: the module's default one is shared, and remembers credentials that have gone.
             session = boto3.session.Session()
             region = os.environ.get("AWS_REGION") or session.region_name or "us-east-1"
-            self._client: S3Client = session.client("s3", config=retries, region_name=region)
+            client: S3Client = session.client("s3", config=config, region_name=region)
+        return client
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Objects whose key starts with `prefix`, in the order of their keys."""
         pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=self._prefix + prefix
+            Bucket=self._bucket, Prefix=self._prefix + prefix, **self._payer
         )
         with self._translated(f"listing {prefix}"):
             for page in pages:
@@ -68,22 +89,27 @@ class S3Store:
 
     def head(self, key: str) -> StoredObject | None:
         """What is known of one object, or None where it is absent."""
+        request = self._request(key)
         with self._translated(f"looking at {key}"):
             try:
-                facts = self._client.head_object(Bucket=self._bucket, Key=self._key(key))
+                facts = self._client.head_object(**request)
             except botocore_errors.ClientError as error:
-                if _code(error) in _ABSENT:
+                if code_of(error) in ABSENT:
                     return None
+                if code_of(error) in REFUSED:
+                    # An answer to HEAD has no body; this one's says whether the object or the credentials are at fault.
+                    self._client.get_object(**request, Range="bytes=0-0")["Body"].close()
                 raise
         return StoredObject(key, facts["ContentLength"], facts["ETag"].strip('"'))
 
     def read(self, key: str) -> bytes | None:
         """An object's bytes, or None where it is absent."""
+        request = self._request(key)
         with self._translated(f"reading {key}"):
             try:
-                return self._client.get_object(Bucket=self._bucket, Key=self._key(key))["Body"].read()
+                return with_whole_body(lambda: self._client.get_object(**request)["Body"].read())
             except botocore_errors.ClientError as error:
-                if _code(error) in _ABSENT:
+                if code_of(error) in ABSENT:
                     return None
                 raise
 
@@ -95,15 +121,19 @@ class S3Store:
     def create(self, key: str, data: bytes) -> bool:
         """Write an object unless there is one, by a conditional write where the store has them."""
         with self._translated(f"creating {key}"):
-            try:
-                self._client.put_object(Bucket=self._bucket, Key=self._key(key), Body=data, IfNoneMatch="*")
-            except botocore_errors.ClientError as error:
-                if _code(error) in _TAKEN:
-                    return False
-                if _code(error) not in _UNSUPPORTED:
-                    raise
-                return self._create_unconditionally(key, data)
-        return True
+            for attempt in range(_CONFLICTS):
+                try:
+                    self._client.put_object(Bucket=self._bucket, Key=self._key(key), Body=data, IfNoneMatch="*")
+                    return True
+                except botocore_errors.ClientError as error:
+                    if code_of(error) in TAKEN:
+                        return False
+                    if code_of(error) in UNSUPPORTED:
+                        return self._create_unconditionally(key, data)
+                    if code_of(error) not in CONFLICT:
+                        raise
+                time.sleep(random.uniform(0, 0.1 * 2**attempt))  # two writers met, and maybe neither has written
+        raise Unavailable(f"{self.uri}: creating {key}: {_CONFLICTS} times in conflict with another writer")
 
     def upload(self, key: str, path: Path) -> None:
         """Write an object from a file, in parts where it is large."""
@@ -111,19 +141,33 @@ class S3Store:
             self._client.upload_file(str(path), self._bucket, self._key(key))
 
     def local(self, key: str, target: Path) -> Path | None:
-        """Fetch the object to `target`, whole or not at all."""
-        remote = self._key(key)
-        partial = target.with_name(target.name + ".partial")
-        with self._translated(f"fetching {key}"):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                self._client.download_file(self._bucket, remote, str(partial))
-            except botocore_errors.ClientError as error:
-                if _code(error) in _ABSENT:
-                    return None
-                raise
-            partial.replace(target)
-        return target
+        """Fetch the object to `target`, whole or not at all; one that changes meanwhile is fetched again."""
+        for _ in range(_FETCHES):
+            item = self.head(key)
+            if item is None:
+                return None
+            with suppress(ObjectChanged):
+                return self.fetch(item, target, threading.Event())
+        raise Unavailable(f"{self.uri}: fetching {key}: it kept changing")
+
+    def fetch(self, item: StoredObject, target: Path, stop: threading.Event) -> Path | None:
+        """Fetch just the object that `item` describes, in ranges; what came is checked against size and MD5."""
+        ranges = ObjectRanges(self._range_client, self._request(item.key), item)
+        fetched: set[str] = set()
+        with self._translated(f"fetching {item.key}"):
+            for _ in range(_FETCHES):
+                try:
+                    download(ranges.open_range, item.size_bytes, target, stop)
+                except botocore_errors.ClientError as error:
+                    if code_of(error) in ABSENT:
+                        return None
+                    raise
+                # Some stores' ETags look like an MD5 and are none: there, two fetches that agree are believed.
+                if ranges.is_whole(target) or (seen := md5_of(target)) in fetched:
+                    return target
+                fetched.add(seen)
+                target.unlink()
+        raise Unavailable(f"{self.uri}: fetching {item.key}: {_FETCHES} fetches brought {_FETCHES} different contents")
 
     def make(self) -> None:
         """Make the bucket where it is absent."""
@@ -131,7 +175,7 @@ class S3Store:
             try:
                 self._client.head_bucket(Bucket=self._bucket)
             except botocore_errors.ClientError as error:
-                if _code(error) not in _ABSENT | {"NoSuchBucket"}:
+                if code_of(error) not in ABSENT | {"NoSuchBucket"}:
                     raise
                 self._make_bucket()
 
@@ -151,39 +195,14 @@ class S3Store:
     def _key(self, key: str) -> str:
         return self._prefix + check_key(key)
 
+    def _request(self, key: str) -> dict[str, Any]:
+        return {"Bucket": self._bucket, "Key": self._key(key), **self._payer}
+
     def _create_unconditionally(self, key: str, data: bytes) -> bool:
         if self.head(key) is not None:
             return False
         self.write(key, data)
         return True
 
-    @contextmanager
-    def _translated(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except botocore_errors.ClientError as error:
-            raise self._from_answer(what, error) from error
-        except _PASSING_FAULTS as error:
-            raise Unavailable(f"{self.uri}: {what}: {_first_line(error)}; the store cannot be reached") from error
-        except botocore_errors.BotoCoreError as error:
-            advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile or role, as the AWS SDK reads them"
-            raise InvalidInput(f"{self.uri}: {what}: {_first_line(error)}; {advice}") from error
-        except OSError as error:
-            raise Unavailable(f"{self.uri}: {what}: {error}; free space or try again") from error
-
-    def _from_answer(self, what: str, error: botocore_errors.ClientError) -> InvalidInput | Unavailable:
-        code = _code(error)
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if code == "NoSuchBucket":
-            return InvalidInput(f"{self.uri}: there is no bucket {self._bucket!r}; make it or name another")
-        if code in _PASSING or status >= 500 or status == 429:
-            return Unavailable(f"{self.uri}: {what}: the store answered {code}")
-        return InvalidInput(f"{self.uri}: {what}: the store answered {code}; check the URI, endpoint and credentials")
-
-
-def _code(error: botocore_errors.ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-def _first_line(error: Exception) -> str:
-    return next(itertools.chain(str(error).splitlines(), [type(error).__name__]))
+    def _translated(self, what: str) -> AbstractContextManager[None]:
+        return translated(self.uri, self._bucket, what)

@@ -1,5 +1,6 @@
 """One small interface over the places where data lies: a folder (`file://`) or a bucket (`s3://`)."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -15,6 +16,21 @@ class StoredObject(NamedTuple):
     etag: str
 
 
+class Access(NamedTuple):
+    """How requests to a bucket that is not one's own are made; a folder takes no notice."""
+
+    unsigned: bool = False
+    requester_pays: bool = False
+
+
+class ObjectRefused(InvalidInput):
+    """The store does not let this object be read."""
+
+
+class ObjectChanged(Exception):
+    """The object that lies there now is not the one that was described."""
+
+
 class Store(Protocol):
     """Objects by key below one URI. Writes are atomic: a reader sees the whole object or none.
 
@@ -22,6 +38,8 @@ class Store(Protocol):
     """
 
     uri: str
+    fetches_copies: bool
+    """Whether `fetch` writes to its target; a folder's objects are files already."""
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Objects whose key starts with `prefix`, in the order of their keys."""
@@ -44,11 +62,18 @@ class Store(Protocol):
     def local(self, key: str, target: Path) -> Path | None:
         """A local file with the object's bytes: `target`, unless it is local already; None where it is absent."""
 
+    def fetch(self, item: StoredObject, target: Path, stop: threading.Event) -> Path | None:
+        """A local file with the bytes of just the object that `item` describes; None where it is absent.
+
+        Raises ObjectChanged where another one lies there now, ObjectRefused where it may not be read, and Stopped
+        when `stop` is set meanwhile.
+        """
+
     def make(self) -> None:
         """Make the folder or bucket where it is absent."""
 
 
-def open_store(uri: str) -> Store:
+def open_store(uri: str, access: Access = Access()) -> Store:  # noqa: B008 (immutable)
     """The store at a `file://` or `s3://` URI; nothing is contacted yet.
 
     Raises:
@@ -61,7 +86,7 @@ def open_store(uri: str) -> Store:
     if uri.startswith("s3://"):
         from service.s3_store import S3Store
 
-        return S3Store(uri)
+        return S3Store(uri, access)
     raise InvalidInput(f"store {uri!r}: neither file://FOLDER nor s3://BUCKET/PREFIX")
 
 
