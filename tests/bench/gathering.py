@@ -1,0 +1,117 @@
+"""Seconds and peak memory of status, retry and gather on a made-up store of a large run.
+
+    python tests/bench/gathering.py --shards 8000 --videos 100
+
+Every tenth video is missing and every fourth kept, with two frames. Each command runs in a process of its own; the
+first line is a process that only loads the program.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from service import layout
+from service.outcomes import Outcome, ShardRecord, Video, VideoOutcome, video_id
+from service.records import json_lines, origin
+from service.settings import LAPTOP, Settings, load_settings
+from service.steps.plan import Listing, PlanRecord, recipe_of
+
+RUN = "large"
+
+
+def main() -> None:
+    """Make the store, run the commands, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shards", type=int, default=8000)
+    parser.add_argument("--videos", type=int, default=100, help="videos in each shard")
+    options = parser.parse_args()
+    table = Table(title=f"{options.shards * options.videos:,} videos in {options.shards:,} shard records")
+    for heading in ("command", "wall seconds", "processor seconds", "peak MiB"):
+        table.add_column(heading, justify="left" if heading == "command" else "right")
+    with tempfile.TemporaryDirectory() as name:
+        words = [f"store=file://{name}/store", f"videos=file://{name}/videos", "gather.max_failed_fraction=1.0"]
+        make_store(load_settings(LAPTOP, words), options.shards, options.videos)
+        places = [part for word in words for part in ("--set", word)]
+        retry = ["retry", RUN, "--outcomes", "missing"]
+        for command in (["settings"], ["status", RUN], ["gather", "--run", RUN], retry, ["status", f"{RUN}-retry-1"]):
+            table.add_row(" ".join(command), *measured([*command, *places]))
+    Console().print(table)
+
+
+def measured(command: list[str]) -> tuple[str, str, str]:
+    """Wall seconds, processor seconds and peak MiB of a `watchmove` command."""
+    began = time.monotonic()
+    process = subprocess.Popen([sys.executable, "-m", "service.cli", *command], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"{command[0]} ended with {process.returncode}")
+    used = usage.ru_utime + usage.ru_stime
+    return f"{time.monotonic() - began:.1f}", f"{used:.1f}", f"{usage.ru_maxrss / _UNITS_OF_MAXRSS:.0f}"
+
+
+_UNITS_OF_MAXRSS = 2**20 if sys.platform == "darwin" else 2**10
+
+
+def make_store(settings: Settings, shards: int, per_shard: int) -> None:
+    """A plan, its lists and a record for every shard, written as plain files: no data lies behind the names."""
+    recipe, plan, made_by = recipe_of(settings), "a" * 16, origin(settings, {})
+    everything: list[Video] = []
+    for shard in range(shards):
+        videos = [video(settings, shard * per_shard + number) for number in range(per_shard)]
+        everything += videos
+        put(settings, layout.shard_list(recipe, plan, shard), json_lines(videos))
+        stem = layout.shard_part(recipe, plan, shard, 0)
+        record = ShardRecord(
+            made_by=origin(settings, {f"{settings.videos}/{one.key}": one.etag for one in videos}),
+            plan=plan,
+            shard=shard,
+            part=0,
+            data_key=f"{stem}-0123456789ab.tar",
+            data_sha256=f"{shard:064x}",
+            data_bytes=10240,
+            index_key=f"{stem}-0123456789ab.index.json.gz",
+            audit_key=f"{stem}-0123456789ab.audit.tar",
+            seconds=800.0,
+            videos=tuple(ended(one, number) for number, one in enumerate(videos)),
+        )
+        put(settings, f"{stem}.json", record.model_dump_json(indent=1).encode())
+    listing = Listing(made_by=made_by, uri=settings.videos, videos=tuple(everything))
+    put(settings, layout.listing(recipe, plan), listing.model_dump_json(indent=1).encode())
+    counts = {"videos_listed": shards * per_shard, "videos_new": shards * per_shard, "files_ignored": 0}
+    planned = PlanRecord(made_by=made_by, recipe=recipe, plan=plan, shards=shards, **counts)
+    put(settings, layout.run_record(RUN, "plan"), planned.model_dump_json(indent=1).encode())
+
+
+def video(settings: Settings, number: int) -> Video:
+    """The video of a number."""
+    key = f"{number % 1000:03d}/{number:09d}.mp4"
+    return Video(id=video_id(settings.videos, key, f"{number:032x}"), key=key, etag=f"{number:032x}", size_bytes=2**20)
+
+
+def ended(one: Video, number: int) -> VideoOutcome:
+    """How the video of a number ended."""
+    if number % 10 == 0:
+        return VideoOutcome(video=one, outcome=Outcome.MISSING, seconds=0.1)
+    frames = 2 if number % 4 == 1 else 0
+    rejected = {"no-motion": 6 - frames, "near-duplicate": 2, "low-confidence": 1}
+    facts = {"seconds": 8.0, "frames_seen": 700, "frames_kept": frames, "frames_rejected": rejected}
+    return VideoOutcome(video=one, outcome=Outcome.KEPT if frames else Outcome.REJECTED, **facts)
+
+
+def put(settings: Settings, key: str, data: bytes) -> None:
+    """A file of the store, without the care that the store itself takes."""
+    path = Path(settings.store.removeprefix("file://")) / key
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+if __name__ == "__main__":
+    main()
