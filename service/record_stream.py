@@ -10,8 +10,8 @@ from service.outcomes import ShardRecord
 from service.records import AnyRecord, find
 from service.store import Store
 
-READERS = 16
-"""Requests under way at once: a request to S3 waits for the network, not for this machine."""
+READERS = 8
+"""Requests under way at once: they wait for the network, and fit into the ten connections that a store keeps."""
 
 OnDamage = Callable[[InvalidInput], None]
 

@@ -7,6 +7,7 @@ first line is a process that only loads the program.
 """
 
 import argparse
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -37,7 +38,10 @@ def main() -> None:
         table.add_column(heading, justify="left" if heading == "command" else "right")
     with tempfile.TemporaryDirectory() as name:
         words = [f"store=file://{name}/store", f"videos=file://{name}/videos", "gather.max_failed_fraction=1.0"]
-        make_store(load_settings(LAPTOP, words), options.shards, options.videos)
+        # In a process of its own: a child's peak begins at what its parent held when it was forked.
+        maker = multiprocessing.get_context("spawn").Process(target=make_store, args=(words, *vars(options).values()))
+        maker.start()
+        maker.join()
         places = [part for word in words for part in ("--set", word)]
         retry = ["retry", RUN, "--outcomes", "missing"]
         for command in (["settings"], ["status", RUN], ["gather", "--run", RUN], retry, ["status", f"{RUN}-retry-1"]):
@@ -60,8 +64,9 @@ def measured(command: list[str]) -> tuple[str, str, str]:
 _UNITS_OF_MAXRSS = 2**20 if sys.platform == "darwin" else 2**10
 
 
-def make_store(settings: Settings, shards: int, per_shard: int) -> None:
+def make_store(words: list[str], shards: int, per_shard: int) -> None:
     """A plan, its lists and a record for every shard, written as plain files: no data lies behind the names."""
+    settings = load_settings(LAPTOP, words)
     recipe, plan, made_by = recipe_of(settings), "a" * 16, origin(settings, {})
     everything: list[Video] = []
     for shard in range(shards):

@@ -1,15 +1,23 @@
 """Retry: just what failed, never what is done, and gather takes it up."""
 
+from pathlib import Path
+
 import pytest
 
 from pipeline.errors import InvalidInput
+from pipeline.video import write_video
+from pipeline.world import moving_square
 from service.retry import RetryRecord, retry
+from service.run import run_all
 from service.runner import StepContext
+from service.settings import LAPTOP, load_settings
+from service.status import status
 from service.steps.extract import extract
 from service.steps.gather import gather, gathered_of
 from service.steps.plan import PlanRecord, plan
-from tests.service.conftest import MakeContext
+from tests.service.conftest import MakeContext, context_of
 from tests.service.made_up_run import Ending, end_shard, planned_videos, touch_videos
+from tests.service.test_whole_run import SMALL
 
 NAMES = tuple(f"{number:02d}.mp4" for number in range(6))
 ENDINGS: dict[str, Ending] = {
@@ -170,3 +178,38 @@ def gathered_of_after(context: StepContext, run: str) -> dict[str, int]:
     """How a run's videos ended, once gathered."""
     gather(context, run)
     return gathered_of(context.store, run).outcomes
+
+
+def test_the_same_in_a_bucket(s3_environment: str, tmp_path: Path) -> None:
+    """Status, retry and gather read and write a bucket as they do a folder."""
+    assert s3_environment
+    places = [f"videos=file://{tmp_path}/videos", f"voc=file://{tmp_path}/voc", "store=s3://frames/retries"]
+    context = context_of(load_settings(LAPTOP, places), tmp_path / "scratch")
+    touch_videos(context, *NAMES)
+    end_shard(context, plan(context, "run"), 0, ENDINGS, at=1000.0)
+    name, record = retry(context, "run", "missing,timed-out")
+    end_shard(context, record, 0, {}, at=2000.0)
+
+    assert status(context.store, name).faults == ()
+    assert status(context.store, name).videos_ended == 2
+    assert gather(context, name).kept_frames == 9
+
+
+def test_the_local_runner_takes_up_a_retry(make_context: MakeContext, tmp_path: Path) -> None:
+    """A video that was away and has come back: the retry's run goes on to a report, with the video's frames."""
+    made = make_context(*SMALL, "work.workers=1")
+    videos, away = tmp_path / "videos", tmp_path / "away.mp4"
+    videos.mkdir()
+    for name, step in (("a.mp4", (3, 0)), ("b.mp4", (0, 3))):
+        write_video(videos / name, moving_square(step, 30, height=320).frames, 24.0)
+    plan(made, "run")
+    (videos / "b.mp4").rename(away)
+    before = extract(made, "run", 0)
+    away.rename(videos / "b.mp4")
+    name, _ = retry(made, "run", "missing")
+    result = run_all(made, name, draw_videos=False, draw_detection_set=True)
+
+    assert [row.outcome for row in before] == ["kept", "missing"]
+    assert result.gathered.outcomes == {"kept": 2}
+    assert result.dataset.kept_videos == 2
+    assert made.store.head(f"runs/{name}/report.html") is not None

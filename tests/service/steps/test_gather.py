@@ -14,6 +14,8 @@ from service.steps.gather import gather, gathered_of
 from service.steps.plan import PlanRecord, plan
 from service.steps.pretrain import fetch_shard
 from tests.service.conftest import MakeContext
+from tests.service.made_up_run import commit_part, end_shard, row, touch_videos
+from tests.service.made_up_run import planned_videos as made_up_videos
 
 
 @pytest.fixture
@@ -84,3 +86,45 @@ def test_too_few_frames_close_the_gate(make_context: MakeContext, videos: Path) 
 
     with pytest.raises(InvalidInput, match=r"below gather\.min_kept_frames \(1000\)"):
         gather(context, "run")
+
+
+def test_shards_are_named_with_their_index_and_their_frames(make_context: MakeContext) -> None:
+    """The snapshot's counts are those of its shards; what another attempt has replaced is left out."""
+    context = make_context("plan.max_shard_videos=2")
+    touch_videos(context, "0.mp4", "1.mp4", "2.mp4")
+    planned = plan(context, "one")
+    end_shard(context, planned, 0, {}, at=1000.0)
+    end_shard(context, planned, 1, {}, at=1000.0)
+    dull, _ = made_up_videos(context, planned, 0)
+    later = planned.model_copy(update={"plan": "f" * 16})
+    commit_part(context, later, (0, 0), (row(dull, "kept"),), 2000.0, 1.0)
+    dataset = gather(context, "one")
+
+    assert [(shard.frames, shard.left_out) for shard in dataset.shards] == [(3, (dull.id,)), (3, ()), (3, ())]
+    assert (dataset.kept_frames, dataset.kept_videos) == (9, 3)
+    assert all(shard.index_key == shard.key.removesuffix(".tar") + ".index.json.gz" for shard in dataset.shards)
+
+
+def test_the_same_frames_are_one_snapshot_and_each_run_keeps_its_counts(make_context: MakeContext) -> None:
+    """A video that came since and gave nothing changes what the run says, and not what is trained on."""
+    context = make_context()
+    touch_videos(context, "0.mp4")
+    end_shard(context, plan(context, "one"), 0, {})
+    first = gather(context, "one")
+    touch_videos(context, "1.mp4")
+    end_shard(context, plan(context, "two"), 0, {"1.mp4": ("unreadable", "not-a-video")})
+    second = gather(context, "two")
+
+    assert second == first
+    assert gathered_of(context.store, "one").outcomes == {"kept": 1}
+    assert gathered_of(context.store, "two").outcomes == {"kept": 1, "unreadable: not-a-video": 1}
+
+
+def test_a_video_without_an_outcome_closes_the_gate(make_context: MakeContext) -> None:
+    """The line counts them."""
+    context = make_context("plan.max_shard_videos=2")
+    touch_videos(context, "0.mp4", "1.mp4", "2.mp4")
+    end_shard(context, plan(context, "one"), 0, {})
+
+    with pytest.raises(InvalidInput, match="1 of 3 videos have no outcome yet"):
+        gather(context, "one")
