@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from service.records import Record
 
@@ -23,8 +23,41 @@ class Outcome(StrEnum):
 FAILED = frozenset({Outcome.UNREADABLE, Outcome.MISSING, Outcome.TIMED_OUT})
 
 
+MISSING_REASONS = ("not-in-store", "changed", "refused", "outside-prefix")
+"""Why a video did not come: no such object, not the one that was planned, not to be read, a key that climbs out."""
+
+WORKER_REASONS = ("crashed", "out-of-memory", "output-limit", "over-scratch-limit")
+"""Why a video is unreadable beside the decoder's UNREADABLE_REASONS: what its worker or its size ran into."""
+
+
+class Credit(BaseModel):
+    """Who made a video and what they allow, as its list says; empty where the list is silent.
+
+    `licence` is a name like "Attribution-ShareAlike License" and `taken` a date as the list writes it; `longitude` and
+    `latitude` are degrees east and north.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    owner: str = ""
+    licence: str = ""
+    licence_url: str = ""
+    page_url: str = ""
+    title: str = ""
+    taken: str = ""
+    longitude: float | None = None
+    latitude: float | None = None
+
+
+_NO_CREDIT = Credit()
+
+
 class Video(BaseModel):
-    """A video's identity is where it is and its ETag; `id` stands for both in sixteen hex digits."""
+    """A video's identity is where it is and its ETag; `id` stands for both in sixteen hex digits.
+
+    Where nobody has looked at the object yet, `etag` is empty and `size_bytes` is 0; `duration_seconds` is 0 where no
+    list says it. What is not known is not written.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,6 +65,8 @@ class Video(BaseModel):
     key: str
     etag: str
     size_bytes: int
+    duration_seconds: float = Field(0.0, ge=0, allow_inf_nan=False, exclude_if=lambda seconds: not seconds)
+    credit: Credit = Field(_NO_CREDIT, exclude_if=lambda credit: credit == _NO_CREDIT)
 
 
 class VideoOutcome(BaseModel):
