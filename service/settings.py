@@ -43,6 +43,14 @@ class WorkSettings(Section):
     commit_every_seconds: float = Field(
         600.0, gt=0, description="Extraction commits finished videos at least this often, so a lost node loses little."
     )
+    scratch_mebibytes: int = Field(
+        12288, ge=1, description="Most scratch space of an extraction: fetched videos and frames not yet committed."
+    )
+    video_output_mebibytes: int = Field(
+        512, ge=1, description="Most that one video's worker may write; beyond it the video is `unreadable`."
+    )
+    unsigned_videos: bool = Field(False, description="Read `videos` without credentials: a public bucket.")
+    requester_pays: bool = Field(False, description="Agree to pay for requests to the bucket of `videos`.")
     metrics_port: int = Field(0, ge=0, le=65535, description="Port for Prometheus; 0 serves none.")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from pipeline.errors import InvalidInput
+from service.settings import Settings
 
 
 class StoredObject(NamedTuple):
@@ -88,6 +89,11 @@ def open_store(uri: str, access: Access = Access()) -> Store:  # noqa: B008 (imm
 
         return S3Store(uri, access)
     raise InvalidInput(f"store {uri!r}: neither file://FOLDER nor s3://BUCKET/PREFIX")
+
+
+def open_videos(settings: Settings) -> Store:
+    """The store in which a run's videos lie, accessed as the settings say."""
+    return open_store(settings.videos, Access(settings.work.unsigned_videos, settings.work.requester_pays))
 
 
 def check_key(key: str) -> str:

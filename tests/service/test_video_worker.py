@@ -3,6 +3,8 @@
 import errno
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,14 +15,15 @@ from pipeline.settings.extraction import ExtractionSettings
 from pipeline.tar_dataset import read_shard
 from pipeline.video import write_video
 from pipeline.world import moving_square
-from service import video_worker
+from service import video_child
 from service.outcomes import Outcome, Video, VideoOutcome
-from service.video_worker import AUDIT, KEPT, Limits, VideoJob, VideoWorkers
+from service.video_child import AUDIT, DISK_FULL_EXIT_CODE, KEPT, Limits, VideoJob
+from service.video_worker import VideoWorkers, judge
 
-GENEROUS = Limits(timeout_seconds=120, memory_mebibytes=4096)
+GENEROUS = Limits(timeout_seconds=120, memory_mebibytes=4096, output_mebibytes=64)
 
 
-def job_for(path: Path | None, folder: Path) -> VideoJob:
+def job_for(path: Path, folder: Path) -> VideoJob:
     """A job on one video with an empty results folder."""
     folder.mkdir(exist_ok=True)
     return VideoJob(Video(id="0123456789abcdef", key="clip.mp4", etag="e", size_bytes=1), path, folder)
@@ -83,15 +86,10 @@ def test_a_truncated_video_is_an_outcome(square: Path, tmp_path: Path) -> None:
     assert outcome.outcome in (Outcome.KEPT, Outcome.UNREADABLE)
 
 
-def test_a_missing_video_is_missing(tmp_path: Path) -> None:
-    """It was listed, and is gone."""
-    assert run_one(job_for(None, tmp_path / "results")).outcome is Outcome.MISSING
-
-
 def test_a_hanging_video_times_out(square: Path, tmp_path: Path) -> None:
     """The child is ended when its time is up."""
     began = time.monotonic()
-    outcome = run_one(job_for(square, tmp_path / "results"), Limits(0.2, 4096))
+    outcome = run_one(job_for(square, tmp_path / "results"), Limits(0.2, 4096, 64))
 
     assert outcome.outcome is Outcome.TIMED_OUT
     assert time.monotonic() - began < 10
@@ -99,7 +97,7 @@ def test_a_hanging_video_times_out(square: Path, tmp_path: Path) -> None:
 
 def test_a_memory_bomb_is_unreadable(square: Path, tmp_path: Path) -> None:
     """The child hits its own limit; the parent and the machine do not notice."""
-    outcome = run_one(job_for(square, tmp_path / "results"), Limits(60, 64))
+    outcome = run_one(job_for(square, tmp_path / "results"), Limits(60, 64, 64))
 
     assert outcome.outcome is Outcome.UNREADABLE
     assert outcome.reason in ("out-of-memory", "crashed")
@@ -124,12 +122,85 @@ def test_a_full_disk_is_not_the_videos_fault(square: Path, tmp_path: Path, monke
         assert samples is not None
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(video_worker, "write_shard", refuse)
+    def nothing(*_: object) -> None:
+        """This process is no child, and keeps its group and its limits."""
+
+    monkeypatch.setattr(video_child, "write_shard", refuse)
+    monkeypatch.setattr(video_child, "_stand_alone", nothing)
+    monkeypatch.setattr(video_child, "limit_resources", nothing)
     job = job_for(square, tmp_path / "results")
     with pytest.raises(SystemExit) as caught:
-        video_worker._work(job, ExtractionSettings(), Limits(120, 1 << 20))
+        video_child.work(job, ExtractionSettings(), GENEROUS)
 
-    assert caught.value.code == video_worker._DISK_FULL_EXIT_CODE
+    assert caught.value.code == DISK_FULL_EXIT_CODE
     assert not (job.folder / AUDIT).exists()
     with pytest.raises(Unavailable, match="scratch disk is full"):
-        video_worker.judge(job, caught.value.code, 1.0, overdue=False)
+        judge(job, DISK_FULL_EXIT_CODE, 1.0)
+
+
+def test_output_is_bounded(square: Path, tmp_path: Path) -> None:
+    """A child whose files take more space together than it may write is an outcome, and leaves nothing."""
+    job = job_for(square, tmp_path / "results")
+    for name in ("one", "two"):
+        (job.folder / name).write_bytes(bytes(2**19 + 1))
+    outcome = run_one(job, Limits(60, 4096, 1))
+
+    assert (outcome.outcome, outcome.reason) == (Outcome.UNREADABLE, "output-limit")
+    assert not job.folder.exists()
+
+
+def test_one_file_is_bounded_too(tmp_path: Path) -> None:
+    """The kernel refuses to let any file of a child grow beyond the limit."""
+    limits = Limits(60, 4096, 1)
+    code = (
+        "from pathlib import Path; from service.video_child import Limits, limit_resources; "
+        f"limit_resources(Limits({limits.timeout_seconds}, {limits.memory_mebibytes}, {limits.output_mebibytes})); "
+        f"Path({str(tmp_path / 'file')!r}).write_bytes(bytes(2**20 + 1))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert "File too large" in done.stderr
+    assert (tmp_path / "file").stat().st_size <= 2**20
+
+
+def test_a_hanging_decoder_ends_with_its_video(square: Path, tmp_path: Path) -> None:
+    """A child that is given up takes along the decoder that it started, which would go on for ever."""
+    decoder = tmp_path / "bin" / "ffmpeg"
+    decoder.parent.mkdir()
+    decoder.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 600\n")
+    decoder.chmod(0o755)
+    code = (
+        "from tests.service.test_video_worker import *; "
+        f"job = job_for(Path({str(square)!r}), Path({str(tmp_path / 'results')!r})); "
+        "print(run_one(job, Limits(3, 4096, 64)).outcome)"
+    )
+    environment = {**os.environ, "PATH": f"{decoder.parent}:{os.environ['PATH']}"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+
+    assert done.stdout.strip() == "timed-out"
+    assert not is_running(int((tmp_path / "pid").read_text()))
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_children_do_not_outlive_a_killed_parent(square: Path, tmp_path: Path) -> None:
+    """Whoever kills the step with SIGKILL has ended its children too, a moment later."""
+    code = (
+        "from tests.service.test_video_worker import *; "
+        "workers = VideoWorkers(ExtractionSettings(), 1, GENEROUS); "
+        f"workers.start(job_for(Path({str(square)!r}), Path({str(tmp_path / 'results')!r}))); "
+        "print(workers._children[0].process.pid, flush=True); time.sleep(0.5); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=False)
+    deadline = time.monotonic() + 10
+    while is_running(int(done.stdout)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+    assert not is_running(int(done.stdout))
+    assert not (tmp_path / "results" / "verdict.json").exists()

@@ -1,0 +1,158 @@
+"""The child process of one video: extract it, write its samples and then, last, its verdict."""
+
+import errno
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from multiprocessing import parent_process
+from multiprocessing.connection import wait
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pipeline.errors import Unavailable, UnreadableVideo
+from pipeline.extraction import Extraction, Frame, extract_video
+from pipeline.settings.extraction import ExtractionSettings
+from pipeline.tar_dataset import Sample, write_shard
+from service.outcomes import Outcome, Video, VideoOutcome
+from service.shard_index import frame_key
+
+AUDIT_FRAMES_PER_REASON = 1
+JPEG_QUALITY = 95
+DISK_FULL_EXIT_CODE = 75
+VERDICT, KEPT, AUDIT = "verdict.json", "kept.tar", "audit.tar"
+
+
+@dataclass(frozen=True)
+class VideoJob:
+    """A fetched video and the empty folder its results go to."""
+
+    video: Video
+    path: Path
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one video may cost."""
+
+    timeout_seconds: float
+    memory_mebibytes: int
+    output_mebibytes: int
+
+
+def work(job: VideoJob, settings: ExtractionSettings, limits: Limits) -> None:
+    """The child's whole life. Ends with DISK_FULL_EXIT_CODE where the scratch disk is full: no video's fault."""
+    _stand_alone()
+    limit_resources(limits)
+    began = time.monotonic()
+    try:
+        outcome = extract_to_folder(job, settings)
+        seconds = round(time.monotonic() - began, 3)
+        partial = job.folder / f"{VERDICT}.partial"
+        partial.write_text(outcome.model_copy(update={"seconds": seconds}).model_dump_json())
+        partial.replace(job.folder / VERDICT)
+    except (OSError, Unavailable) as error:
+        if isinstance(error, Unavailable) or error.errno in (errno.ENOSPC, errno.EDQUOT):
+            sys.exit(DISK_FULL_EXIT_CODE)
+        raise
+
+
+def _stand_alone() -> None:
+    """A process group of its own, decoder included, that only the parent may end, and that does not outlive it."""
+    os.setsid()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os.killpg(0, signal.SIGKILL)
+
+
+def limit_resources(limits: Limits) -> None:
+    """Cap address space and file sizes where the platform enforces it (Linux does, macOS not all); no core files."""
+    for kind, wanted in (
+        (resource.RLIMIT_AS, limits.memory_mebibytes * 2**20),
+        (resource.RLIMIT_FSIZE, limits.output_mebibytes * 2**20),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        _, hard = resource.getrlimit(kind)
+        resource.setrlimit(kind, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+def extract_to_folder(job: VideoJob, settings: ExtractionSettings) -> VideoOutcome:
+    """Extract a video, write its kept frames and a few rejected ones to the job's folder, and say how it ended."""
+    try:
+        extraction = extract_video(job.path, settings)
+        kept = (_sample(job.video, frame) for frame in extraction.frames if frame.reject_reason is None)
+        write_shard(job.folder / KEPT, kept)
+        write_shard(job.folder / AUDIT, (_sample(job.video, frame) for frame in _audited(extraction.frames)))
+    except UnreadableVideo as error:
+        outcome = Outcome.TIMED_OUT if error.reason == "decoder-timeout" else Outcome.UNREADABLE
+        detail = error.detail.replace(str(job.path), job.video.key)
+        return VideoOutcome(video=job.video, outcome=outcome, reason=error.reason, detail=detail)
+    except (MemoryError, cv2.error) as error:
+        if isinstance(error, cv2.error) and "Insufficient memory" not in str(error):
+            raise
+        return VideoOutcome(video=job.video, outcome=Outcome.UNREADABLE, reason="out-of-memory")
+    except Unavailable as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EFBIG:
+            return VideoOutcome(video=job.video, outcome=Outcome.UNREADABLE, reason="output-limit")
+        raise
+    return _verdict(job.video, extraction)
+
+
+def _verdict(video: Video, extraction: Extraction) -> VideoOutcome:
+    reasons = [frame.reject_reason for frame in extraction.frames if frame.reject_reason is not None]
+    rejected = {reason: reasons.count(reason) for reason in sorted(set(reasons))}
+    kept = len(extraction.frames) - len(reasons)
+    commonest = max(rejected, key=lambda reason: rejected[reason], default="nothing-sampled")
+    return VideoOutcome(
+        video=video,
+        outcome=Outcome.KEPT if kept else Outcome.REJECTED,
+        reason="" if kept else commonest,
+        frames_seen=extraction.frames_seen,
+        frames_kept=kept,
+        frames_rejected=rejected,
+    )
+
+
+def _audited(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """The first few rejected frames of each reason."""
+    seen: dict[str, int] = {}
+    for frame in frames:
+        if frame.reject_reason is None:
+            continue
+        seen[frame.reject_reason] = seen.get(frame.reject_reason, 0) + 1
+        if seen[frame.reject_reason] <= AUDIT_FRAMES_PER_REASON:
+            yield frame
+
+
+def _sample(video: Video, frame: Frame) -> Sample:
+    """A frame as the dataset keeps it: JPEG, 8-bit soft mask, and where it comes from."""
+    bgr = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
+    _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    _, png = cv2.imencode(".png", np.rint(frame.soft_mask * 255).astype(np.uint8))
+    metadata: dict[str, object] = {
+        "video": video.key,
+        "video_id": video.id,
+        "frame": frame.index,
+        "time_seconds": round(frame.time_seconds, 4),
+        "shot": frame.shot,
+        "confidence": round(float(frame.confidence), 4),
+        "reject_reason": frame.reject_reason,
+        "owner": "",
+        "licence": "",
+        "licence_url": "",
+    }
+    return Sample(frame_key(video.id, frame.index), jpeg.tobytes(), png.tobytes(), metadata)
