@@ -139,7 +139,7 @@ def _audited(frames: Iterable[Frame]) -> Iterator[Frame]:
 
 
 def _sample(video: Video, frame: Frame) -> Sample:
-    """A frame as the dataset keeps it: JPEG, 8-bit soft mask, and where it comes from."""
+    """A frame as the dataset keeps it: JPEG, 8-bit soft mask, where it comes from, and whom to credit."""
     bgr = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
     _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     _, png = cv2.imencode(".png", np.rint(frame.soft_mask * 255).astype(np.uint8))
@@ -151,8 +151,10 @@ def _sample(video: Video, frame: Frame) -> Sample:
         "shot": frame.shot,
         "confidence": round(float(frame.confidence), 4),
         "reject_reason": frame.reject_reason,
-        "owner": "",
-        "licence": "",
-        "licence_url": "",
+        "title": video.credit.title,
+        "owner": video.credit.owner,
+        "licence": video.credit.licence,
+        "licence_url": video.credit.licence_url,
+        "page_url": video.credit.page_url,
     }
     return Sample(frame_key(video.id, frame.index), jpeg.tobytes(), png.tobytes(), metadata)

@@ -16,7 +16,7 @@ from pipeline.tar_dataset import read_shard
 from pipeline.video import write_video
 from pipeline.world import moving_square
 from service import video_child
-from service.outcomes import Outcome, Video, VideoOutcome
+from service.outcomes import Credit, Outcome, Video, VideoOutcome
 from service.video_child import AUDIT, DISK_FULL_EXIT_CODE, KEPT, Limits, VideoJob
 from service.video_worker import VideoWorkers, judge
 
@@ -26,7 +26,8 @@ GENEROUS = Limits(timeout_seconds=120, memory_mebibytes=4096, output_mebibytes=6
 def job_for(path: Path, folder: Path) -> VideoJob:
     """A job on one video with an empty results folder."""
     folder.mkdir(exist_ok=True)
-    return VideoJob(Video(id="0123456789abcdef", key="clip.mp4", etag="e", size_bytes=1), path, folder)
+    credit = Credit(owner="somebody", licence="Attribution License", page_url="https://example.org/1")
+    return VideoJob(Video(id="0123456789abcdef", key="clip.mp4", etag="e", size_bytes=1, credit=credit), path, folder)
 
 
 def run_one(job: VideoJob, limits: Limits = GENEROUS) -> VideoOutcome:
@@ -47,7 +48,7 @@ def square(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_moving_square_is_kept(square: Path, tmp_path: Path) -> None:
-    """Its frames come with a mask, a confidence and where they are from."""
+    """Its frames come with a mask, where they are from, and whom to credit."""
     outcome = run_one(job_for(square, tmp_path / "results"))
     samples = list(read_shard(tmp_path / "results" / KEPT))
 
@@ -56,6 +57,9 @@ def test_a_moving_square_is_kept(square: Path, tmp_path: Path) -> None:
     assert len(samples) == outcome.frames_kept > 0
     assert samples[0].metadata["video"] == "clip.mp4"
     assert samples[0].metadata["reject_reason"] is None
+    assert samples[0].metadata["owner"] == "somebody"
+    assert samples[0].metadata["licence"] == "Attribution License"
+    assert samples[0].metadata["page_url"] == "https://example.org/1"
 
 
 def test_a_text_file_is_unreadable(tmp_path: Path) -> None:
