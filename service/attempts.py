@@ -32,7 +32,6 @@ _ROW = {
     "part": "I",
     "frames_seen": "Q",
     "frames_kept": "Q",
-    "size_bytes": "Q",
     "seconds": "d",
 }
 """The columns of a table, with their type codes."""
@@ -97,7 +96,6 @@ class Attempts:
             "part": [len(self.parts)] * len(videos),
             "frames_seen": [row.frames_seen for row in videos],
             "frames_kept": [row.frames_kept for row in videos],
-            "size_bytes": [row.video.size_bytes for row in videos],
             "seconds": [row.seconds for row in videos],
         }
 
@@ -138,7 +136,6 @@ class AttemptTable:
     part: NDArray[np.uint32]
     frames_seen: NDArray[np.uint64]
     frames_kept: NDArray[np.uint64]
-    size_bytes: NDArray[np.uint64]
     seconds: NDArray[np.float64]
     rejected: tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint64]]
 

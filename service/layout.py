@@ -8,6 +8,7 @@ extractions/RECIPE/shards/PLAN/00003-0-SHA.tar        kept frames
 extractions/RECIPE/shards/PLAN/00003-0-SHA.index.json.gz  where each of them lies in it
 extractions/RECIPE/shards/PLAN/00003-0-SHA.audit.tar  a few rejected frames, for the report
 datasets/DATASET.json                         snapshot: the shards a training reads
+datasets/DATASET.ATTRIBUTION.tsv.gz           who made the videos that its frames come from
 backbones/BACKBONE/…                          checkpoints, backbone.safetensors, record.json
 proposals/PROPOSALS.npz                       selective search boxes of one detection set
 evaluations/EVALUATION/…                      devkit detection files, record.json
@@ -66,6 +67,11 @@ def shard_parts(recipe: str, plan: str, shard: int) -> str:
 def dataset(dataset_id: str) -> str:
     """Key of a dataset snapshot."""
     return f"datasets/{dataset_id}.json"
+
+
+def attribution(dataset_id: str) -> str:
+    """Key of the credits of a dataset snapshot."""
+    return f"datasets/{dataset_id}.ATTRIBUTION.tsv.gz"
 
 
 def backbone(backbone_id: str, name: str) -> str:

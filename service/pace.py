@@ -7,13 +7,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from service.attempts import AttemptTable, Rows
+from service.planned import Work
 
 RECENT_SECONDS = 3600.0
 """What counts as recent before the newest part: several commits of every pod, so that no single one sways it."""
 
 
 class Speed(BaseModel):
-    """What was committed in a stretch of wall time, by all pods together."""
+    """What was committed in a stretch of wall time, by all pods together; work is in the unit of the finish."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -21,7 +22,7 @@ class Speed(BaseModel):
     parts: int
     videos_per_second: float
     frames_per_second: float
-    bytes_per_second: float
+    work_per_second: float
 
 
 class Finish(BaseModel):
@@ -35,16 +36,19 @@ class Finish(BaseModel):
 
 
 class _Parts(NamedTuple):
-    """Per part, (N,) each: when it began and ended, and its videos, decoded frames and bytes."""
+    """Per part, (N,): when it began and ended; (3, N): its videos, decoded frames and expected work."""
 
     began: NDArray[np.float64]
     ended: NDArray[np.float64]
     totals: NDArray[np.float64]
 
 
-def speeds(table: AttemptTable, rows: Rows) -> tuple[Speed, Speed] | None:
-    """Speed since the first of some attempts began, and over the last hour of them; None where there is none."""
-    parts = _parts(table, rows)
+def speeds(table: AttemptTable, rows: Rows, work: NDArray[np.float64]) -> tuple[Speed, Speed] | None:
+    """Speed since the first of some attempts began, and over the last hour of them; None where there is none.
+
+    `work` has the expected work of each of those attempts.
+    """
+    parts = _parts(table, rows, work)
     if not len(parts.ended):
         return None
     newest = parts.ended.max()
@@ -52,29 +56,23 @@ def speeds(table: AttemptTable, rows: Rows) -> tuple[Speed, Speed] | None:
     return _speed(parts, whole), _speed(parts, min(whole, RECENT_SECONDS))
 
 
-def finish(waiting_videos: int, waiting_bytes: int, recent: Speed | None, now: float) -> Finish | None:
+def finish(waiting: Work, recent: Speed | None, now: float) -> Finish | None:
     """The end to expect; None where nothing has been committed to expect anything from, or nothing is left."""
-    if not waiting_videos or recent is None:
+    if not len(waiting.amount) or recent is None or recent.work_per_second <= 0:
         return None
-    by_bytes = waiting_bytes > 0 and recent.bytes_per_second > 0
-    rate = recent.bytes_per_second if by_bytes else recent.videos_per_second
-    if rate <= 0:
-        return None
-    left = (waiting_bytes if by_bytes else waiting_videos) / rate
-    amount = f"{waiting_bytes / 2**20:,.0f} MiB in " if by_bytes else ""
-    speed = f"{rate / 2**20:,.2f} MiB/s" if by_bytes else f"{rate:,.2f} videos/s"
+    left = float(waiting.amount.sum()) / recent.work_per_second
+    amount = "" if waiting.unit == "videos" else f"{waiting.amount.sum():,.1f} {waiting.unit} in "
+    speed = f"{recent.work_per_second * 3600:,.1f} {waiting.unit} an hour"
     stretch = f"the last {recent.seconds / 60:,.0f} min of commits ({recent.parts} parts)"
-    rests_on = f"{amount}{waiting_videos:,} waiting videos at {speed}, the speed of {stretch}"
+    rests_on = f"{amount}{len(waiting.amount):,} waiting videos at {speed}, the speed of {stretch}"
     return Finish(seconds_left=round(left, 1), at_unix_seconds=round(now + left, 1), rests_on=rests_on)
 
 
-def _parts(table: AttemptTable, rows: Rows) -> _Parts:
+def _parts(table: AttemptTable, rows: Rows, work: NDArray[np.float64]) -> _Parts:
     part, count = table.part[rows], len(table.parts)
     videos = np.bincount(part, minlength=count)
-    weights = (table.frames_seen[rows], table.size_bytes[rows])
-    totals = np.stack([videos, *(np.bincount(part, weight.astype(np.float64), count) for weight in weights)]).astype(
-        np.float64
-    )
+    weights = (table.frames_seen[rows].astype(np.float64), work)
+    totals = np.stack([videos, *(np.bincount(part, weight, count) for weight in weights)]).astype(np.float64)
     ended = np.array([one.written_at_unix_seconds for one in table.parts], np.float64)
     began = ended - np.array([max(one.seconds, 0.0) for one in table.parts], np.float64)
     used = videos > 0
@@ -87,11 +85,11 @@ def _speed(parts: _Parts, stretch: float) -> Speed:
     took = parts.ended - parts.began
     inside = parts.ended - np.maximum(parts.began, since)
     share = np.clip(np.where(took > 0, inside / np.where(took > 0, took, 1), parts.ended >= since), 0, 1)
-    videos, frames, size = (parts.totals * share).sum(axis=1) / max(stretch, 1e-9)
+    videos, frames, work = (parts.totals * share).sum(axis=1) / max(stretch, 1e-9)
     return Speed(
         seconds=round(float(stretch), 1),
         parts=int(np.count_nonzero(share)),
         videos_per_second=float(videos),
         frames_per_second=float(frames),
-        bytes_per_second=float(size),
+        work_per_second=float(work),
     )

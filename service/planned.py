@@ -29,25 +29,48 @@ def listed_ids(store: Store, plan: PlanRecord) -> Ids:
 
 
 class PlannedVideos(NamedTuple):
-    """The videos that a plan deals out, (P,) each: their numbers, their shards, their bytes."""
+    """The videos that a plan deals out, (P,) each: their numbers, shards, and what their list says of their size.
+
+    `duration_seconds` and `size_bytes` are 0 where they are not known.
+    """
 
     video: Ids
     shard: NDArray[np.uint32]
-    size_bytes: NDArray[np.uint64]
+    duration_seconds: NDArray[np.float64]
+    size_bytes: NDArray[np.float64]
+
+
+class Work(NamedTuple):
+    """What each planned video is expected to cost, (P,), in a unit: what tells most of those that are known."""
+
+    amount: NDArray[np.float64]
+    unit: str
 
 
 def planned_videos(store: Store, plan: PlanRecord) -> PlannedVideos:
     """What a plan dealt into its shards. Raises InvalidInput where a shard's list is no such list."""
 
-    def read(shard: int) -> tuple["array[int]", "array[int]"]:
+    def read(shard: int) -> tuple["array[int]", "array[float]", "array[float]"]:
         key = layout.shard_list(plan.recipe, plan.plan, shard)
         videos: list[Video] = from_json_lines(store.read(key) or b"", Video, f"{store.uri}/{key}")
-        return array("Q", (number_of(v.id, key) for v in videos)), array("Q", (v.size_bytes for v in videos))
+        numbers = array("Q", (number_of(video.id, key) for video in videos))
+        durations = array("d", (video.duration_seconds for video in videos))
+        return numbers, durations, array("d", (video.size_bytes for video in videos))
 
-    video, size, shard = array("Q"), array("Q"), array("I")
+    video, shard, duration, size = array("Q"), array("I"), array("d"), array("d")
     with ThreadPoolExecutor(READERS) as readers:
-        for number, (videos, sizes) in enumerate(readers.map(read, range(plan.shards))):
+        for number, (videos, durations, sizes) in enumerate(readers.map(read, range(plan.shards))):
             video.extend(videos)
+            duration.extend(durations)
             size.extend(sizes)
             shard.extend([number] * len(videos))
-    return PlannedVideos(np.array(video), np.array(shard), np.array(size))
+    return PlannedVideos(np.array(video), np.array(shard), np.array(duration), np.array(size))
+
+
+def expected_work(planned: PlannedVideos) -> Work:
+    """The durations of videos, or else their bytes, or else their number; one that is not known counts as the mean."""
+    for amount, unit in ((planned.duration_seconds / 3600, "hours of video"), (planned.size_bytes / 2**20, "MiB")):
+        known = amount > 0
+        if known.any():
+            return Work(np.where(known, amount, amount[known].mean()), unit)
+    return Work(np.ones(len(planned.video)), "videos")

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from service import layout
 from service.attempts import Attempts, AttemptTable, Ids, Rows
 from service.pace import Finish, Speed, finish, speeds
-from service.planned import PlannedVideos, listed_ids, planned_videos
+from service.planned import PlannedVideos, Work, expected_work, listed_ids, planned_videos
 from service.record_stream import shard_records
 from service.records import need
 from service.retry import Retries, RetryRecord
@@ -193,12 +193,15 @@ def _shards(seen: _Evidence) -> dict[str, Any]:
 
 
 def _pace(seen: _Evidence) -> dict[str, Any]:
-    overall, recent = speeds(seen.table, seen.own) or (None, None)
+    work = expected_work(seen.planned)
+    order = np.argsort(seen.planned.video)
+    own = seen.own & seen.table.of(seen.planned.video)
+    found = order[np.searchsorted(seen.planned.video, seen.table.video[own], sorter=order)]
+    overall, recent = speeds(seen.table, own, work.amount[found]) or (None, None)
     written = [part.written_at_unix_seconds for part in seen.table.parts if part.plan == seen.plan.plan]
-    waiting = (int(seen.waits.sum()), int(seen.planned.size_bytes[seen.waits].sum()))
     return {
         "overall": overall,
         "recent": recent,
-        "finish": finish(*waiting, recent, seen.now),
+        "finish": finish(Work(work.amount[seen.waits], work.unit), recent, seen.now),
         "last_commit_unix_seconds": max(written, default=None),
     }

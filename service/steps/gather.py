@@ -1,5 +1,6 @@
 """Gather: the gate between extraction and training, and the snapshot that a training reads."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.errors import InvalidInput
 from service import layout
 from service.attempts import Attempts, AttemptTable, Rows, id_of
+from service.attribution import Credits, LicenceCount
 from service.outcomes import FAILED
 from service.planned import listed_ids
 from service.record_stream import shard_records
@@ -49,6 +51,9 @@ class DatasetRecord(Record):
     shards: tuple[DatasetShard, ...]
     kept_frames: int
     kept_videos: int
+    licences: dict[str, LicenceCount]
+    attribution_key: str
+    attribution_sha256: str
 
 
 class GatherRecord(Record):
@@ -78,14 +83,15 @@ def gather(context: StepContext, run: str) -> DatasetRecord:
         return dataset_of(context.store, run)
     plan = need(context.store, layout.run_record(run, "plan"), PlanRecord, "plan")
     listed = listed_ids(context.store, plan)
-    attempts = Attempts()
+    attempts, credit = Attempts(), Credits(context.scratch)
     for shard_key, record in shard_records(context.store, plan.recipe):
         attempts.add(shard_key, record)
+        credit.add(record)
     table = attempts.table()
     rows = table.counting & table.of(listed)
     outcomes, frames = table.outcomes(rows), table.frames(rows)
     check_gate(len(listed), outcomes, frames, context.settings.gather)
-    dataset = _snapshot(context, plan, table, rows)
+    dataset = _snapshot(context, plan, table, rows, credit)
     commit(context.store, layout.dataset(dataset.dataset), dataset)
     parts = [table.parts[number] for number in np.unique(table.part[rows]).tolist()]
     gathered = GatherRecord(
@@ -147,10 +153,16 @@ def flat(counts: Mapping[tuple[str, str], int]) -> dict[str, int]:
     return {f"{outcome}: {reason}" if reason else outcome: count for (outcome, reason), count in sorted(counts.items())}
 
 
-def _snapshot(context: StepContext, plan: PlanRecord, table: AttemptTable, rows: Rows) -> DatasetRecord:
+def _snapshot(
+    context: StepContext, plan: PlanRecord, table: AttemptTable, rows: Rows, credit: Credits
+) -> DatasetRecord:
+    """The snapshot's record, not written yet; its attribution is."""
     shards = tuple(_shards(table, rows))
     dataset_id = settings_hash(plan.recipe, [shard.model_dump(mode="json") for shard in shards])
     listing = f"{context.store.uri}/{layout.listing(plan.recipe, plan.plan)}"
+    file = context.scratch / "attribution.tsv.gz"
+    licences = credit.write(file, dataset_id, rows)
+    context.store.upload(layout.attribution(dataset_id), file)
     return DatasetRecord(
         made_by=origin(context.settings, {listing: plan.plan}),
         dataset=dataset_id,
@@ -158,6 +170,9 @@ def _snapshot(context: StepContext, plan: PlanRecord, table: AttemptTable, rows:
         shards=shards,
         kept_frames=sum(shard.frames for shard in shards),
         kept_videos=int((rows & (table.frames_kept > 0)).sum()),
+        licences=licences,
+        attribution_key=layout.attribution(dataset_id),
+        attribution_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
     )
 
 

@@ -19,12 +19,13 @@ from rich.console import Console
 from rich.table import Table
 
 from service import layout
-from service.outcomes import Outcome, ShardRecord, Video, VideoOutcome, video_id
+from service.outcomes import Credit, Outcome, ShardRecord, Video, VideoOutcome, video_id
 from service.records import json_lines, origin
 from service.settings import LAPTOP, Settings, load_settings
 from service.steps.plan import Listing, PlanRecord, recipe_of
 
 RUN = "large"
+LICENCES = ("Attribution License", "Attribution-ShareAlike License", "Attribution-NonCommercial License")
 
 
 def main() -> None:
@@ -98,7 +99,17 @@ def make_store(words: list[str], shards: int, per_shard: int) -> None:
 def video(settings: Settings, number: int) -> Video:
     """The video of a number."""
     key = f"{number % 1000:03d}/{number:09d}.mp4"
-    return Video(id=video_id(settings.videos, key, f"{number:032x}"), key=key, etag=f"{number:032x}", size_bytes=2**20)
+    etag = f"{number:032x}"
+    credit = Credit(
+        owner=f"somebody {number % 50_000}",
+        licence=LICENCES[number % len(LICENCES)],
+        licence_url="http://creativecommons.org/licenses/by-nc-sa/2.0/",
+        page_url=f"http://www.example.org/photos/{number % 50_000}@N00/{number}/",
+        title=f"A video of something that moves, number {number}",
+        taken="2011-07-23 17:51:20.0",
+    )
+    facts = {"size_bytes": 2**20, "duration_seconds": 30.0, "credit": credit}
+    return Video(id=video_id(settings.videos, key, etag), key=key, etag=etag, **facts)
 
 
 def ended(one: Video, number: int) -> VideoOutcome:

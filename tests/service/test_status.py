@@ -1,8 +1,10 @@
 """Status: every video is accounted for at any moment, and a doubt is said aloud."""
 
 import json
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -12,6 +14,7 @@ from rich.console import Console
 from pipeline.errors import InvalidInput
 from service import layout
 from service.outcomes import Outcome
+from service.planned import PlannedVideos, expected_work
 from service.retry import retry
 from service.runner import StepContext
 from service.settings import LAPTOP, load_settings
@@ -97,7 +100,42 @@ def test_speed_and_end_by_hand(context: StepContext) -> None:
     assert found.finish is not None
     assert found.finish.seconds_left == pytest.approx(4 / 0.03, abs=0.1)
     assert found.finish.at_unix_seconds == pytest.approx(1260.0 + 4 / 0.03, abs=0.1)
-    assert "4 waiting videos at 0.03 videos/s" in found.finish.rests_on
+    assert "4 waiting videos at 108.0 videos an hour" in found.finish.rests_on
+
+
+@pytest.mark.parametrize(
+    ("durations", "sizes", "amount", "unit"),
+    [
+        ([3600.0, 0.0, 7200.0], [0.0, 9.0, 0.0], [1.0, 1.5, 2.0], "hours of video"),
+        ([0.0, 0.0, 0.0], [2.0**20, 0.0, 2.0**20], [1.0, 1.0, 1.0], "MiB"),
+        ([0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0], "videos"),
+        ([], [], [], "videos"),
+    ],
+)
+def test_what_is_expected_of_a_video(
+    durations: list[float], sizes: list[float], amount: list[float], unit: str
+) -> None:
+    """The first measure that is known at all; where it is not, a video is taken for a mean one."""
+    numbers = np.arange(len(sizes), dtype=np.uint64)
+    planned = PlannedVideos(numbers, numbers.astype(np.uint32), np.array(durations), np.array(sizes))
+    work = expected_work(planned)
+
+    assert (work.amount.tolist(), work.unit) == (amount, unit)
+
+
+def test_a_long_video_that_waits_takes_longer(context: StepContext) -> None:
+    """Three short videos an hour, and of what waits one is ten times as long."""
+    for name, size in zip(NAMES, [2**20] * 9 + [10 * 2**20], strict=True):
+        os.truncate(Path(context.settings.videos.removeprefix("file://")) / name, size)
+    planned = plan(context, "run")
+    end_shard(context, planned, 0, {}, at=3600.0)
+    waiting = [video for shard in (1, 2, 3) for video in planned_videos(context, planned, shard)]
+    found = asked(context, at=3600.0)
+
+    assert sum(video.size_bytes for video in waiting) == 16 * 2**20
+    assert found.finish is not None
+    assert found.finish.seconds_left == pytest.approx(60.0 * 16 / 3, abs=0.1)
+    assert "16.0 MiB in 7 waiting videos" in found.finish.rests_on
 
 
 def test_recent_speed_is_of_the_last_hour(context: StepContext) -> None:
