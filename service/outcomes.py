@@ -1,8 +1,6 @@
 """What becomes of a video: the closed list, and the row that a shard's record keeps of it."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -102,18 +100,3 @@ class ShardRecord(Record):
 def video_id(uri: str, key: str, etag: str) -> str:
     """Sixteen hex digits of where a video is and its ETag."""
     return hashlib.sha256(f"{uri}/{key}\n{etag}".encode()).hexdigest()[:16]
-
-
-def count_outcomes(outcomes: Iterable[VideoOutcome]) -> Counter[tuple[str, str]]:
-    """Videos by (outcome, reason)."""
-    return Counter((row.outcome.value, row.reason) for row in outcomes)
-
-
-def count_frames(outcomes: Iterable[VideoOutcome]) -> Counter[tuple[str, str]]:
-    """Sampled frames by (`kept` or `rejected`, reason)."""
-    frames: Counter[tuple[str, str]] = Counter()
-    for row in outcomes:
-        frames["kept", ""] += row.frames_kept
-        for reason, count in row.frames_rejected.items():
-            frames["rejected", reason] += count
-    return frames
