@@ -1,0 +1,136 @@
+"""An HTTP proxy before a real S3 server that spoils a share of the answers, as networks and busy stores do."""
+
+import http.client
+import random
+import socket
+import struct
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+FAULTS = ("500", "503", "slow-down", "reset-before", "reset-after", "half-body", "short-length", "long-length")
+_SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your rate.</Message></Error>"
+
+
+class Answer(NamedTuple):
+    """What the server behind has answered."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+class FaultyProxy(ThreadingHTTPServer):
+    """Spoils `share` of the requests, in ways drawn with `seed`; `counts` says how often each way was taken."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, behind: str, share: float, seed: int, faults: tuple[str, ...] = FAULTS) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.behind = urlsplit(behind)
+        self.counts: Counter[str] = Counter()
+        self.sent_bytes = 0
+        self._share = share
+        self._faults = faults
+        self._dice = random.Random(seed)
+        self._lock = threading.Lock()
+
+    @property
+    def endpoint(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def next_fault(self) -> str:
+        """What to do to the next request; nothing where that is empty."""
+        with self._lock:
+            fault = self._dice.choice(self._faults) if self._dice.random() < self._share else ""
+            self.counts[fault] += 1
+            return fault
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Connections that break are what this is for."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: FaultyProxy
+
+    def _serve(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        fault = self.server.next_fault()
+        if fault == "reset-before":
+            self._reset()
+        elif fault in ("500", "503"):
+            self._send(Answer(int(fault), [], b""))
+        elif fault == "slow-down":
+            self._send(Answer(503, [("Content-Type", "application/xml"), ("Retry-After", "1")], _SLOW_DOWN))
+        else:
+            self._spoil(self._forward(body), fault)
+
+    do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _serve
+
+    def _forward(self, body: bytes) -> Answer:
+        link = http.client.HTTPConnection(str(self.server.behind.hostname), self.server.behind.port or 80)
+        link.request(self.command, self.path, body=body, headers=dict(self.headers.items()))
+        got = link.getresponse()
+        answer = Answer(got.status, [(k, v) for k, v in got.getheaders()], got.read())
+        link.close()
+        return answer
+
+    def _spoil(self, answer: Answer, fault: str) -> None:
+        """Answers about an action that was done: as they are, lost, cut, or with a length that is not theirs."""
+        size = len(answer.body)
+        if fault == "reset-after":
+            self._reset()
+        elif fault == "half-body" and size > 1:
+            self._send(answer, length=size, body=answer.body[: size // 2])
+            self._reset()
+        elif fault == "short-length" and size > 1:
+            self._send(answer, length=size // 2, body=answer.body[: size // 2])
+        elif fault == "long-length" and size > 1:
+            self._send(answer, length=size + 100)
+            self._reset()
+        else:
+            self._send(answer)
+
+    def _send(self, answer: Answer, length: int | None = None, body: bytes | None = None) -> None:
+        body = answer.body if body is None else body
+        self.send_response_only(answer.status)
+        known = [value for name, value in answer.headers if name.lower() == "content-length"]
+        length = len(body) if length is None else length
+        for name, value in answer.headers:
+            if name.lower() not in ("content-length", "transfer-encoding", "connection"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", known[0] if self.command == "HEAD" and known else str(length))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+            self.server.sent_bytes += len(body)
+
+    def _reset(self) -> None:
+        """End the connection with a reset instead of a goodbye."""
+        self.wfile.flush()
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+        self.close_connection = True
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Tests print what matters."""
+
+
+@contextmanager
+def faulty_proxy(behind: str, share: float, seed: int, faults: tuple[str, ...] = FAULTS) -> Iterator[FaultyProxy]:
+    """A proxy before the server at `behind`, for as long as the block runs."""
+    proxy = FaultyProxy(behind, share, seed, faults)
+    thread = threading.Thread(target=proxy.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield proxy
+    finally:
+        proxy.shutdown()
+        proxy.server_close()
