@@ -1,5 +1,6 @@
 """Retry: just what failed, never what is done, and gather takes it up."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,16 +8,19 @@ import pytest
 from pipeline.errors import InvalidInput
 from pipeline.video import write_video
 from pipeline.world import moving_square
+from service.records import need
 from service.retry import RetryRecord, retry
 from service.run import run_all
 from service.runner import StepContext
 from service.settings import LAPTOP, load_settings
 from service.status import status
+from service.status_table import print_retry
 from service.steps.extract import extract
 from service.steps.gather import gather, gathered_of
 from service.steps.plan import PlanRecord, plan
 from tests.service.conftest import MakeContext, context_of
 from tests.service.made_up_run import Ending, end_shard, planned_videos, touch_videos
+from tests.service.test_cli import run
 from tests.service.test_whole_run import SMALL
 
 NAMES = tuple(f"{number:02d}.mp4" for number in range(6))
@@ -213,3 +217,36 @@ def test_the_local_runner_takes_up_a_retry(make_context: MakeContext, tmp_path: 
     assert result.gathered.outcomes == {"kept": 2}
     assert result.dataset.kept_videos == 2
     assert made.store.head(f"runs/{name}/report.html") is not None
+
+
+@pytest.mark.usefixtures("planned")
+def test_on_the_command_line(context: StepContext) -> None:
+    """What was planned and what to do next; an unknown outcome is one line and exit code 65."""
+    words = [f"store={context.store.uri}", f"videos={context.settings.videos}", "plan.max_shard_videos=4"]
+    places = [part for word in words for part in ("--set", word)]
+    found = run("retry", "run", "--outcomes", "missing,timed-out", "--as", "again", *places)
+    some = run("retry", "run", "--outcomes", "unreadable", "--reasons", "out-of-memory", "--as", "some", *places)
+    end_shard(context, need(context.store, "runs/some/plan.json", RetryRecord, "plan"), 0, {}, at=2000.0)
+    rest = run("retry", "run", "--outcomes", "unreadable", "--as", "rest", *places)
+    unknown = run("retry", "run", "--outcomes", "gone", *places)
+    told = run("status", "again", "--json", *places)
+
+    assert (found.returncode, some.returncode, rest.returncode) == (0, 0, 0), found.stderr
+    assert "run again: 2 videos in 1 shards" in found.stdout
+    assert "--parameter run=again" in found.stdout
+    assert "run rest: 1 videos" in rest.stdout
+    assert unknown.returncode == 65
+    assert unknown.stderr.splitlines()[-1].endswith("a retry takes missing, timed-out, unreadable")
+    assert json.loads(told.stdout)["videos_planned"] == 2
+
+
+@pytest.mark.usefixtures("planned")
+def test_nothing_to_retry_is_said(context: StepContext, capsys: pytest.CaptureFixture[str]) -> None:
+    """The plan has no shard, and the run goes through gather all the same."""
+    _, one = retry(context, "run", "timed-out")
+    end_shard(context, one, 0, {}, at=2000.0)
+    name, nothing = retry(context, "run", "timed-out")
+    print_retry(name, nothing)
+
+    assert "nothing to retry, 0 shards" in capsys.readouterr().out
+    assert gather(context, name).kept_frames == 6
