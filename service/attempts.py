@@ -3,8 +3,8 @@
 The rule: of several attempts at one video the latest that did not fail counts, and where all failed, the latest. So a
 retry mends a failure, and never takes anything away. Who gathers, asks for a status, retries or exports goes by it.
 
-A row of columns costs some forty bytes, so the 800,000 videos of a large run fit in 40 MB beside a few bytes for each
-record; a model object for each would take gigabytes.
+A row of columns costs some hundred bytes, so the 800,000 videos of a large run take 80 MB; a model object for each
+would take gigabytes.
 """
 
 from array import array
@@ -30,12 +30,12 @@ _ROW = {
     "outcome": "B",
     "reason": "I",
     "part": "I",
-    "frames_seen": "Q",
-    "frames_kept": "Q",
+    "frames_seen": "I",
+    "frames_kept": "I",
     "seconds": "d",
 }
 """The columns of a table, with their type codes."""
-_REJECTED = ("I", "I", "Q")
+_REJECTED = ("I", "I", "I")
 _FAILS = np.array([outcome in FAILED for outcome in _OUTCOMES])
 
 
@@ -134,10 +134,10 @@ class AttemptTable:
     outcome: NDArray[np.uint8]
     reason: NDArray[np.uint32]
     part: NDArray[np.uint32]
-    frames_seen: NDArray[np.uint64]
-    frames_kept: NDArray[np.uint64]
+    frames_seen: NDArray[np.uint32]
+    frames_kept: NDArray[np.uint32]
     seconds: NDArray[np.float64]
-    rejected: tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint64]]
+    rejected: tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]
 
     @cached_property
     def failed(self) -> Rows:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.errors import InvalidInput
 from service import layout
 from service.attempts import Attempts, AttemptTable, Ids, Rows
 from service.pace import Finish, Speed, finish, speeds
@@ -118,7 +119,10 @@ def status(store: Store, run: str, clock: Callable[[], float] = time.time) -> Ru
     plan = need(store, layout.run_record(run, "plan"), RetryRecord, "plan")
     attempts, damaged = Attempts(), list[str]()
     for key, record in shard_records(store, plan.recipe, lambda error: damaged.append(str(error))):
-        attempts.add(key, record)
+        try:
+            attempts.add(key, record)
+        except InvalidInput as error:
+            damaged.append(str(error))
     seen = _Evidence(plan, attempts.table(), listed_ids(store, plan), planned_videos(store, plan), clock())
     parts = (_plan(seen), _videos(seen), _outcomes(seen), _frames(seen), _shards(seen), _pace(seen))
     counted = RunStatus(run=run, **{name: value for part in parts for name, value in part.items()})

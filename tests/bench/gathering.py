@@ -25,6 +25,21 @@ from service.settings import LAPTOP, Settings, load_settings
 from service.steps.plan import Listing, PlanRecord, recipe_of
 
 RUN = "large"
+COMMANDS = (
+    ("settings",),
+    ("status", RUN),
+    ("gather", "--run", RUN),
+    ("retry", RUN, "--outcomes", "missing"),
+    ("status", f"{RUN}-retry-1"),
+)
+EXPORTER = """
+import sys
+from service.exporter import RecordCollector
+from service.store import open_store
+collector = RecordCollector(open_store(sys.argv[1]))
+collector.refresh()
+print(len(list(collector.collect())))
+"""
 LICENCES = ("Attribution License", "Attribution-ShareAlike License", "Attribution-NonCommercial License")
 
 
@@ -44,20 +59,20 @@ def main() -> None:
         maker.start()
         maker.join()
         places = [part for word in words for part in ("--set", word)]
-        retry = ["retry", RUN, "--outcomes", "missing"]
-        for command in (["settings"], ["status", RUN], ["gather", "--run", RUN], retry, ["status", f"{RUN}-retry-1"]):
-            table.add_row(" ".join(command), *measured([*command, *places]))
+        for command in COMMANDS:
+            table.add_row(" ".join(command), *measured(["-m", "service.cli", *command, *places]))
+        table.add_row("exporter, one refresh", *measured(["-c", EXPORTER, f"file://{name}/store"]))
     Console().print(table)
 
 
-def measured(command: list[str]) -> tuple[str, str, str]:
-    """Wall seconds, processor seconds and peak MiB of a `watchmove` command."""
+def measured(arguments: list[str]) -> tuple[str, str, str]:
+    """Wall seconds, processor seconds and peak MiB of a Python process."""
     began = time.monotonic()
-    process = subprocess.Popen([sys.executable, "-m", "service.cli", *command], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        sys.exit(f"{command[0]} ended with {process.returncode}")
+        sys.exit(f"{arguments} ended with {process.returncode}")
     used = usage.ru_utime + usage.ru_stime
     return f"{time.monotonic() - began:.1f}", f"{used:.1f}", f"{usage.ru_maxrss / _UNITS_OF_MAXRSS:.0f}"
 
