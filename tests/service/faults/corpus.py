@@ -15,9 +15,10 @@ from pipeline.drawn_video import moving_square
 from pipeline.tar_dataset import read_shard
 from pipeline.video import write_video
 from service.outcomes import ShardRecord, VideoOutcome
+from service.record_stream import shard_records
 from service.settings import LAPTOP, load_settings
 from service.shard_index import read_index
-from service.steps.plan import recipe_of, shard_records
+from service.steps.plan import recipe_of
 from service.store import Store, open_store
 
 STEPS = ((3, 0), (0, 3), (-3, 0), (2, 2), (0, -3), (-2, 2))
@@ -79,7 +80,7 @@ def committed(words_of_run: list[str], scratch: Path) -> Committed:
     store = open_store(settings.store)
     frames: Frames = {}
     outcomes: list[VideoOutcome] = []
-    for record in shard_records(store, recipe_of(settings)):
+    for _, record in shard_records(store, recipe_of(settings)):
         frames.update(_frames(store, record, scratch / "committed.tar"))
         outcomes.extend(record.videos)
     ended = {row.video.key: (row.outcome.value, row.reason) for row in outcomes}

@@ -1,0 +1,52 @@
+"""A disk that is full: the step says so, keeps what it had, and goes on when there is room."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.service.faults.conftest import Undisturbed
+from tests.service.faults.corpus import committed, planned, started, words
+
+SMALL_KIBIBYTES = 96
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own that holds less than the frames of the corpus."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_KIBIBYTES}k", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        pytest.skip("a tmpfs cannot be mounted here (that takes root and CAP_SYS_ADMIN): no small disk to fill")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def grow(folder: Path) -> None:
+    """Make room."""
+    subprocess.run(["mount", "-o", "remount,size=64m", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("what", ["scratch", "store"])
+def test_a_disk_that_is_full(undisturbed: Undisturbed, small_disk: Path, tmp_path: Path, what: str) -> None:
+    """The disk on which videos are worked on, and the one that frames are committed to."""
+    scratch = small_disk if what == "scratch" else tmp_path
+    store = small_disk / "store" if what == "store" else tmp_path / "store"
+    late = "work.commit_every_seconds=600"
+    words_of_run = words(undisturbed.videos, f"file://{store}", f"work.scratch={scratch}", late)
+    planned(words_of_run)
+    process = started(words_of_run)
+    _, said = process.communicate()
+
+    assert process.returncode == 75, said
+    assert "disk" in said or "No space left" in said or "free space" in said
+    grow(small_disk)
+    process = started(words_of_run)
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert committed(words_of_run, tmp_path) == undisturbed.committed
+    if what == "scratch":
+        assert list(small_disk.iterdir()) == []
