@@ -14,6 +14,7 @@ from service.store import ObjectChanged, ObjectRefused, StoredObject, check_key
 
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ESTALE}
 _TEMPORARY = ".partial-"
+_PIECE_BYTES = 2**18
 
 
 class FileStore:
@@ -80,6 +81,15 @@ class FileStore:
         if not os.access(path, os.R_OK):
             raise ObjectRefused(f"{path}: may not be read; check its permissions")
         return path
+
+    def stream(self, item: StoredObject) -> Iterator[bytes]:
+        """The bytes of the object's own file, if it is as `item` says."""
+        path = self.fetch(item, Path(), threading.Event())
+        if path is None:
+            raise ObjectChanged(f"{self._path(item.key)}: gone since it was listed")
+        with _translated(f"reading {path}"), path.open("rb") as file:
+            while piece := file.read(_PIECE_BYTES):
+                yield piece
 
     def make(self) -> None:
         """Make the folder where it is absent."""

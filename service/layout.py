@@ -1,7 +1,9 @@
 """Where things lie in a store. Every key is made here, so the tree can be read off one page.
 
 world.json                                    the drawn world's record
-extractions/RECIPE/plans/PLAN/listing.json    every video seen, with its ETag
+extractions/RECIPE/plans/PLAN/listing.json.gz    every video taken, with its ETag
+extractions/RECIPE/plans/PLAN/removed.json.gz    videos that were extracted and are listed no more
+extractions/RECIPE/plans/PLAN/malformed.json.gz  rows of the list that could not be read
 extractions/RECIPE/plans/PLAN/00003.json      the videos of shard 3
 extractions/RECIPE/shards/PLAN/00003-0.json   record of shard 3's first part: the commit of the files it names
 extractions/RECIPE/shards/PLAN/00003-0-SHA.tar        kept frames
@@ -41,7 +43,12 @@ def report(run: str) -> str:
 
 def listing(recipe: str, plan: str) -> str:
     """Key of the list of all videos that a plan saw."""
-    return f"extractions/{recipe}/plans/{plan}/listing.json"
+    return plan_file(recipe, plan, "listing")
+
+
+def plan_file(recipe: str, plan: str, name: str) -> str:
+    """Key of what a plan writes beside its shards' lists."""
+    return f"extractions/{recipe}/plans/{plan}/{name}.json.gz"
 
 
 def shard_list(recipe: str, plan: str, shard: int) -> str:

@@ -10,16 +10,17 @@ from numpy.typing import NDArray
 
 from service import layout
 from service.attempts import Ids, ids_of, number_of
+from service.listing import read_listing
 from service.outcomes import Video
 from service.record_stream import READERS
-from service.records import from_json_lines, need
-from service.steps.plan import Listing, PlanRecord
+from service.records import from_json_lines
+from service.steps.plan import PlanRecord
 from service.store import Store
 
 
 def listed_videos(store: Store, plan: PlanRecord) -> Iterator[Video]:
-    """Every video that a plan saw, in the order of their keys. Raises InvalidInput where its listing is gone."""
-    yield from need(store, layout.listing(plan.recipe, plan.plan), Listing, "plan").videos
+    """Every video that a plan saw, in the order of its source. Raises InvalidInput where its listing is gone."""
+    return read_listing(store, plan.recipe, plan.plan)
 
 
 def listed_ids(store: Store, plan: PlanRecord) -> Ids:

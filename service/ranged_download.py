@@ -1,4 +1,4 @@
-"""One object to one local file by ranged requests: several at a time, each resumed from the byte where it broke.
+"""One object by ranged requests: to a local file several at a time, or in order; resumed from where they broke.
 
 Knows nothing of S3: whoever calls says how a range is opened. So that one layer alone decides about waiting, a range is
 one request without retries of its own; here it is asked for again, after as long as the store asked for or a random
@@ -8,6 +8,7 @@ part of a doubling delay, until several tries in a row have brought no byte.
 import os
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -57,6 +58,27 @@ def download(open_range: OpenRange, size_bytes: int, target: Path, stop: threadi
         partial.unlink(missing_ok=True)
 
 
+def in_order(open_range: OpenRange, size_bytes: int) -> Iterator[bytes]:
+    """The object's `size_bytes` bytes from first to last, for who reads them once and keeps none.
+
+    Raises:
+        Unavailable: as in `download`. What else `open_range` raises is passed on.
+    """
+    at, tries = 0, 0
+    while at < size_bytes:
+        before = at
+        try:
+            for chunk in open_range(at, size_bytes - 1):
+                yield chunk[: size_bytes - at]
+                at += len(chunk)
+            broken = RangeBroken(f"the body ended at byte {at} of {size_bytes}")
+        except RangeBroken as error:
+            broken = error
+        if at < size_bytes:
+            tries = 1 if at > before else tries + 1
+            time.sleep(_delay_seconds(broken, tries))
+
+
 class _Range:
     """One range of one file."""
 
@@ -93,8 +115,12 @@ class _Range:
                 raise RangeBroken("the disk took a part of a chunk")
 
     def _pause(self, broken: RangeBroken, tries: int) -> None:
-        if tries >= _TRIES_WITHOUT_A_BYTE:
-            raise Unavailable(f"{broken}, {tries} times in a row")
-        delay = random.uniform(0, min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2**tries))
-        if self._stop.wait(max(broken.retry_after_seconds, delay)) or self._given_up.is_set():
+        if self._stop.wait(_delay_seconds(broken, tries)) or self._given_up.is_set():
             raise Stopped("told to stop while fetching")
+
+
+def _delay_seconds(broken: RangeBroken, tries: int) -> float:
+    if tries >= _TRIES_WITHOUT_A_BYTE:
+        raise Unavailable(f"{broken}, {tries} times in a row")
+    delay = random.uniform(0, min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2**tries))
+    return max(broken.retry_after_seconds, delay)

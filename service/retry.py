@@ -15,7 +15,8 @@ from service.record_stream import shard_records
 from service.records import commit, find, json_lines, need, origin
 from service.runner import StepContext
 from service.settings import settings_hash
-from service.steps.plan import PlanRecord, deal, recipe_of
+from service.sharding import deal
+from service.steps.plan import PlanRecord, recipe_of
 from service.store import Store
 
 

@@ -16,7 +16,7 @@ from botocore import exceptions as botocore_errors
 from botocore.config import Config
 
 from pipeline.errors import InvalidInput, Unavailable
-from service.ranged_download import CONNECTIONS, download
+from service.ranged_download import CONNECTIONS, download, in_order
 from service.s3_errors import (
     ABSENT,
     CONFLICT,
@@ -168,6 +168,17 @@ class S3Store:
                 fetched.add(seen)
                 target.unlink()
         raise Unavailable(f"{self.uri}: fetching {item.key}: {_FETCHES} fetches brought {_FETCHES} different contents")
+
+    def stream(self, item: StoredObject) -> Iterator[bytes]:
+        """The bytes of just the object that `item` describes; a body that breaks is asked for again from there on."""
+        ranges = ObjectRanges(self._range_client, self._request(item.key), item)
+        with self._translated(f"reading {item.key}"):
+            try:
+                yield from in_order(ranges.open_range, item.size_bytes)
+            except botocore_errors.ClientError as error:
+                if code_of(error) in ABSENT:
+                    raise ObjectChanged(f"{self.uri}/{item.key}: gone since it was listed") from error
+                raise
 
     def make(self) -> None:
         """Make the bucket where it is absent."""

@@ -19,14 +19,42 @@ from pipeline.settings.pretraining import PretrainingSettings
 from pipeline.settings.world import WorldSettings
 
 URI_SCHEMES = ("file://", "s3://")
+LicenceWord = Literal[
+    "commercial", "derivatives", "by", "by-sa", "by-nd", "by-nc", "by-nc-sa", "by-nc-nd", "cc0", "publicdomain"
+]
 LAPTOP = Path(str(files("service") / "presets" / "laptop.yaml"))
 
 
 class PlanSettings(Section):
-    """How videos are dealt into shards."""
+    """Which videos are taken, and how they are dealt into shards."""
 
+    manifest: str = Field(
+        "", description="File that lists the videos, `*` for several alike; empty takes what lies at `videos`."
+    )
+    manifest_format: Literal["auto", "yfcc100m", "sqlite", "csv", "jsonl"] = Field(
+        "auto", description="What kind of list it is: YFCC100M's metadata, the same in SQLite, CSV or JSON lines."
+    )
+    licences: tuple[LicenceWord, ...] = Field(
+        (),
+        description="Uses to be allowed (`commercial`, `derivatives`), or Creative Commons licences (`by`, `by-sa`).",
+    )
+    min_video_seconds: float = Field(0.0, ge=0, description="Shorter videos are left out, where the list says so.")
+    max_video_seconds: float = Field(0.0, ge=0, description="Longer videos too; 0 sets no limit.")
+    sample_fraction: float = Field(1.0, gt=0, le=1, description="Part of the videos; a smaller part is in a larger.")
+    sample_seed: int = Field(0, ge=0, description="Seed that says which part.")
+    target_shard_seconds: float = Field(3600.0, gt=0, description="Expected work of one shard, on one worker.")
+    seconds_per_video_second: float = Field(
+        1.0, gt=0, description="Work that a second of video is expected to take; only the dealing goes by it."
+    )
     max_shard_videos: int = Field(100, ge=1, description="Most videos in one shard.")
     max_shard_mebibytes: int = Field(2048, ge=1, description="Most mebibytes of video in one shard.")
+
+    @field_validator("manifest")
+    @classmethod
+    def _is_a_file_uri(cls, uri: str) -> str:
+        if uri and (not uri.startswith(URI_SCHEMES) or "/" not in uri.partition("://")[2] or uri.endswith("/")):
+            raise ValueError("a list of videos is file:///FOLDER/FILE or s3://BUCKET/KEY")
+        return uri
 
 
 class WorkSettings(Section):

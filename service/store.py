@@ -70,6 +70,12 @@ class Store(Protocol):
         when `stop` is set meanwhile.
         """
 
+    def stream(self, item: StoredObject) -> Iterator[bytes]:
+        """The bytes of just the object that `item` describes, from first to last, in pieces of some hundred thousand.
+
+        Raises ObjectChanged and ObjectRefused as `fetch` does; ObjectChanged too where nothing lies there any more.
+        """
+
     def make(self) -> None:
         """Make the folder or bucket where it is absent."""
 
@@ -93,7 +99,12 @@ def open_store(uri: str, access: Access = Access()) -> Store:  # noqa: B008 (imm
 
 def open_videos(settings: Settings) -> Store:
     """The store in which a run's videos lie, accessed as the settings say."""
-    return open_store(settings.videos, Access(settings.work.unsigned_videos, settings.work.requester_pays))
+    return open_store(settings.videos, access_to_videos(settings))
+
+
+def access_to_videos(settings: Settings) -> Access:
+    """How the settings say that requests to the videos' bucket are made."""
+    return Access(settings.work.unsigned_videos, settings.work.requester_pays)
 
 
 def check_key(key: str) -> str:

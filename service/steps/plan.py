@@ -1,41 +1,57 @@
 """Plan: which videos are new under these settings, dealt into shards."""
 
+import gzip
+from array import array
+from collections import deque
 from collections.abc import Iterator, Sequence
-from pathlib import PurePosixPath
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import compress, islice
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
 
 from pipeline.errors import InvalidInput
 from service import layout
-from service.outcomes import ShardRecord, Video, video_id
+from service.attempts import Ids, ids_of, number_of
+from service.listing import listing_lines
+from service.outcomes import Video
+from service.record_stream import shard_records
 from service.records import Record, commit, find, json_lines, origin
 from service.runner import StepContext
-from service.settings import PlanSettings, Settings, settings_hash
-from service.store import Store, open_store
+from service.settings import Settings, settings_hash
+from service.sharding import Load, shard_sizes
+from service.sources.chosen import Chosen
+from service.sources.folder import VIDEO_SUFFIXES
+from service.sources.source import Source
+from service.store import Store
 
 EXTRACTION_VERSION = 1
 """Raised when the same settings would give other masks, so that old frames are not taken for new ones."""
 
-VIDEO_SUFFIXES = frozenset(
-    {".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"}
-    | {".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"}
-)
+_WRITERS = 8
+"""Requests under way at once: they wait for the network or a disk."""
 
 
 class PlanRecord(Record):
-    """What a run extracts. `shards` counts the shards of videos that no earlier run has finished."""
+    """What a run extracts. `shards` counts the shards of videos that no earlier run has finished.
+
+    Of `videos_new`, `videos_changed` were extracted before in another version. `videos_removed` were extracted and are
+    listed no more; the store has a list of them, and one of the malformed rows. `filtered` counts listed videos that
+    the settings leave out, by reason. `expected_seconds` is the work of all shards for one worker.
+    """
 
     recipe: str
     plan: str
     shards: int
     videos_listed: int
     videos_new: int
+    videos_changed: int = 0
+    videos_removed: int = 0
     files_ignored: int
-
-
-class Listing(Record):
-    """Every video a plan saw."""
-
-    uri: str
-    videos: tuple[Video, ...]
+    rows_malformed: int = 0
+    filtered: dict[str, int] = Field(default_factory=dict)
+    expected_seconds: float = 0.0
 
 
 def recipe_of(settings: Settings) -> str:
@@ -47,74 +63,109 @@ def plan(context: StepContext, run: str) -> PlanRecord:
     """List the videos, leave out what is done, deal the rest into shards; a run that has a plan keeps it.
 
     Raises:
-        InvalidInput: there is no video at the settings' `videos`.
+        InvalidInput: the settings' list cannot be read, or leaves no video.
         Unavailable: a store cannot be reached.
     """
     key = layout.run_record(run, "plan")
     known = find(context.store, key, PlanRecord)
     if known is not None:
         return known
-    videos, ignored = list_videos(context.settings.videos)
-    recipe = recipe_of(context.settings)
-    done = {row.video.id for record in shard_records(context.store, recipe) for row in record.videos}
-    new = [video for video in videos if video.id not in done]
-    shards = deal(new, context.settings.plan)
-    plan_id = settings_hash(recipe, [video.id for video in videos], [[video.id for video in s] for s in shards])
-    for index, shard in enumerate(shards):
-        context.store.write(layout.shard_list(recipe, plan_id, index), json_lines(shard))
-    made_by = origin(context.settings, {context.settings.videos: plan_id})
-    listing = Listing(made_by=made_by, uri=context.settings.videos, videos=tuple(videos))
-    commit(context.store, layout.listing(recipe, plan_id), listing)
-    record = PlanRecord(
-        made_by=made_by,
-        recipe=recipe,
-        plan=plan_id,
-        shards=len(shards),
-        videos_listed=len(videos),
-        videos_new=len(new),
-        files_ignored=ignored,
-    )
+    record = _planned(context)
     commit(context.store, key, record)
     return record
 
 
-def list_videos(uri: str) -> tuple[list[Video], int]:
-    """Videos below a URI in the order of their keys, and how many other files lie there.
+def _planned(context: StepContext) -> PlanRecord:
+    """Write the lists of a plan; its record is not written yet."""
+    source = Source(context.settings)
+    made_by = origin(context.settings, source.inputs)
+    chosen = Chosen(context, source, made_by)
+    if not chosen.numbers:
+        raise InvalidInput(_nothing(context.settings, chosen))
+    recipe = recipe_of(context.settings)
+    done = _ended(context.store, recipe)
+    numbers = np.array(chosen.numbers)
+    new = np.isin(numbers, done, invert=True)
+    gone = np.setdiff1d(done, np.concatenate([numbers, np.array(chosen.passed)]))
+    removed, changed = _gone(context, recipe, gone, chosen, new)
+    sizes = _shard_sizes(context, chosen, new)
+    plan_id = settings_hash(recipe, chosen.digest, sizes, np.packbits(new).tobytes().hex())
+    _write_shards(context, recipe, plan_id, compress(listing_lines(chosen.path), new.tolist()), sizes)
+    context.store.write(layout.plan_file(recipe, plan_id, "removed"), gzip.compress(json_lines(removed), mtime=0))
+    malformed = gzip.compress(json_lines(chosen.tally.malformed), mtime=0)
+    context.store.write(layout.plan_file(recipe, plan_id, "malformed"), malformed)
+    context.store.upload(layout.listing(recipe, plan_id), chosen.path)
+    return PlanRecord(
+        made_by=made_by.model_copy(update={"inputs": {**source.inputs, context.settings.videos: plan_id}}),
+        recipe=recipe,
+        plan=plan_id,
+        shards=len(sizes),
+        videos_listed=len(numbers),
+        videos_new=int(new.sum()),
+        videos_changed=changed,
+        videos_removed=len(removed),
+        files_ignored=chosen.tally.files_ignored,
+        rows_malformed=chosen.tally.rows_malformed,
+        filtered=dict(sorted(chosen.tally.filtered.items())),
+        expected_seconds=round(float(np.array(chosen.seconds)[new].sum()), 1),
+    )
 
-    Raises:
-        InvalidInput: there is none.
+
+def _nothing(settings: Settings, chosen: Chosen) -> str:
+    """The line for a list that leaves no video."""
+    passed_over = chosen.tally.text() or "nothing at all"
+    if settings.plan.manifest:
+        return f"manifest {settings.plan.manifest}: no video left ({passed_over}); look at the list and at `plan`"
+    known = " ".join(sorted(VIDEO_SUFFIXES))
+    return f"videos {settings.videos}: no video there ({passed_over}); name a folder with files in {known}"
+
+
+def _ended(store: Store, recipe: str) -> Ids:
+    """(M,) sorted numbers of the videos that have ended in any run of a recipe."""
+    numbers = array("Q")
+    for key, record in shard_records(store, recipe):
+        numbers.extend(number_of(row.video.id, key) for row in record.videos)
+    return ids_of(numbers)
+
+
+def _gone(
+    context: StepContext, recipe: str, gone: Ids, chosen: Chosen, new: NDArray[np.bool_]
+) -> tuple[list[Video], int]:
+    """Of `gone`, what ended and is listed no more: the videos whose key is gone too, and how many are new versions.
+
+    Only now and then is anything gone, so what names it is read again instead of being kept.
     """
-    videos, ignored = [], 0
-    store = open_store(uri)
-    for item in store.list():
-        if PurePosixPath(item.key).suffix.lower() in VIDEO_SUFFIXES:
-            identity = video_id(store.uri, item.key, item.etag)
-            videos.append(Video(id=identity, key=item.key, etag=item.etag, size_bytes=item.size_bytes))
-        else:
-            ignored += 1
-    if not videos:
-        known = " ".join(sorted(VIDEO_SUFFIXES))
-        raise InvalidInput(f"videos {uri}: no video there ({ignored} other files); name a folder with files in {known}")
-    return videos, ignored
+    wanted = set(gone.tolist())
+    removed: dict[str, Video] = {}
+    changed: set[str] = set()
+    for _, record in shard_records(context.store, recipe) if wanted else ():
+        if record.made_by.settings.get("videos") != context.settings.videos:
+            continue
+        for video in (row.video for row in record.videos if int(row.video.id, 16) in wanted):
+            row = chosen.keys.get(video.key)
+            if row is None:
+                removed[video.id] = video
+            elif row >= 0 and new[row]:
+                changed.add(video.key)
+    return list(removed.values()), len(changed)
 
 
-def shard_records(store: Store, recipe: str) -> Iterator[ShardRecord]:
-    """Every committed shard of a recipe, in the order of their keys."""
-    for item in store.list(layout.shard_records(recipe)):
-        if item.key.endswith(".json"):
-            record = find(store, item.key, ShardRecord)
-            if record is not None:
-                yield record
+def _shard_sizes(context: StepContext, chosen: Chosen, new: NDArray[np.bool_]) -> list[int]:
+    loads = (Load(*load) for load in zip(chosen.size_bytes, chosen.seconds, strict=True))
+    return shard_sizes(compress(loads, new.tolist()), context.settings.plan)
 
 
-def deal(videos: Sequence[Video], settings: PlanSettings) -> list[list[Video]]:
-    """Videos in order, cut into shards where the next would make one too many or too large."""
-    shards: list[list[Video]] = []
-    room = 0
-    for video in videos:
-        if not shards or len(shards[-1]) >= settings.max_shard_videos or video.size_bytes > room:
-            shards.append([])
-            room = settings.max_shard_mebibytes * 2**20
-        shards[-1].append(video)
-        room -= video.size_bytes
-    return shards
+def _write_shards(
+    context: StepContext, recipe: str, plan_id: str, lines: Iterator[bytes], sizes: Sequence[int]
+) -> None:
+    """Write the lists of all shards, several at a time; memory does not grow with their number."""
+    waiting: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(_WRITERS) as writers:
+        for shard, size in enumerate(sizes):
+            context.check_stop()
+            key = layout.shard_list(recipe, plan_id, shard)
+            waiting.append(writers.submit(context.store.write, key, b"".join(islice(lines, size))))
+            if len(waiting) > 2 * _WRITERS:
+                waiting.popleft().result()
+        for future in waiting:
+            future.result()

@@ -19,10 +19,11 @@ from rich.console import Console
 from rich.table import Table
 
 from service import layout
+from service.listing import ListingWriter
 from service.outcomes import Credit, Outcome, ShardRecord, Video, VideoOutcome, video_id
 from service.records import json_lines, origin
 from service.settings import LAPTOP, Settings, load_settings
-from service.steps.plan import Listing, PlanRecord, recipe_of
+from service.steps.plan import PlanRecord, recipe_of
 
 RUN = "large"
 COMMANDS = (
@@ -84,10 +85,13 @@ def make_store(words: list[str], shards: int, per_shard: int) -> None:
     """A plan, its lists and a record for every shard, written as plain files: no data lies behind the names."""
     settings = load_settings(LAPTOP, words)
     recipe, plan, made_by = recipe_of(settings), "a" * 16, origin(settings, {})
-    everything: list[Video] = []
+    path = Path(settings.store.removeprefix("file://")) / layout.listing(recipe, plan)
+    path.parent.mkdir(parents=True)
+    listing = ListingWriter(path, made_by, settings.videos)
     for shard in range(shards):
         videos = [video(settings, shard * per_shard + number) for number in range(per_shard)]
-        everything += videos
+        for one in videos:
+            listing.add(one)
         put(settings, layout.shard_list(recipe, plan, shard), json_lines(videos))
         stem = layout.shard_part(recipe, plan, shard, 0)
         record = ShardRecord(
@@ -104,8 +108,7 @@ def make_store(words: list[str], shards: int, per_shard: int) -> None:
             videos=tuple(ended(one, number) for number, one in enumerate(videos)),
         )
         put(settings, f"{stem}.json", record.model_dump_json(indent=1).encode())
-    listing = Listing(made_by=made_by, uri=settings.videos, videos=tuple(everything))
-    put(settings, layout.listing(recipe, plan), listing.model_dump_json(indent=1).encode())
+    listing.close()
     counts = {"videos_listed": shards * per_shard, "videos_new": shards * per_shard, "files_ignored": 0}
     planned = PlanRecord(made_by=made_by, recipe=recipe, plan=plan, shards=shards, **counts)
     put(settings, layout.run_record(RUN, "plan"), planned.model_dump_json(indent=1).encode())

@@ -10,11 +10,12 @@ from pipeline.tar_dataset import read_shard
 from pipeline.video import write_video
 from pipeline.world import moving_square
 from service.outcomes import Outcome, ShardRecord
+from service.record_stream import shard_records
 from service.records import find
 from service.runner import StepContext
 from service.steps.extract import extract
 from service.steps.gather import gather, gathered_of
-from service.steps.plan import PlanRecord, plan, shard_records
+from service.steps.plan import PlanRecord, plan
 from service.steps.pretrain import fetch_shard
 from tests.service.conftest import MakeContext
 
@@ -49,7 +50,7 @@ def test_every_video_ends_as_an_outcome(make_context: MakeContext, videos: Path)
     context = make_context()
     planned = extracted(context)
     dataset = gather(context, "run")
-    rows = {row.video.key: row for record in shard_records(context.store, planned.recipe) for row in record.videos}
+    rows = {row.video.key: row for _, record in shard_records(context.store, planned.recipe) for row in record.videos}
 
     assert {key: row.outcome for key, row in rows.items()} == {
         "a.mp4": Outcome.KEPT,
@@ -87,11 +88,11 @@ def test_stopped_in_the_middle_it_continues(make_context: MakeContext, videos: P
     context.metrics.count_video = count_and_stop  # type: ignore[method-assign]
     with pytest.raises(Stopped):
         extract(context, "run", 0)
-    [part] = shard_records(context.store, planned.recipe)
+    [(_, part)] = shard_records(context.store, planned.recipe)
     context.stop.clear()
     context.metrics.count_video = count  # type: ignore[method-assign]
     rows = extract(context, "run", 0)
-    parts = list(shard_records(context.store, planned.recipe))
+    parts = [part for _, part in shard_records(context.store, planned.recipe)]
 
     assert len(part.videos) == 1
     assert len(rows) == 3
@@ -109,7 +110,7 @@ def test_two_pods_on_one_shard_leave_one(make_context: MakeContext, videos: Path
         thread.start()
     for thread in threads:
         thread.join()
-    records = list(shard_records(one.store, planned.recipe))
+    records = [record for _, record in shard_records(one.store, planned.recipe)]
     dataset = gather(one, "run")
     samples = [s for shard in dataset.shards for s in read_shard(fetch_shard(one.store, shard, one.scratch))]
 

@@ -1,6 +1,5 @@
 """Plan: what is new is dealt into shards."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,8 @@ from hypothesis import strategies as st
 from pipeline.errors import InvalidInput
 from service.outcomes import Video
 from service.settings import PlanSettings
-from service.steps.plan import deal, list_videos, plan
+from service.sharding import deal
+from service.steps.plan import plan
 from tests.service.conftest import MakeContext
 
 sizes = st.lists(st.integers(0, 5 * 2**20), max_size=40)
@@ -27,25 +27,13 @@ def test_every_video_is_dealt_once_and_no_shard_is_too_large(sizes: list[int], v
     assert all(len(s) == 1 or sum(v.size_bytes for v in s) <= mebibytes * 2**20 for s in shards)
 
 
-def test_a_folder_without_videos_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_videos_is_refused(make_context: MakeContext, tmp_path: Path) -> None:
     """The line names the folder, counts what lies there, and says what would do."""
-    (tmp_path / "notes.txt").write_text("")
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "notes.txt").write_text("")
 
     with pytest.raises(InvalidInput, match=r"no video there \(1 other files\)"):
-        list_videos(f"file://{tmp_path}")
-
-
-def test_a_changed_video_is_another_video(tmp_path: Path) -> None:
-    """Identity is where a video is and its ETag."""
-    path = tmp_path / "a.mp4"
-    path.write_bytes(b"one")
-    [before], _ = list_videos(f"file://{tmp_path}")
-    path.write_bytes(b"other")
-    os.utime(path, ns=(1, 1))
-    [after], _ = list_videos(f"file://{tmp_path}")
-
-    assert before.key == after.key
-    assert before.id != after.id
+        plan(make_context(), "run")
 
 
 def test_a_run_keeps_its_plan(make_context: MakeContext, tmp_path: Path) -> None:
