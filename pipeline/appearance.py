@@ -1,7 +1,8 @@
-"""What the pixels of a window look like, and which looks go with motion in that window.
+"""What the pixels of a shot look like, and which looks go with motion in that shot.
 
-The model is a ridge regression on random rectified units, fitted to the window itself and to nothing else: the motion
-evidence is its target, so that parts of the object which happen to be still are recognised by their looks.
+The model is a ridge regression on random rectified units (Rahimi and Recht, NIPS 2007), fitted to the shot itself and
+to nothing else: evidence found in the shot is its target, so that parts of the object which happen to be still are
+recognised by their looks.
 """
 
 from collections.abc import Sequence
@@ -13,14 +14,39 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
 
+FEATURES = 14
+
 _LAB_SCALE = np.array([40, 20, 20], np.float32)
-_BLUR_SIGMA = 2.5
-_COARSE_WIDTH = 54
+_BLUR_SIGMA = 1.25
+_COARSE_SIGMA = 5.0
 _COARSE_WEIGHT = 0.8
 _LIGHTNESS_TEXTURE_WEIGHT = 1.5
 _POSITION_WEIGHT = 2.0
 _PIXELS_PER_FRAME = 250
-_RIDGE = 1e-3
+_BORDER_SHARE = 0.06
+_RIDGE = 1e-4
+_LEAST_SHARE = 0.005
+_TRUST_IN_ANSWER = 0.8
+_SHARPENED = (0.15, 0.75)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """How evidence teaches: it is stretched from `low`..`high` to 0..1; `balance` in [0, 1] is how far what moves and
+    what does not weigh the same, however small the object; `rounds` of fitting, each to the answers of the one before.
+    """
+
+    low: float
+    high: float
+    balance: float
+    rounds: int
+
+
+BY_MOTION = Lesson(low=0.3, high=0.8, balance=0.8, rounds=4)
+"""Evidence of motion: right about where, loose about outlines."""
+
+BY_OUTLINES = Lesson(low=0.4, high=0.7, balance=0.9, rounds=1)
+"""Evidence that follows the picture's edges already."""
 
 
 def pixel_features(lab: NDArray[np.uint8]) -> FloatArray:
@@ -30,9 +56,7 @@ def pixel_features(lab: NDArray[np.uint8]) -> FloatArray:
     blurred = cv2.GaussianBlur(colour, (0, 0), _BLUR_SIGMA)
     spread = np.sqrt(np.maximum(cv2.GaussianBlur(colour * colour, (0, 0), _BLUR_SIGMA) - blurred * blurred, 0))
     spread[..., 0] *= _LIGHTNESS_TEXTURE_WEIGHT
-    tiny_size = (_COARSE_WIDTH, max(1, round(_COARSE_WIDTH * height / width)))
-    tiny = cv2.GaussianBlur(cv2.resize(colour, tiny_size, interpolation=cv2.INTER_AREA), (0, 0), _BLUR_SIGMA)
-    coarse = cv2.resize(tiny, (width, height), interpolation=cv2.INTER_LINEAR) * np.float32(_COARSE_WEIGHT)
+    coarse = cv2.GaussianBlur(colour, (0, 0), _COARSE_SIGMA) * np.float32(_COARSE_WEIGHT)
     rows = np.linspace(-_POSITION_WEIGHT, _POSITION_WEIGHT, height, dtype=np.float32)
     columns = np.linspace(-_POSITION_WEIGHT, _POSITION_WEIGHT, width, dtype=np.float32)
     position = np.stack(np.meshgrid(columns, rows), axis=-1)
@@ -41,7 +65,7 @@ def pixel_features(lab: NDArray[np.uint8]) -> FloatArray:
 
 @dataclass(frozen=True)
 class AppearanceModel:
-    """Random rectified units (features, units) with biases, and the weights (units + 1,) fitted to a window."""
+    """Random rectified units (features, units) with biases, and the weights (units + 1,) fitted to a shot."""
 
     directions: FloatArray
     biases: FloatArray
@@ -68,29 +92,53 @@ def _units(flat: FloatArray, directions: FloatArray, biases: FloatArray) -> Floa
 def fit_appearance(
     features: Sequence[FloatArray],
     evidence: Sequence[FloatArray],
+    lesson: Lesson,
     unit_count: int,
-    rounds: int,
     generator: np.random.Generator,
 ) -> AppearanceModel:
     """Fit looks (features: (h, w, F) per frame) to evidence ((h, w) in [0, 1] per frame) on random pixels.
 
-    Each round after the first trusts the previous answer more than the evidence, which sharpens what the looks agree
-    on.
+    What lies along the border teaches that it is background, as the object that was filmed seldom stays there. Each
+    round after the first trusts the previous answer more than the evidence, which sharpens what the looks agree on.
     """
-    n_features = features[0].shape[-1]
-    pixels = evidence[0].size
-    chosen = [generator.integers(0, pixels, _PIXELS_PER_FRAME) for _ in features]
-    sample = np.concatenate([f.reshape(-1, n_features)[i] for f, i in zip(features, chosen, strict=True)])
-    observed = np.concatenate([e.ravel()[i] for e, i in zip(evidence, chosen, strict=True)])
-    observed = np.clip((observed - 0.3) / 0.5, 0, 1)
-    directions = generator.normal(0, 0.5, (n_features, unit_count)).astype(np.float32)
+    sample, observed = _drawn_pixels(features, evidence, generator)
+    observed = np.clip((observed - lesson.low) / (lesson.high - lesson.low), 0, 1)
+    directions = generator.normal(0, 0.5, (sample.shape[1], unit_count)).astype(np.float32)
     biases = generator.normal(0, 1, unit_count).astype(np.float32)
     units = _units(sample, directions, biases)
-    gram = (units.T @ units).astype(np.float64)
-    gram[np.diag_indices_from(gram)] += _RIDGE * np.trace(gram) / len(gram)
     target, weights = observed, np.zeros(unit_count + 1, np.float32)
-    for _ in range(rounds):
-        weights = np.linalg.solve(gram, (units.T @ target).astype(np.float64)).astype(np.float32)
-        agreed = 0.8 * np.clip(units @ weights, 0, 1) + 0.2 * observed
-        target = np.clip((agreed - 0.15) / 0.6, 0, 1).astype(np.float32)
+    for _ in range(lesson.rounds):
+        weights = _balanced_ridge(units, target, lesson.balance)
+        agreed = _TRUST_IN_ANSWER * np.clip(units @ weights, 0, 1) + (1 - _TRUST_IN_ANSWER) * observed
+        low, high = _SHARPENED
+        target = np.clip((agreed - low) / (high - low), 0, 1).astype(np.float32)
     return AppearanceModel(directions, biases, weights)
+
+
+def _drawn_pixels(
+    features: Sequence[FloatArray], evidence: Sequence[FloatArray], generator: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
+    """Features (N, F) and evidence (N,) of random pixels of every frame; along the border there is no evidence."""
+    height, width = evidence[0].shape
+    margin = round(_BORDER_SHARE * height)
+    inner = np.zeros((height, width), bool)
+    inner[margin : height - margin, margin : width - margin] = True
+    chosen = [generator.integers(0, inner.size, _PIXELS_PER_FRAME) for _ in features]
+    sample = np.concatenate(
+        [one.reshape(-1, one.shape[-1])[pixels] for one, pixels in zip(features, chosen, strict=True)]
+    )
+    observed = np.concatenate(
+        [np.where(inner.ravel()[pixels], one.ravel()[pixels], 0) for one, pixels in zip(evidence, chosen, strict=True)]
+    )
+    return sample, observed.astype(np.float32)
+
+
+def _balanced_ridge(units: FloatArray, target: FloatArray, balance: float) -> FloatArray:
+    """Weights (units,) of the ridge regression of `target` (N,) in [0, 1], each half of it weighing the same."""
+    share = min(max(float(target.mean()), _LEAST_SHARE), 1 - _LEAST_SHARE)
+    importance = np.power(target * (0.5 / share) + (1 - target) * (0.5 / (1 - share)), np.float32(balance))
+    weighted = units * (importance / importance.mean())[:, None]
+    gram = (weighted.T @ units).astype(np.float64)
+    gram[np.diag_indices_from(gram)] += _RIDGE * np.trace(gram) / len(gram)
+    solution: FloatArray = np.linalg.solve(gram, (weighted.T @ target).astype(np.float64)).astype(np.float32)
+    return solution

@@ -6,13 +6,14 @@ border count more, as the object that was filmed seldom touches it.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
 
-_GRID_STEP = 4
+_GRID_STEP = 2
 _BORDER_SHARE = 0.12
 _INNER_PRIOR = 0.4
 _CANDIDATES = 80
@@ -24,7 +25,7 @@ _MAD_TO_SIGMA = 1.4826
 
 @dataclass(frozen=True)
 class _Grid:
-    """Points of a half-size field: `terms` (N, 3) are x, y (centred, divided by the width) and 1; prior (N,)."""
+    """Points of a working-size field: `terms` (N, 3) are x, y (centred, divided by the width) and 1; prior (N,)."""
 
     rows: slice
     columns: slice
@@ -37,6 +38,7 @@ def _terms(rows: NDArray[np.float64], columns: NDArray[np.float64], height: int,
     return np.stack([x, y, np.ones_like(x)], axis=-1)
 
 
+@lru_cache(maxsize=4)
 def _grid(height: int, width: int) -> _Grid:
     start = _GRID_STEP // 2
     rows = np.arange(start, height, _GRID_STEP, dtype=np.float64)
@@ -59,15 +61,17 @@ def _best_candidate(grid: _Grid, vectors: NDArray[np.float64], generator: np.ran
     if not spread.any():
         return np.array([[0, 0], [0, 0], np.median(vectors, axis=0)])
     candidates = np.linalg.solve(corners[spread], vectors[triples[spread]])  # (candidate, term, xy)
-    predicted = np.einsum("nt,ctk->cnk", grid.terms, candidates, optimize=True)
-    length = np.sqrt(np.square(predicted - vectors).sum(axis=-1))
-    cost = (np.minimum(length, 3) + np.minimum(length / 4, 3)) @ grid.prior
+    # (point, term) @ (term, candidate * xy)
+    predicted = grid.terms.astype(np.float32) @ candidates.transpose(1, 0, 2).reshape(3, -1).astype(np.float32)
+    error = predicted.reshape(len(vectors), -1, 2) - vectors[:, None].astype(np.float32)
+    length = np.sqrt(np.einsum("ncx,ncx->nc", error, error))
+    cost = grid.prior.astype(np.float32) @ (np.minimum(length, 3) + np.minimum(length / 4, 3))
     best: NDArray[np.float64] = candidates[cost.argmin()]
     return best
 
 
 def fit_camera_motion(field: FloatArray, generator: np.random.Generator) -> NDArray[np.float64]:
-    """Affine parameters (3, 2) of the background in a half-size flow field (h, w, 2), for `camera_flow`."""
+    """Affine parameters (3, 2) of the background in a working-size flow field (h, w, 2), for `camera_flow`."""
     grid = _grid(*field.shape[:2])
     vectors = field[grid.rows, grid.columns].reshape(-1, 2).astype(np.float64)
     parameters = _best_candidate(grid, vectors, generator)
@@ -83,8 +87,14 @@ def fit_camera_motion(field: FloatArray, generator: np.random.Generator) -> NDAr
 
 def camera_flow(parameters: NDArray[np.float64], height: int, width: int) -> FloatArray:
     """The background's flow (h, w, 2), in the units of the field that `parameters` were fitted to."""
+    return (_dense_terms(height, width) @ parameters.astype(np.float32)).reshape(height, width, 2)
+
+
+@lru_cache(maxsize=4)
+def _dense_terms(height: int, width: int) -> FloatArray:
+    """x, y and 1 of every pixel, (h * w, 3)."""
     terms = _terms(np.arange(height, dtype=np.float64), np.arange(width, dtype=np.float64), height, width)
-    return (terms.reshape(-1, 3) @ parameters).reshape(height, width, 2).astype(np.float32)
+    return terms.reshape(-1, 3).astype(np.float32)
 
 
 def residual_motion(field: FloatArray, generator: np.random.Generator) -> FloatArray:
@@ -99,9 +109,10 @@ def motion_saliency(residual: FloatArray) -> FloatArray:
 
     Both scales have floors in pixels, so that a still scene stays dark.
     """
-    sample = residual[::2, ::2]
-    noise = max(_LEAST_NOISE_PIXELS, _MAD_TO_SIGMA * float(np.median(sample)))
-    peak = max(1.0, float(np.percentile(sample, 98)))
+    middle, high = (int(share * (residual.size - 1)) for share in (0.5, 0.98))
+    ordered = np.partition(residual.ravel(), (middle, high))
+    noise = max(_LEAST_NOISE_PIXELS, _MAD_TO_SIGMA * float(ordered[middle]))
+    peak = max(1.0, float(ordered[high]))
     squared = np.square(residual)
     above_noise = squared / (squared + np.float32(9 * noise * noise))
     saliency: FloatArray = 0.5 * (above_noise + np.clip(residual / np.float32(peak), 0, 1))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline.decoder_log import UNREADABLE_REASONS
 from pipeline.errors import UnreadableVideo
 from pipeline.pruning import REJECT_REASONS, measure_mask, prune_shot, reject_reason
-from pipeline.segmentation import segment_window
+from pipeline.segmentation import MovingFrame, segment_shot
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.shots import CutDetector, Window, WindowSampler
 from pipeline.video import VideoReader
@@ -78,7 +78,7 @@ def extract_video(path: Path, settings: ExtractionSettings) -> Extraction:
         timeout_seconds=settings.decoder_timeout_seconds,
         memory_mebibytes=settings.decoder_memory_mebibytes,
     ) as reader:
-        frames = [frame for window in _windows(reader, progress, settings) for frame in _look_at(window, settings)]
+        frames = [frame for windows in _shots(reader, progress, settings) for frame in _look_at(windows, settings)]
     if progress.frames_seen < 2:
         raise UnreadableVideo("too-short", f"{path}: {progress.frames_seen} frame; motion needs at least two")
     timed = [replace(frame, time_seconds=reader.log.time_of_frame(frame.index)) for frame in frames]
@@ -86,19 +86,19 @@ def extract_video(path: Path, settings: ExtractionSettings) -> Extraction:
     return Extraction(progress.frames_seen, progress.shots, tuple(kept))
 
 
-def _windows(reader: VideoReader, progress: _Progress, settings: ExtractionSettings) -> Iterator[Window]:
-    """Windows of each shot as soon as it has ended; a shot too short for one gives its middle frames as they are."""
+def _shots(reader: VideoReader, progress: _Progress, settings: ExtractionSettings) -> Iterator[tuple[Window, ...]]:
+    """Windows of each shot as soon as it has ended; a shot too short for one gives its frames as they are."""
     detector = CutDetector(settings.cut_distance)
     sampler = WindowSampler(settings.window_frames, settings.min_window_frames, settings.windows_per_shot)
     for image in reader:
         if detector.is_cut(image):
-            yield from _finish_shot(sampler, progress)
+            yield _finish_shot(sampler, progress)
             if progress.windows >= settings.windows_per_video:
                 return
             progress.shots += 1
         sampler.add(image)
         progress.frames_seen += 1
-    yield from _finish_shot(sampler, progress)
+    yield _finish_shot(sampler, progress)
 
 
 def _finish_shot(sampler: WindowSampler, progress: _Progress) -> tuple[Window, ...]:
@@ -113,30 +113,40 @@ def _sampled(count: int, wanted: int) -> Sequence[int]:
     return sorted({round((k + 0.5) * count / wanted - 0.5) for k in range(wanted)})
 
 
-def _look_at(window: Window, settings: ExtractionSettings) -> list[Frame]:
-    """Sampled frames of a window, segmented, with the reason each would be dropped for by itself."""
-    sampled = _sampled(len(window.images), settings.frames_per_window)
-    if len(window.images) < settings.min_window_frames:
-        dark = np.zeros(window.images[0].shape[:2], np.float32)
-        middle = len(window.images) // 2
-        image = window.images[middle]
-        return [Frame(window.start + middle, 0.0, window.shot, image, dark, 0.0, "short-shot")]
-    moving = segment_window(window.images, settings)
-    frames = []
-    for position in sampled:
-        facts = measure_mask(moving[position], settings.min_area_fraction)
-        frames.append(
-            Frame(
-                index=window.start + position,
-                time_seconds=0.0,
-                shot=window.shot,
-                image=window.images[position],
-                soft_mask=moving[position].soft_mask,
-                confidence=facts.confidence,
-                reject_reason=reject_reason(facts, settings),
-            )
-        )
+def _look_at(windows: Sequence[Window], settings: ExtractionSettings) -> list[Frame]:
+    """Sampled frames of a shot, its windows segmented together, with the reason each would be dropped for by itself."""
+    short = [window for window in windows if len(window.images) < settings.min_window_frames]
+    enough = [window for window in windows if len(window.images) >= settings.min_window_frames]
+    sampled = [_sampled(len(window.images), settings.frames_per_window) for window in enough]
+    frames = [_too_short(window) for window in short]
+    if enough:
+        moving = segment_shot([window.images for window in enough], settings, sampled)
+        for window, positions, found in zip(enough, sampled, moving, strict=True):
+            frames += [
+                _looked_at(window, position, one, settings) for position, one in zip(positions, found, strict=True)
+            ]
     return frames
+
+
+def _too_short(window: Window) -> Frame:
+    """The middle frame of a window in which motion cannot be told."""
+    middle = len(window.images) // 2
+    image = window.images[middle]
+    dark = np.zeros(image.shape[:2], np.float32)
+    return Frame(window.start + middle, 0.0, window.shot, image, dark, 0.0, "short-shot")
+
+
+def _looked_at(window: Window, position: int, moving: MovingFrame, settings: ExtractionSettings) -> Frame:
+    facts = measure_mask(moving, settings.min_area_fraction)
+    return Frame(
+        index=window.start + position,
+        time_seconds=0.0,
+        shot=window.shot,
+        image=window.images[position],
+        soft_mask=moving.soft_mask,
+        confidence=facts.confidence,
+        reject_reason=reject_reason(facts, settings),
+    )
 
 
 def _prune(shot: list[Frame], settings: ExtractionSettings) -> list[Frame]:

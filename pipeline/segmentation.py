@@ -1,4 +1,8 @@
-"""From a window of frames to soft masks of what moves in it: flow, camera, superpixels, consensus, looks, edges."""
+"""From frames of one shot to soft masks of what moves in them: flow, camera, smoothing, looks, edges.
+
+Windows are consecutive frames; a shot gives one window or several, spread over it. Flow lives inside a window; what
+the moving object looks like is learned from all windows of the shot together, and from nothing else.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,79 +11,140 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.appearance import fit_appearance, pixel_features
+from pipeline.appearance import BY_MOTION, BY_OUTLINES, AppearanceModel, fit_appearance, pixel_features
 from pipeline.camera_motion import motion_saliency, residual_motion
-from pipeline.consensus import neighbour_graph, vote
-from pipeline.flow import WindowFlow, flow_trust, shrink, smooth_along_flow, window_flow
-from pipeline.refinement import align_to_edges, calibrate
+from pipeline.flow import (
+    WindowFlow,
+    flow_trust,
+    longer_fields,
+    shrink,
+    smooth_along_flow,
+    window_consistency,
+    window_flow,
+)
+from pipeline.refinement import align_to_edges, calibrate, level
 from pipeline.settings.extraction import ExtractionSettings
-from pipeline.superpixels import segment_superpixels
+from pipeline.stage_seconds import StageSeconds
 
 FloatArray = NDArray[np.float32]
 Image = NDArray[np.uint8]
-
-_GAPS = (1, 2)
-_APPEARANCE_ROUNDS = 4
 
 
 @dataclass(frozen=True)
 class MovingFrame:
     """One segmented frame.
 
-    soft_mask: (H, W) in [0, 1]; own_motion: (h, w), half size, in full-size pixels per frame, without the camera's
-    part; flow_trust: in [0, 1], how well the flow there and back agreed.
+    soft_mask: (H, W) in [0, 1]; own_motion: (h, w), a quarter of the size, in full-size pixels per frame, without the
+    camera's part; flow_trust: in [0, 1], how well the flow there and back agreed; agreement: in [0, 1], how far motion
+    and looks say the same of the mask.
     """
 
     soft_mask: FloatArray
     own_motion: FloatArray
     flow_trust: float
+    agreement: float
 
 
-def segment_window(images: Sequence[Image], settings: ExtractionSettings) -> tuple[MovingFrame, ...]:
-    """Soft masks of what moves in consecutive frames of one shot, each (H, W, 3) uint8 RGB; at least two frames.
+@dataclass(frozen=True)
+class _Evidence:
+    """One frame, all but `image` at the working size: own motion, evidence of motion in [0, 1], features of looks."""
 
-    Nothing is learned beforehand: all evidence comes from the window. The same frames and settings give the same bytes.
+    image: Image
+    own_motion: FloatArray
+    moving: FloatArray
+    features: FloatArray
+    flow_trust: float
+
+
+def segment_shot(
+    windows: Sequence[Sequence[Image]],
+    settings: ExtractionSettings,
+    wanted: Sequence[Sequence[int]] | None = None,
+    stages: StageSeconds | None = None,
+) -> tuple[tuple[MovingFrame, ...], ...]:
+    """Soft masks of what moves in one shot; per window, the frames at the `wanted` positions, or all.
+
+    Images are (H, W, 3) uint8 RGB, of one size, at least two in each window. Nothing is learned beforehand: all
+    evidence comes from these frames. The same frames and settings give the same bytes. Memory grows with the number of
+    frames given: about half a megabyte each at 427x240 beside the frames themselves. `stages` is told the seconds of
+    each stage: flow, camera, smoothing, appearance, edges.
     """
+    stages = stages or StageSeconds()
     generator = np.random.default_rng(settings.seed)
-    flow = window_flow([np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8) for image in images], _GAPS)
-    motion, saliency = _motion_evidence(flow, generator)
-    moving = smooth_along_flow(saliency, flow)
-    halves = [np.ascontiguousarray(shrink(image)) for image in images]
-    labs = [np.asarray(cv2.cvtColor(half, cv2.COLOR_RGB2LAB), np.uint8) for half in halves]
-    features = [pixel_features(lab) for lab in labs]
-    looks = fit_appearance(features, moving, settings.appearance_units, _APPEARANCE_ROUNDS, generator)
-    first = [_mean([by_motion, looks.predict(feature)]) for by_motion, feature in zip(moving, features, strict=True)]
-    agreed = _consensus(labs, features, first, settings)
-    evidence = [_mean([own, voted]) for own, voted in zip(first, agreed, strict=True)]
-    return tuple(
-        MovingFrame(calibrate(align_to_edges(one, image)), own, flow_trust(flow, index))
-        for index, (one, image, own) in enumerate(zip(evidence, images, motion, strict=True))
-    )
+    evidence = [_window_evidence(images, settings, generator, stages) for images in windows]
+    chosen = wanted or [range(len(images)) for images in windows]
+    with stages("appearance"):
+        looks = _learn_looks([frame for window in evidence for frame in window], settings, generator)
+    picked = [[window[position] for position in some] for window, some in zip(evidence, chosen, strict=True)]
+    return tuple(tuple(_finish(frame, looks, stages) for frame in window) for window in picked)
 
 
-def _motion_evidence(flow: WindowFlow, generator: np.random.Generator) -> tuple[list[FloatArray], list[FloatArray]]:
-    """Per frame, means over its fields: own motion in pixels per frame, and saliency in [0, 1]; both (h, w)."""
-    motion, saliency = [], []
-    for index in range(flow.frame_count):
-        fields = flow.of_frame(index)
-        residuals = [(gap, residual_motion(field, generator)) for gap, field in fields]
-        motion.append(_mean([residual / np.float32(abs(gap)) for gap, residual in residuals]))
-        saliency.append(_mean([motion_saliency(residual) for _, residual in residuals]))
-    return motion, saliency
+def _window_evidence(
+    images: Sequence[Image], settings: ExtractionSettings, generator: np.random.Generator, stages: StageSeconds
+) -> list[_Evidence]:
+    """What each frame of one window says by itself and by its neighbours."""
+    with stages("flow"):
+        flow = window_flow([np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8) for image in images])
+        agreement = window_consistency(flow)
+    with stages("camera"):
+        found = [_own_motion(flow, index, settings.motion_gaps, generator) for index in range(len(images))]
+    with stages("smoothing"):
+        moving = smooth_along_flow([saliency for _, saliency in found], flow, agreement)
+    with stages("appearance"):
+        labs = [np.asarray(cv2.cvtColor(shrink(image), cv2.COLOR_RGB2LAB), np.uint8) for image in images]
+        features = [pixel_features(lab) for lab in labs]
+    return [
+        _Evidence(image, own, salient, feature, flow_trust(agreement, index))
+        for index, (image, (own, _), salient, feature) in enumerate(zip(images, found, moving, features, strict=True))
+    ]
+
+
+def _own_motion(
+    flow: WindowFlow, index: int, gaps: Sequence[int], generator: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
+    """Means over a frame's fields, both (h, w): own motion in pixels per frame, and its saliency in [0, 1]."""
+    residuals = [(abs(gap), residual_motion(field, generator)) for gap, field in longer_fields(flow, index, gaps)]
+    motion = _mean([residual / np.float32(gap) for gap, residual in residuals])
+    return motion, _mean([motion_saliency(residual) for _, residual in residuals])
 
 
 def _mean(maps: Sequence[FloatArray]) -> FloatArray:
     return np.asarray(np.mean(maps, axis=0, dtype=np.float32), np.float32)
 
 
-def _consensus(
-    labs: Sequence[Image], features: Sequence[FloatArray], first: Sequence[FloatArray], settings: ExtractionSettings
-) -> list[FloatArray]:
-    """Evidence (h, w) per frame after superpixels that look alike, all over the window, have voted on it."""
-    regions = [segment_superpixels(lab, settings.superpixel_pixels) for lab in labs]
-    descriptors = [region.mean(feature) for region, feature in zip(regions, features, strict=True)]
-    graph = neighbour_graph(descriptors, settings.neighbours_per_frame)
-    before = np.concatenate([region.mean(one) for region, one in zip(regions, first, strict=True)])
-    votes = vote(graph, before, settings.voting_rounds, settings.own_vote_weight)
-    ends = np.cumsum([region.count for region in regions])
-    return [region.paint(own) for region, own in zip(regions, np.split(votes, ends[:-1]), strict=True)]
+def _learn_looks(
+    frames: Sequence[_Evidence], settings: ExtractionSettings, generator: np.random.Generator
+) -> AppearanceModel:
+    """Learn what moves from motion, bring that to the picture's edges, and learn again from the outlines."""
+    features, moving = [frame.features for frame in frames], [frame.moving for frame in frames]
+    units = settings.appearance_units
+    first = fit_appearance(features, moving, BY_MOTION, units, generator)
+    outlined = [_outlined(frame, first) for frame in frames]
+    return fit_appearance(features, outlined, BY_OUTLINES, units, generator)
+
+
+def _both(looks: FloatArray, moving: FloatArray) -> FloatArray:
+    """Geometric mean: what moves and looks like what moves."""
+    both: FloatArray = np.sqrt(looks * moving)
+    return both
+
+
+def _outlined(frame: _Evidence, looks: AppearanceModel) -> FloatArray:
+    """Evidence (h, w) that follows the edges of the picture at half its size, which is enough to learn from."""
+    half = shrink(frame.image, 2)
+    aligned = level(align_to_edges(_both(looks.predict(frame.features), frame.moving), half))
+    return cv2.resize(aligned, frame.moving.shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+def _finish(frame: _Evidence, looks: AppearanceModel, stages: StageSeconds) -> MovingFrame:
+    with stages("appearance"):
+        alike = looks.predict(frame.features)
+    with stages("edges"):
+        soft_mask = calibrate(align_to_edges(_both(alike, frame.moving), frame.image))
+    return MovingFrame(soft_mask, frame.own_motion, frame.flow_trust, _agreement(alike, frame.moving))
+
+
+def _agreement(looks: FloatArray, moving: FloatArray) -> float:
+    """How far motion and looks say the same, in [0, 1]: what both say over what either says."""
+    either = float(np.maximum(looks, moving).sum())
+    return float(np.minimum(looks, moving).sum()) / either if either > 0 else 0.0

@@ -27,30 +27,29 @@ class ExtractionSettings(Section):
     cut_distance: float = Field(
         default=0.18, gt=0, le=1, description="Share of a picture's colours that must change at once for a cut."
     )
-    window_frames: int = Field(default=24, ge=6, le=64, description="Consecutive frames that are segmented together.")
+    window_frames: int = Field(
+        default=12, ge=3, le=64, description="Consecutive frames in a window, inside which flow is followed."
+    )
     min_window_frames: int = Field(
         default=6, ge=3, le=64, description="Shots with fewer frames than this are rejected."
     )
     windows_per_shot: int = Field(
-        default=4, ge=1, le=16, description="Most windows taken from one shot, spread over it."
+        default=8, ge=1, le=16, description="Most windows of one shot, spread over it and segmented together."
     )
     windows_per_video: int = Field(
         default=48, ge=1, le=512, description="Decoding stops when this many windows of one video have been segmented."
     )
     frames_per_window: int = Field(
-        default=4, ge=1, le=16, description="Frames of each window that are looked at for keeping."
+        default=2, ge=1, le=16, description="Frames of each window that are looked at for keeping."
     )
 
-    superpixel_pixels: int = Field(default=9, ge=4, le=40, description="Width of a superpixel, in pixels of half size.")
-    neighbours_per_frame: int = Field(
-        default=2, ge=1, le=8, description="Superpixels of each frame that a superpixel asks for their vote."
-    )
-    voting_rounds: int = Field(default=10, ge=1, le=100, description="Rounds of consensus voting.")
-    own_vote_weight: float = Field(
-        default=0.3, ge=0, le=1, description="Weight that a superpixel's own motion keeps in each round of voting."
+    motion_gaps: tuple[int, ...] = Field(
+        default=(1, 2),
+        min_length=1,
+        description="Frames over which motion is looked at; longer ones show what is slow.",
     )
     appearance_units: int = Field(
-        default=100, ge=8, le=1000, description="Random units of the appearance model of a window."
+        default=200, ge=8, le=1000, description="Random units of the appearance model of a shot."
     )
     seed: int = Field(default=0, ge=0, description="Seed of everything random in extraction.")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.appearance import fit_appearance, pixel_features
+from pipeline.appearance import BY_MOTION, BY_OUTLINES, fit_appearance, pixel_features
 
 
 def red_square() -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
@@ -35,7 +35,7 @@ def test_colour_that_moves_is_recognised() -> None:
     half = inside.copy()
     half[:, 42:] = False
     evidence = [mask.astype(np.float32) for mask in [inside, half] * 4]
-    model = fit_appearance(features, evidence, 100, 4, np.random.default_rng(0))
+    model = fit_appearance(features, evidence, BY_MOTION, 100, np.random.default_rng(0))
     likeness = model.predict(features[0])
 
     assert likeness[inside].mean() > 0.75
@@ -46,16 +46,44 @@ def test_same_seed_gives_the_same_model() -> None:
     """Nothing but the generator decides."""
     lab, inside = red_square()
     features, evidence = [pixel_features(lab)], [inside.astype(np.float32)]
-    first, second = (fit_appearance(features, evidence, 20, 2, np.random.default_rng(3)) for _ in range(2))
+    first, second = (fit_appearance(features, evidence, BY_MOTION, 20, np.random.default_rng(3)) for _ in range(2))
 
     assert np.array_equal(first.weights, second.weights)
 
 
-@pytest.mark.parametrize("level", [0.0, 1.0])
-def test_evidence_without_contrast_stays_without(level: float) -> None:
-    """Where all or nothing moves, so do all looks."""
+def test_evidence_of_nothing_stays_nothing() -> None:
+    """Where nothing moves, nothing looks as if it did."""
     features = [pixel_features(red_square()[0])] * 4
-    evidence = [np.full((60, 80), level, np.float32)] * 4
-    likeness = fit_appearance(features, evidence, 50, 4, np.random.default_rng(0)).predict(features[0])
+    evidence = [np.zeros((60, 80), np.float32)] * 4
+    likeness = fit_appearance(features, evidence, BY_MOTION, 50, np.random.default_rng(0)).predict(features[0])
 
-    assert likeness == pytest.approx(level, abs=0.1)
+    assert likeness.max() == pytest.approx(0, abs=0.1)
+
+
+@pytest.mark.parametrize("side", [4, 20])
+def test_a_small_object_weighs_as_much_as_all_the_rest(side: int) -> None:
+    """A square of a third of a percent of the picture is recognised like one of eight percent."""
+    lab, _ = red_square()
+    lab[:] = (120, 128, 128)
+    inside = np.zeros((60, 80), bool)
+    inside[20 : 20 + side, 30 : 30 + side] = True
+    lab[inside] = (120, 180, 160)
+    features = [pixel_features(lab)] * 20
+    model = fit_appearance(features, [inside.astype(np.float32)] * 20, BY_MOTION, 200, np.random.default_rng(0))
+
+    assert model.predict(features[0])[inside].mean() > 0.7
+
+
+def test_the_border_teaches_background() -> None:
+    """A colour that moves in the middle and all along the border is believed less than one that moves in the middle."""
+    lab, inside = red_square()
+    framed = lab.copy()
+    framed[:3], framed[-3:] = (120, 178, 158), (120, 178, 158)
+    likeness = []
+    for picture in (lab, framed):
+        features = [pixel_features(picture)[..., :3]] * 8
+        evidence = [(picture[..., 1] > 150).astype(np.float32)] * 8
+        model = fit_appearance(features, evidence, BY_OUTLINES, 100, np.random.default_rng(0))
+        likeness.append(model.predict(features[0])[inside].mean())
+
+    assert likeness[1] < likeness[0] - 0.1

@@ -15,9 +15,10 @@ from pipeline.flow import (
     consistency,
     dense_flow,
     flow_trust,
-    half_size,
+    longer_fields,
     shrink,
     smooth_along_flow,
+    window_consistency,
     window_flow,
 )
 
@@ -52,26 +53,35 @@ def test_flow_of_a_real_pair(test_data: Path) -> None:
     assert error < 0.3
 
 
-def test_half_size_rounds_up() -> None:
-    """An odd width keeps its last column."""
-    assert half_size(240, 427) == (120, 214)
-    assert shrink(np.zeros((240, 427), np.float32)).shape == (120, 214)
+def test_working_size_rounds_up() -> None:
+    """A width that four does not divide keeps its last columns."""
+    assert shrink(np.zeros((240, 427), np.float32)).shape == (60, 107)
 
 
-def test_window_flow_has_every_pair_inside_the_window() -> None:
-    """Four frames and gaps 1 and 2 make six fields forward and six back, none across the window's ends."""
-    flow = window_flow([np.zeros((48, 64), np.uint8)] * 4, (1, 2))
-    forward = {(0, 1), (1, 1), (2, 1), (0, 2), (1, 2)}
+def test_window_flow_has_every_step_inside_the_window() -> None:
+    """Four frames have three steps forward and three back, none across the window's ends."""
+    flow = window_flow([np.zeros((48, 64), np.uint8)] * 4)
+    forward = {(0, 1), (1, 1), (2, 1)}
 
-    assert set(flow.fields) == forward | {(t + gap, -gap) for t, gap in forward}
-    assert [gap for gap, _ in flow.of_frame(0)] == [1, 2]
+    assert set(flow.fields) == forward | {(t + 1, -1) for t, _ in forward}
+    assert flow.steps(0) == [1]
+
+
+def test_longer_fields_add_up_along_the_way() -> None:
+    """Two steps of 4 pixels are a field of 8; from the middle of three frames there is none over two."""
+    step = np.tile(np.array([4, 0], np.float32), (8, 12, 1))
+    flow = WindowFlow(3, {(0, 1): step, (1, 1): step, (1, -1): -step, (2, -1): -step})
+
+    assert [(gap, field[4, 4, 0]) for gap, field in longer_fields(flow, 0, (1, 2))] == [(1, 4), (2, 8)]
+    assert [(gap, field[4, 4, 0]) for gap, field in longer_fields(flow, 2, (2,))] == [(-2, -8)]
+    assert longer_fields(flow, 1, (2,)) == []
 
 
 def test_carry_follows_the_field() -> None:
-    """A field of 4 full-size pixels is 2 half-size ones: a column at 7 is seen at 5."""
+    """A field of 8 full-size pixels is 2 at the working size: a column at 7 is seen at 5."""
     source = np.zeros((4, 12), np.float32)
     source[:, 7] = 1
-    field = np.tile(np.array([4, 0], np.float32), (4, 12, 1))
+    field = np.tile(np.array([8, 0], np.float32), (4, 12, 1))
 
     assert np.flatnonzero(carry(source, field)[0]).tolist() == [5]
 
@@ -87,11 +97,11 @@ def test_consistency_falls_with_the_error(back: float, expected: float) -> None:
 
 def test_trust_is_high_for_motion_and_low_for_noise() -> None:
     """The flow of a moving square agrees with itself, that between unrelated pictures does not."""
-    square = window_flow(greys(moving_square((3.0, 0.0), 3).frames), (1,))
-    noise = window_flow(list(np.random.default_rng(0).integers(0, 255, (3, 240, 320), dtype=np.uint8)), (1,))
+    square = window_flow(greys(moving_square((3.0, 0.0), 3).frames))
+    noise = window_flow(list(np.random.default_rng(0).integers(0, 255, (3, 240, 320), dtype=np.uint8)))
 
-    assert flow_trust(square, 1) > 0.9
-    assert flow_trust(noise, 1) < 0.5
+    assert flow_trust(window_consistency(square), 1) > 0.9
+    assert flow_trust(window_consistency(noise), 1) < 0.5
 
 
 def test_smoothing_averages_where_nothing_moves() -> None:
@@ -99,7 +109,7 @@ def test_smoothing_averages_where_nothing_moves() -> None:
     still = np.zeros((2, 2, 2), np.float32)
     flow = WindowFlow(3, {(0, 1): still, (1, -1): still, (1, 1): still, (2, -1): still})
     maps = [np.full((2, 2), value, np.float32) for value in (0, 1, 0)]
-    smooth = smooth_along_flow(maps, flow, keep=0.9)
+    smooth = smooth_along_flow(maps, flow, window_consistency(flow))
 
     assert smooth[1] == pytest.approx(1 / 2.8)
     assert smooth[0] == pytest.approx(0.9 / (1 + 0.9 + 0.81))

@@ -20,9 +20,9 @@ def test_mask_moves_to_the_pictures_edge() -> None:
 
 
 def test_strong_evidence_is_certain_and_its_boundary_is_a_half() -> None:
-    """A frame whose peak is 1 keeps it; evidence of 0.45 is the boundary."""
+    """A frame whose peak is 1 keeps it; evidence of 0.56 is the boundary."""
     evidence = np.zeros((60, 60), np.float32)
-    evidence[:30], evidence[30:45] = 1, 0.45
+    evidence[:30], evidence[30:45] = 1, 0.56
     soft = calibrate(evidence)
 
     assert soft[0, 0] == 1
