@@ -172,7 +172,10 @@ def status(
     from service.status import status as ask
     from service.status_table import print_status
 
-    _step(settings, overrides, lambda context: print_status(ask(context.store, run), Console(), as_json=as_json))
+    def body(context: StepContext) -> None:
+        print_status(ask(context.store, run, context.settings.plan), Console(), as_json=as_json)
+
+    _step(settings, overrides, body)
 
 
 @app.command()

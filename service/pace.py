@@ -7,14 +7,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from service.attempts import AttemptTable, Rows
-from service.planned import Work
 
 RECENT_SECONDS = 3600.0
 """What counts as recent before the newest part: several commits of every pod, so that no single one sways it."""
 
 
 class Speed(BaseModel):
-    """What was committed in a stretch of wall time, by all pods together; work is in the unit of the finish."""
+    """What was committed in a stretch of wall time, by all pods together; work is in seconds expected of one worker."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -46,7 +45,7 @@ class _Parts(NamedTuple):
 def speeds(table: AttemptTable, rows: Rows, work: NDArray[np.float64]) -> tuple[Speed, Speed] | None:
     """Speed since the first of some attempts began, and over the last hour of them; None where there is none.
 
-    `work` has the expected work of each of those attempts.
+    `work` has the seconds that were expected of each of those attempts.
     """
     parts = _parts(table, rows, work)
     if not len(parts.ended):
@@ -56,15 +55,19 @@ def speeds(table: AttemptTable, rows: Rows, work: NDArray[np.float64]) -> tuple[
     return _speed(parts, whole), _speed(parts, min(whole, RECENT_SECONDS))
 
 
-def finish(waiting: Work, recent: Speed | None, now: float) -> Finish | None:
-    """The end to expect; None where nothing has been committed to expect anything from, or nothing is left."""
-    if not len(waiting.amount) or recent is None or recent.work_per_second <= 0:
+def finish(waiting: NDArray[np.float64], recent: Speed | None, now: float) -> Finish | None:
+    """The end to expect of videos that wait, by the work expected of each, (W,).
+
+    None where nothing has been committed to expect anything from, or nothing is left.
+    """
+    if not len(waiting) or recent is None or recent.work_per_second <= 0:
         return None
-    left = float(waiting.amount.sum()) / recent.work_per_second
-    amount = "" if waiting.unit == "videos" else f"{waiting.amount.sum():,.1f} {waiting.unit} in "
-    speed = f"{recent.work_per_second * 3600:,.1f} {waiting.unit} an hour"
-    stretch = f"the last {recent.seconds / 60:,.0f} min of commits ({recent.parts} parts)"
-    rests_on = f"{amount}{len(waiting.amount):,} waiting videos at {speed}, the speed of {stretch}"
+    left = float(waiting.sum()) / recent.work_per_second
+    rests_on = (
+        f"{waiting.sum() / 3600:,.2f} hours of expected work in {len(waiting):,} waiting videos, and on "
+        f"{recent.work_per_second:,.2f} such hours done in an hour over the last {recent.seconds / 60:,.0f} min "
+        f"of commits ({recent.parts:,} parts)"
+    )
     return Finish(seconds_left=round(left, 1), at_unix_seconds=round(now + left, 1), rests_on=rests_on)
 
 

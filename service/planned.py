@@ -2,7 +2,6 @@
 
 from array import array
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +11,10 @@ from service import layout
 from service.attempts import Ids, ids_of, number_of
 from service.listing import read_listing
 from service.outcomes import Video
-from service.record_stream import READERS
+from service.record_stream import in_order
 from service.records import from_json_lines
+from service.settings import PlanSettings
+from service.sharding import expected_seconds
 from service.steps.plan import PlanRecord
 from service.store import Store
 
@@ -30,48 +31,25 @@ def listed_ids(store: Store, plan: PlanRecord) -> Ids:
 
 
 class PlannedVideos(NamedTuple):
-    """The videos that a plan deals out, (P,) each: their numbers, shards, and what their list says of their size.
-
-    `duration_seconds` and `size_bytes` are 0 where they are not known.
-    """
+    """The videos that a plan deals out, (P,) each: numbers, shards, and the work expected of each, for one worker."""
 
     video: Ids
     shard: NDArray[np.uint32]
-    duration_seconds: NDArray[np.float64]
-    size_bytes: NDArray[np.float64]
+    expected_seconds: NDArray[np.float64]
 
 
-class Work(NamedTuple):
-    """What each planned video is expected to cost, (P,), in a unit: what tells most of those that are known."""
-
-    amount: NDArray[np.float64]
-    unit: str
-
-
-def planned_videos(store: Store, plan: PlanRecord) -> PlannedVideos:
+def planned_videos(store: Store, plan: PlanRecord, settings: PlanSettings) -> PlannedVideos:
     """What a plan dealt into its shards. Raises InvalidInput where a shard's list is no such list."""
 
-    def read(shard: int) -> tuple["array[int]", "array[float]", "array[float]"]:
+    def read(shard: int) -> tuple["array[int]", "array[float]"]:
         key = layout.shard_list(plan.recipe, plan.plan, shard)
         videos: list[Video] = from_json_lines(store.read(key) or b"", Video, f"{store.uri}/{key}")
         numbers = array("Q", (number_of(video.id, key) for video in videos))
-        durations = array("d", (video.duration_seconds for video in videos))
-        return numbers, durations, array("d", (video.size_bytes for video in videos))
+        return numbers, array("d", (expected_seconds(video, settings) for video in videos))
 
-    video, shard, duration, size = array("Q"), array("I"), array("d"), array("d")
-    with ThreadPoolExecutor(READERS) as readers:
-        for number, (videos, durations, sizes) in enumerate(readers.map(read, range(plan.shards))):
-            video.extend(videos)
-            duration.extend(durations)
-            size.extend(sizes)
-            shard.extend([number] * len(videos))
-    return PlannedVideos(np.array(video), np.array(shard), np.array(duration), np.array(size))
-
-
-def expected_work(planned: PlannedVideos) -> Work:
-    """The durations of videos, or else their bytes, or else their number; one that is not known counts as the mean."""
-    for amount, unit in ((planned.duration_seconds / 3600, "hours of video"), (planned.size_bytes / 2**20, "MiB")):
-        known = amount > 0
-        if known.any():
-            return Work(np.where(known, amount, amount[known].mean()), unit)
-    return Work(np.ones(len(planned.video)), "videos")
+    video, shard, seconds = array("Q"), array("I"), array("d")
+    for number, (videos, expected) in enumerate(in_order(read, range(plan.shards))):
+        video.extend(videos)
+        seconds.extend(expected)
+        shard.extend([number] * len(videos))
+    return PlannedVideos(np.array(video), np.array(shard), np.array(seconds))

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 from pipeline.errors import InvalidInput
 from service import layout
@@ -14,28 +15,48 @@ READERS = 8
 """Requests under way at once: they wait for the network, and fit into the ten connections that a store keeps."""
 
 OnDamage = Callable[[InvalidInput], None]
+Thing = TypeVar("Thing")
+Found = TypeVar("Found")
+
+
+def in_order(read: Callable[[Thing], Found], things: Iterable[Thing]) -> Iterator[Found]:
+    """What `read` gives for each thing, in their order; a few are under way and held at a time."""
+    waiting: deque[Future[Found]] = deque()
+    with ThreadPoolExecutor(READERS) as readers:
+        try:
+            for thing in things:
+                waiting.append(readers.submit(read, thing))
+                if len(waiting) > 2 * READERS:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            readers.shutdown(wait=True, cancel_futures=True)
 
 
 def read_ahead(
     store: Store, keys: Iterable[str], kind: type[AnyRecord], on_damage: OnDamage | None = None
 ) -> Iterator[tuple[str, AnyRecord]]:
-    """The records at `keys`, in their order; a few are held at a time, so memory does not grow with their number.
+    """The records at `keys`, in their order; a few are held at a time.
 
     Raises:
         InvalidInput: a record is damaged and nobody takes that as `on_damage`.
         Unavailable: the store cannot be reached.
     """
-    waiting: deque[tuple[str, Future[AnyRecord | None]]] = deque()
-    with ThreadPoolExecutor(READERS) as readers:
+
+    def read(key: str) -> tuple[str, AnyRecord | InvalidInput | None]:
         try:
-            for key in keys:
-                waiting.append((key, readers.submit(find, store, key, kind)))
-                if len(waiting) > 2 * READERS:
-                    yield from _next(waiting, on_damage)
-            while waiting:
-                yield from _next(waiting, on_damage)
-        finally:
-            readers.shutdown(wait=True, cancel_futures=True)
+            return key, find(store, key, kind)
+        except InvalidInput as error:
+            return key, error
+
+    for key, found in in_order(read, keys):
+        if isinstance(found, InvalidInput):
+            if on_damage is None:
+                raise found
+            on_damage(found)
+        elif found is not None:
+            yield key, found
 
 
 def shard_records(store: Store, recipe: str, on_damage: OnDamage | None = None) -> Iterator[tuple[str, ShardRecord]]:
@@ -43,18 +64,3 @@ def shard_records(store: Store, recipe: str, on_damage: OnDamage | None = None) 
     prefix = layout.shard_records(recipe)
     keys = (item.key for item in store.list(prefix) if item.key.endswith(".json"))
     return read_ahead(store, keys, ShardRecord, on_damage)
-
-
-def _next(
-    waiting: deque[tuple[str, Future[AnyRecord | None]]], on_damage: OnDamage | None
-) -> Iterator[tuple[str, AnyRecord]]:
-    key, future = waiting.popleft()
-    try:
-        record = future.result()
-    except InvalidInput as error:
-        if on_damage is None:
-            raise
-        on_damage(error)
-        return
-    if record is not None:
-        yield key, record

@@ -15,7 +15,7 @@ from service.record_stream import shard_records
 from service.records import commit, find, json_lines, need, origin
 from service.runner import StepContext
 from service.settings import settings_hash
-from service.sharding import deal
+from service.sharding import deal, expected_seconds
 from service.steps.plan import PlanRecord, recipe_of
 from service.store import Store
 
@@ -123,15 +123,11 @@ def _planned(context: StepContext, parent: PlanRecord, retries: Retries) -> Retr
     for index, videos in enumerate(shards):
         context.store.write(layout.shard_list(parent.recipe, plan, index), json_lines(videos))
     _copy(context, layout.listing(parent.recipe, parent.plan), layout.listing(parent.recipe, plan))
+    work = sum(expected_seconds(video, context.settings.plan) for videos in shards for video in videos)
+    new = {"plan": plan, "shards": len(shards), "videos_new": len(tried), "videos_changed": 0}
+    made_by = origin(context.settings, {context.settings.videos: plan})
     return RetryRecord(
-        made_by=origin(context.settings, {context.settings.videos: plan}),
-        recipe=parent.recipe,
-        plan=plan,
-        shards=len(shards),
-        videos_listed=parent.videos_listed,
-        videos_new=len(tried),
-        files_ignored=parent.files_ignored,
-        retries=retries,
+        **{**dict(parent), **new, "made_by": made_by, "expected_seconds": round(work, 1), "retries": retries}
     )
 
 

@@ -17,10 +17,11 @@ from pipeline.errors import InvalidInput
 from service import layout
 from service.attempts import Attempts, AttemptTable, Ids, Rows
 from service.pace import Finish, Speed, finish, speeds
-from service.planned import PlannedVideos, Work, expected_work, listed_ids, planned_videos
+from service.planned import PlannedVideos, listed_ids, planned_videos
 from service.record_stream import shard_records
 from service.records import need
 from service.retry import Retries, RetryRecord
+from service.settings import PlanSettings
 from service.steps.plan import PlanRecord
 from service.store import Store
 
@@ -49,8 +50,9 @@ class FrameCount(BaseModel):
 class RunStatus(BaseModel):
     """Where a run stands. What must add up, and so what the counts mean, is in `faults_of`.
 
-    `videos_listed` are the plan's, of which this run tries `videos_planned`. `attempts_per_video` counts listed videos
-    by how often any run has tried them. `seconds_spent` is of workers, `overall` and `recent` of the wall.
+    `videos_listed` are the plan's, of which this run tries `videos_planned`; beside them are videos that were removed
+    from the list since they ended, videos that the settings filter out, and malformed rows. `attempts_per_video` counts
+    listed videos by how often any run has tried them. `seconds_spent` is of workers, `overall` and `recent` of the wall.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -68,6 +70,9 @@ class RunStatus(BaseModel):
     videos_waiting: int
     videos_without_outcome: int
     videos_removed: int
+    videos_changed: int
+    videos_filtered: dict[str, int]
+    rows_malformed: int
     outcomes: tuple[OutcomeCount, ...]
     attempts_per_video: dict[int, int]
     frames_seen: int
@@ -109,8 +114,10 @@ class _Evidence:
         return np.asarray(~np.isin(self.planned.video, self.table.video[self.own]), np.bool_)
 
 
-def status(store: Store, run: str, clock: Callable[[], float] = time.time) -> RunStatus:
+def status(store: Store, run: str, settings: PlanSettings, clock: Callable[[], float] = time.time) -> RunStatus:
     """Where a run stands; what cannot be read or does not add up is in its `faults`.
+
+    `settings` say what work is expected of a video, as they do for the plan.
 
     Raises:
         InvalidInput: the run has no plan, or the plan's files are gone.
@@ -123,7 +130,8 @@ def status(store: Store, run: str, clock: Callable[[], float] = time.time) -> Ru
             attempts.add(key, record)
         except InvalidInput as error:
             damaged.append(str(error))
-    seen = _Evidence(plan, attempts.table(), listed_ids(store, plan), planned_videos(store, plan), clock())
+    listed, planned = listed_ids(store, plan), planned_videos(store, plan, settings)
+    seen = _Evidence(plan, attempts.table(), listed, planned, clock())
     parts = (_plan(seen), _videos(seen), _outcomes(seen), _frames(seen), _shards(seen), _pace(seen))
     counted = RunStatus(run=run, **{name: value for part in parts for name, value in part.items()})
     return counted.model_copy(update={"faults": (*damaged, *faults_of(counted, seen.plan))})
@@ -163,7 +171,10 @@ def _videos(seen: _Evidence) -> dict[str, Any]:
         "videos_ended": len(np.unique(tried[seen.own])),
         "videos_waiting": int(seen.waits.sum()),
         "videos_without_outcome": int((~np.isin(seen.listed, tried)).sum()),
-        "videos_removed": len(np.setdiff1d(tried, seen.listed)),
+        "videos_removed": seen.plan.videos_removed,
+        "videos_changed": seen.plan.videos_changed,
+        "videos_filtered": seen.plan.filtered,
+        "rows_malformed": seen.plan.rows_malformed,
     }
 
 
@@ -197,15 +208,15 @@ def _shards(seen: _Evidence) -> dict[str, Any]:
 
 
 def _pace(seen: _Evidence) -> dict[str, Any]:
-    work = expected_work(seen.planned)
+    expected = seen.planned.expected_seconds
     order = np.argsort(seen.planned.video)
     own = seen.own & seen.table.of(seen.planned.video)
     found = order[np.searchsorted(seen.planned.video, seen.table.video[own], sorter=order)]
-    overall, recent = speeds(seen.table, own, work.amount[found]) or (None, None)
+    overall, recent = speeds(seen.table, own, expected[found]) or (None, None)
     written = [part.written_at_unix_seconds for part in seen.table.parts if part.plan == seen.plan.plan]
     return {
         "overall": overall,
         "recent": recent,
-        "finish": finish(Work(work.amount[seen.waits], work.unit), recent, seen.now),
+        "finish": finish(expected[seen.waits], recent, seen.now),
         "last_commit_unix_seconds": max(written, default=None),
     }

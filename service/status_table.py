@@ -51,7 +51,10 @@ def _head(status: RunStatus) -> Table:
         ("planned", status.videos_planned, f"in {status.shards:,} shards"),
         ("ended", status.videos_ended, f"{status.shards_done:,} shards done"),
         ("waiting", status.videos_waiting, f"{status.shards_open:,} shards open"),
+        ("new versions", status.videos_changed, "extracted before in another version"),
         ("no longer listed", status.videos_removed, "ended once, left out of the snapshot"),
+        *((f"left out: {reason}", count, "by the settings") for reason, count in status.videos_filtered.items()),
+        ("malformed rows", status.rows_malformed, "of the list of videos"),
     )
     for name, count, note in rows:
         table.add_row(name, f"{count:,}", note)

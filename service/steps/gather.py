@@ -98,7 +98,7 @@ def gather(context: StepContext, run: str) -> DatasetRecord:
         made_by=dataset.made_by,
         dataset=dataset.dataset,
         videos_listed=len(listed),
-        videos_removed=len(np.setdiff1d(table.video, listed)),
+        videos_removed=plan.videos_removed,
         outcomes=flat(outcomes),
         frames=flat(frames),
         frames_seen=int(table.frames_seen[rows].sum()),

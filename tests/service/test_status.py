@@ -4,7 +4,6 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -14,10 +13,10 @@ from rich.console import Console
 from pipeline.errors import InvalidInput
 from service import layout
 from service.outcomes import Outcome
-from service.planned import PlannedVideos, expected_work
 from service.retry import retry
 from service.runner import StepContext
 from service.settings import LAPTOP, load_settings
+from service.sharding import expected_seconds
 from service.status import RunStatus, status
 from service.status_table import print_status
 from service.steps.plan import PlanRecord, plan
@@ -38,7 +37,7 @@ def context(make_context: MakeContext) -> StepContext:
 
 def asked(context: StepContext, run: str = "run", at: float = 10_000.0) -> RunStatus:
     """A run's status at a time; every test's sums must come out."""
-    found = status(context.store, run, lambda: at)
+    found = status(context.store, run, context.settings.plan, lambda: at)
     assert found.faults == ()
     return found
 
@@ -100,42 +99,24 @@ def test_speed_and_end_by_hand(context: StepContext) -> None:
     assert found.finish is not None
     assert found.finish.seconds_left == pytest.approx(4 / 0.03, abs=0.1)
     assert found.finish.at_unix_seconds == pytest.approx(1260.0 + 4 / 0.03, abs=0.1)
-    assert "4 waiting videos at 108.0 videos an hour" in found.finish.rests_on
-
-
-@pytest.mark.parametrize(
-    ("durations", "sizes", "amount", "unit"),
-    [
-        ([3600.0, 0.0, 7200.0], [0.0, 9.0, 0.0], [1.0, 1.5, 2.0], "hours of video"),
-        ([0.0, 0.0, 0.0], [2.0**20, 0.0, 2.0**20], [1.0, 1.0, 1.0], "MiB"),
-        ([0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0], "videos"),
-        ([], [], [], "videos"),
-    ],
-)
-def test_what_is_expected_of_a_video(
-    durations: list[float], sizes: list[float], amount: list[float], unit: str
-) -> None:
-    """The first measure that is known at all; where it is not, a video is taken for a mean one."""
-    numbers = np.arange(len(sizes), dtype=np.uint64)
-    planned = PlannedVideos(numbers, numbers.astype(np.uint32), np.array(durations), np.array(sizes))
-    work = expected_work(planned)
-
-    assert (work.amount.tolist(), work.unit) == (amount, unit)
+    assert "in 4 waiting videos" in found.finish.rests_on
 
 
 def test_a_long_video_that_waits_takes_longer(context: StepContext) -> None:
-    """Three short videos an hour, and of what waits one is ten times as long."""
+    """Three short videos in a minute, and of seven that wait one is ten times as long: as the plan expects it."""
     for name, size in zip(NAMES, [2**20] * 9 + [10 * 2**20], strict=True):
         os.truncate(Path(context.settings.videos.removeprefix("file://")) / name, size)
     planned = plan(context, "run")
     end_shard(context, planned, 0, {}, at=3600.0)
-    waiting = [video for shard in (1, 2, 3) for video in planned_videos(context, planned, shard)]
+    ended = planned_videos(context, planned, 0)
+    waiting = [video for shard in range(1, planned.shards) for video in planned_videos(context, planned, shard)]
+    done, left = (sum(expected_seconds(v, context.settings.plan) for v in videos) for videos in (ended, waiting))
     found = asked(context, at=3600.0)
 
-    assert sum(video.size_bytes for video in waiting) == 16 * 2**20
+    assert left > 3 * done
     assert found.finish is not None
-    assert found.finish.seconds_left == pytest.approx(60.0 * 16 / 3, abs=0.1)
-    assert "16.0 MiB in 7 waiting videos" in found.finish.rests_on
+    assert found.finish.seconds_left == pytest.approx(60.0 * left / done, abs=0.1)
+    assert "in 7 waiting videos" in found.finish.rests_on
 
 
 def test_recent_speed_is_of_the_last_hour(context: StepContext) -> None:
@@ -223,7 +204,7 @@ def test_a_sum_that_does_not_come_out_is_said(context: StepContext, capsys: pyte
     planned = plan(context, "run")
     stranger = planned_videos(context, planned, 0)[0].model_copy(update={"id": "f" * 16})
     commit_part(context, planned, (0, 0), (row(stranger, "kept"),), 9000.0, 60.0)
-    found = status(context.store, "run")
+    found = status(context.store, "run", context.settings.plan)
 
     assert "ended + waiting (11) is not planned (10)" in found.faults
     with pytest.raises(InvalidInput, match="not all can be accounted for"):
@@ -237,7 +218,7 @@ def test_a_damaged_record_is_named_and_the_others_count(context: StepContext) ->
     end_shard(context, planned, 0, {}, at=9000.0)
     key = layout.shard_part(planned.recipe, planned.plan, 1, 0) + ".json"
     context.store.write(key, b"{torn")
-    found = status(context.store, "run")
+    found = status(context.store, "run", context.settings.plan)
 
     assert found.videos_ended == 3
     assert len(found.faults) == 1
@@ -247,7 +228,7 @@ def test_a_damaged_record_is_named_and_the_others_count(context: StepContext) ->
 def test_a_run_without_a_plan_is_named(context: StepContext) -> None:
     """One line that says what to do."""
     with pytest.raises(InvalidInput, match="run `watchmove plan` first"):
-        status(context.store, "absent")
+        status(context.store, "absent", context.settings.plan)
 
 
 def test_the_table_has_what_the_json_has(context: StepContext) -> None:
