@@ -52,7 +52,7 @@ class RunStatus(BaseModel):
 
     `videos_listed` are the plan's, of which this run tries `videos_planned`; beside them are videos that were removed
     from the list since they ended, videos that the settings filter out, and malformed rows. `attempts_per_video` counts
-    listed videos by how often any run has tried them. `seconds_spent` is of workers, `overall` and `recent` of the wall.
+    listed videos by how often any run has tried them. `seconds_spent` is of workers, `overall` and `recent` of all.
     """
 
     model_config = ConfigDict(frozen=True)
