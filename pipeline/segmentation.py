@@ -35,14 +35,12 @@ class MovingFrame:
     """One segmented frame.
 
     soft_mask: (H, W) in [0, 1]; own_motion: (h, w), a quarter of the size, in full-size pixels per frame, without the
-    camera's part; flow_trust: in [0, 1], how well the flow there and back agreed; agreement: in [0, 1], how far motion
-    and looks say the same of the mask.
+    camera's part; flow_trust: in [0, 1], how well the flow there and back agreed.
     """
 
     soft_mask: FloatArray
     own_motion: FloatArray
     flow_trust: float
-    agreement: float
 
 
 @dataclass(frozen=True)
@@ -141,10 +139,4 @@ def _finish(frame: _Evidence, looks: AppearanceModel, stages: StageSeconds) -> M
         alike = looks.predict(frame.features)
     with stages("edges"):
         soft_mask = calibrate(align_to_edges(_both(alike, frame.moving), frame.image))
-    return MovingFrame(soft_mask, frame.own_motion, frame.flow_trust, _agreement(alike, frame.moving))
-
-
-def _agreement(looks: FloatArray, moving: FloatArray) -> float:
-    """How far motion and looks say the same, in [0, 1]: what both say over what either says."""
-    either = float(np.maximum(looks, moving).sum())
-    return float(np.minimum(looks, moving).sum()) / either if either > 0 else 0.0
+    return MovingFrame(soft_mask, frame.own_motion, frame.flow_trust)

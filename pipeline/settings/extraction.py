@@ -71,7 +71,7 @@ class ExtractionSettings(Section):
         default=0.75, ge=0, le=1, description="Least share of a mask in connected parts of the smallest area or more."
     )
     min_confidence: float = Field(
-        default=0.4, ge=0, le=1, description="Frames with less confidence than this are dropped."
+        default=0.65, ge=0, le=1, description="Frames with less confidence than this are dropped."
     )
     min_change: float = Field(
         default=0.02,

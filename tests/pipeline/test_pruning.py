@@ -104,7 +104,7 @@ def test_facts_of_a_block_that_moves() -> None:
     """A tenth of the picture that moves 3 pixels a frame where all else moves half a pixel."""
     mask = block()
     motion = np.where(mask[::2, ::2] > 0, 3, 0.5).astype(np.float32)
-    facts = measure_mask(MovingFrame(mask, motion, 0.9, 1.0), 0.01)
+    facts = measure_mask(MovingFrame(mask, motion, 0.9), 0.01)
 
     assert facts.area_fraction == pytest.approx(0.1)
     assert facts.motion_pixels == pytest.approx(2.5)
