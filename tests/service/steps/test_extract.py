@@ -1,4 +1,4 @@
-"""Extract and gather: parts are committed whole, twice changes nothing, and the gate holds."""
+"""Extract: every video ends as an outcome, parts are committed whole, twice changes nothing."""
 
 import threading
 from pathlib import Path
