@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
     from types_boto3_s3.type_defs import GetObjectOutputTypeDef
 
-_CHUNK_BYTES = 2**18
+_CHUNK_BYTES = 2**16
+"""What is lost of a range that breaks is less than this."""
+
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _RANGE_NOT_THERE = frozenset({"416", "InvalidRange"})
 

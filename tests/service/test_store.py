@@ -1,15 +1,19 @@
 """Both stores keep the one interface's promises."""
 
 import errno
+import random
 import threading
+import time
 from pathlib import Path
 
 import boto3
 import pytest
 
-from pipeline.errors import InvalidInput, Unavailable
-from service import file_store
-from service.store import Store, open_store
+from pipeline.errors import InvalidInput, Stopped, Unavailable
+from service import file_store, ranged_download
+from service.ranged_download import RANGE_BYTES
+from service.store import Access, ObjectChanged, Store, StoredObject, open_store
+from tests.service.faults.faulty_proxy import faulty_proxy
 
 
 def test_what_is_written_is_read_back(store: Store) -> None:
@@ -156,3 +160,141 @@ def test_unwritable_folder_is_invalid(tmp_path: Path) -> None:
 
     with pytest.raises(InvalidInput, match="check the path"):
         open_store(f"file://{tmp_path}/file").write("x", b"")
+
+
+def test_fetch_gives_just_the_object_that_was_described(store: Store, tmp_path: Path) -> None:
+    """The same bytes, or word that another object lies there, or that none does."""
+    store.write("clip.mp4", b"frames")
+    store.write("empty.mp4", b"")
+    listed = {item.key: item for item in store.list()}
+    near, never = tmp_path / "near" / "clip.mp4", threading.Event()
+
+    path = store.fetch(listed["clip.mp4"], near, never)
+    assert path is not None
+    assert path.read_bytes() == b"frames"
+    empty = store.fetch(listed["empty.mp4"], tmp_path / "near" / "empty.mp4", never)
+    assert empty is not None
+    assert empty.read_bytes() == b""
+    store.write("clip.mp4", b"other frames")
+    with pytest.raises(ObjectChanged, match="changed since it was listed"):
+        store.fetch(listed["clip.mp4"], near, never)
+    assert store.fetch(StoredObject("absent", 1, "e"), near, never) is None
+
+
+@pytest.fixture
+def large(s3_environment: str) -> bytes:
+    """An object of five ranges and a bit, at `large` in the bucket `frames`; its ETag is its MD5."""
+    content = random.Random(5).randbytes(5 * RANGE_BYTES + 1000)
+    client = boto3.client("s3", region_name="us-east-1", endpoint_url=s3_environment)
+    client.put_object(Bucket="frames", Key="large", Body=content)
+    return content
+
+
+def fetched(store: Store, target: Path) -> bytes:
+    """The object `large`, fetched."""
+    item = store.head("large")
+    assert item is not None
+    path = store.fetch(item, target, threading.Event())
+    assert path is not None
+    return path.read_bytes()
+
+
+def test_a_broken_range_goes_on_where_it_broke(
+    s3_environment: str, large: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the answers break off in the middle: no byte that had come is asked for again."""
+    with faulty_proxy(s3_environment, share=0.5, seed=4, faults=("half-body",)) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
+        content = fetched(open_store("s3://frames"), tmp_path / "large")
+    gets = [request for request in proxy.requests if request.method == "GET"]
+    starts = [int(request.headers["range"].removeprefix("bytes=").partition("-")[0]) for request in gets]
+    broken = sum(request.fault == "half-body" for request in gets)
+
+    assert content == large
+    assert broken >= 3
+    assert len(set(starts)) == len(starts) == 6 + broken
+    assert proxy.sent_bytes < len(large) + 2**16 * broken
+    assert all("if-match" in request.headers for request in gets)
+    assert not (tmp_path / "large.partial").exists()
+
+
+def test_bytes_are_held_to_the_md5(
+    s3_environment: str, large: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bit that turns over on the way is noticed, and the object is fetched again."""
+    with faulty_proxy(s3_environment, share=0.15, seed=6, faults=("flipped-bit",)) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
+        content = fetched(open_store("s3://frames"), tmp_path / "large")
+
+    assert proxy.counts["flipped-bit"] >= 1
+    assert content == large
+
+
+def test_throttling_is_honoured(
+    s3_environment: str, large: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is told to come back after a second does not come back before."""
+    with faulty_proxy(s3_environment, share=0.4, seed=2, faults=("slow-down",)) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
+        began = time.monotonic()
+        content = fetched(open_store("s3://frames"), tmp_path / "large")
+        seconds = time.monotonic() - began
+
+    assert content == large
+    assert proxy.counts["slow-down"] >= 1
+    assert seconds >= 1
+
+
+def test_a_store_that_never_serves_is_unavailable(
+    s3_environment: str, large: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After several tries without one byte it is given up, and nothing is left behind."""
+    assert large
+    monkeypatch.setattr(ranged_download, "_FIRST_DELAY_SECONDS", 0.001)
+    item = open_store("s3://frames").head("large")
+    assert item is not None
+    with faulty_proxy(s3_environment, share=1.0, seed=3, faults=("500",)) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
+        with pytest.raises(Unavailable, match="in a row"):
+            open_store("s3://frames").fetch(item, tmp_path / "large", threading.Event())
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fetch_can_be_stopped(s3_environment: str, large: bytes, tmp_path: Path) -> None:
+    """A step that is told to stop does not wait for its downloads."""
+    assert s3_environment
+    assert large
+    store, stop = open_store("s3://frames"), threading.Event()
+    item = store.head("large")
+    assert item is not None
+    stop.set()
+
+    with pytest.raises(Stopped):
+        store.fetch(item, tmp_path / "large", stop)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("access", [Access(), Access(unsigned=True), Access(requester_pays=True)])
+def test_access_to_a_bucket_of_others(
+    s3_environment: str, access: Access, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Public buckets are read without a signature; where the requester pays, every request says so."""
+    client = boto3.client("s3", region_name="us-east-1", endpoint_url=s3_environment)
+    client.put_object(Bucket="frames", Key="large", Body=b"small", ACL="public-read")
+    client.put_bucket_acl(Bucket="frames", ACL="public-read")
+    with faulty_proxy(s3_environment, share=0, seed=0) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
+        if access.unsigned:
+            monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+            monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+        store = open_store("s3://frames", access)
+        listed = [item.key for item in store.list()]
+        content = fetched(store, tmp_path / "near")
+
+    assert listed == ["large"]
+    assert content == b"small"
+    assert {request.method for request in proxy.requests} == {"GET", "HEAD"}
+    for request in proxy.requests:
+        assert ("authorization" in request.headers) is not access.unsigned
+        assert (request.headers.get("x-amz-request-payer") == "requester") is access.requester_pays

@@ -13,7 +13,18 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 FAULTS = ("500", "503", "slow-down", "reset-before", "reset-after", "half-body", "short-length", "long-length")
+"""Beside these there is `flipped-bit`, which only what is checked by a sum survives."""
+
 _SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your rate.</Message></Error>"
+
+
+class Request(NamedTuple):
+    """What was asked for."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    fault: str
 
 
 class Answer(NamedTuple):
@@ -34,6 +45,7 @@ class FaultyProxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.behind = urlsplit(behind)
         self.counts: Counter[str] = Counter()
+        self.requests: list[Request] = []
         self.sent_bytes = 0
         self._share = share
         self._faults = faults
@@ -63,6 +75,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         fault = self.server.next_fault()
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.server.requests.append(Request(self.command, self.path, headers, fault))
         if fault == "reset-before":
             self._reset()
         elif fault in ("500", "503"):
@@ -89,9 +103,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._reset()
         elif fault == "half-body" and size > 1:
             self._send(answer, length=size, body=answer.body[: size // 2])
-            self._reset()
+            self.close_connection = True
         elif fault == "short-length" and size > 1:
             self._send(answer, length=size // 2, body=answer.body[: size // 2])
+        elif fault == "flipped-bit" and size > 1:
+            self._send(answer, body=bytes([answer.body[0] ^ 1]) + answer.body[1:])
         elif fault == "long-length" and size > 1:
             self._send(answer, length=size + 100)
             self._reset()
