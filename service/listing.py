@@ -6,6 +6,7 @@ Its first line says what made it; each other line is one video, in the order of 
 import gzip
 from collections.abc import Iterator
 from hashlib import sha256
+from io import BufferedWriter
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -15,7 +16,7 @@ from service import layout
 from service.outcomes import Video
 from service.records import Origin, Record
 from service.store import Store
-from service.text_stream import lines, unpacked
+from service.text_stream import PIECE_BYTES, lines, unpacked
 
 _LEVEL = 3
 
@@ -30,7 +31,8 @@ class ListingWriter:
     """Writes a listing to a local file; `digest` tells two lists of videos apart, whoever made them and when."""
 
     def __init__(self, path: Path, made_by: Origin, uri: str) -> None:
-        self._file = gzip.GzipFile(path, "wb", compresslevel=_LEVEL)
+        # Lines are compressed many at a time: one by one, each costs as much as a hundred of its bytes.
+        self._file = BufferedWriter(gzip.GzipFile(path, "wb", compresslevel=_LEVEL), PIECE_BYTES)
         self._file.write(ListingHead(made_by=made_by, uri=uri).model_dump_json().encode() + b"\n")
         self._sum = sha256()
 

@@ -64,7 +64,7 @@ class Video(BaseModel):
     etag: str
     size_bytes: int
     duration_seconds: float = Field(0.0, ge=0, allow_inf_nan=False, exclude_if=lambda seconds: not seconds)
-    credit: Credit = Field(_NO_CREDIT, exclude_if=lambda credit: credit == _NO_CREDIT)
+    credit: Credit = Field(_NO_CREDIT, exclude_if=lambda credit: vars(credit) == vars(_NO_CREDIT))
 
 
 class VideoOutcome(BaseModel):

@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import unquote_plus
 
+import numpy as np
+
 from pipeline.errors import InvalidInput
 from service.outcomes import Credit
 from service.sources.listed import ListedVideo, Tally
 from service.text_stream import blocks_of_lines
 
-_PHOTO, _VIDEO = b"\t0\n", b"\t1\n"
+_MARKERS = ("0", "1")
 _COLUMNS, _COLUMNS_WITHOUT_HASH = 25, 23
 _HASH = re.compile(r"[0-9a-f]{16,32}")
 _MOST_MALFORMED_FRACTION = 0.5
@@ -81,41 +83,41 @@ def videos_in(pieces: Iterator[bytes], where: str, tally: Tally) -> Iterator[Lis
     Raises:
         InvalidInput: most rows are malformed, so this is another kind of file.
     """
-    first, before = 1, tally.rows_malformed
+    rows, before = 0, tally.rows_malformed
     for block in blocks_of_lines(pieces, where):
-        block = block.replace(b"\r\n", b"\n") if b"\r\n" in block else block
-        rows = block.count(b"\n")
-        if block.count(_PHOTO) + block.count(_VIDEO) != rows:
-            _pass_over_unmarked(block, where, first, tally)
-        yield from _marked_videos(block, where, first, tally)
-        first += rows
+        block = block.replace(b"\r\n", b"\n") if block.endswith(b"\r\n") else block
+        count, wanted = _not_photos(block)
+        for number, line in wanted:
+            try:
+                yield video_of(_columns(line.decode()))
+            except ValueError as error:
+                why = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+                tally.pass_over(f"{where} line {rows + number}", why, line.decode(errors="replace"))
+        rows += count
         malformed = tally.rows_malformed - before
-        if first > _ENOUGH_ROWS and malformed > _MOST_MALFORMED_FRACTION * first:
-            raise InvalidInput(f"{where}: {malformed} of {first - 1} rows are malformed; name YFCC100M's metadata file")
+        if rows > _ENOUGH_ROWS and malformed > _MOST_MALFORMED_FRACTION * rows:
+            raise InvalidInput(f"{where}: {malformed} of {rows} rows are malformed; name YFCC100M's metadata file")
 
 
-def _marked_videos(block: bytes, where: str, first: int, tally: Tally) -> Iterator[ListedVideo]:
-    """Videos of a block of whole lines, found by their marker, so that no other line is split."""
-    at = block.find(_VIDEO)
-    while at >= 0:
-        begin = block.rfind(b"\n", 0, at) + 1
-        line = block[begin : at + 2]
-        try:
-            yield video_of(_columns(line.decode()))
-        except ValueError as error:
-            number = first + block.count(b"\n", 0, at)
-            tally.pass_over(f"{where} line {number}", _why(error), _shown(line))
-        at = block.find(_VIDEO, at + 2)
+def _not_photos(block: bytes) -> tuple[int, Iterator[tuple[int, bytes]]]:
+    """How many lines a block of whole lines has, and those that do not end as a photo's, each with its number from 1.
 
-
-def _pass_over_unmarked(block: bytes, where: str, first: int, tally: Tally) -> None:
-    for number, line in enumerate(block[:-1].split(b"\n"), start=first):
-        if not line.endswith((_PHOTO[:-1], _VIDEO[:-1])):
-            tally.pass_over(f"{where} line {number}", "the last column is neither 0 nor 1", _shown(line))
+    The marker, the last character before each line's end, is looked at in all lines at once, and no photo's line is cut
+    out: this reads some ten times as fast as splitting each.
+    """
+    characters = np.frombuffer(block, np.uint8)
+    ends = np.flatnonzero(characters == ord("\n"))
+    # A negative index means the end of the block, which is a line's end and so no tab: a line too short is no photo's.
+    photo = (characters[ends - 1] == ord("0")) & (characters[ends - 2] == ord("\t"))
+    lines = np.flatnonzero(~photo).tolist()
+    begin = np.concatenate([[0], ends + 1])
+    return len(ends), ((line + 1, block[begin[line] : ends[line]]) for line in lines)
 
 
 def _columns(line: str) -> RawRow:
     columns = line.split("\t")
+    if columns[-1] not in _MARKERS:
+        raise ValueError("the last column is neither 0 nor 1")
     if len(columns) == _COLUMNS:
         name, rest = columns[2], columns[3:]
         if not name:
@@ -134,11 +136,3 @@ def _degrees(word: str, most: float) -> float | None:
     if not -most <= degrees <= most:
         raise ValueError(f"{word} is no angle within {most:.0f} degrees")
     return degrees
-
-
-def _why(error: ValueError) -> str:
-    return "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-
-
-def _shown(line: bytes) -> str:
-    return line.decode(errors="replace").rstrip("\n")

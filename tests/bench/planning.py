@@ -1,0 +1,125 @@
+"""Rows per second of a reading of YFCC100M's metadata, and seconds and peak memory of planning a large list.
+
+    python tests/bench/planning.py --rows 2000000 --videos 800000
+
+The metadata is made up: columns and lengths as the real file has them, one video in 125. It is read from a plain file
+by one thread. Then lists of videos alone are planned: for the first time, and once more when a thousand videos have
+come. Each is a process of its own; the first line is a process that only loads the program.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from service.sources.listed import Tally
+from service.sources.yfcc100m import hash_of, videos_in
+from service.store import open_store
+
+PHOTOS_FOR_A_VIDEO = 124
+COME_LATER = 1000
+_UNITS_OF_MAXRSS = 2**20 if sys.platform == "darwin" else 2**10
+_LICENCES = ("", "-NonCommercial", "-ShareAlike", "-NonCommercial-ShareAlike", "-NoDerivs", "-NonCommercial-NoDerivs")
+_TITLES = ("", "IMG_{0}", "Around+the+waterpipe", "Caf%C3%A9+in+the+evening+%28{0}%29", "Our+trip%2C+day+{0}")
+_DEVICES = ("", "Nokia+N950", "Canon+EOS+DIGITAL+REBEL+XT", "OLYMPUS+IMAGING+CORP.+E-410")
+_TEXTS = ("", "", "hubby+%26+wifey", "Taken+on+a+walk+through+the+old+town%2C+shortly+before+it+began+to+rain.%0A" * 4)
+_TAGS = ("", "2005,europe,london", "architecture,battle+abbey,east+sussex,hastings,heritage,texture,walls")
+
+
+def main() -> None:
+    """Make the files, read, plan, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=2_000_000, help="rows of the metadata that is read")
+    parser.add_argument("--videos", type=int, default=800_000, help="videos of the list that is planned")
+    parser.add_argument("--only-read", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.only_read:
+        read(options.only_read)
+        return
+    table = Table(title=f"{options.rows:,} rows read; {options.videos:,} videos planned")
+    for heading in ("", "wall seconds", "processor seconds", "peak MiB", "rows per processor second"):
+        table.add_column(heading, justify="right" if heading else "left")
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as name:
+        measure(Path(name), options.rows, options.videos, table)
+    Console().print(table)
+
+
+def measure(folder: Path, rows: int, videos: int, table: Table) -> None:
+    """Fill the table."""
+    loaded = measured(["-m", "service.cli", "settings"])
+    table.add_row("the program alone", *in_words(loaded))
+    metadata = folder / "yfcc100m_dataset-mixed"
+    write(metadata, (row(number, number % (PHOTOS_FOR_A_VIDEO + 1) == 0) for number in range(rows)))
+    reading = measured([__file__, "--only-read", str(metadata)])
+    table.add_row(f"read {metadata.stat().st_size >> 20:,} MiB", *in_words(reading), f"{rows / reading[1]:,.0f}")
+    metadata.unlink()
+    for run, count in (("first", videos), ("more", videos + COME_LATER)):
+        listed = folder / f"yfcc100m_dataset-{run}"
+        write(listed, (row(number, True) for number in range(count)))
+        words = [f"store=file://{folder}/store", "videos=s3://multimedia-commons", f"plan.manifest=file://{listed}"]
+        places = [part for word in (*words, "plan.max_shard_videos=100") for part in ("--set", word)]
+        planning = measured(["-m", "service.cli", "plan", "--run", run, *places])
+        table.add_row(f"plan {count:,}", *in_words(planning), "")
+
+
+def read(path: Path) -> None:
+    """Read a metadata file as a plan does."""
+    store = open_store(f"file://{path.parent}")
+    item = store.head(path.name)
+    if item is None:
+        sys.exit(f"{path}: not there")
+    tally = Tally()
+    found = sum(1 for _ in videos_in(store.stream(item), str(path), tally))
+    if tally.rows_malformed or not found:
+        sys.exit(f"{path}: {found} videos, {tally.text()}")
+
+
+def measured(arguments: list[str]) -> tuple[float, float, float]:
+    """Wall seconds, processor seconds and peak MiB of a Python process."""
+    began = time.monotonic()
+    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"{arguments} ended with {process.returncode}")
+    return time.monotonic() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / _UNITS_OF_MAXRSS
+
+
+def in_words(figures: tuple[float, float, float]) -> tuple[str, str, str]:
+    """Cells of a row."""
+    return f"{figures[0]:.1f}", f"{figures[1]:.1f}", f"{figures[2]:.0f}"
+
+
+def write(path: Path, rows: Iterator[str]) -> None:
+    """Write rows to a file."""
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(rows)
+
+
+def row(number: int, video: bool) -> str:
+    """One row of 25 columns, as long as the real ones are."""
+    owner, identity, secret = f"{number % 99_999_989:08d}@N{number % 9:02d}", 2_000_000_000 + number, f"{number:010x}"
+    photo_url = f"http://farm{number % 9}.staticflickr.com/{number % 9999}/{identity}_{secret}.jpg"
+    download = f"http://www.flickr.com/videos/{owner}/{identity}/play/orig/{secret}" if video else photo_url
+    licence = _LICENCES[number % len(_LICENCES)]
+    place = ("24.9384", "60.1699", "16") if number % 2 else ("", "", "")
+    title = _TITLES[number % len(_TITLES)].format(number)
+    name, text, tags = f"name+of+{number}", _TEXTS[number % len(_TEXTS)], _TAGS[number % len(_TAGS)]
+    who = (number, identity, hash_of(download), owner, name, "2011-09-10 21:13:32.0", 1316432672)
+    what = (_DEVICES[number % len(_DEVICES)], title, text, tags, "", *place)
+    page = f"http://www.flickr.com/{'videos' if video else 'photos'}/{owner}/{identity}/"
+    short = licence.lower().replace("-noncommercial", "-nc").replace("-sharealike", "-sa").replace("-noderivs", "-nd")
+    terms = (f"Attribution{licence} License", f"http://creativecommons.org/licenses/by{short}/2.0/")
+    files = (number % 9999, number % 9, secret, f"{number:010x}", "jpg", int(video))
+    return "\t".join(map(str, (*who, *what, page, download, *terms, *files))) + "\n"
+
+
+if __name__ == "__main__":
+    main()
