@@ -41,7 +41,7 @@ class FileStore:
     def head(self, key: str) -> StoredObject | None:
         """What is known of one object, or None where it is absent."""
         path = self._path(key)
-        return _described(key, path) if path.is_file() else None
+        return _described(key, path) if _is_file(path) else None
 
     def read(self, key: str) -> bytes | None:
         """An object's bytes, or None where it is absent."""
@@ -74,7 +74,7 @@ class FileStore:
         """The object's own file, if it is as `item` says."""
         path = self._path(item.key)
         with _translated(f"looking at {path}"):
-            if not path.is_file():
+            if not _is_file(path):
                 return None
             if _described(item.key, path) != item:
                 raise ObjectChanged(f"{path}: changed since it was listed")
@@ -131,6 +131,16 @@ def _synchronise(path: str) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file lies there; under a name that is too long for the file system none does."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise
 
 
 def _described(key: str, path: Path) -> StoredObject:

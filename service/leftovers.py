@@ -24,9 +24,9 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def remove_abandoned(parent: Path) -> int:
-    """Remove the folders in `parent` that were marked by a process that is gone; how many there were."""
+    """Remove the steps' folders in `parent` that were marked by a process that is gone; how many there were."""
     removed = 0
-    for lock in parent.glob(f"*/{_LOCK}"):
+    for lock in parent.glob(f"watchmove-*/{_LOCK}"):
         with suppress(OSError), lock.open() as file:  # another process may be removing the same one
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(lock.parent, ignore_errors=True)

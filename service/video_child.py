@@ -25,7 +25,7 @@ from service.shard_index import frame_key
 
 AUDIT_FRAMES_PER_REASON = 1
 JPEG_QUALITY = 95
-DISK_FULL_EXIT_CODE = 75
+UNAVAILABLE_EXIT_CODE = 75
 VERDICT, KEPT, AUDIT = "verdict.json", "kept.tar", "audit.tar"
 
 
@@ -48,7 +48,7 @@ class Limits:
 
 
 def work(job: VideoJob, settings: ExtractionSettings, limits: Limits) -> None:
-    """The child's whole life. Ends with DISK_FULL_EXIT_CODE where the scratch disk is full: no video's fault."""
+    """The child's whole life. Ends with UNAVAILABLE_EXIT_CODE where the machine, not the video, is at fault."""
     _stand_alone()
     limit_resources(limits)
     began = time.monotonic()
@@ -60,7 +60,8 @@ def work(job: VideoJob, settings: ExtractionSettings, limits: Limits) -> None:
         partial.replace(job.folder / VERDICT)
     except (OSError, Unavailable) as error:
         if isinstance(error, Unavailable) or error.errno in (errno.ENOSPC, errno.EDQUOT):
-            sys.exit(DISK_FULL_EXIT_CODE)
+            print(f"watchmove: {job.video.key!r}: {error}", file=sys.stderr)
+            sys.exit(UNAVAILABLE_EXIT_CODE)
         raise
 
 

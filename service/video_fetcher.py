@@ -14,6 +14,7 @@ from service.outcomes import Outcome, Video, VideoOutcome
 from service.store import ObjectChanged, ObjectRefused, Store, StoredObject, check_key
 from service.video_child import VideoJob
 
+_LONGEST_KEY_BYTES = 1024
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 
 
@@ -130,6 +131,8 @@ class VideoFetcher:
             check_key(video.key)
         except InvalidInput as error:
             return _missing(video, "outside-prefix", str(error))
+        if len(video.key.encode()) > _LONGEST_KEY_BYTES:
+            return _missing(video, "not-in-store", f"no store holds a key of more than {_LONGEST_KEY_BYTES} bytes")
         item = StoredObject(video.key, video.size_bytes, video.etag) if video.etag else self._source.head(video.key)
         if item is None:
             return _missing(video, "not-in-store")

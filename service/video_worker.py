@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from pipeline.errors import Unavailable
 from pipeline.settings.extraction import ExtractionSettings
 from service.outcomes import Outcome, VideoOutcome
-from service.video_child import DISK_FULL_EXIT_CODE, VERDICT, Limits, VideoJob, work
+from service.video_child import UNAVAILABLE_EXIT_CODE, VERDICT, Limits, VideoJob, work
 
 _LOOK_EVERY_SECONDS = 0.1
 
@@ -89,7 +89,7 @@ class VideoWorkers:
         """Videos that ended within the next `seconds`; waits for the first only.
 
         Raises:
-            Unavailable: a child found the scratch disk full, which is no video's fault.
+            Unavailable: a child found the scratch disk full, or no ffmpeg, which is no video's fault.
         """
         wait([child.process.sentinel for child in self._children], timeout=min(seconds, _LOOK_EVERY_SECONDS))
         for child in tuple(self._children):
@@ -123,13 +123,16 @@ def judge(job: VideoJob, exit_code: int | None, seconds: float, broken_limit: st
     Without a verdict nothing that it wrote stays: half a video's frames never appear.
 
     Raises:
-        Unavailable: the child found the scratch disk full.
+        Unavailable: the child found the scratch disk full, or no ffmpeg.
     """
     verdict = _verdict(job)
     if verdict is not None and broken_limit != "output-limit":
         return verdict
-    if exit_code == DISK_FULL_EXIT_CODE:
-        raise Unavailable(f"{job.folder}: the scratch disk is full; free space or set work.scratch")
+    if exit_code == UNAVAILABLE_EXIT_CODE:
+        raise Unavailable(
+            f"{job.folder}: the scratch disk is full, or ffmpeg does not start (the line before says which); "
+            "free space, set work.scratch, or install ffmpeg"
+        )
     shutil.rmtree(job.folder, ignore_errors=True)
     outcome = Outcome.TIMED_OUT if broken_limit == "time-limit" else Outcome.UNREADABLE
     detail = "" if broken_limit else f"its worker ended with exit code {exit_code}"

@@ -9,18 +9,18 @@ from service.leftovers import held, remove_abandoned
 
 def test_abandoned_folders_are_removed_and_others_are_not(tmp_path: Path) -> None:
     """One folder's holder was killed, one's is this process, and one was never marked."""
-    for name in ("killed", "living", "unmarked"):
+    for name in ("watchmove-killed", "watchmove-living", "watchmove-unmarked"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "video.mp4").write_bytes(b"frames")
     code = (
         "import os, signal; from pathlib import Path; from service.leftovers import held; block = "
-        f"held(Path({str(tmp_path / 'killed')!r})); block.__enter__(); os.kill(os.getpid(), signal.SIGKILL)"
+        f"held(Path({str(tmp_path / 'watchmove-killed')!r})); block.__enter__(); os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code], check=False)
 
-    assert len(list((tmp_path / "killed").iterdir())) == 2
-    with held(tmp_path / "living"):
+    assert len(list((tmp_path / "watchmove-killed").iterdir())) == 2
+    with held(tmp_path / "watchmove-living"):
         assert remove_abandoned(tmp_path) == 1
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["living", "unmarked"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["watchmove-living", "watchmove-unmarked"]
     assert remove_abandoned(tmp_path) == 0
-    assert [path.name for path in (tmp_path / "living").iterdir()] == ["video.mp4"]
+    assert [path.name for path in (tmp_path / "watchmove-living").iterdir()] == ["video.mp4"]

@@ -100,6 +100,14 @@ def test_local_names_are_made_of_ids(bucket: Store, tmp_path: Path, key: str) ->
     assert len(fetched.path.name) < 40
 
 
+def test_a_key_that_no_store_can_hold_is_missing(tmp_path: Path) -> None:
+    """Its length comes from a list, and is no reason to end a run."""
+    folder = open_store(f"file://{tmp_path / 'videos'}")
+    for length in (300, 3000):
+        blind = Video(id="0" * 16, key="x" * length, etag="", size_bytes=0)
+        assert ended(fetch(folder, blind, tmp_path / "near")) == ("missing", "not-in-store")
+
+
 def test_a_video_larger_than_all_scratch_space_is_an_outcome(bucket: Store, tmp_path: Path) -> None:
     """It would wait for ever."""
     outcome = fetch(bucket, video(bucket, "b.mp4"), tmp_path / "near", limit_bytes=5)

@@ -17,7 +17,7 @@ from pipeline.video import write_video
 from pipeline.world import moving_square
 from service import video_child
 from service.outcomes import Credit, Outcome, Video, VideoOutcome
-from service.video_child import AUDIT, DISK_FULL_EXIT_CODE, KEPT, Limits, VideoJob
+from service.video_child import AUDIT, KEPT, UNAVAILABLE_EXIT_CODE, Limits, VideoJob
 from service.video_worker import VideoWorkers, judge
 
 GENEROUS = Limits(timeout_seconds=120, memory_mebibytes=4096, output_mebibytes=64)
@@ -136,10 +136,10 @@ def test_a_full_disk_is_not_the_videos_fault(square: Path, tmp_path: Path, monke
     with pytest.raises(SystemExit) as caught:
         video_child.work(job, ExtractionSettings(), GENEROUS)
 
-    assert caught.value.code == DISK_FULL_EXIT_CODE
+    assert caught.value.code == UNAVAILABLE_EXIT_CODE
     assert not (job.folder / AUDIT).exists()
     with pytest.raises(Unavailable, match="scratch disk is full"):
-        judge(job, DISK_FULL_EXIT_CODE, 1.0)
+        judge(job, UNAVAILABLE_EXIT_CODE, 1.0)
 
 
 def test_output_is_bounded(square: Path, tmp_path: Path) -> None:
