@@ -1,0 +1,190 @@
+"""What extraction costs on one core: frames a second, time outside the computing proper, memory, a large run's bill.
+
+    OMP_NUM_THREADS=1 python tests/bench/extraction.py --data $WATCHMOVE_TEST_DATA
+
+The step runs as in a pod, with one worker and both it and its decoder on one core. The same videos then go through the
+worker's function in this process, where its stages can be told apart. Processor time is disturbed little by what else
+the machine does; wall time is, so shares of it come from the same minutes.
+"""
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+from rich.console import Console
+from rich.table import Table
+
+import pipeline.extraction
+from pipeline.video import VideoReader
+from service.outcomes import VideoOutcome
+from service.record_stream import shard_records
+from service.settings import LAPTOP, Settings, load_settings
+from service.steps.plan import plan, recipe_of
+from service.store import open_store
+from service.video_child import AUDIT, KEPT, VideoJob, extract_to_folder
+from tests.service.conftest import context_of
+
+FILES, HOURS, FRAMES_PER_SECOND = 787_479, 8_081, 30.0
+
+
+@dataclass
+class Stages:
+    """Wall and processor seconds inside stages; the decoder's own processor time is its process's."""
+
+    wall: Counter[str] = field(default_factory=Counter)
+    processor: Counter[str] = field(default_factory=Counter)
+
+    def timed(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The same function, its time counted."""
+
+        def run(*arguments: Any, **named: Any) -> Any:
+            wall, processor = time.perf_counter(), time.process_time()
+            try:
+                return function(*arguments, **named)
+            finally:
+                self.wall[stage] += time.perf_counter() - wall  # type: ignore[assignment]
+                self.processor[stage] += time.process_time() - processor  # type: ignore[assignment]
+
+        return run
+
+
+def children_seconds() -> float:
+    """Processor time of the processes that were started here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+class Step(NamedTuple):
+    """The step as a pod runs it: wall seconds from its start to its end, and processor seconds outside its workers."""
+
+    rows: list[VideoOutcome]
+    wall: float
+    processor: float
+
+
+def run_step(settings: Settings, scratch: Path) -> Step:
+    """Plan here, and extract in a process of its own, whose workers are another process's children."""
+    plan(context_of(settings, scratch), "bench")
+    words = [f"{name}={getattr(settings, name)}" for name in ("videos", "store")]
+    words += ["plan.max_shard_videos=100000", "plan.max_shard_mebibytes=1000000", "work.workers=1"]
+    line = [sys.executable, "-m", "service.cli", "extract", "--run", "bench", "--shard", "0"]
+    began, before = time.perf_counter(), children_seconds()
+    subprocess.run([*line, *(part for word in words for part in ("--set", word))], check=True, capture_output=True)
+    wall, processor = time.perf_counter() - began, children_seconds() - before
+    records = shard_records(open_store(settings.store), recipe_of(settings))
+    return Step([row for _, record in records for row in record.videos], wall, processor)
+
+
+def run_here(rows: list[VideoOutcome], settings: Settings, scratch: Path) -> tuple[Stages, int]:
+    """The worker's function on the same videos, in stages; also the bytes that it wrote."""
+    stages = Stages()
+    pipeline.extraction._look_at = stages.timed("masks", pipeline.extraction._look_at)
+    VideoReader._next_image = stages.timed("decoding", VideoReader._next_image)  # type: ignore[method-assign]
+    cv2.imencode = stages.timed("coding", cv2.imencode)
+    written = 0
+    decoders = children_seconds()
+    for row in rows:
+        results = scratch / row.video.id
+        results.mkdir()
+        path = Path(settings.videos.removeprefix("file://")) / row.video.key
+        job = VideoJob(row.video, path, results)
+        stages.timed("all", extract_to_folder)(job, settings.extract)
+        written += sum((results / name).stat().st_size for name in (KEPT, AUDIT) if (results / name).exists())
+    stages.processor["decoder"] = children_seconds() - decoders  # type: ignore[assignment]
+    return stages, written
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default=os.environ.get("WATCHMOVE_TEST_DATA", ""), help="folder with `videos`")
+    parser.add_argument("--folder", default="", help="only the videos in this folder of `videos`")
+    parser.add_argument("--hours", type=float, default=HOURS, help="length of the large run's videos together")
+    parser.add_argument("--files", type=int, default=FILES, help="how many they are")
+    options = parser.parse_args()
+    videos = Path(options.data, "videos", options.folder)
+    if not options.data or not videos.is_dir():
+        parser.error(f"{videos}: no folder of videos; name one with --data or WATCHMOVE_TEST_DATA")
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    with tempfile.TemporaryDirectory() as name:
+        words = [f"videos=file://{videos}", f"store=file://{name}/store"]
+        words += ["plan.max_shard_videos=100000", "plan.max_shard_mebibytes=1000000", "work.workers=1"]
+        settings = load_settings(LAPTOP, words)
+        step = run_step(settings, Path(name, "scratch"))
+        stages, written = run_here(step.rows, settings, Path(name, "scratch"))
+    console = Console(width=120)
+    console.print(measured(step, stages))
+    console.print(bill(step.rows, stages, written, options.files, options.hours))
+
+
+def measured(step: Step, stages: Stages) -> Table:
+    """What was measured, and how."""
+    decoded, sampled = frames_of(step.rows)
+    in_workers = sum(row.seconds for row in step.rows)
+    proper = sum(stages.wall[stage] for stage in ("decoding", "masks", "coding")) / stages.wall["all"]
+    of_workers = stages.processor["all"] + stages.processor["decoder"]
+    other = of_workers - sum(stages.processor[stage] for stage in ("decoder", "decoding", "masks", "coding"))
+    whole = of_workers + step.processor
+    table = Table("what", "figure", title=f"{len(step.rows)} videos, one core")
+    for what, figure in (
+        ("decoded frames a second of wall time, whole step", f"{decoded / step.wall:.1f}"),
+        ("sampled frames a second of wall time, whole step", f"{sampled / step.wall:.2f}"),
+        ("decoded frames a second of processor time", f"{decoded / whole:.1f}"),
+        ("sampled frames a second of processor time", f"{sampled / whole:.2f}"),
+        ("wall time of the step", f"{step.wall:.1f} s, {in_workers:.1f} s of it in workers"),
+        ("share of it outside decoding, masks and coding", f"{1 - proper * in_workers / step.wall:.1%}"),
+        ("the same, of processor time", f"{(other + step.processor) / whole:.1%}"),
+        *((f"processor time, {stage}", f"{stages.processor[stage]:.1f} s") for stage in ("decoder", "masks", "coding")),
+        ("processor time, the step's own process", f"{step.processor:.1f} s, start included"),
+        ("processor time, all", f"{whole:.1f} s"),
+        ("peak resident memory of a worker", f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB"),
+        ("kept", f"{sum(row.frames_kept for row in step.rows)} of {sampled} sampled"),
+    ):
+        table.add_row(what, figure)
+    return table
+
+
+def bill(rows: list[VideoOutcome], stages: Stages, written: int, files: int, hours: float) -> Table:
+    """The sums for a large run, with every assumption."""
+    decoded, sampled = frames_of(rows)
+    looked = stages.processor["masks"] + stages.processor["coding"]
+    reading = stages.processor["all"] + stages.processor["decoder"] - looked
+    frames = hours * 3600 * FRAMES_PER_SECOND
+    samples = files * sampled / len(rows)
+    a_frame, a_sample = reading / decoded, looked / sampled
+    rate = sum(row.video.size_bytes for row in rows) / (decoded / FRAMES_PER_SECOND)
+    table = Table("sum", "figure", title=f"{files:,} videos, {hours:,.0f} h")
+    for what, figure in (
+        (f"frames = {hours:,.0f} h x 3,600 x {FRAMES_PER_SECOND:g} a second (assumed), all decoded", f"{frames:,.0f}"),
+        (f"reading = frames x {a_frame * 1000:.2f} ms", f"{frames * a_frame / 3600:,.0f} core-hours"),
+        (f"samples = videos x {sampled / len(rows):.1f}, as here (assumed)", f"{samples:,.0f}"),
+        (f"masks = samples x {a_sample * 1000:.0f} ms", f"{samples * a_sample / 3600:,.0f} core-hours"),
+        ("together", f"{(frames * a_frame + samples * a_sample) / 3600:,.0f} core-hours"),
+        (
+            f"bytes read = hours x {rate / 1000:.0f} kB a second, as here (assumed)",
+            f"{hours * 3600 * rate / 1e12:.2f} TB",
+        ),
+        ("bytes written = videos x as here (assumed)", f"{files * written / len(rows) / 1e9:,.0f} GB"),
+    ):
+        table.add_row(what, figure)
+    return table
+
+
+def frames_of(rows: list[VideoOutcome]) -> tuple[int, int]:
+    """Frames decoded and frames looked at."""
+    sampled = sum(row.frames_kept + sum(row.frames_rejected.values()) for row in rows)
+    return sum(row.frames_seen for row in rows), sampled
+
+
+if __name__ == "__main__":
+    main()
