@@ -16,7 +16,7 @@ from service import layout
 from service.outcomes import Video
 from service.records import Origin, Record
 from service.store import Store
-from service.text_stream import PIECE_BYTES, lines, unpacked
+from service.text_stream import PIECE_BYTES, lines, text_of
 
 _LEVEL = 3
 
@@ -68,7 +68,7 @@ def read_listing(store: Store, recipe: str, plan: str) -> Iterator[Video]:
     if item is None:
         raise InvalidInput(f"{where}: not there; run `watchmove plan` first")
     kind: type[ListingHead] | type[Video] = ListingHead
-    for number, line in enumerate(lines(unpacked(store.stream(item), where), where), start=1):
+    for number, line in enumerate(lines(text_of(store, item), where), start=1):
         try:
             row = kind.model_validate_json(line)
         except ValidationError as error:

@@ -5,7 +5,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from pipeline.errors import InvalidInput
+from pipeline.errors import InvalidInput, Unavailable
+from service.store import ObjectChanged, Store, StoredObject
 
 PIECE_BYTES = 2**20
 """What is unpacked at a time, however many bytes a packed one stands for."""
@@ -18,6 +19,20 @@ class _Unpacker(Protocol):
     @property
     def unused_data(self) -> bytes: ...
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+def text_of(store: Store, item: StoredObject) -> Iterator[bytes]:
+    """The bytes of just the file that `item` describes, unpacked as its name says.
+
+    Raises:
+        InvalidInput: it is damaged, or ends too early.
+        Unavailable: another file lies there now, or the store cannot be reached.
+    """
+    where = f"{store.uri}/{item.key}"
+    try:
+        yield from unpacked(store.stream(item), where)
+    except ObjectChanged as error:
+        raise Unavailable(f"{where}: changed while it was read; run again") from error
 
 
 def unpacked(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:

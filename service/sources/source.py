@@ -9,7 +9,7 @@ from service.settings import Settings
 from service.sources import folder, video_list, yfcc100m, yfcc100m_sqlite
 from service.sources.listed import ListedVideo, Tally
 from service.store import Access, Store, StoredObject, access_to_videos, open_store, open_videos
-from service.text_stream import unpacked
+from service.text_stream import text_of
 
 _FORMATS = {
     ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".tsv": "yfcc100m",
@@ -46,7 +46,7 @@ class Source:
         kind = _format_of(item.key, where) if asked == "auto" else asked
         if kind == "sqlite":
             return yfcc100m_sqlite.videos_in(_local_file(where), tally)
-        pieces = unpacked(self._store.stream(item), where)
+        pieces = text_of(self._store, item)
         if kind == "yfcc100m":
             return yfcc100m.videos_in(pieces, where, tally)
         read = video_list.csv_rows if kind == "csv" else video_list.json_rows
