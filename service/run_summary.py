@@ -12,7 +12,7 @@ from service.run import RunResult
 def print_summary(result: RunResult, console: Console) -> None:
     """The table of a whole run and where its report is."""
     counts = ", ".join(f"{count} {name}" for name, count in result.gathered.outcomes.items())
-    console.print(f"videos: {counts}", highlight=False)
+    console.print(f"videos: {counts}", highlight=False, markup=False)
     console.print(
         f"frames: {result.dataset.kept_frames} kept of {sum(result.gathered.frames.values())} sampled", highlight=False
     )

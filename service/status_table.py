@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipeline.errors import InvalidInput
@@ -42,7 +43,9 @@ def _head(status: RunStatus) -> Table:
     for _ in range(2):
         table.add_column(justify="right")
     table.add_column()
-    again = f"retry of plan {status.retries.plan}: {', '.join(status.retries.outcomes)}" if status.retries else ""
+    again = ""
+    if status.retries is not None:
+        again = f"retry of plan {_word(status.retries.plan)}: {_word(', '.join(status.retries.outcomes))}"
     elsewhere = status.videos_waiting_elsewhere
     rows = (
         ("videos listed", status.videos_listed, again),
@@ -53,7 +56,7 @@ def _head(status: RunStatus) -> Table:
         ("waiting", status.videos_waiting, f"{status.shards_open:,} shards open"),
         ("new versions", status.videos_changed, "extracted before in another version"),
         ("no longer listed", status.videos_removed, "ended once, left out of the snapshot"),
-        *((f"left out: {reason}", count, "by the settings") for reason, count in status.videos_filtered.items()),
+        *((f"left out: {_word(reason)}", count, "by the settings") for reason, count in status.videos_filtered.items()),
         ("malformed rows", status.rows_malformed, "of the list of videos"),
     )
     for name, count, note in rows:
@@ -68,11 +71,16 @@ def _outcomes(status: RunStatus) -> Table:
     table.add_column("videos", justify="right")
     table.add_column("tried by this run", justify="right")
     for row in status.outcomes:
-        table.add_row(row.outcome, row.reason, f"{row.videos:,}", f"{row.attempts:,}")
+        table.add_row(row.outcome, _word(row.reason), f"{row.videos:,}", f"{row.attempts:,}")
     table.add_row("none yet", "", f"{status.videos_without_outcome:,}", "")
     often = sorted(status.attempts_per_video.items())
     table.caption = ", ".join(f"{count:,} {_times(times)}" for times, count in often)
     return table
+
+
+def _word(reason: str) -> str:
+    """A word of a record, which anybody may have written, as a terminal may be given it."""
+    return escape("".join(letter if letter.isprintable() else "?" for letter in reason))
 
 
 def _times(tried: int) -> str:
@@ -85,7 +93,7 @@ def _frames(status: RunStatus) -> Table:
     table.add_column("reason")
     table.add_column("frames", justify="right")
     for row in status.frames:
-        table.add_row(row.outcome, row.reason, f"{row.frames:,}")
+        table.add_row(row.outcome, _word(row.reason), f"{row.frames:,}")
     table.caption = f"{status.frames_seen:,} frames decoded"
     return table
 

@@ -241,3 +241,16 @@ def test_the_table_has_what_the_json_has(context: StepContext) -> None:
 
     for word in ("videos listed", "not-a-video", "expected end", "videos/s", "1 shards done", "3 shards open"):
         assert word in text
+
+
+def test_words_of_a_record_are_only_shown(context: StepContext) -> None:
+    """A reason that somebody has put into the store neither colours the terminal nor steers it."""
+    planned = plan(context, "run")
+    end_shard(context, planned, 0, {"00.mp4": ("unreadable", "\x1b[2J[red]boo[/red]")}, at=9000.0)
+    path = context.scratch / "table"
+    with path.open("w") as file:
+        print_status(asked(context), Console(width=120, file=file), as_json=False)
+    text = path.read_text()
+
+    assert "?[2J[red]boo[/red]" in text
+    assert "\x1b" not in text
