@@ -89,23 +89,10 @@ def gather(context: StepContext, run: str) -> DatasetRecord:
         credit.add(record)
     table = attempts.table()
     rows = table.counting & table.of(listed)
-    outcomes, frames = table.outcomes(rows), table.frames(rows)
-    check_gate(len(listed), outcomes, frames, context.settings.gather)
+    check_gate(len(listed), table.outcomes(rows), table.frames(rows), context.settings.gather)
     dataset = _snapshot(context, plan, table, rows, credit)
     commit(context.store, layout.dataset(dataset.dataset), dataset)
-    parts = [table.parts[number] for number in np.unique(table.part[rows]).tolist()]
-    gathered = GatherRecord(
-        made_by=dataset.made_by,
-        dataset=dataset.dataset,
-        videos_listed=len(listed),
-        videos_removed=plan.videos_removed,
-        outcomes=flat(outcomes),
-        frames=flat(frames),
-        frames_seen=int(table.frames_seen[rows].sum()),
-        seconds_of_extraction=sum(part.seconds for part in parts),
-        audit_keys=tuple(part.audit_key for part in spread(parts, AUDITS)),
-    )
-    commit(context.store, key, gathered)
+    commit(context.store, key, _gathered(plan, table, rows, dataset))
     return dataset_of(context.store, run)
 
 
@@ -151,6 +138,22 @@ def spread(things: Sequence[Anything], most: int) -> list[Anything]:
 def flat(counts: Mapping[tuple[str, str], int]) -> dict[str, int]:
     """Counts by `outcome: reason`, in order."""
     return {f"{outcome}: {reason}" if reason else outcome: count for (outcome, reason), count in sorted(counts.items())}
+
+
+def _gathered(plan: PlanRecord, table: AttemptTable, rows: Rows, dataset: DatasetRecord) -> GatherRecord:
+    """What a run says of itself beside its snapshot; every listed video has one of `rows`."""
+    parts = [table.parts[number] for number in np.unique(table.part[rows]).tolist()]
+    return GatherRecord(
+        made_by=dataset.made_by,
+        dataset=dataset.dataset,
+        videos_listed=int(rows.sum()),
+        videos_removed=plan.videos_removed,
+        outcomes=flat(table.outcomes(rows)),
+        frames=flat(table.frames(rows)),
+        frames_seen=int(table.frames_seen[rows].sum()),
+        seconds_of_extraction=sum(part.seconds for part in parts),
+        audit_keys=tuple(part.audit_key for part in spread(parts, AUDITS)),
+    )
 
 
 def _snapshot(
