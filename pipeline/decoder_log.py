@@ -22,7 +22,8 @@ UNREADABLE_REASONS = (
 _LONGEST_LINE = 4096
 _LINES_AT_START = 100
 _LINES_AT_END = 40
-_TIME_OF_FRAME = re.compile(rb"\bn: *\d+ .*\bpts_time: *(-?[0-9.]+)")
+_FRAME = re.compile(rb"\bn: *\d+ .*\bpts_time: *(-?[0-9.]+|NOPTS)")
+_SIZE_AND_FIELDS = re.compile(rb"\bs:(\d+)x(\d+) i:(.)")
 _RULES: tuple[tuple[str, str], ...] = (
     ("Cannot allocate memory", "decoder-memory"),
     ("exceeds specified max pixel count", "absurd-size"),
@@ -38,6 +39,7 @@ class DecoderLog:
         self._start: list[str] = []
         self._end: deque[str] = deque(maxlen=_LINES_AT_END)
         self.frame_times_seconds: list[float] = []
+        self._frame_facts: list[tuple[int, int, bool]] = []
         self._thread = threading.Thread(target=self._drain, daemon=True)
         self._thread.start()
 
@@ -53,14 +55,31 @@ class DecoderLog:
 
     def _take(self, line: bytes) -> None:
         if b"showinfo" in line:
-            if match := _TIME_OF_FRAME.search(line):
-                self.frame_times_seconds.append(float(match.group(1)))
+            if match := _FRAME.search(line):
+                self._take_frame(match.group(1), line)
             return
         text = line.decode("utf-8", "replace").strip()
         if text and len(self._start) < _LINES_AT_START:
             self._start.append(text)
         elif text:
             self._end.append(text)
+
+    def _take_frame(self, time: bytes, line: bytes) -> None:
+        self.frame_times_seconds.append(0.0 if time == b"NOPTS" else float(time))
+        facts = _SIZE_AND_FIELDS.search(line)
+        width, height, fields = facts.groups() if facts else (b"0", b"0", b"P")
+        self._frame_facts.append((int(width), int(height), fields in b"TB"))
+
+    def size_of_frame(self, index: int) -> tuple[int, int] | None:
+        """(height, width) of frame `index` as it is stored, None as long as the decoder has not said."""
+        if index >= len(self._frame_facts) or not all(self._frame_facts[index][:2]):
+            return None
+        width, height, _ = self._frame_facts[index]
+        return height, width
+
+    def is_interlaced(self, index: int) -> bool:
+        """Whether frame `index` was found to hold two fields, taken one after the other."""
+        return index < len(self._frame_facts) and self._frame_facts[index][2]
 
     def time_of_frame(self, index: int) -> float:
         """Seconds from the start of the video at which frame `index` is shown; 0 where the stream does not say."""

@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.decoder_log import UNREADABLE_REASONS
+from pipeline.decoder_log import UNREADABLE_REASONS, DecoderLog
 from pipeline.errors import UnreadableVideo
-from pipeline.pruning import REJECT_REASONS, measure_mask, prune_shot, reject_reason
-from pipeline.segmentation import MovingFrame, segment_shot
+from pipeline.pruning import REJECT_REASONS, prune_shot
 from pipeline.settings.extraction import ExtractionSettings
+from pipeline.shot_masks import look_at_shot
 from pipeline.shots import CutDetector, Window, WindowSampler
 from pipeline.video import VideoReader
 
@@ -30,7 +30,7 @@ class Frame:
 
     index: its number in the video; time_seconds: when it is shown; shot: number of its shot, from 0;
     image: (H, W, 3) uint8 RGB; soft_mask: (H, W) float32 in [0, 1]; confidence: in [0, 1];
-    reject_reason: one of REJECT_REASONS, None where kept.
+    reject_reason: one of REJECT_REASONS, None where kept; conditions: names from CONDITIONS.
     """
 
     index: int
@@ -40,6 +40,7 @@ class Frame:
     soft_mask: NDArray[np.float32]
     confidence: float
     reject_reason: str | None
+    conditions: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,12 @@ class Extraction:
     frames_seen: int
     shots: int
     frames: tuple[Frame, ...]
+
+
+def _as_logged(frame: Frame, log: DecoderLog) -> Frame:
+    """A frame with what the decoder alone knows: when it is shown, and whether its two fields had to be separated."""
+    conditions = (*frame.conditions, "interlaced") if log.is_interlaced(frame.index) else frame.conditions
+    return replace(frame, time_seconds=log.time_of_frame(frame.index), conditions=conditions)
 
 
 @dataclass
@@ -81,7 +88,7 @@ def extract_video(path: Path, settings: ExtractionSettings) -> Extraction:
         frames = [frame for windows in _shots(reader, progress, settings) for frame in _look_at(windows, settings)]
     if progress.frames_seen < 2:
         raise UnreadableVideo("too-short", f"{path}: {progress.frames_seen} frame; motion needs at least two")
-    timed = [replace(frame, time_seconds=reader.log.time_of_frame(frame.index)) for frame in frames]
+    timed = [_as_logged(frame, reader.log) for frame in frames]
     kept = [frame for _, shot in groupby(timed, key=lambda frame: frame.shot) for frame in _prune(list(shot), settings)]
     return Extraction(progress.frames_seen, progress.shots, tuple(kept))
 
@@ -107,46 +114,31 @@ def _finish_shot(sampler: WindowSampler, progress: _Progress) -> tuple[Window, .
     return windows
 
 
-def _sampled(count: int, wanted: int) -> Sequence[int]:
-    """Up to `wanted` positions spread evenly inside `count` frames, the very ends left out."""
-    wanted = min(wanted, count)
+def _sampled(window: Window, settings: ExtractionSettings) -> Sequence[int]:
+    """Positions spread evenly inside a window, the very ends left out; of one that is too short, the middle."""
+    count = len(window.images)
+    wanted = min(settings.frames_per_window, count) if count >= settings.min_window_frames else 1
     return sorted({round((k + 0.5) * count / wanted - 0.5) for k in range(wanted)})
 
 
 def _look_at(windows: Sequence[Window], settings: ExtractionSettings) -> list[Frame]:
     """Sampled frames of a shot, its windows segmented together, with the reason each would be dropped for by itself."""
-    short = [window for window in windows if len(window.images) < settings.min_window_frames]
-    enough = [window for window in windows if len(window.images) >= settings.min_window_frames]
-    sampled = [_sampled(len(window.images), settings.frames_per_window) for window in enough]
-    frames = [_too_short(window) for window in short]
-    if enough:
-        moving = segment_shot([window.images for window in enough], settings, sampled)
-        for window, positions, found in zip(enough, sampled, moving, strict=True):
-            frames += [
-                _looked_at(window, position, one, settings) for position, one in zip(positions, found, strict=True)
-            ]
-    return frames
-
-
-def _too_short(window: Window) -> Frame:
-    """The middle frame of a window in which motion cannot be told."""
-    middle = len(window.images) // 2
-    image = window.images[middle]
-    dark = np.zeros(image.shape[:2], np.float32)
-    return Frame(window.start + middle, 0.0, window.shot, image, dark, 0.0, "short-shot")
-
-
-def _looked_at(window: Window, position: int, moving: MovingFrame, settings: ExtractionSettings) -> Frame:
-    facts = measure_mask(moving, settings.min_area_fraction)
-    return Frame(
-        index=window.start + position,
-        time_seconds=0.0,
-        shot=window.shot,
-        image=window.images[position],
-        soft_mask=moving.soft_mask,
-        confidence=facts.confidence,
-        reject_reason=reject_reason(facts, settings),
-    )
+    sampled = [_sampled(window, settings) for window in windows]
+    found = look_at_shot([window.images for window in windows], sampled, settings) if windows else []
+    return [
+        Frame(
+            index=window.start + position,
+            time_seconds=0.0,
+            shot=window.shot,
+            image=window.images[position],
+            soft_mask=one.soft_mask,
+            confidence=one.confidence,
+            reject_reason=one.reject_reason,
+            conditions=one.conditions,
+        )
+        for window, positions, looked_at in zip(windows, sampled, found, strict=True)
+        for position, one in zip(positions, looked_at, strict=True)
+    ]
 
 
 def _prune(shot: list[Frame], settings: ExtractionSettings) -> list[Frame]:

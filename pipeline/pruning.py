@@ -15,6 +15,7 @@ Image = NDArray[np.uint8]
 
 REJECT_REASONS = (
     "short-shot",
+    "fade",
     "no-motion",
     "unreliable-flow",
     "everything-moves",

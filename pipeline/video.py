@@ -56,7 +56,9 @@ def _decode_command(path: Path, shorter_side_pixels: int, max_frames: int, max_s
         max_pixels=max_source_pixels,
         threads=1,
     )
-    frames = source.video.filter("scale", **_scaling(shorter_side_pixels)).filter("showinfo", checksum=0)
+    # whether a frame holds two fields is seen in its pixels, as streams often say nothing or the wrong thing
+    told = source.video.filter("idet").filter("showinfo", checksum=0)
+    frames = told.filter("yadif", deint="interlaced").filter("scale", **_scaling(shorter_side_pixels))
     output = frames.output(
         "pipe:1", format="image2pipe", vcodec="ppm", fps_mode="passthrough", vframes=max_frames, threads=1
     )

@@ -13,6 +13,7 @@ from pipeline.errors import InvalidInput
 from service.exit_codes import INVALID_INPUT
 from service.runner import StepContext, configure_logs, run_to_exit_code, step_context
 from service.settings import LAPTOP, load_settings
+from service.single_thread import rerun_with_one_thread
 from service.submit import WorkflowState
 
 _USAGE_ERROR = 2
@@ -25,6 +26,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+bench = typer.Typer(help="Measure on data whose answers are known.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
 
 SettingsFile = Annotated[Path, typer.Option("--settings", help="YAML file of settings.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override one setting: section.key=value.")]
@@ -192,6 +196,50 @@ def retry(
     from service.status_table import print_retry
 
     _step(settings, overrides, lambda context: print_retry(*plan_again(context, run, outcomes, reasons, as_run)))
+
+
+@app.command()
+def segment(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A video, or a folder of frames.")],
+    out: Annotated[Path, typer.Option(help="Folder for a soft mask of each frame and frames.jsonl.")],
+    overlay: Annotated[bool, typer.Option("--overlay", help="Write overlay.mp4 too, to look at.")] = False,
+    settings: SettingsFile = LAPTOP,
+    overrides: Overrides = None,
+) -> None:
+    """Find what moves in every frame of one video."""
+    from service.segment import segment as write_masks
+
+    rerun_with_one_thread()
+
+    def body() -> None:
+        count = write_masks(source, out, load_settings(settings, overrides or ()).extract, overlay=overlay)
+        print(f"{count} frames: {out}")
+
+    _end(body)
+
+
+@bench.command("masks")
+def bench_of_masks(
+    davis: Annotated[Path, typer.Option(help="Folder with JPEGImages/ and Annotations/.")],
+    sequences: Annotated[str, typer.Option(help="Only these, as a list.")] = "",
+    frames: Annotated[int, typer.Option(min=3, help="Only so many frames of each.")] = 10_000,
+    videos: Annotated[Path | None, typer.Option(help="Folder of SEQUENCE.mp4 to decode instead of JPEGImages.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    settings: SettingsFile = LAPTOP,
+    overrides: Overrides = None,
+) -> None:
+    """Measure masks on sequences whose true masks are known, and what they cost on one core."""
+    from service.mask_bench import bench_masks
+    from service.mask_bench_table import print_mask_scores
+
+    def body() -> None:
+        names = [name.strip() for name in sequences.split(",") if name.strip()]
+        extract = load_settings(settings, overrides or ()).extract
+        *_, scores = bench_masks(davis, names, frames, videos, extract)
+        print_mask_scores(scores.facts(), Console(), as_json=as_json)
+
+    rerun_with_one_thread()
+    _end(body)
 
 
 @app.command()

@@ -1,0 +1,128 @@
+"""Frames one after the other, from a video file or a folder of pictures, each with the name and the size it came in."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from pipeline.errors import InvalidInput
+from pipeline.settings.extraction import ExtractionSettings
+from pipeline.video import VideoReader
+
+Image = NDArray[np.uint8]
+
+PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+_VIDEO_RATE = 25.0
+
+
+@dataclass(frozen=True)
+class NamedFrame:
+    """One frame: `name` without suffix; `image` at the working size, (H, W, 3) uint8 RGB, None where `problem` says
+    why it cannot be read; (height, width) as it came, None where that is not known.
+    """
+
+    name: str
+    image: Image | None
+    size: tuple[int, int] | None
+    problem: str = ""
+
+
+def picture_paths(folder: Path) -> list[Path]:
+    """Pictures of a folder, by name; other files are passed over.
+
+    Raises:
+        InvalidInput: there is none, or two of them differ by nothing but their suffix.
+    """
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
+    if not paths:
+        known = " ".join(sorted(PICTURE_SUFFIXES))
+        raise InvalidInput(f"{folder}: no picture there; name a video or a folder of frames ({known})")
+    for first, second in pairwise(paths):
+        if first.stem == second.stem:
+            raise InvalidInput(f"{folder}: {first.name} and {second.name} would share one mask; rename one")
+    return paths
+
+
+def frames_of_folder(folder: Path, settings: ExtractionSettings) -> Iterator[NamedFrame]:
+    """Frames of a folder of pictures of any kind: grey, 16-bit, with alpha or a palette, each its own size.
+
+    Raises:
+        InvalidInput: as `picture_paths`, or no picture can be read.
+    """
+    readable = 0
+    for path in picture_paths(folder):
+        frame = _read_picture(path, settings)
+        readable += frame.image is not None
+        yield frame
+    if not readable:
+        raise InvalidInput(f"{folder}: none of its pictures can be read; look whether they are damaged")
+
+
+def _read_picture(path: Path, settings: ExtractionSettings) -> NamedFrame:
+    """One picture; what its header claims is checked before memory is spent on it."""
+    try:
+        with PIL.Image.open(path) as header:
+            width, height = header.size
+    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError):
+        return NamedFrame(path.stem, None, None, "unreadable")
+    if width * height > settings.max_source_pixels:
+        return NamedFrame(path.stem, None, (height, width), "absurd-size")
+    pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels is None:
+        return NamedFrame(path.stem, None, (height, width), "unreadable")
+    small = _at_working_size(np.asarray(pixels, np.uint8), settings.shorter_side_pixels)
+    return NamedFrame(path.stem, np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), np.uint8), (height, width))
+
+
+def _at_working_size(image: Image, shorter_side_pixels: int) -> Image:
+    """`image` (H, W, 3) with its shorter side as asked, larger or smaller."""
+    height, width = image.shape[:2]
+    scale = shorter_side_pixels / min(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return image if scale == 1 else np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
+
+
+class VideoFrames:
+    """Frames of a video file, named by their number in six digits, as long as the `with` block lasts.
+
+    Raises UnreadableVideo and Unavailable as VideoReader does.
+    """
+
+    def __init__(self, path: Path, settings: ExtractionSettings) -> None:
+        self._reader = VideoReader(
+            path,
+            shorter_side_pixels=settings.shorter_side_pixels,
+            max_frames=settings.max_frames,
+            max_source_pixels=settings.max_source_pixels,
+            timeout_seconds=settings.decoder_timeout_seconds,
+            memory_mebibytes=settings.decoder_memory_mebibytes,
+        )
+
+    def __enter__(self) -> "VideoFrames":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.close()
+
+    def __iter__(self) -> Iterator[NamedFrame]:
+        for index, image in enumerate(self._reader):
+            yield NamedFrame(f"{index:06d}", image, None)
+
+    def size_of_frame(self, index: int) -> tuple[int, int] | None:
+        """(height, width) of frame `index` in the file, None where the decoder does not say or has not yet."""
+        return self._reader.log.size_of_frame(index)
+
+    def is_interlaced(self, index: int) -> bool:
+        """Whether frame `index` held two fields."""
+        return self._reader.log.is_interlaced(index)
+
+    def rate(self) -> float:
+        """Frames per second, by the times of the frames read so far."""
+        times = self._reader.log.frame_times_seconds
+        return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else _VIDEO_RATE
