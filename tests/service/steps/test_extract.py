@@ -1,14 +1,17 @@
 """Extract: every video ends as an outcome, parts are committed whole, twice changes nothing."""
 
+import json
 import threading
 from pathlib import Path
 
+import boto3
 import pytest
 
 from pipeline.errors import InvalidInput, Stopped
 from pipeline.tar_dataset import read_shard
 from pipeline.video import write_video
 from pipeline.world import moving_square
+from service import layout
 from service.outcomes import Outcome, ShardRecord
 from service.record_stream import shard_records
 from service.records import find
@@ -149,3 +152,50 @@ def test_steps_need_the_ones_before(make_context: MakeContext) -> None:
     """The line names the step to run."""
     with pytest.raises(InvalidInput, match="run `watchmove plan` first"):
         extract(make_context(), "run", 0)
+
+
+def test_little_scratch_space_is_enough(
+    make_context: MakeContext, videos: Path, tmp_path: Path, s3_environment: str
+) -> None:
+    """Videos of which only one fits at a time come one after the other; one that never fits is an outcome."""
+    client = boto3.client("s3", region_name="us-east-1", endpoint_url=s3_environment)
+    sizes = {"one.mp4": 700, "two.mp4": 800, "too-large.mp4": 1500}
+    for name, kibibytes in sizes.items():
+        padded = (videos / "a.mp4").read_bytes().ljust(kibibytes * 2**10, b"\0")
+        client.put_object(Bucket="frames", Key=f"videos/{name}", Body=padded)
+    context = make_context("videos=s3://frames/videos", "work.workers=2", "work.scratch_mebibytes=1")
+    plan(context, "run")
+    rows = {row.video.key: row for row in extract(context, "run", 0)}
+
+    assert {key: (row.outcome, row.reason) for key, row in rows.items()} == {
+        "one.mp4": (Outcome.KEPT, ""),
+        "two.mp4": (Outcome.KEPT, ""),
+        "too-large.mp4": (Outcome.UNREADABLE, "over-scratch-limit"),
+    }
+    assert list((tmp_path / "scratch").glob("shard-*")) == []
+
+
+def test_a_video_that_changed_since_the_plan_is_missing(make_context: MakeContext, videos: Path) -> None:
+    """Its row keeps the ETag it was planned with; the next plan sees it as another video."""
+    context = make_context()
+    plan(context, "run")
+    (videos / "a.mp4").write_bytes((videos / "b.mp4").read_bytes())
+    rows = {row.video.key: row for row in extract(context, "run", 0)}
+
+    assert (rows["a.mp4"].outcome, rows["a.mp4"].reason) == (Outcome.MISSING, "changed")
+    assert rows["b.mp4"].outcome is Outcome.KEPT
+    assert plan(context, "next").videos_new == 1
+
+
+def test_a_tampered_list_goes_no_further(make_context: MakeContext, videos: Path) -> None:
+    """Ids become names in the scratch folder, so one that climbs out of it is refused."""
+    assert videos.is_dir()
+    context = make_context()
+    planned = plan(context, "run")
+    key = layout.shard_list(planned.recipe, planned.plan, 0)
+    rows = (context.store.read(key) or b"").splitlines()
+    row = json.loads(rows[0])
+    context.store.write(key, json.dumps({**row, "id": "../../../etc"}).encode())
+
+    with pytest.raises(InvalidInput, match="is no video's id"):
+        extract(context, "run", 0)
