@@ -19,6 +19,9 @@ from service.submit import WorkflowState
 _USAGE_ERROR = 2
 """What typer exits with when it cannot parse the arguments."""
 
+_NO_METRICS = "work.metrics_port=0"
+"""For a question that is asked beside a step, in its pod and with its settings: the port is taken."""
+
 app = typer.Typer(
     help="Videos to masks of what moved, a pretrained AlexNet, and its PASCAL VOC mAP.",
     add_completion=False,
@@ -179,7 +182,7 @@ def status(
     def body(context: StepContext) -> None:
         print_status(ask(context.store, run, context.settings.plan), Console(), as_json=as_json)
 
-    _step(settings, overrides, body)
+    _step(settings, [*(overrides or ()), _NO_METRICS], body)
 
 
 @app.command()
@@ -195,7 +198,8 @@ def retry(
     from service.retry import retry as plan_again
     from service.status_table import print_retry
 
-    _step(settings, overrides, lambda context: print_retry(*plan_again(context, run, outcomes, reasons, as_run)))
+    words = [*(overrides or ()), _NO_METRICS]
+    _step(settings, words, lambda context: print_retry(*plan_again(context, run, outcomes, reasons, as_run)))
 
 
 @app.command()

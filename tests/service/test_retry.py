@@ -1,6 +1,7 @@
 """Retry: just what failed, never what is done, and gather takes it up."""
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -231,7 +232,8 @@ def test_on_the_command_line(context: StepContext) -> None:
     end_shard(context, need(context.store, "runs/some/plan.json", RetryRecord, "plan"), 0, {}, at=2000.0)
     rest = run("retry", "run", "--outcomes", "unreadable", "--as", "rest", *places)
     unknown = run("retry", "run", "--outcomes", "gone", *places)
-    told = run("status", "again", "--json", *places)
+    with socket.create_server(("", 0)) as taken:
+        told = run("status", "again", "--json", *places, "--set", f"work.metrics_port={taken.getsockname()[1]}")
 
     assert (found.returncode, some.returncode, rest.returncode) == (0, 0, 0), found.stderr
     assert "run again: 2 videos in 1 shards" in found.stdout
