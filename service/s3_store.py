@@ -127,7 +127,7 @@ class S3Store:
                     return True
                 except botocore_errors.ClientError as error:
                     if code_of(error) in TAKEN:
-                        return False
+                        return self.read(key) == data  # ours, where the answer to the SDK's first try was lost
                     if code_of(error) in UNSUPPORTED:
                         return self._create_unconditionally(key, data)
                     if code_of(error) not in CONFLICT:

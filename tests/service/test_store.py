@@ -298,3 +298,17 @@ def test_access_to_a_bucket_of_others(
     for request in proxy.requests:
         assert ("authorization" in request.headers) is not access.unsigned
         assert (request.headers.get("x-amz-request-payer") == "requester") is access.requester_pays
+
+
+def test_a_create_whose_answer_is_lost_has_created(s3_environment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK asks again and is told that the object is there; it is its own, and nobody else's counts as that."""
+    with faulty_proxy(s3_environment, share=0.4, seed=9, faults=("reset-after",)) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
+        store = open_store("s3://frames")
+        created = [store.create(f"{number}.json", b"ours") for number in range(8)]
+        others = [store.create(f"{number}.json", b"another's") for number in range(8)]
+    lost = [request for request in proxy.requests if request.method == "PUT" and request.fault == "reset-after"]
+
+    assert lost
+    assert all(created)
+    assert not any(others)
