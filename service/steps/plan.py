@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import compress, islice
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -23,12 +24,14 @@ from service.settings import Settings, settings_hash
 from service.sharding import Load, shard_sizes
 from service.sources.chosen import Chosen
 from service.sources.folder import VIDEO_SUFFIXES
+from service.sources.listed import Tally
 from service.sources.source import Source
 from service.store import Store
 
 EXTRACTION_VERSION = 1
 """Raised when the same settings would give other masks, so that old frames are not taken for new ones."""
 
+_LOGGED_ROWS = 3
 _WRITERS = 8
 """Requests under way at once: they wait for the network or a disk."""
 
@@ -92,8 +95,7 @@ def _planned(context: StepContext) -> PlanRecord:
     plan_id = settings_hash(recipe, chosen.digest, sizes, np.packbits(new).tobytes().hex())
     _write_shards(context, recipe, plan_id, compress(listing_lines(chosen.path), new.tolist()), sizes)
     context.store.write(layout.plan_file(recipe, plan_id, "removed"), gzip.compress(json_lines(removed), mtime=0))
-    malformed = gzip.compress(json_lines(chosen.tally.malformed), mtime=0)
-    context.store.write(layout.plan_file(recipe, plan_id, "malformed"), malformed)
+    _write_malformed(context.store, layout.plan_file(recipe, plan_id, "malformed"), chosen.tally)
     context.store.upload(layout.listing(recipe, plan_id), chosen.path)
     return PlanRecord(
         made_by=made_by.model_copy(update={"inputs": {**source.inputs, context.settings.videos: plan_id}}),
@@ -109,6 +111,14 @@ def _planned(context: StepContext) -> PlanRecord:
         filtered=dict(sorted(chosen.tally.filtered.items())),
         expected_seconds=round(float(np.array(chosen.seconds)[new].sum()), 1),
     )
+
+
+def _write_malformed(store: Store, key: str, tally: Tally) -> None:
+    """Name the rows that could not be taken, all in the store and the first ones in the log."""
+    store.write(key, gzip.compress(json_lines(tally.malformed), mtime=0))
+    if tally.malformed:
+        first = [f"{row.where}: {row.why}" for row in tally.malformed[:_LOGGED_ROWS]]
+        structlog.get_logger().warning("malformed rows", count=tally.rows_malformed, first=first, more=key)
 
 
 def _nothing(settings: Settings, chosen: Chosen) -> str:
