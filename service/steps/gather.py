@@ -159,9 +159,12 @@ def _gathered(plan: PlanRecord, table: AttemptTable, rows: Rows, dataset: Datase
 def _snapshot(
     context: StepContext, plan: PlanRecord, table: AttemptTable, rows: Rows, credit: Credits
 ) -> DatasetRecord:
-    """The snapshot's record, not written yet; its attribution is."""
+    """The snapshot's record: the one that is there, or else a new one, not written yet while its attribution is."""
     shards = tuple(_shards(table, rows))
     dataset_id = settings_hash(plan.recipe, [shard.model_dump(mode="json") for shard in shards])
+    known = find(context.store, layout.dataset(dataset_id), DatasetRecord)
+    if known is not None:
+        return known
     listing = f"{context.store.uri}/{layout.listing(plan.recipe, plan.plan)}"
     file = context.scratch / "attribution.tsv.gz"
     licences = credit.write(file, dataset_id, rows)

@@ -111,11 +111,13 @@ def test_the_same_frames_are_one_snapshot_and_each_run_keeps_its_counts(make_con
     touch_videos(context, "0.mp4")
     end_shard(context, plan(context, "one"), 0, {})
     first = gather(context, "one")
+    before = {item.key: item.etag for item in context.store.list("datasets/")}
     touch_videos(context, "1.mp4")
     end_shard(context, plan(context, "two"), 0, {"1.mp4": ("unreadable", "not-a-video")})
     second = gather(context, "two")
 
     assert second == first
+    assert {item.key: item.etag for item in context.store.list("datasets/")} == before
     assert gathered_of(context.store, "one").outcomes == {"kept": 1}
     assert gathered_of(context.store, "two").outcomes == {"kept": 1, "unreadable: not-a-video": 1}
 
