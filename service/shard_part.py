@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.tar_dataset import Sample, read_shard, write_shard
 from service import layout
-from service.outcomes import ShardRecord, VideoOutcome
+from service.outcomes import FAILED, ShardRecord, VideoOutcome
 from service.records import commit, origin
 from service.runner import StepContext
 from service.shard_index import index_bytes, index_key
@@ -80,8 +80,9 @@ def _commit(
     shard, part = place
     stem = layout.shard_part(plan.recipe, plan.plan, shard, part)
     data, audit = folder / "data.tar", folder / "audit.tar"
-    write_shard(data, chain.from_iterable(_samples(folder / row.video.id / KEPT) for row in rows))
-    write_shard(audit, _thinned(chain.from_iterable(_samples(folder / row.video.id / AUDIT) for row in rows)))
+    read = [folder / row.video.id for row in rows if row.outcome not in FAILED]
+    write_shard(data, chain.from_iterable(_samples(results / KEPT) for results in read))
+    write_shard(audit, _thinned(chain.from_iterable(_samples(results / AUDIT) for results in read)))
     digest, audit_digest = _sha256(data), _sha256(audit)
     data_key, audit_key = f"{stem}-{digest[:12]}.tar", f"{stem}-{audit_digest[:12]}.audit.tar"
     context.store.upload(data_key, data)

@@ -111,11 +111,15 @@ class VideoFetcher:
         """Wait until a fetch has ended, at most so long."""
         wait(self._futures, timeout=seconds, return_when=FIRST_COMPLETED)
 
-    def done_with(self, job: VideoJob) -> None:
-        """Remove a fetched video and give back its space."""
+    def done_with(self, job: VideoJob, outcome: VideoOutcome) -> VideoOutcome:
+        """Remove a fetched video and give back its space. The outcome, unless the video changed while it was read."""
+        video = job.video
         if self._source.fetches_copies:
             job.path.unlink(missing_ok=True)
-            self._space.add(-job.video.size_bytes)
+            self._space.add(-video.size_bytes)
+        elif self._source.head(video.key) != StoredObject(video.key, video.size_bytes, video.etag):
+            return _missing(video, "changed", f"{video.key}: changed while it was read")
+        return outcome
 
     def _fetch(self, video: Video) -> VideoJob | VideoOutcome:
         try:

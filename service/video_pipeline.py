@@ -57,8 +57,7 @@ class VideoPipeline:
             for job, outcome in self._workers.finished(_POLL_SECONDS):
                 if stop.is_set():
                     return  # whoever stops us may have stopped the child too: its verdict is not the video's
-                self._fetcher.done_with(job)
-                yield outcome
+                yield self._fetcher.done_with(job, outcome)
             yield None
 
     def _begin(self) -> Iterator[VideoOutcome]:

@@ -149,13 +149,30 @@ def test_fetches_wait_for_space(bucket: Store, tmp_path: Path) -> None:
         assert isinstance(first, VideoJob)
         assert fetcher.next_fetched() is None
         assert fetcher.is_stuck()
-        fetcher.done_with(first)
+        assert fetcher.done_with(first, kept(first)) == kept(first)
         fetcher.wait(60)
         second = fetcher.next_fetched()
         assert isinstance(second, VideoJob)
         assert space.used_bytes == len(b"second")
 
     assert [path for path in tmp_path.iterdir() if path.is_file()] == []
+
+
+def kept(job: VideoJob) -> VideoOutcome:
+    """An outcome as a worker gives it."""
+    return VideoOutcome(video=job.video, outcome=Outcome.KEPT, frames_kept=1)
+
+
+def test_a_file_that_changes_while_it_is_read_is_missing(tmp_path: Path) -> None:
+    """A folder's videos are read where they lie, so what came of one counts only if it is still the same."""
+    folder = open_store(f"file://{tmp_path / 'videos'}")
+    folder.write("a.mp4", b"first")
+    job = fetch(folder, video(folder, "a.mp4"), tmp_path / "near")
+    assert isinstance(job, VideoJob)
+    with VideoFetcher(folder, tmp_path / "near", ScratchSpace(MEBIBYTE), 1) as fetcher:
+        assert fetcher.done_with(job, kept(job)) == kept(job)
+        folder.write("a.mp4", b"another")
+        assert ended(fetcher.done_with(job, kept(job))) == ("missing", "changed")
 
 
 def test_waiting_for_space_can_be_stopped() -> None:
