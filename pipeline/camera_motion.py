@@ -17,6 +17,7 @@ _GRID_STEP = 2
 _BORDER_SHARE = 0.12
 _INNER_PRIOR = 0.4
 _CANDIDATES = 80
+_CANDIDATE_POINT_STEP = 5
 _ROUNDS = 8
 _LEAST_SCALE_PIXELS = 0.15
 _LEAST_NOISE_PIXELS = 0.3
@@ -61,11 +62,13 @@ def _best_candidate(grid: _Grid, vectors: NDArray[np.float64], generator: np.ran
     if not spread.any():
         return np.array([[0, 0], [0, 0], np.median(vectors, axis=0)])
     candidates = np.linalg.solve(corners[spread], vectors[triples[spread]])  # (candidate, term, xy)
-    # (point, term) @ (term, candidate * xy)
-    predicted = grid.terms.astype(np.float32) @ candidates.transpose(1, 0, 2).reshape(3, -1).astype(np.float32)
-    error = predicted.reshape(len(vectors), -1, 2) - vectors[:, None].astype(np.float32)
+    # which candidate is best shows on few points; (point, term) @ (term, candidate * xy)
+    few = slice(None, None, _CANDIDATE_POINT_STEP)
+    terms, seen, prior = (part[few].astype(np.float32) for part in (grid.terms, vectors, grid.prior))
+    predicted = terms @ candidates.transpose(1, 0, 2).reshape(3, -1).astype(np.float32)
+    error = predicted.reshape(len(seen), -1, 2) - seen[:, None]
     length = np.sqrt(np.einsum("ncx,ncx->nc", error, error))
-    cost = grid.prior.astype(np.float32) @ (np.minimum(length, 3) + np.minimum(length / 4, 3))
+    cost = prior @ (np.minimum(length, 3) + np.minimum(length / 4, 3))
     best: NDArray[np.float64] = candidates[cost.argmin()]
     return best
 

@@ -31,6 +31,8 @@ _CONTAINERS = (
     "nut,mp3,wav,aac,flac,mpjpeg"
 )
 _LONGEST_TO_SHORTEST = 4
+_COMBED = 1.3
+"""How much more the rows of a frame must disagree than those of its fields; ffmpeg's 1.04 is met by sharp patterns."""
 
 
 def ffmpeg_executable() -> str:
@@ -57,7 +59,7 @@ def _decode_command(path: Path, shorter_side_pixels: int, max_frames: int, max_s
         threads=1,
     )
     # whether a frame holds two fields is seen in its pixels, as streams often say nothing or the wrong thing
-    told = source.video.filter("idet").filter("showinfo", checksum=0)
+    told = source.video.filter("idet", intl_thres=_COMBED).filter("showinfo", checksum=0)
     frames = told.filter("yadif", deint="interlaced").filter("scale", **_scaling(shorter_side_pixels))
     output = frames.output(
         "pipe:1", format="image2pipe", vcodec="ppm", fps_mode="passthrough", vframes=max_frames, threads=1

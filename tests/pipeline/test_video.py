@@ -56,6 +56,21 @@ def test_times_are_the_streams_own(short_video: Path) -> None:
     assert reader.log.time_of_frame(7) == pytest.approx(1.4)
 
 
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_fields_are_found_and_separated(interlaced: bool, tmp_path: Path) -> None:
+    """Two fields in one frame leave combs where things move; separated, neighbouring rows agree again."""
+    fields = ["-vf", "tinterlace=mode=interleave_top"] if interlaced else []
+    source = ("-f", "lavfi", "-i", "testsrc2=s=640x480:r=50:d=1")
+    path = ffmpeg_writes(tmp_path / "v.mp4", *source, *fields, "-c:v", "libx264", "-crf", "12")
+    with VideoReader(path, shorter_side_pixels=480) as reader:
+        frames = np.stack(list(reader)).astype(np.float32)
+    combs = np.abs(2 * frames[:, 1:-1] - frames[:, :-2] - frames[:, 2:]).mean()
+
+    assert reader.log.is_interlaced(12) is interlaced
+    assert reader.log.size_of_frame(12) == (480, 640)
+    assert combs < 8
+
+
 def test_shorter_side_is_as_asked(short_video: Path) -> None:
     """A 4:3 picture with a shorter side of 120 is 160 wide."""
     with VideoReader(short_video, shorter_side_pixels=120) as reader:

@@ -1,0 +1,67 @@
+"""A shot looked at as a whole: verdicts, bars, repeated frames, and nothing made of nothing."""
+
+import numpy as np
+import pytest
+
+from pipeline.drawn_video import moving_square
+from pipeline.settings.extraction import ExtractionSettings
+from pipeline.shot_masks import look_at_shot
+
+SETTINGS = ExtractionSettings()
+
+
+def test_windows_of_a_shot_are_looked_at_together() -> None:
+    """Two windows, one frame of each wanted: each has the square's mask and is kept."""
+    video = moving_square((3.0, 0.0), 24)
+    frames = list(video.frames)
+    found = look_at_shot([frames[:12], frames[12:]], [[5], [6]], SETTINGS)
+    masks = [(found[0][0], video.masks[5]), (found[1][0], video.masks[18])]
+
+    assert [one.reject_reason for window in found for one in window] == [None, None]
+    for one, truth in masks:
+        assert ((one.soft_mask >= 0.5) & truth).sum() / ((one.soft_mask >= 0.5) | truth).sum() > 0.85
+
+
+@pytest.mark.parametrize("level", [0, 120])
+def test_identical_frames_have_no_mask(level: int) -> None:
+    """Black or grey: no motion, a mask of zeros, no NaN."""
+    frames = [np.full((240, 320, 3), level, np.uint8)] * 8
+    found = look_at_shot([frames], [range(8)], SETTINGS)[0]
+
+    assert {one.reject_reason for one in found} == {"no-motion"}
+    assert all(one.soft_mask.max() == 0 for one in found)
+
+
+def test_too_few_frames_are_not_segmented() -> None:
+    """In three frames motion cannot be told."""
+    video = moving_square((3.0, 0.0), 3)
+    found = look_at_shot([list(video.frames)], [[1]], SETTINGS)[0]
+
+    assert (found[0].reject_reason, found[0].soft_mask.max()) == ("short-shot", 0)
+
+
+def test_bars_are_empty_and_the_square_is_found() -> None:
+    """A letterboxed square has the mask it has without the bars."""
+    video = moving_square((3.0, 0.0), 12)
+    frames = [frame.copy() for frame in video.frames]
+    for frame in frames:
+        frame[:24], frame[-24:] = 0, 0
+    truth = video.masks[6].copy()
+    truth[:24], truth[-24:] = False, False
+    one = look_at_shot([frames], [[6]], SETTINGS)[0][0]
+    mask = one.soft_mask >= 0.5
+
+    assert one.conditions == ("borders",)
+    assert one.soft_mask[:24].max() == one.soft_mask[-24:].max() == 0
+    assert (mask & truth).sum() / (mask | truth).sum() > 0.85
+
+
+def test_doubled_frames_keep_their_motion() -> None:
+    """A square that moves 3 pixels every second frame is found as one that moves 3 pixels every frame."""
+    video = moving_square((3.0, 0.0), 8)
+    doubled = [frame for frame in video.frames for _ in range(2)]
+    one, same = look_at_shot([doubled], [[8, 9]], SETTINGS)[0]
+
+    assert one.conditions == ("duplicates",)
+    assert np.array_equal(one.soft_mask, same.soft_mask)
+    assert one.reject_reason is None
