@@ -10,7 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from pipeline.errors import Stopped, Unavailable
@@ -49,10 +49,9 @@ def download(open_range: OpenRange, size_bytes: int, target: Path, stop: threadi
         with partial.open("wb") as file, ThreadPoolExecutor(CONNECTIONS) as pool:
             gets = [_Range(open_range, file.fileno(), place, (stop, given_up)) for place in ranges]
             futures = [pool.submit(get.fetch) for get in gets]
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            given_up.set()
-            for future in done:
-                future.result()
+            errors = [error for future in as_completed(futures) if (error := future.exception()) is not None]
+        for error in sorted(errors, key=lambda error: isinstance(error, Stopped)):
+            raise error  # where one range failed the others were stopped, which is not what happened
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
@@ -91,10 +90,18 @@ class _Range:
         self._stop, self._given_up = ends
 
     def fetch(self) -> None:
-        """Bring all of it."""
+        """Bring all of it; where that fails, the file's other ranges end too."""
+        try:
+            self._fetch()
+        except BaseException:
+            self._given_up.set()
+            raise
+
+    def _fetch(self) -> None:
         tries = 0
         while self._at <= self._last:
             before = self._at
+            self._check_stop()
             try:
                 self._read_on()
                 broken = RangeBroken(f"the body ended at byte {self._at} of {self._last + 1}")
@@ -106,13 +113,16 @@ class _Range:
 
     def _read_on(self) -> None:
         for chunk in self._open_range(self._at, self._last):
-            if self._stop.is_set() or self._given_up.is_set():
-                raise Stopped("told to stop while fetching")
+            self._check_stop()
             wanted = chunk[: self._last + 1 - self._at]
             written = os.pwrite(self._descriptor, wanted, self._at)
             self._at += written
             if written < len(wanted):
                 raise RangeBroken("the disk took a part of a chunk")
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set() or self._given_up.is_set():
+            raise Stopped("told to stop while fetching")
 
     def _pause(self, broken: RangeBroken, tries: int) -> None:
         if self._stop.wait(_delay_seconds(broken, tries)) or self._given_up.is_set():
