@@ -66,10 +66,10 @@ class ObjectRanges:
         """Whether a file has the object's size and, where the ETag is the MD5 of its bytes, that."""
         if path.stat().st_size != self._item.size_bytes:
             return False
-        return not self._etag_is_md5 or md5_of(path) == self._item.etag
+        return not self._etag_is_md5 or _md5_of(path) == self._item.etag
 
 
-def md5_of(path: Path) -> str:
+def _md5_of(path: Path) -> str:
     """A file's MD5 in hex digits: the sum that S3 gives, not a protection."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

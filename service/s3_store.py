@@ -28,7 +28,7 @@ from service.s3_errors import (
     wait_as_told,
     with_whole_body,
 )
-from service.s3_object import ObjectRanges, md5_of
+from service.s3_object import ObjectRanges
 from service.store import Access, ObjectChanged, StoredObject, check_key
 
 if TYPE_CHECKING:
@@ -153,7 +153,6 @@ class S3Store:
     def fetch(self, item: StoredObject, target: Path, stop: threading.Event) -> Path | None:
         """Fetch just the object that `item` describes, in ranges; what came is checked against size and MD5."""
         ranges = ObjectRanges(self._range_client, self._request(item.key), item)
-        fetched: set[str] = set()
         with self._translated(f"fetching {item.key}"):
             for _ in range(_FETCHES):
                 try:
@@ -162,12 +161,10 @@ class S3Store:
                     if code_of(error) in ABSENT:
                         return None
                     raise
-                # Some stores' ETags look like an MD5 and are none: there, two fetches that agree are believed.
-                if ranges.is_whole(target) or (seen := md5_of(target)) in fetched:
+                if ranges.is_whole(target):
                     return target
-                fetched.add(seen)
                 target.unlink()
-        raise Unavailable(f"{self.uri}: fetching {item.key}: {_FETCHES} fetches brought {_FETCHES} different contents")
+        raise ObjectChanged(f"{item.key}: {_FETCHES} fetches brought other bytes than those of its ETag")
 
     def stream(self, item: StoredObject) -> Iterator[bytes]:
         """The bytes of just the object that `item` describes; a body that breaks is asked for again from there on."""

@@ -222,12 +222,27 @@ def test_bytes_are_held_to_the_md5(
     s3_environment: str, large: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A bit that turns over on the way is noticed, and the object is fetched again."""
-    with faulty_proxy(s3_environment, share=0.15, seed=6, faults=("flipped-bit",)) as proxy:
+    with faulty_proxy(s3_environment, share=1.0, seed=1, faults=("flipped-bit",)) as proxy:
+        proxy.faults_left = 2
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
         content = fetched(open_store("s3://frames"), tmp_path / "large")
 
-    assert proxy.counts["flipped-bit"] >= 1
+    assert proxy.counts["flipped-bit"] == 2
+    assert sum(request.method == "GET" for request in proxy.requests) >= 12
     assert content == large
+
+
+def test_bytes_that_never_fit_their_etag_are_another_object(
+    s3_environment: str, large: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store whose disk has spoilt the object serves it again and again; that costs this object alone."""
+    assert large
+    with faulty_proxy(s3_environment, share=1.0, seed=1, faults=("flipped-bit",)) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
+        with pytest.raises(ObjectChanged, match="other bytes than those of its ETag"):
+            fetched(open_store("s3://frames"), tmp_path / "large")
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_throttling_is_honoured(

@@ -36,7 +36,7 @@ class Answer(NamedTuple):
 
 
 class FaultyProxy(ThreadingHTTPServer):
-    """Spoils `share` of the requests, in ways drawn with `seed`; `counts` says how often each way was taken."""
+    """Spoils `share` of the requests, `faults_left` at most, in ways drawn with `seed`; `counts` says how often."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -47,6 +47,7 @@ class FaultyProxy(ThreadingHTTPServer):
         self.counts: Counter[str] = Counter()
         self.requests: list[Request] = []
         self.sent_bytes = 0
+        self.faults_left = 10**9
         self._share = share
         self._faults = faults
         self._dice = random.Random(seed)
@@ -60,7 +61,9 @@ class FaultyProxy(ThreadingHTTPServer):
     def next_fault(self) -> str:
         """What to do to the next request; nothing where that is empty."""
         with self._lock:
-            fault = self._dice.choice(self._faults) if self._dice.random() < self._share else ""
+            spoilt = self._dice.random() < self._share and self.faults_left > 0
+            fault = self._dice.choice(self._faults) if spoilt else ""
+            self.faults_left -= spoilt
             self.counts[fault] += 1
             return fault
 
