@@ -73,12 +73,12 @@ def _bucket(uri: str) -> str:
 
 def _format_of(key: str, where: str) -> str:
     name = PurePosixPath(key).name
-    if name.startswith("yfcc100m_dataset") and not name.endswith(".sql"):
-        return "yfcc100m"
     suffix = PurePosixPath(name.removesuffix(".bz2").removesuffix(".gz")).suffix.lower()
-    if suffix not in _FORMATS:
-        raise InvalidInput(f"{where}: its name does not say what it is; set plan.manifest_format")
-    return _FORMATS[suffix]
+    if suffix in _FORMATS:
+        return _FORMATS[suffix]
+    if name.startswith("yfcc100m_dataset"):
+        return "yfcc100m"
+    raise InvalidInput(f"{where}: its name does not say what it is; set plan.manifest_format")
 
 
 def _local_file(where: str) -> Path:

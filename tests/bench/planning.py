@@ -3,8 +3,8 @@
     python tests/bench/planning.py --rows 2000000 --videos 800000
 
 The metadata is made up: columns and lengths as the real file has them, one video in 125. It is read from a plain file
-by one thread. Then lists of videos alone are planned: for the first time, and once more when a thousand videos have
-come. Each is a process of its own; the first line is a process that only loads the program.
+by one thread. Then lists of videos alone are planned: for the first time, and once more when all of them have ended and
+a thousand have come. Each is a process of its own; the first line is a process that only loads the program.
 """
 
 import argparse
@@ -19,8 +19,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from service import layout
+from service.outcomes import Outcome, ShardRecord, Video, VideoOutcome
+from service.records import from_json_lines, origin
+from service.settings import LAPTOP, Settings, load_settings
 from service.sources.listed import Tally
 from service.sources.yfcc100m import hash_of, videos_in
+from service.steps.plan import PlanRecord
 from service.store import open_store
 
 PHOTOS_FOR_A_VIDEO = 124
@@ -67,6 +72,29 @@ def measure(folder: Path, rows: int, videos: int, table: Table) -> None:
         places = [part for word in (*words, "plan.max_shard_videos=100") for part in ("--set", word)]
         planning = measured(["-m", "service.cli", "plan", "--run", run, *places])
         table.add_row(f"plan {count:,}", *in_words(planning), "")
+        if run == "first":
+            end_all(load_settings(LAPTOP, words), run)
+
+
+def end_all(settings: Settings, run: str) -> None:
+    """Records that say of every planned video that it was rejected, written as plain files."""
+    store = Path(settings.store.removeprefix("file://"))
+    plan = PlanRecord.model_validate_json((store / layout.run_record(run, "plan")).read_bytes())
+    for shard in range(plan.shards):
+        lines = (store / layout.shard_list(plan.recipe, plan.plan, shard)).read_bytes()
+        videos: list[Video] = from_json_lines(lines, Video, run)
+        rows = tuple(VideoOutcome(video=one, outcome=Outcome.REJECTED, reason="no-motion") for one in videos)
+        stem = layout.shard_part(plan.recipe, plan.plan, shard, 0)
+        facts = {"plan": plan.plan, "shard": shard, "part": 0, "seconds": 1.0, "data_bytes": 10240}
+        names = {
+            "data_key": f"{stem}-0.tar",
+            "index_key": f"{stem}-0.index.json.gz",
+            "audit_key": f"{stem}-0.audit.tar",
+        }
+        record = ShardRecord(made_by=origin(settings, {}), data_sha256="0" * 64, videos=rows, **facts, **names)
+        path = store / f"{stem}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(record.model_dump_json(indent=1))
 
 
 def read(path: Path) -> None:

@@ -51,6 +51,7 @@ def test_every_kind_of_list_is_told_by_its_name(store: Store) -> None:
         "yfcc100m_dataset": line,
         "yfcc100m_dataset-3.bz2": bz2.compress(line),
         "mine.tsv": line,
+        "yfcc100m_dataset_mine.csv": f"uri\n{wanted}\n".encode(),
         "mine.csv": f"uri\n{wanted}\n".encode(),
         "mine.csv.bz2": bz2.compress(f"uri\n{wanted}\n".encode()),
         "mine.jsonl": json.dumps({"uri": f"s3://frames/v/{wanted}"}).encode(),
