@@ -1,6 +1,6 @@
 """Settings of extraction: from one video file to soft masks of what moved in it."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -53,6 +53,14 @@ class ExtractionSettings(Section):
     )
     seed: int = Field(default=0, ge=0, description="Seed of everything random in extraction.")
 
+    device: Literal["cpu", "cuda"] = Field(default="cpu", description="Where flow and segmentation are computed.")
+    flow: Literal["auto", "dis", "variational", "raft"] = Field(
+        default="auto", description="How flow is found; auto takes dis on the cpu and variational on cuda."
+    )
+    raft_weights: str = Field(
+        default="", description="Local safetensors file of torchvision's raft_large or raft_small, for flow raft."
+    )
+
     min_motion_pixels: float = Field(
         default=0.3, ge=0, description="Least motion of an object beside its surroundings, in pixels per frame."
     )
@@ -80,6 +88,12 @@ class ExtractionSettings(Section):
         description="Least mean difference between two kept frames of a shot, of the full range.",
     )
     max_frames_per_shot: int = Field(default=8, ge=1, description="Most frames kept from one shot.")
+
+    @model_validator(mode="after")
+    def _raft_has_weights(self) -> Self:
+        if self.flow == "raft" and not self.raft_weights:
+            raise ValueError('flow (raft) needs raft_weights (""); name a safetensors file, or take variational')
+        return self
 
     @model_validator(mode="after")
     def _ranges_are_not_empty(self) -> Self:
