@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import compress, islice
+from pathlib import Path
 
 import numpy as np
 import structlog
@@ -16,9 +17,8 @@ from pipeline.errors import InvalidInput
 from service import layout
 from service.attempts import Ids, ids_of, number_of
 from service.listing import listing_lines
-from service.outcomes import Video
 from service.record_stream import shard_records
-from service.records import Record, commit, find, json_lines, origin
+from service.records import Record, commit, find, json_lines, need, origin
 from service.runner import StepContext
 from service.settings import Settings, settings_hash
 from service.sharding import Load, shard_sizes
@@ -74,8 +74,8 @@ def plan(context: StepContext, run: str) -> PlanRecord:
     if known is not None:
         return known
     record = _planned(context)
-    commit(context.store, key, record)
-    return record
+    # Of two that plan one run at once, the first decides, and the list may have grown between them.
+    return record if commit(context.store, key, record).new else need(context.store, key, PlanRecord, "plan")
 
 
 def _planned(context: StepContext) -> PlanRecord:
@@ -90,11 +90,12 @@ def _planned(context: StepContext) -> PlanRecord:
     numbers = np.array(chosen.numbers)
     new = np.isin(numbers, done, invert=True)
     gone = np.setdiff1d(done, np.concatenate([numbers, np.array(chosen.passed)]))
-    removed, changed = _gone(context, recipe, gone, chosen, new)
+    removed_path = context.scratch / "removed.json.gz"
+    removed, changed = _gone(context, recipe, gone, chosen, new, removed_path)
     sizes = _shard_sizes(context, chosen, new)
     plan_id = settings_hash(recipe, chosen.digest, sizes, np.packbits(new).tobytes().hex())
     _write_shards(context, recipe, plan_id, compress(listing_lines(chosen.path), new.tolist()), sizes)
-    context.store.write(layout.plan_file(recipe, plan_id, "removed"), gzip.compress(json_lines(removed), mtime=0))
+    context.store.upload(layout.plan_file(recipe, plan_id, "removed"), removed_path)
     _write_malformed(context.store, layout.plan_file(recipe, plan_id, "malformed"), chosen.tally)
     context.store.upload(layout.listing(recipe, plan_id), chosen.path)
     return PlanRecord(
@@ -105,7 +106,7 @@ def _planned(context: StepContext) -> PlanRecord:
         videos_listed=len(numbers),
         videos_new=int(new.sum()),
         videos_changed=changed,
-        videos_removed=len(removed),
+        videos_removed=removed,
         files_ignored=chosen.tally.files_ignored,
         rows_malformed=chosen.tally.rows_malformed,
         filtered=dict(sorted(chosen.tally.filtered.items())),
@@ -139,25 +140,28 @@ def _ended(store: Store, recipe: str) -> Ids:
 
 
 def _gone(
-    context: StepContext, recipe: str, gone: Ids, chosen: Chosen, new: NDArray[np.bool_]
-) -> tuple[list[Video], int]:
-    """Of `gone`, what ended and is listed no more: the videos whose key is gone too, and how many are new versions.
+    context: StepContext, recipe: str, gone: Ids, chosen: Chosen, new: NDArray[np.bool_], path: Path
+) -> tuple[int, int]:
+    """Of `gone`, what ended and is listed no more: how many keys are gone too, and how many have a new version.
 
-    Only now and then is anything gone, so what names it is read again instead of being kept.
+    The former are written to `path`, a line for each. Only now and then is anything gone, so what names it is read
+    again instead of being kept.
     """
-    wanted = set(gone.tolist())
-    removed: dict[str, Video] = {}
+    wanted, removed = set(gone.tolist()), 0
     changed: set[str] = set()
-    for _, record in shard_records(context.store, recipe) if wanted else ():
-        if record.made_by.settings.get("videos") != context.settings.videos:
-            continue
-        for video in (row.video for row in record.videos if int(row.video.id, 16) in wanted):
-            row = chosen.keys.get(video.key)
-            if row is None:
-                removed[video.id] = video
-            elif row >= 0 and new[row]:
-                changed.add(video.key)
-    return list(removed.values()), len(changed)
+    with path.open("wb") as raw, gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as file:
+        for _, record in shard_records(context.store, recipe) if wanted else ():
+            if record.made_by.settings.get("videos") != context.settings.videos:
+                continue
+            for video in (row.video for row in record.videos if int(row.video.id, 16) in wanted):
+                row = chosen.keys.get(video.key)
+                if row is None:
+                    file.write(json_lines([video]))
+                    wanted.remove(int(video.id, 16))
+                    removed += 1
+                elif row >= 0 and new[row]:
+                    changed.add(video.key)
+    return removed, len(changed)
 
 
 def _shard_sizes(context: StepContext, chosen: Chosen, new: NDArray[np.bool_]) -> list[int]:

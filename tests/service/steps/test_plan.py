@@ -75,6 +75,24 @@ def test_a_run_keeps_its_plan(make_context: MakeContext) -> None:
     assert (first.videos_new, other.videos_new) == (1, 2)
 
 
+def test_of_two_that_plan_one_run_the_first_decides(make_context: MakeContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both go on with its plan, though the other has seen more videos."""
+    one, two = make_context(), make_context()
+    touch_videos(one, "a.mp4")
+    found: list[PlanRecord] = []
+
+    def overtaken(key: str, path: Path) -> None:
+        if not found:
+            touch_videos(two, "b.mp4")
+            found.append(plan(two, "run"))
+        open_store(one.settings.store).upload(key, path)
+
+    monkeypatch.setattr(one.store, "upload", overtaken)
+
+    assert plan(one, "run") == found[0]
+    assert found[0].videos_listed == 2
+
+
 def test_the_same_list_is_the_same_plan(make_context: MakeContext) -> None:
     """Another run of it writes the same shards under the same names."""
     context = make_context("plan.max_shard_videos=2")
