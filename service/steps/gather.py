@@ -15,7 +15,7 @@ from service.attribution import Credits, LicenceCount
 from service.outcomes import FAILED
 from service.planned import listed_ids
 from service.record_stream import shard_records
-from service.records import Record, commit, find, need, origin
+from service.records import Origin, Record, commit, find, need, origin
 from service.runner import StepContext
 from service.settings import GatherSettings, settings_hash
 from service.steps.plan import PlanRecord
@@ -92,7 +92,7 @@ def gather(context: StepContext, run: str) -> DatasetRecord:
     check_gate(len(listed), table.outcomes(rows), table.frames(rows), context.settings.gather)
     dataset = _snapshot(context, plan, table, rows, credit)
     commit(context.store, layout.dataset(dataset.dataset), dataset)
-    commit(context.store, key, _gathered(plan, table, rows, dataset))
+    commit(context.store, key, _gathered(_origin(context, plan), plan, table, rows, dataset.dataset))
     return dataset_of(context.store, run)
 
 
@@ -140,12 +140,17 @@ def flat(counts: Mapping[tuple[str, str], int]) -> dict[str, int]:
     return {f"{outcome}: {reason}" if reason else outcome: count for (outcome, reason), count in sorted(counts.items())}
 
 
-def _gathered(plan: PlanRecord, table: AttemptTable, rows: Rows, dataset: DatasetRecord) -> GatherRecord:
+def _origin(context: StepContext, plan: PlanRecord) -> Origin:
+    """The shards themselves stand in the snapshot, with their sums."""
+    return origin(context.settings, {f"{context.store.uri}/{layout.listing(plan.recipe, plan.plan)}": plan.plan})
+
+
+def _gathered(made_by: Origin, plan: PlanRecord, table: AttemptTable, rows: Rows, dataset: str) -> GatherRecord:
     """What a run says of itself beside its snapshot; every listed video has one of `rows`."""
     parts = [table.parts[number] for number in np.unique(table.part[rows]).tolist()]
     return GatherRecord(
-        made_by=dataset.made_by,
-        dataset=dataset.dataset,
+        made_by=made_by,
+        dataset=dataset,
         videos_listed=int(rows.sum()),
         videos_removed=plan.videos_removed,
         outcomes=flat(table.outcomes(rows)),
@@ -165,12 +170,11 @@ def _snapshot(
     known = find(context.store, layout.dataset(dataset_id), DatasetRecord)
     if known is not None:
         return known
-    listing = f"{context.store.uri}/{layout.listing(plan.recipe, plan.plan)}"
     file = context.scratch / "attribution.tsv.gz"
     licences = credit.write(file, dataset_id, rows)
     context.store.upload(layout.attribution(dataset_id), file)
     return DatasetRecord(
-        made_by=origin(context.settings, {listing: plan.plan}),
+        made_by=_origin(context, plan),
         dataset=dataset_id,
         recipe=plan.recipe,
         shards=shards,
