@@ -1,0 +1,58 @@
+"""How much memory three minutes of video take: `python tests/bench/memory.py [--seconds N]`.
+
+Makes a video 640 pixels wide of a square before a panned background, then has `segment` and an extraction each run in a
+process of its own, and prints the peak resident memory of each, and that of its largest child.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.drawn_video import moving_square
+from pipeline.video import write_video
+
+_EXTRACT = (
+    "import resource, sys; from pathlib import Path; from pipeline.extraction import extract_video;"
+    "from pipeline.settings.extraction import ExtractionSettings;"
+    "print(len(extract_video(Path(sys.argv[1]), ExtractionSettings()).frames), 'frames looked at');"
+)
+_SEGMENT = (
+    "import resource, sys; from pathlib import Path; from service.segment import segment;"
+    "from pipeline.settings.extraction import ExtractionSettings;"
+    "print(segment(Path(sys.argv[1]), Path(sys.argv[2]), ExtractionSettings()), 'frames segmented');"
+)
+_PEAK = (
+    "print([resource.getrusage(who).ru_maxrss // 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)],"
+    "'MiB, itself and the decoder')"
+)
+
+
+def frames(count: int) -> Iterator[NDArray[np.uint8]]:
+    """A clip of 24 frames, played forward and backward until there are `count`."""
+    clip = moving_square((3.0, 1.0), 24, width=640, height=360, camera_step_pixels=(-3.0, 1.0)).frames
+    there_and_back = [*clip, *clip[-2:0:-1]]
+    for index in range(count):
+        yield there_and_back[index % len(there_and_back)]
+
+
+def main() -> None:
+    """Print both peaks."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=180, help="length of the video, at 30 frames a second")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "video.mp4"
+        write_video(path, frames(30 * arguments.seconds), 30)
+        for script in (_EXTRACT, _SEGMENT):
+            command = [sys.executable, "-c", script + _PEAK, str(path), str(Path(folder) / "masks")]
+            subprocess.run(command, check=True)
+
+
+if __name__ == "__main__":
+    main()
