@@ -10,10 +10,11 @@ import typer
 from rich.console import Console
 
 from pipeline.errors import InvalidInput
+from service.cli_files import on_files
+from service.cli_options import Overrides, SettingsFile, end
 from service.exit_codes import INVALID_INPUT
-from service.runner import StepContext, configure_logs, run_to_exit_code, step_context
+from service.runner import StepContext, step_context
 from service.settings import LAPTOP, load_settings
-from service.single_thread import rerun_with_one_thread
 from service.submit import WorkflowState
 
 _USAGE_ERROR = 2
@@ -30,11 +31,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-bench = typer.Typer(help="Measure on data whose answers are known.", no_args_is_help=True)
-app.add_typer(bench, name="bench")
+app.add_typer(on_files)
 
-SettingsFile = Annotated[Path, typer.Option("--settings", help="YAML file of settings.")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override one setting: section.key=value.")]
 Run = Annotated[str, typer.Option("--run", help="Name of the run.")]
 
 
@@ -53,13 +51,7 @@ def _step(settings: Path, overrides: list[str] | None, body: Callable[[StepConte
         with step_context(load_settings(settings, overrides or ())) as context:
             body(context)
 
-    _end(load_and_run)
-
-
-def _end(body: Callable[[], None]) -> None:
-    """Run a command's body and exit with its code."""
-    configure_logs()
-    raise typer.Exit(run_to_exit_code(body))
+    end(load_and_run)
 
 
 @app.command()
@@ -203,65 +195,6 @@ def retry(
 
 
 @app.command()
-def segment(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A video, or a folder of frames.")],
-    out: Annotated[Path, typer.Option(help="Folder for a soft mask of each frame and frames.jsonl.")],
-    overlay: Annotated[bool, typer.Option("--overlay", help="Write overlay.mp4 too, to look at.")] = False,
-    settings: SettingsFile = LAPTOP,
-    overrides: Overrides = None,
-) -> None:
-    """Find what moves in every frame of one video."""
-    from service.segment import segment as write_masks
-
-    rerun_with_one_thread()
-
-    def body() -> None:
-        count = write_masks(source, out, load_settings(settings, overrides or ()).extract, overlay=overlay)
-        print(f"{count} frames: {out}")
-
-    _end(body)
-
-
-@bench.command("masks")
-def bench_of_masks(
-    davis: Annotated[Path, typer.Option(help="Folder with JPEGImages/ and Annotations/.")],
-    sequences: Annotated[str, typer.Option(help="Only these, as a list.")] = "",
-    frames: Annotated[int, typer.Option(min=3, help="Only so many frames of each.")] = 10_000,
-    videos: Annotated[Path | None, typer.Option(help="Folder of SEQUENCE.mp4 to decode instead of JPEGImages.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    settings: SettingsFile = LAPTOP,
-    overrides: Overrides = None,
-) -> None:
-    """Measure masks on sequences whose true masks are known, and what they cost on one core."""
-    from service.mask_bench import bench_masks
-    from service.mask_bench_table import print_mask_scores
-
-    def body() -> None:
-        names = [name.strip() for name in sequences.split(",") if name.strip()]
-        extract = load_settings(settings, overrides or ()).extract
-        *_, scores = bench_masks(davis, names, frames, videos, extract)
-        print_mask_scores(scores.facts(), Console(), as_json=as_json)
-
-    rerun_with_one_thread()
-    _end(body)
-
-
-@app.command()
-def score(
-    voc: Annotated[Path, typer.Option(help="Folder with Annotations/.")],
-    detections: Annotated[Path, typer.Option(help="Folder with comp4_det_SPLIT_CLASS.txt files.")],
-    iou: Annotated[float, typer.Option(min=0.0, max=1.0, help="Overlap at which a detection counts.")] = 0.5,
-    split: Annotated[str | None, typer.Option(help="Image set; left out, the files' own, else all images.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Score anybody's detections as PASCAL VOC does."""
-    from pipeline.average_precision import score_directory
-    from service.run_summary import print_scores
-
-    _end(lambda: print_scores(score_directory(voc, detections, iou, split), as_json=as_json))
-
-
-@app.command()
 def exporter(settings: SettingsFile = LAPTOP, overrides: Overrides = None) -> None:
     """Serve Prometheus metrics read from the store's records, until told to stop."""
     from service.exporter import serve_records
@@ -272,7 +205,7 @@ def exporter(settings: SettingsFile = LAPTOP, overrides: Overrides = None) -> No
             raise InvalidInput("work.metrics_port = 0 serves nothing; set it, for example --set work.metrics_port=9090")
         serve_records(loaded)
 
-    _end(body)
+    end(body)
 
 
 @app.command()
@@ -292,7 +225,7 @@ def submit(
             why = "; ".join(state.failures) or "no pod said why"
             raise InvalidInput(f"workflow {state.name} ended as {state.phase}: {why}")
 
-    _end(body)
+    end(body)
 
 
 @app.command("settings")
@@ -303,7 +236,7 @@ def show_settings(settings: SettingsFile = LAPTOP, overrides: Overrides = None, 
     def body() -> None:
         print(reference_table() if reference else as_yaml(load_settings(settings, overrides or ())))
 
-    _end(body)
+    end(body)
 
 
 def _print_state(state: WorkflowState) -> None:

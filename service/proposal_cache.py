@@ -1,7 +1,6 @@
 """Region proposals of a detection set: computed once, in parallel, and kept in the store."""
 
 import multiprocessing
-import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -17,6 +16,7 @@ from pipeline.proposals import proposals_from_bytes, proposals_to_bytes, selecti
 from pipeline.settings.evaluation import ProposalSettings
 from pipeline.voc import VocImage
 from service import layout
+from service.child_process import end_with_parent, leave_signals
 from service.detection_set import DetectionSet
 from service.runner import StepContext
 from service.settings import settings_hash, worker_count
@@ -49,7 +49,7 @@ def _searched(
     context: StepContext, images: Sequence[VocImage], settings: ProposalSettings
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
     forkserver = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(worker_count(context.settings), mp_context=forkserver, initializer=_leave_signals) as pool:
+    with ProcessPoolExecutor(worker_count(context.settings), mp_context=forkserver, initializer=_begin_worker) as pool:
         try:
             for number, found in enumerate(pool.map(partial(_search, settings), images, chunksize=4), start=1):
                 context.check_stop()
@@ -62,10 +62,9 @@ def _searched(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _leave_signals() -> None:
-    """A signal to the process group is the parent's to act on."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+def _begin_worker() -> None:
+    leave_signals()
+    end_with_parent()
 
 
 def _search(settings: ProposalSettings, image: VocImage) -> tuple[str, NDArray[np.float32]]:

@@ -5,12 +5,9 @@ import os
 import resource
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from multiprocessing import parent_process
-from multiprocessing.connection import wait
 from pathlib import Path
 
 import cv2
@@ -20,6 +17,7 @@ from pipeline.errors import Unavailable, UnreadableVideo
 from pipeline.extraction import Extraction, Frame, extract_video
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.tar_dataset import Sample, write_shard
+from service.child_process import end_with_parent, leave_signals
 from service.outcomes import Outcome, Video, VideoOutcome
 from service.shard_index import frame_key
 
@@ -68,16 +66,8 @@ def work(job: VideoJob, settings: ExtractionSettings, limits: Limits) -> None:
 def _stand_alone() -> None:
     """A process group of its own, decoder included, that only the parent may end, and that does not outlive it."""
     os.setsid()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os.killpg(0, signal.SIGKILL)
+    leave_signals()
+    end_with_parent(lambda: os.killpg(0, signal.SIGKILL))
 
 
 def limit_resources(limits: Limits) -> None:
