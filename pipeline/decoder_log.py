@@ -40,6 +40,8 @@ class DecoderLog:
         self._end: deque[str] = deque(maxlen=_LINES_AT_END)
         self.frame_times_seconds: list[float] = []
         self._frame_facts: list[tuple[int, int, bool]] = []
+        self._ended = False
+        self._news = threading.Condition()
         self._thread = threading.Thread(target=self._drain, daemon=True)
         self._thread.start()
 
@@ -52,6 +54,9 @@ class DecoderLog:
             # a line is read in pieces of bounded length, as side data can fill megabytes without a line break
             while line := self._stream.readline(_LONGEST_LINE):
                 self._take(line)
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
 
     def _take(self, line: bytes) -> None:
         if b"showinfo" in line:
@@ -68,18 +73,26 @@ class DecoderLog:
         self.frame_times_seconds.append(0.0 if time == b"NOPTS" else float(time))
         facts = _SIZE_AND_FIELDS.search(line)
         width, height, fields = facts.groups() if facts else (b"0", b"0", b"P")
-        self._frame_facts.append((int(width), int(height), fields in b"TB"))
+        with self._news:
+            self._frame_facts.append((int(width), int(height), fields in b"TB"))
+            self._news.notify_all()
+
+    def _heard_of(self, index: int) -> bool:
+        """Whether the decoder told of frame `index`; waits for it, as a frame may arrive before what is said of it."""
+        with self._news:
+            self._news.wait_for(lambda: self._ended or index < len(self._frame_facts))
+            return index < len(self._frame_facts)
 
     def size_of_frame(self, index: int) -> tuple[int, int] | None:
-        """(height, width) of frame `index` as it is stored, None as long as the decoder has not said."""
-        if index >= len(self._frame_facts) or not all(self._frame_facts[index][:2]):
+        """(height, width) of frame `index`, which has arrived, as it is stored; None where the decoder does not say."""
+        if not self._heard_of(index) or not all(self._frame_facts[index][:2]):
             return None
         width, height, _ = self._frame_facts[index]
         return height, width
 
     def is_interlaced(self, index: int) -> bool:
         """Whether frame `index` was found to hold two fields, taken one after the other."""
-        return index < len(self._frame_facts) and self._frame_facts[index][2]
+        return self._heard_of(index) and self._frame_facts[index][2]
 
     def time_of_frame(self, index: int) -> float:
         """Seconds from the start of the video at which frame `index` is shown; 0 where the stream does not say."""

@@ -4,7 +4,8 @@ borders       black bars at the picture's sides are cut off, and the mask is emp
 overlay       text or a logo that stays put while all else moves is left out of the mask
 flicker       brightness that jumps from frame to frame is evened out
 duplicates    frames that repeat the one before are left out, so that they do not halve the motion
-fade          the window fades or dissolves: its frames are dropped
+fade          the frame is part of a fade or a dissolve, where change is not motion: it is dropped (see fades.py)
+parallax      near things pass before far ones, so that one model of the camera's motion does not fit
 interlaced    the decoder put two fields into one frame; it has been told to separate them (see video.py)
 """
 
@@ -15,12 +16,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.fades import fading_frames
 from pipeline.flow import shrink
 
 Image = NDArray[np.uint8]
 FloatArray = NDArray[np.float32]
 
-CONDITIONS = ("borders", "overlay", "flicker", "duplicates", "fade", "interlaced")
+CONDITIONS = ("borders", "overlay", "flicker", "duplicates", "fade", "parallax", "interlaced")
 
 _BLOCK = 8
 _BLACK_LEVEL = 20
@@ -28,9 +30,6 @@ _LEAST_BAR_SHARE = 0.02
 _LEAST_PICTURE_SHARE = 0.4
 _SAME_LEVELS = 1.0
 _FLICKER_SHARE = 0.03
-_FADE_FACTOR = 1.6
-_DISSOLVE_LEVELS = 12.0
-_DISSOLVE_RESIDUE = 0.2
 _STILL_LEVELS = 6.0
 _MOVING_LEVELS = 20.0
 _EDGE_LEVELS = 60.0
@@ -43,12 +42,14 @@ class PreparedWindow:
     """A window as the chain may see it.
 
     images: what is left of it, cropped and evened out; sources: of each frame of the window, the position in `images`
-    that stands for it; conditions: names from CONDITIONS, in their order.
+    that stands for it; conditions: names from CONDITIONS, in their order, that hold for all of it; fading: of each
+    frame of the window, whether it is part of a fade.
     """
 
     images: tuple[Image, ...]
     sources: tuple[int, ...]
     conditions: tuple[str, ...]
+    fading: tuple[bool, ...]
 
 
 @dataclass(frozen=True)
@@ -102,12 +103,15 @@ def _prepare_window(images: Sequence[Image], blocks: Sequence[Image], shared: di
     fresh = [0, *(t for t in range(1, len(means)) if not is_same(means[t - 1], means[t]))]
     repeated = 1 < len(fresh) < len(images)  # a scene in which nothing at all changes is still, not repeated
     used = fresh if repeated else list(range(len(images)))
-    found = shared | {"flicker": gains is not None, "duplicates": repeated, "fade": is_fading(means)}
+    found = shared | {"flicker": gains is not None, "duplicates": repeated}
     even = images if gains is None else [_scaled(image, gain) for image, gain in zip(images, gains, strict=True)]
     sources = np.searchsorted(used, range(len(images)), side="right") - 1
     names = tuple(name for name in CONDITIONS if found.get(name))
     return PreparedWindow(
-        tuple(np.ascontiguousarray(even[t]) for t in used), tuple(int(source) for source in sources), names
+        tuple(np.ascontiguousarray(even[t]) for t in used),
+        tuple(int(source) for source in sources),
+        names,
+        tuple(bool(fading) for fading in fading_frames(means)),
     )
 
 
@@ -176,24 +180,3 @@ def flicker_gains(means: FloatArray) -> NDArray[np.float32] | None:
         return None
     gains: NDArray[np.float32] = (np.median(brightness) / brightness).astype(np.float32)
     return gains
-
-
-def is_fading(means: FloatArray) -> bool:
-    """Whether frames with block means (T, h, w) fade to or from one brightness, or dissolve into another picture.
-
-    A fade changes brightness and contrast together, always one way. In a dissolve the frame in the middle is the mean
-    of the first and the last, which motion alone does not bring about.
-    """
-    if len(means) < 5:
-        return False
-    contrast = means.std(axis=(1, 2)) + 1
-    steps = np.diff(contrast)
-    one_way = bool((steps > 0).mean() > 0.9 or (steps < 0).mean() > 0.9)
-    factor = max(contrast[0], contrast[-1]) / min(contrast[0], contrast[-1])
-    if one_way and factor > _FADE_FACTOR:
-        return True
-    change = float(np.abs(means[-1] - means[0]).mean())
-    middle = means[(len(means) - 1) // 2]
-    share = ((len(means) - 1) // 2) / (len(means) - 1)
-    residue = float(np.abs(middle - ((1 - share) * means[0] + share * means[-1])).mean())
-    return change > _DISSOLVE_LEVELS and residue < _DISSOLVE_RESIDUE * change

@@ -1,8 +1,8 @@
 """Frames one after the other, from a video file or a folder of pictures, each with the name and the size it came in."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -18,6 +18,7 @@ Image = NDArray[np.uint8]
 
 PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _VIDEO_RATE = 25.0
+_DIGITS = re.compile(r"([0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -33,19 +34,29 @@ class NamedFrame:
 
 
 def picture_paths(folder: Path) -> list[Path]:
-    """Pictures of a folder, by name; other files are passed over.
+    """Pictures of a folder by name, numbers in it by their value; other files are passed over.
 
     Raises:
         InvalidInput: there is none, or two of them differ by nothing but their suffix.
     """
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
+    found = (path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
+    paths = sorted(found, key=_by_number)
     if not paths:
         known = " ".join(sorted(PICTURE_SUFFIXES))
         raise InvalidInput(f"{folder}: no picture there; name a video or a folder of frames ({known})")
-    for first, second in pairwise(paths):
-        if first.stem == second.stem:
-            raise InvalidInput(f"{folder}: {first.name} and {second.name} would share one mask; rename one")
+    by_stem: dict[str, Path] = {}
+    for path in paths:
+        other = by_stem.setdefault(path.stem, path)
+        if other is not path:
+            raise InvalidInput(f"{folder}: {other.name} and {path.name} would share one mask; rename one")
     return paths
+
+
+def _by_number(path: Path) -> tuple[list[tuple[int, str]], str]:
+    """frame2 before frame10; names that differ only in leading zeros keep a fixed order."""
+    parts = _DIGITS.split(path.name)
+    # axes of the split: text, digits, text, digits, ... so that equal places hold comparable things
+    return [(int(part), "") if place % 2 else (0, part) for place, part in enumerate(parts)], path.name
 
 
 def frames_of_folder(folder: Path, settings: ExtractionSettings) -> Iterator[NamedFrame]:
@@ -115,7 +126,7 @@ class VideoFrames:
             yield NamedFrame(f"{index:06d}", image, None)
 
     def size_of_frame(self, index: int) -> tuple[int, int] | None:
-        """(height, width) of frame `index` in the file, None where the decoder does not say or has not yet."""
+        """(height, width) of frame `index` in the file, None where the decoder does not say."""
         return self._reader.log.size_of_frame(index)
 
     def is_interlaced(self, index: int) -> bool:

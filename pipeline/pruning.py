@@ -46,6 +46,7 @@ class MaskFacts:
     object_fraction: float
     moving_fraction: float
     motion_pixels: float
+    background_motion_pixels: float
     flow_trust: float
     confidence: float
 
@@ -92,6 +93,7 @@ def measure_mask(moving: MovingFrame, min_area_fraction: float) -> MaskFacts:
         object_fraction=object_fraction(mask, min_area_fraction),
         moving_fraction=float((own_motion > _MOVING_PIXELS).mean()),
         motion_pixels=inside - outside,
+        background_motion_pixels=outside,
         flow_trust=moving.flow_trust,
         confidence=confidence_of(soft_mask),
     )

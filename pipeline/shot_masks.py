@@ -1,18 +1,20 @@
 """One shot's windows in, frames with masks and a verdict out: prepared, segmented, measured."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.frame_conditions import PreparedShot, prepare_shot
+from pipeline.frame_conditions import CONDITIONS, PreparedShot, PreparedWindow, prepare_shot
 from pipeline.pruning import measure_mask, reject_reason
 from pipeline.segmentation import MovingFrame, segment_shot
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.stage_seconds import StageSeconds
 
 Image = NDArray[np.uint8]
+
+_PARALLAX_PIXELS = 0.75
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,12 @@ def look_at_shot(
 ) -> list[list[LookedAt]]:
     """Look at the `wanted` positions of windows of one shot; images are (H, W, 3) uint8 RGB of one size.
 
-    Frames of a window that is too short, repeats itself until it is, or fades are not segmented.
+    Frames of a window that is too short, or repeats itself until it is, are not segmented.
     """
     stages = stages or StageSeconds()
     with stages("conditions"):
         shot = prepare_shot(windows)
-    fit = [_refusal(len(window.images), window.conditions, settings) is None for window in shot.windows]
+    fit = [len(window.images) >= settings.min_window_frames for window in shot.windows]
     sources = [
         [window.sources[position] for position in positions]
         for window, positions in zip(shot.windows, wanted, strict=True)
@@ -57,31 +59,28 @@ def look_at_shot(
         if any(fit)
         else ()
     )
-    height, width = windows[0][0].shape[:2]
+    size = windows[0][0].shape[:2]
+    dark = LookedAt(np.zeros(size, np.float32), 0.0, "short-shot", ())
     found = []
-    for index, (window, ready) in enumerate(zip(shot.windows, fit, strict=True)):
-        if ready:
-            found.append([_judged(one, shot, index, (height, width), settings) for one in next(moving)])
-        else:
-            reason = _refusal(len(window.images), window.conditions, settings)
-            dark = np.zeros((height, width), np.float32)
-            found.append([LookedAt(dark, 0.0, reason, window.conditions) for _ in wanted[index]])
+    for window, positions, ready in zip(shot.windows, wanted, fit, strict=True):
+        judged = [_judged(one, shot, size, settings) for one in next(moving)] if ready else [dark for _ in positions]
+        found.append([_named(one, window, position) for one, position in zip(judged, positions, strict=True)])
     return found
 
 
-def _refusal(frame_count: int, conditions: tuple[str, ...], settings: ExtractionSettings) -> str | None:
-    """Why a window is not segmented at all."""
-    if frame_count < settings.min_window_frames:
-        return "short-shot"
-    return "fade" if "fade" in conditions else None
+def _named(one: LookedAt, window: PreparedWindow, position: int) -> LookedAt:
+    """A frame with the conditions of its window and its own; inside a fade nothing else is asked."""
+    fading = window.fading[position]
+    found = {*window.conditions, *one.conditions, *(["fade"] if fading else [])}
+    names = tuple(name for name in CONDITIONS if name in found)
+    return replace(one, conditions=names, reject_reason="fade" if fading else one.reject_reason)
 
 
-def _judged(
-    moving: MovingFrame, shot: PreparedShot, window: int, size: tuple[int, int], settings: ExtractionSettings
-) -> LookedAt:
+def _judged(moving: MovingFrame, shot: PreparedShot, size: tuple[int, int], settings: ExtractionSettings) -> LookedAt:
     facts = measure_mask(moving, settings.min_area_fraction)
     reason = reject_reason(facts, settings)
     soft_mask = shot.whole(moving.soft_mask, *size)
     if reason == "no-motion":
         soft_mask = np.zeros(size, np.float32)
-    return LookedAt(soft_mask, facts.confidence, reason, shot.windows[window].conditions)
+    parallax = facts.background_motion_pixels > _PARALLAX_PIXELS
+    return LookedAt(soft_mask, facts.confidence, reason, ("parallax",) if parallax else ())

@@ -37,6 +37,7 @@ def segment(source: Path, out: Path, settings: ExtractionSettings, *, overlay: b
         raise InvalidInput(f"--out {out}: is the folder that is read; masks would replace frames, name another")
     cv2.setNumThreads(1)
     rows: list[str] = []
+    (out / FACTS).unlink(missing_ok=True)
     with _opened(source, settings) as stream:
         written = _write_masks(mask_frames(stream, settings), stream, out, rows)
         if overlay:

@@ -21,7 +21,6 @@ from service.child_process import end_with_parent, leave_signals
 from service.outcomes import Outcome, Video, VideoOutcome
 from service.shard_index import frame_key
 
-AUDIT_FRAMES_PER_REASON = 1
 JPEG_QUALITY = 95
 UNAVAILABLE_EXIT_CODE = 75
 VERDICT, KEPT, AUDIT = "verdict.json", "kept.tar", "audit.tar"
@@ -87,7 +86,10 @@ def extract_to_folder(job: VideoJob, settings: ExtractionSettings) -> VideoOutco
         extraction = extract_video(job.path, settings)
         kept = (_sample(job.video, frame) for frame in extraction.frames if frame.reject_reason is None)
         write_shard(job.folder / KEPT, kept)
-        write_shard(job.folder / AUDIT, (_sample(job.video, frame) for frame in _audited(extraction.frames)))
+        write_shard(
+            job.folder / AUDIT,
+            (_sample(job.video, frame) for frame in _audited(extraction.frames, settings.audited_frames_per_reason)),
+        )
     except UnreadableVideo as error:
         outcome = Outcome.TIMED_OUT if error.reason == "decoder-timeout" else Outcome.UNREADABLE
         detail = error.detail.replace(str(job.path), job.video.key)
@@ -118,14 +120,14 @@ def _verdict(video: Video, extraction: Extraction) -> VideoOutcome:
     )
 
 
-def _audited(frames: Iterable[Frame]) -> Iterator[Frame]:
-    """The first few rejected frames of each reason."""
+def _audited(frames: Iterable[Frame], most: int) -> Iterator[Frame]:
+    """The first few rejected frames of each reason, at `most` so many."""
     seen: dict[str, int] = {}
     for frame in frames:
         if frame.reject_reason is None:
             continue
         seen[frame.reject_reason] = seen.get(frame.reject_reason, 0) + 1
-        if seen[frame.reject_reason] <= AUDIT_FRAMES_PER_REASON:
+        if seen[frame.reject_reason] <= most:
             yield frame
 
 
@@ -142,6 +144,7 @@ def _sample(video: Video, frame: Frame) -> Sample:
         "shot": frame.shot,
         "confidence": round(float(frame.confidence), 4),
         "reject_reason": frame.reject_reason,
+        "conditions": list(frame.conditions),
         "title": video.credit.title,
         "owner": video.credit.owner,
         "licence": video.credit.licence,

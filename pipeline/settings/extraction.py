@@ -88,6 +88,11 @@ class ExtractionSettings(Section):
         description="Least mean difference between two kept frames of a shot, of the full range.",
     )
     max_frames_per_shot: int = Field(default=8, ge=1, description="Most frames kept from one shot.")
+    audited_frames_per_reason: int = Field(
+        default=1,
+        ge=0,
+        description="Of each video, so many frames dropped for each reason are written beside the kept.",
+    )
 
     @model_validator(mode="after")
     def _raft_has_weights(self) -> Self:

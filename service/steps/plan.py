@@ -28,7 +28,7 @@ from service.sources.listed import Tally
 from service.sources.source import Source
 from service.store import Store
 
-EXTRACTION_VERSION = 1
+EXTRACTION_VERSION = 2
 """Raised when the same settings would give other masks, so that old frames are not taken for new ones."""
 
 _LOGGED_ROWS = 3

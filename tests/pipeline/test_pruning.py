@@ -25,6 +25,7 @@ GOOD = MaskFacts(
     border_fraction=0.0,
     object_fraction=1.0,
     moving_fraction=0.1,
+    background_motion_pixels=0.0,
     motion_pixels=2.0,
     flow_trust=0.98,
     confidence=0.8,

@@ -65,3 +65,30 @@ def test_doubled_frames_keep_their_motion() -> None:
     assert one.conditions == ("duplicates",)
     assert np.array_equal(one.soft_mask, same.soft_mask)
     assert one.reject_reason is None
+
+
+def test_frames_inside_a_fade_are_dropped_and_those_before_are_not() -> None:
+    """A square that is filmed well for 14 frames, and then fades to black."""
+    video = moving_square((3.0, 0.0), 26)
+    brightness = np.concatenate([np.ones(14), np.linspace(1, 0.0, 12)])
+    frames = [(frame * factor).astype(np.uint8) for frame, factor in zip(video.frames, brightness, strict=True)]
+    found = look_at_shot([frames], [[5, 18, 20]], SETTINGS)[0]
+
+    assert [one.reject_reason for one in found] == [None, "fade", "fade"]
+    assert ["fade" in one.conditions for one in found] == [False, True, True]
+
+
+def test_parallax_is_named() -> None:
+    """A near half of the picture that passes five pixels faster than the far half: no one camera motion fits."""
+    generator = np.random.default_rng(0)
+    near, far = (np.kron(generator.integers(0, 255, (60, 120), np.uint8), np.ones((4, 4), np.uint8)) for _ in range(2))
+    stripes = np.arange(240) // 30 % 2 == 0
+    frames = []
+    for t in range(10):
+        grey = far[:, t : t + 320].copy()
+        grey[stripes] = near[stripes, 6 * t : 6 * t + 320]
+        frames.append(np.dstack([grey] * 3))
+    panned = [np.dstack([far[:, 6 * t : 6 * t + 320]] * 3) for t in range(10)]
+
+    assert "parallax" in look_at_shot([frames], [[5]], SETTINGS)[0][0].conditions
+    assert look_at_shot([panned], [[5]], SETTINGS)[0][0].conditions == ()

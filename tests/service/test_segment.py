@@ -172,3 +172,25 @@ def test_nothing_readable_is_one_line_and_65(content: str, tmp_path: Path) -> No
     assert str(source) in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert not (out / "frames.jsonl").exists()
+
+
+def test_numbers_in_names_are_numbers(tmp_path: Path) -> None:
+    """frame2 comes before frame10, with or without leading zeros."""
+    (tmp_path / "in").mkdir()
+    for index, frame in enumerate(square(12)):
+        PIL.Image.fromarray(frame).save(tmp_path / "in" / f"frame{index}.png")
+    rows = segmented(tmp_path / "in", tmp_path / "out")
+
+    assert [row["frame"] for row in rows] == [f"frame{index}" for index in range(12)]
+
+
+def test_a_run_that_fails_leaves_no_facts_of_an_earlier_one(tmp_path: Path) -> None:
+    """frames.jsonl says that all masks are there: it goes before the first is written anew."""
+    source, out = folder_of(tmp_path / "in", square()), tmp_path / "out"
+    segmented(source, out)
+    for path in source.iterdir():
+        path.write_bytes(b"no picture")
+    done = CliRunner().invoke(app, ["segment", str(source), "--out", str(out)])
+
+    assert done.exit_code == 65
+    assert not (out / "frames.jsonl").exists()
