@@ -44,7 +44,7 @@ class ExtractionSettings(Section):
     )
 
     motion_gaps: tuple[int, ...] = Field(
-        default=(1, 2),
+        default=(1, 3),
         min_length=1,
         description="Frames over which motion is looked at; longer ones show what is slow.",
     )

@@ -296,14 +296,14 @@ def test_access_to_a_bucket_of_others(
 ) -> None:
     """Public buckets are read without a signature; where the requester pays, every request says so."""
     client = boto3.client("s3", region_name="us-east-1", endpoint_url=s3_environment)
-    client.put_object(Bucket="frames", Key="large", Body=b"small", ACL="public-read")
-    client.put_bucket_acl(Bucket="frames", ACL="public-read")
+    client.create_bucket(Bucket="public", ACL="public-read")
+    client.put_object(Bucket="public", Key="large", Body=b"small", ACL="public-read")
     with faulty_proxy(s3_environment, share=0, seed=0) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
         if access.unsigned:
             monkeypatch.delenv("AWS_ACCESS_KEY_ID")
             monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-        store = open_store("s3://frames", access)
+        store = open_store("s3://public", access)
         listed = [item.key for item in store.list()]
         content = fetched(store, tmp_path / "near")
 
