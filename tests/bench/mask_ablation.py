@@ -1,0 +1,117 @@
+"""What each stage of the masks adds: J on DAVIS without it.
+
+    OMP_NUM_THREADS=1 python tests/bench/mask_ablation.py --davis DIR [--frames 30] [--json]
+
+Each row is the whole chain with one stage taken out or made simpler; nothing else is tuned again. With `--frames N`
+only the first N frames of each sequence are segmented, so that J differs a little from that over whole sequences.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import patch
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from pipeline import appearance, camera_motion, flow, refinement, segmentation
+from pipeline.settings.extraction import ExtractionSettings
+from service.mask_bench import bench_masks
+
+FloatArray = NDArray[np.float32]
+Patches = Callable[[], AbstractContextManager[object]]
+
+
+def _medium_flow(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> FloatArray:
+    estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    return np.asarray(estimator.calc(first, second, None), np.float32)  # type: ignore[call-overload]
+
+
+def _median_shift(field: FloatArray, _: np.random.Generator) -> NDArray[np.float64]:
+    return np.vstack([np.zeros((2, 2)), np.median(field.reshape(-1, 2), axis=0)])
+
+
+def _enlarged(evidence: FloatArray, image: NDArray[np.uint8]) -> FloatArray:
+    return cv2.resize(evidence, image.shape[1::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32)
+
+
+def _together(*patches: AbstractContextManager[object]) -> AbstractContextManager[object]:
+    stack = ExitStack()
+    for one in patches:
+        stack.enter_context(one)
+    return stack
+
+
+def _unbalanced() -> AbstractContextManager[object]:
+    lessons = {name: replace(getattr(appearance, name), balance=0.0) for name in ("BY_MOTION", "BY_OUTLINES")}
+    return _together(*(patch.object(segmentation, name, lesson) for name, lesson in lessons.items()))
+
+
+def _one_lesson() -> AbstractContextManager[object]:
+    def learn(
+        frames: Sequence[segmentation._Evidence], settings: ExtractionSettings, generator: np.random.Generator
+    ) -> appearance.AppearanceModel:
+        features, moving = [frame.features for frame in frames], [frame.moving for frame in frames]
+        units = settings.appearance_units
+        return appearance.fit_appearance(features, moving, appearance.BY_MOTION, units, generator)
+
+    return patch.object(segmentation, "_learn_looks", learn)
+
+
+VARIANTS: dict[str, tuple[dict[str, object], Patches]] = {
+    "the whole chain": ({}, nullcontext),
+    "flow by DIS medium instead of a finer DIS": ({}, lambda: patch.object(flow, "dense_flow", _medium_flow)),
+    "motion over one frame only": ({"motion_gaps": (1,)}, nullcontext),
+    "camera as a shift instead of affine": (
+        {},
+        lambda: patch.object(camera_motion, "fit_camera_motion", _median_shift),
+    ),
+    "without smoothing along the flow": (
+        {},
+        lambda: patch.object(segmentation, "smooth_along_flow", lambda maps, *_: list(maps)),
+    ),
+    "without looks (motion alone, edges)": ({}, lambda: patch.object(segmentation, "_both", lambda _, moving: moving)),
+    "looks alone, without motion at the end": ({}, lambda: patch.object(segmentation, "_both", lambda looks, _: looks)),
+    "looks learnt once, from motion only": ({}, _one_lesson),
+    "looks learnt without balance": ({}, _unbalanced),
+    "without edges": ({}, lambda: patch.object(segmentation, "align_to_edges", _enlarged)),
+    "without levelling": ({}, lambda: patch.object(refinement, "level", lambda evidence: evidence)),
+    "a window at a time": ({"windows_per_shot": 1}, nullcontext),
+}
+"""Name to settings that differ and functions that are replaced."""
+
+
+def main() -> None:
+    """Print a table, or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--davis", type=Path, required=True)
+    parser.add_argument("--frames", type=int, default=10_000)
+    parser.add_argument("--sequences", default="")
+    parser.add_argument("--only", default="", help="Rows whose names hold this word.")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    names = [name for name in options.sequences.split(",") if name]
+    table = Table("variant", "J", "kept", "J of kept", "ms a frame")
+    rows = {}
+    for variant, (changed, patches) in VARIANTS.items():
+        if options.only not in variant:
+            continue
+        with patches():
+            *_, scores = bench_masks(options.davis, names, options.frames, None, ExtractionSettings(**changed))
+        facts = scores.facts()
+        rows[variant] = facts
+        shown = (f"{facts[key]:.3f}" for key in ("J", "kept_share", "kept_J"))
+        table.add_row(variant, *shown, f"{facts['cpu_milliseconds']:.0f}")
+        if not options.json:
+            print(variant, f"{facts['J']:.4f}", flush=True)
+    print(json.dumps(rows, indent=1)) if options.json else Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
