@@ -24,8 +24,8 @@ class MaskedFrame:
 
 
 def longest_piece(settings: ExtractionSettings) -> int:
-    """Most frames that are segmented together: half as many again as extraction looks at in a shot."""
-    return settings.window_frames * settings.windows_per_shot * 3 // 2
+    """Most frames that are segmented together: three times as many as extraction takes from a shot."""
+    return settings.window_frames * settings.windows_per_shot * 3
 
 
 def mask_frames(frames: Iterable[NamedFrame], settings: ExtractionSettings) -> Iterator[MaskedFrame]:

@@ -28,19 +28,19 @@ class ExtractionSettings(Section):
         default=0.18, gt=0, le=1, description="Share of a picture's colours that must change at once for a cut."
     )
     window_frames: int = Field(
-        default=12, ge=3, le=64, description="Consecutive frames in a window, inside which flow is followed."
+        default=16, ge=3, le=64, description="Consecutive frames in a window, inside which flow is followed."
     )
     min_window_frames: int = Field(
         default=6, ge=3, le=64, description="Shots with fewer frames than this are rejected."
     )
     windows_per_shot: int = Field(
-        default=8, ge=1, le=16, description="Most windows of one shot, spread over it and segmented together."
+        default=3, ge=1, le=16, description="Most windows of one shot, spread over it and segmented together."
     )
     windows_per_video: int = Field(
         default=48, ge=1, le=512, description="Decoding stops when this many windows of one video have been segmented."
     )
     frames_per_window: int = Field(
-        default=2, ge=1, le=16, description="Frames of each window that are looked at for keeping."
+        default=8, ge=1, le=16, description="Frames of each window that are looked at for keeping."
     )
 
     motion_gaps: tuple[int, ...] = Field(
