@@ -1,96 +1,191 @@
-"""Checkpoints of a training: safetensors files with weights, momenta and how far it was, each whole or not there.
+"""Checkpoints of a training: weights and momenta as safetensors, and a JSON beside it that is written last.
 
-The last two are kept, in two files that are replaced in turn. Of those that can be read, the newest counts.
+Files are replaced in turn: those newest so far and, where checkpoints have a score, the best are left alone. The JSON
+holds the sum of the weights' bytes: a checkpoint that was cut off, here or in a store, or whose two files are of two
+writes, does not fit its sum and is passed over, and its place is the next to be written to.
+Of the others the newest counts.
 """
 
+import hashlib
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pipeline.atomic_file import replacing
 from pipeline.errors import InvalidInput
 
-CHECKPOINT_NAMES = ("checkpoint-0.safetensors", "checkpoint-1.safetensors")
-_STATE, _MOMENTUM = "state.", "momentum."
+SLOTS = 2
+CHECKPOINT_NAMES = tuple(f"checkpoint-{slot}.safetensors" for slot in range(SLOTS))
+_STATE, _MOMENTUM, _AVERAGE = "state.", "momentum.", "average."
 
 
-class _Checkpoint(NamedTuple):
-    path: Path
-    iteration: int
-    identity: str
+@dataclass(frozen=True)
+class Snapshot:
+    """A training at one moment, apart from the one that goes on: tensors on the CPU, and how far it was, plain JSON.
+
+    `history` has the number of steps done as `iteration`. Of higher `score` is better; None: not measured then.
+    """
+
+    tensors: dict[str, Tensor]
     history: dict[str, Any]
+    identity: str
+    score: float | None = None
+
+    @property
+    def iteration(self) -> int:
+        """Steps done."""
+        return int(self.history["iteration"])
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What a checkpoint's JSON holds."""
+
+    weights: str
+    size_bytes: int
+    sha256: str
+    identity: str
+    iteration: int
+    score: float | None
+    history: dict[str, Any]
+
+
+def snapshot_of(
+    model: nn.Module,
+    optimizer: torch.optim.SGD,
+    history: dict[str, Any],
+    identity: str,
+    score: float | None = None,
+    average: Mapping[str, Tensor] | None = None,
+) -> Snapshot:
+    """Copies of a model's state, SGD's momenta and, if there is one, the running average of the state."""
+    tensors = {_STATE + name: _copy(tensor) for name, tensor in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        momentum = optimizer.state[parameter].get("momentum_buffer") if parameter.requires_grad else None
+        if momentum is not None:
+            tensors[_MOMENTUM + name] = _copy(momentum)
+    tensors |= {_AVERAGE + name: _copy(tensor) for name, tensor in (average or {}).items()}
+    # Through JSON, so that what goes on changes nothing of it.
+    return Snapshot(tensors, json.loads(json.dumps(history)), identity, score)
+
+
+def write_snapshot(directory: Path, snapshot: Snapshot, slots: int = SLOTS) -> Path:
+    """Write over the oldest of `slots` checkpoints that is not the best; the file of the weights is returned.
+
+    Raises:
+        Unavailable: the disk refuses.
+    """
+    target = _place_to_write(directory, slots)
+    with replacing(target) as temporary:
+        save_file(snapshot.tensors, temporary)
+        size_bytes, sha256 = temporary.stat().st_size, _sha256(temporary)
+    record = _Record(
+        target.name, size_bytes, sha256, snapshot.identity, snapshot.iteration, snapshot.score, snapshot.history
+    )
+    with replacing(target.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
+    return target
 
 
 def save_checkpoint(
     directory: Path, model: nn.Module, optimizer: torch.optim.SGD, history: dict[str, Any], identity: str
 ) -> Path:
-    """Write a model's state, SGD's momenta and `history` over the older checkpoint, and return the file.
-
-    `history` is plain JSON with the number of steps done as `iteration`. Raises Unavailable where the disk refuses.
-    """
-    tensors = {_STATE + name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    for name, parameter in model.named_parameters():
-        momentum = optimizer.state[parameter].get("momentum_buffer") if parameter.requires_grad else None
-        if momentum is not None:
-            tensors[_MOMENTUM + name] = momentum.cpu().contiguous()
-    there = {one.path: one.iteration for one in _readable(directory)}
-    target = min((directory / name for name in CHECKPOINT_NAMES), key=lambda path: there.get(path, -1))
-    with replacing(target) as temporary:
-        save_file(tensors, temporary, {"identity": identity, "history": json.dumps(history)})
-    return target
+    """Write a model's state, SGD's momenta and `history` at once. Raises Unavailable where the disk refuses."""
+    return write_snapshot(directory, snapshot_of(model, optimizer, history, identity))
 
 
 def load_checkpoint(
-    directory: Path, model: nn.Module, optimizer: torch.optim.SGD, identity: str
+    directory: Path,
+    model: nn.Module,
+    optimizer: torch.optim.SGD,
+    identity: str,
+    average: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Any] | None:
-    """Put the newest readable checkpoint in place and return its history; None where there has been none.
+    """Put the newest whole checkpoint in place and return its history; None where none has ever been finished.
 
     Raises:
-        InvalidInput: none of the files there can be read, or the newest is of another training than `identity`.
+        InvalidInput: none of those there is whole, or the newest is of another training than `identity`.
     """
-    found = _readable(directory)
-    if not found:
-        torn = [path for path in (directory / name for name in CHECKPOINT_NAMES) if path.is_file()]
-        if torn:
-            raise InvalidInput(f"{torn[0]}: not a checkpoint, and there is no other; remove it to train from the start")
-        return None
-    newest = max(found, key=lambda one: one.iteration)
-    if newest.identity != identity:
-        raise InvalidInput(f"{newest.path}: of other settings or data; remove it to train from the start")
-    _put_in_place(newest.path, model, optimizer)
-    return newest.history
-
-
-def _readable(directory: Path) -> list[_Checkpoint]:
-    """Checkpoints whose file is whole (safetensors' header says how long it must be); torn ones are passed over."""
-    found = []
-    for path in (directory / name for name in CHECKPOINT_NAMES):
-        try:
-            with safe_open(path, "pt") as file:
-                metadata = file.metadata() or {}
-            history = json.loads(metadata["history"])
-            found.append(_Checkpoint(path, history["iteration"], metadata["identity"], history))
-        except (SafetensorError, FileNotFoundError, KeyError, ValueError):
+    records = sorted(directory.glob("checkpoint-*.json"))
+    found = [record for path in records if (record := _read_record(path)) is not None]
+    for record in sorted(found, key=lambda one: one.iteration, reverse=True):
+        path = directory / record.weights
+        if not _is_whole(record, path):
             continue
-    return found
+        if record.identity != identity:
+            raise InvalidInput(f"{path}: of other settings or data; remove it to train from the start")
+        _put_in_place(path, model, optimizer, average or {})
+        _forget_torn(directory, found, record.iteration)
+        return record.history
+    if records:
+        torn = records[0].with_suffix(".safetensors")
+        raise InvalidInput(f"{torn}: not a checkpoint, and there is no other; remove both to train from the start")
+    return None
 
 
-def _put_in_place(path: Path, model: nn.Module, optimizer: torch.optim.SGD) -> None:
-    with safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+def _place_to_write(directory: Path, slots: int) -> Path:
+    """The first place with no checkpoint, else that of the oldest but the best."""
+    paths = [directory / f"checkpoint-{slot}.safetensors" for slot in range(slots)]
+    written: dict[Path, _Record] = {}
+    for path in paths:
+        record = _read_record(path.with_suffix(".json"))
+        if record is None or not path.is_file() or path.stat().st_size != record.size_bytes:
+            return path
+        written[path] = record
+    scores = {path: record.score for path, record in written.items() if record.score is not None}
+    best = max(scores, key=lambda path: scores[path]) if scores else None
+    return min((path for path in paths if path != best), key=lambda path: written[path].iteration)
+
+
+def _read_record(path: Path) -> _Record | None:
+    """What stands in a checkpoint's JSON; None where it is torn, or names a file that is not beside it."""
+    try:
+        record = _Record(**json.loads(path.read_text(encoding="utf-8")))
+        fits = record.weights == path.with_suffix(".safetensors").name and record.iteration >= 0
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, RecursionError):
+        return None
+    return record if fits else None
+
+
+def _is_whole(record: _Record, path: Path) -> bool:
+    return path.is_file() and path.stat().st_size == record.size_bytes and _sha256(path) == record.sha256
+
+
+def _forget_torn(directory: Path, records: Sequence[_Record], newest_whole: int) -> None:
+    """Remove the records of checkpoints that were passed over: they are replaced before anything whole is."""
+    for record in records:
+        if record.iteration > newest_whole:
+            (directory / record.weights).with_suffix(".json").unlink(missing_ok=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _put_in_place(path: Path, model: nn.Module, optimizer: torch.optim.SGD, average: Mapping[str, Tensor]) -> None:
+    tensors = load_file(path)
     state = {name.removeprefix(_STATE): tensor for name, tensor in tensors.items() if name.startswith(_STATE)}
     try:
         model.load_state_dict(state)
-    except RuntimeError as error:
+        for name, tensor in average.items():
+            tensor.copy_(tensors[_AVERAGE + name])
+    except (RuntimeError, KeyError) as error:
         raise InvalidInput(f"{path}: of another network; remove it to train from the start") from error
     for name, parameter in model.named_parameters():
         if _MOMENTUM + name in tensors:
             optimizer.state[parameter]["momentum_buffer"] = _like(parameter, tensors[_MOMENTUM + name])
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    """A copy on the CPU, in the order of memory that safetensors writes."""
+    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
 def _like(parameter: Tensor, values: Tensor) -> Tensor:

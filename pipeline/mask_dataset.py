@@ -1,8 +1,8 @@
 """Shards as batches: which frames are in which step, decided by seed and step alone, so that a training can resume."""
 
 import hashlib
+import threading
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,9 +13,11 @@ from torch import Tensor
 
 from pipeline.alexnet import CHANNEL_MEAN, CHANNEL_STD
 from pipeline.errors import InvalidInput
+from pipeline.frame_order import ALONE, Share, epoch_order, runs_of, share_of
+from pipeline.frame_table import FrameTable, LocalShards, ShardBytes, frames_in
 from pipeline.mask_examples import MaskExample, example_of
 from pipeline.settings.pretraining import PretrainingSettings
-from pipeline.tar_dataset import SamplePlace, index_shard, read_sample
+from pipeline.tar_dataset import sample_in
 
 
 class Batch(NamedTuple):
@@ -29,54 +31,71 @@ class Batch(NamedTuple):
 class MaskDataset:
     """Frames of some shards, split by video into those learnt from and those held out."""
 
-    def __init__(self, shards: Sequence[Path], settings: PretrainingSettings) -> None:
-        """Index the shards; frames are read when they are needed.
-
-        Raises:
-            InvalidInput: there are no frames, or a shard cannot be read.
-        """
+    def __init__(
+        self, frames: FrameTable, source: ShardBytes, settings: PretrainingSettings, share: Share = ALONE
+    ) -> None:
+        """Frames are read when they are needed, by this rank its share of every batch."""
+        self.frames = frames
+        self._source = source
         self._settings = settings
-        places = [place for shard in shards for place in index_shard(shard)]
-        if not places:
-            raise InvalidInput(f"{len(shards)} shards hold no frame; extract from videos in which things move")
-        held_out = held_out_videos([_video_of(place) for place in places], settings.validation_fraction)
-        self.training = [place for place in places if _video_of(place) not in held_out]
-        self.held_out = [place for place in places if _video_of(place) in held_out]
+        self._share = share
+        held_out = held_out_videos(frames.videos, settings.validation_fraction)
+        apart = np.array([video in held_out for video in frames.videos])[frames.video]
+        self.training: NDArray[np.int64] = np.flatnonzero(~apart)
+        self.held_out: NDArray[np.int64] = np.flatnonzero(apart)
+        self._runs = runs_of(frames, self.training)
+        self._orders: dict[int, NDArray[np.int64]] = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of_shards(cls, shards: Sequence[Path], settings: PretrainingSettings) -> "MaskDataset":
+        """All frames of local shards. Raises InvalidInput where one is no tar, or they hold no frame."""
+        return cls(frames_in(shards), LocalShards(), settings)
 
     def training_batch(self, iteration: int) -> Batch:
-        """The batch of step `iteration` (from 0): every epoch in another order, each frame once."""
+        """This rank's share of the batch of step `iteration` (from 0): every epoch in another order, each frame once.
+
+        Raises:
+            InvalidInput: a shard is gone. Unavailable: it cannot be read now.
+        """
         first = iteration * self._settings.batch_size
-        examples = []
-        for position in range(first, first + self._settings.batch_size):
-            epoch, within = divmod(position, len(self.training))
-            place = self.training[epoch_order(self._settings.seed, epoch, len(self.training))[within]]
-            rng = np.random.default_rng((self._settings.seed, 1, position))
-            examples.append(self._example(place, rng))
-        return _batch(examples)
+        places = np.arange(first, first + self._settings.batch_size)
+        rows = np.array([self._row_at(place) for place in places.tolist()])
+        mine = share_of(rows, self._share)
+        return _batch([self._example(int(rows[i]), (self._settings.seed, 1, int(places[i]))) for i in mine.tolist()])
 
     def validation_batches(self) -> list[Batch]:
-        """Frames of held-out videos, spread over them, each with one jitter of its own that no setting changes.
+        """This rank's share of some frames of held-out videos, each with one jitter that no setting changes.
 
         In crops exactly centred, the average mask alone has an IoU of 0.7: they would measure next to nothing.
         """
         count = min(self._settings.validation_frames, len(self.held_out))
-        chosen = [self.held_out[index] for index in np.linspace(0, len(self.held_out) - 1, count).astype(int)]
-        examples = [self._example(p, np.random.default_rng((0, 2, number))) for number, p in enumerate(chosen)]
-        size = self._settings.batch_size
+        chosen = self.held_out[np.linspace(0, len(self.held_out) - 1, count).astype(int)]
+        mine = range(self._share.rank, count, self._share.ranks)
+        examples = [self._example(int(chosen[number]), (0, 2, number)) for number in mine]
+        size = max(1, self._settings.batch_size // self._share.ranks)
         return [_batch(examples[start : start + size]) for start in range(0, len(examples), size)]
 
-    def _example(self, place: SamplePlace, rng: np.random.Generator) -> MaskExample | None:
-        """The example at a place; None where it cannot be used, be it for its picture, its mask or its metadata."""
+    def _row_at(self, place: int) -> int:
+        """The table's row of the frame at a place of the training."""
+        epoch, within = divmod(place, len(self.training))
+        with self._lock:
+            if epoch not in self._orders:
+                self._orders.pop(epoch - 2, None)
+                window = self._settings.shuffle_window_frames
+                self._orders[epoch] = epoch_order(self._settings.seed, epoch, self._runs, window)
+            return int(self.training[self._orders[epoch][within]])
+
+    def _example(self, row: int, seed: tuple[int, ...]) -> MaskExample | None:
+        """The example at a row; None where it cannot be used, be it for its picture, its mask or its metadata."""
+        frames = self.frames
+        shard, offset, size_bytes = frames.shards[frames.shard[row]], frames.offset[row], frames.size_bytes[row]
+        content = self._source.read_range(shard, int(offset), int(size_bytes))
         try:
-            return example_of(read_sample(place), self._settings, rng)
+            sample = sample_in(content, frames.keys[row].decode())
+            return example_of(sample, self._settings, np.random.default_rng(seed))
         except InvalidInput:
             return None
-
-
-@lru_cache(maxsize=2)
-def epoch_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
-    """Order of `count` frames in an epoch; the last two epochs' are remembered."""
-    return np.random.default_rng((seed, 0, epoch)).permutation(count)
 
 
 def held_out_videos(videos: Sequence[str], fraction: float) -> frozenset[str]:
@@ -92,11 +111,6 @@ def normalised(images: Tensor) -> Tensor:
     mean = torch.tensor(CHANNEL_MEAN, device=images.device).view(1, 3, 1, 1)
     deviation = torch.tensor(CHANNEL_STD, device=images.device).view(1, 3, 1, 1)
     return (images.float() / 255 - mean) / deviation
-
-
-def _video_of(place: SamplePlace) -> str:
-    """Keys are VIDEO-FRAME."""
-    return place.key.rpartition("-")[0] or place.key
 
 
 def _batch(examples: Sequence[MaskExample | None]) -> Batch:

@@ -41,6 +41,14 @@ class SamplePlace:
     mask_png: Span
     metadata: Span
 
+    @property
+    def extent(self) -> Span:
+        """All of the sample's files with their headers and padding: by itself a readable tar."""
+        spans = (self.jpeg, self.mask_png, self.metadata)
+        begin = min(span.offset for span in spans) - tarfile.BLOCKSIZE
+        end = max(span.offset + -(-span.length // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE for span in spans)
+        return Span(begin, end - begin)
+
 
 def write_shard(path: Path, samples: Iterable[Sample]) -> int:
     """Write samples in their order and return how many; same samples, same bytes. Raises Unavailable on a full disk."""
@@ -85,13 +93,25 @@ def read_sample(place: SamplePlace) -> Sample:
     """
     with place.shard.open("rb") as file:
         jpeg, mask_png, text = (_read(file, span) for span in (place.jpeg, place.mask_png, place.metadata))
+    return Sample(place.key, jpeg, mask_png, _metadata(text, f"{place.shard}: {place.key}"))
+
+
+def sample_in(content: bytes, key: str) -> Sample:
+    """The sample `key` in a piece of a shard that holds its files, as `SamplePlace.extent` says.
+
+    Raises:
+        InvalidInput: they are not in it, or its metadata is no JSON object.
+    """
     try:
-        metadata = json.loads(text)
-    except ValueError as error:
-        raise InvalidInput(f"{place.shard}: {place.key}.json is not JSON; extract its shard again") from error
-    if not isinstance(metadata, dict):
-        raise InvalidInput(f"{place.shard}: {place.key}.json is no object; extract its shard again")
-    return Sample(place.key, jpeg, mask_png, metadata)
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
+            parts = {member.name: content[member.offset_data : member.offset_data + member.size] for member in tar}
+    except tarfile.TarError as error:
+        raise InvalidInput(f"{key}: no files where its index says ({error}); extract its shard again") from error
+    try:
+        jpeg, mask_png, text = (parts[f"{key}.{part}"] for part in _PARTS)
+    except KeyError as error:
+        raise InvalidInput(f"{key}: no {error.args[0]} where its index says; extract its shard again") from error
+    return Sample(key, jpeg, mask_png, _metadata(text, key))
 
 
 def read_shard(path: Path) -> Iterator[Sample]:
@@ -103,3 +123,14 @@ def read_shard(path: Path) -> Iterator[Sample]:
 def _read(file: io.BufferedReader, span: Span) -> bytes:
     file.seek(span.offset)
     return file.read(span.length)
+
+
+def _metadata(text: bytes, where: str) -> dict[str, object]:
+    """A sample's metadata; JSON that nests without end is no JSON either."""
+    try:
+        metadata = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{where}.json is not JSON; extract its shard again") from error
+    if not isinstance(metadata, dict):
+        raise InvalidInput(f"{where}.json is no object; extract its shard again")
+    return metadata

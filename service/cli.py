@@ -1,6 +1,7 @@
 """The command line: parse, build, run, close."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -112,7 +113,9 @@ def pretrain(run: Run, settings: SettingsFile = LAPTOP, overrides: Overrides = N
     """Train an AlexNet to segment, in single frames, what was seen moving."""
     from service.steps.pretrain import pretrain as step
 
-    _step(settings, overrides, lambda context: step(context, run))
+    # Of several ranks on one machine, the first alone can have the port.
+    words = [*(overrides or ()), *([_NO_METRICS] if os.environ.get("RANK", "0") != "0" else [])]
+    _step(settings, words, lambda context: step(context, run))
 
 
 @app.command()

@@ -82,6 +82,15 @@ class FileStore:
             raise ObjectRefused(f"{path}: may not be read; check its permissions")
         return path
 
+    def read_range(self, item: StoredObject, offset: int, size_bytes: int) -> bytes:
+        """A part of the object's own file, if it is as `item` says."""
+        path = self.fetch(item, Path(), threading.Event())
+        if path is None:
+            raise ObjectChanged(f"{self._path(item.key)}: gone since it was listed")
+        with _translated(f"reading {path}"), path.open("rb") as file:
+            file.seek(offset)
+            return file.read(size_bytes)
+
     def stream(self, item: StoredObject) -> Iterator[bytes]:
         """The bytes of the object's own file, if it is as `item` says."""
         path = self.fetch(item, Path(), threading.Event())

@@ -1,5 +1,6 @@
 """A checkpoint folder that survives its machine: what changes goes to the store and comes back from there."""
 
+import shutil
 from pathlib import Path
 
 from service.store import Store
@@ -8,7 +9,8 @@ from service.store import Store
 class FolderSync:
     """Mirrors a flat folder of checkpoints under a prefix of a store.
 
-    Each checkpoint is one file that is replaced whole, here and in the store, so no reader ever meets half of one.
+    Files are replaced whole, here and in the store, and their JSON last: where that is cut short, or the two are of two
+    checkpoints, whoever loads them sees it by the sum that the JSON holds.
     """
 
     def __init__(self, store: Store, prefix: str, folder: Path) -> None:
@@ -27,12 +29,12 @@ class FolderSync:
                 continue
             path = self._store.local(item.key, target)
             if path is not None and path != target:
-                target.write_bytes(path.read_bytes())
+                shutil.copyfile(path, target)
             self._stored[name] = target.stat().st_mtime_ns
 
     def store_new(self) -> None:
         """Store every file that has changed since it was stored."""
-        for path in sorted(self.folder.glob("[!.]*")):
+        for path in sorted(self.folder.glob("[!.]*"), key=lambda path: (path.suffix == ".json", path.name)):
             changed = path.stat().st_mtime_ns
             if self._stored.get(path.name) != changed:
                 self._store.upload(self._prefix + path.name, path)

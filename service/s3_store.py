@@ -166,12 +166,19 @@ class S3Store:
                 target.unlink()
         raise ObjectChanged(f"{item.key}: {_FETCHES} fetches brought other bytes than those of its ETag")
 
+    def read_range(self, item: StoredObject, offset: int, size_bytes: int) -> bytes:
+        """One range of just the object that `item` describes; asked for again from where it broke."""
+        return b"".join(self._in_order(item, offset, size_bytes))
+
     def stream(self, item: StoredObject) -> Iterator[bytes]:
         """The bytes of just the object that `item` describes; a body that breaks is asked for again from there on."""
+        return self._in_order(item, 0, item.size_bytes)
+
+    def _in_order(self, item: StoredObject, offset: int, size_bytes: int) -> Iterator[bytes]:
         ranges = ObjectRanges(self._range_client, self._request(item.key), item)
         with self._translated(f"reading {item.key}"):
             try:
-                yield from in_order(ranges.open_range, item.size_bytes)
+                yield from in_order(lambda at, last: ranges.open_range(offset + at, offset + last), size_bytes)
             except botocore_errors.ClientError as error:
                 if code_of(error) in ABSENT:
                     raise ObjectChanged(f"{self.uri}/{item.key}: gone since it was listed") from error

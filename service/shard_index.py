@@ -5,7 +5,6 @@ A snapshot names frames by these lines without reading the data, and a frame's b
 """
 
 import gzip
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,11 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import InvalidInput
 from pipeline.tar_dataset import index_shard
-from service.outcomes import ShardRecord
 from service.records import from_json_lines, json_lines
 from service.store import Store
-
-_BLOCK = tarfile.BLOCKSIZE
 
 
 class FramePlace(BaseModel):
@@ -44,10 +40,8 @@ def frame_key(video_id: str, frame: int) -> str:
 def frame_places(path: Path) -> Iterator[FramePlace]:
     """Where the frames of a local data tar lie, in its order. Raises InvalidInput where the file is no tar."""
     for place in index_shard(path):
-        spans = (place.jpeg, place.mask_png, place.metadata)
-        begin = min(span.offset for span in spans) - _BLOCK
-        end = max(span.offset + -(-span.length // _BLOCK) * _BLOCK for span in spans)
-        yield FramePlace(key=place.key, offset=begin, size_bytes=end - begin, video=place.key.rpartition("-")[0])
+        begin, size_bytes = place.extent
+        yield FramePlace(key=place.key, offset=begin, size_bytes=size_bytes, video=place.key.rpartition("-")[0])
 
 
 def index_bytes(path: Path) -> bytes:
@@ -55,14 +49,14 @@ def index_bytes(path: Path) -> bytes:
     return gzip.compress(json_lines(list(frame_places(path))), mtime=0)
 
 
-def read_index(store: Store, record: ShardRecord) -> tuple[FramePlace, ...]:
+def read_index(store: Store, index_key: str) -> tuple[FramePlace, ...]:
     """The frames of a committed shard, in the order of its data.
 
     Raises:
         InvalidInput: the index is gone or damaged.
     """
-    where = f"{store.uri}/{record.index_key}"
-    packed = store.read(record.index_key)
+    where = f"{store.uri}/{index_key}"
+    packed = store.read(index_key)
     if packed is None:
         raise InvalidInput(f"{where}: not there; remove the shard's record to extract it again")
     try:

@@ -70,6 +70,12 @@ class Store(Protocol):
         when `stop` is set meanwhile.
         """
 
+    def read_range(self, item: StoredObject, offset: int, size_bytes: int) -> bytes:
+        """`size_bytes` bytes from `offset` on of just the object that `item` describes, which has as many.
+
+        Raises ObjectChanged and ObjectRefused as `stream` does.
+        """
+
     def stream(self, item: StoredObject) -> Iterator[bytes]:
         """The bytes of just the object that `item` describes, from first to last, in pieces of some hundred thousand.
 

@@ -9,7 +9,7 @@ from service.settings import EvaluateSettings, Settings, settings_hash
 
 RANDOM = "random"
 
-PRETRAINING_VERSION = 1
+PRETRAINING_VERSION = 2
 """Raised when the same frames and settings would give other weights."""
 
 
@@ -22,6 +22,7 @@ class CurveRow(BaseModel):
     loss: float
     learning_rate: float
     validation_iou: float | None
+    validation_loss: float | None = None
 
 
 class BackboneRecord(Record):

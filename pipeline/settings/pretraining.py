@@ -1,6 +1,6 @@
 """Settings of pretraining: an AlexNet that segments single frames as motion segmented them."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -17,11 +17,26 @@ class PretrainingSettings(Section):
         description="Where the network runs; auto: a GPU where there is one.",
     )
     iterations: int = Field(100_000, ge=1, description="Steps of SGD.")
-    batch_size: int = Field(64, ge=2, description="Frames in one step.")
-    learning_rate: float = Field(0.01, gt=0, description="Highest learning rate; it falls to zero by a cosine.")
+    batch_size: int = Field(64, ge=2, description="Frames in one step, of all ranks together.")
+    max_device_batch: int = Field(
+        0, ge=0, description="Most frames at once on a device: larger shares of a batch are done in parts. 0: no limit."
+    )
+    shuffle_window_frames: int = Field(
+        65_536, ge=1, description="Frames among which an epoch is shuffled; the cache should hold as many."
+    )
+    learning_rate: float = Field(0.01, gt=0, description="Highest learning rate.")
+    schedule: Literal["cosine", "step"] = Field("cosine", description="How it falls: by a cosine to zero, or in drops.")
+    drop_fractions: tuple[float, ...] = Field(
+        (0.6, 0.85), description="Parts of the iterations after which it drops to a tenth, where it falls in drops."
+    )
     warmup_fraction: float = Field(0.05, ge=0, lt=1, description="Part of the iterations over which it rises first.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
     weight_decay: float = Field(5e-4, ge=0, description="Weight decay of weights; biases and normalisations have none.")
+    average_decay: float = Field(
+        0.0, ge=0, lt=1, description="What a running average of the weights keeps in a step; 0: no average is made."
+    )
+    bfloat16: bool = Field(False, description="Multiply in bfloat16 (autocast); weights and sums stay float32.")
+    compile: bool = Field(False, description="Compile the network (torch.compile); needs a C compiler on a CPU.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout after fc6 and fc7.")
     batch_norm: bool = Field(True, description="Normalise each layer's output; folded away when weights leave.")
     foreground_threshold: float = Field(0.7, gt=0, le=1, description="Soft mask from which a pixel certainly moves.")
@@ -35,6 +50,9 @@ class PretrainingSettings(Section):
     validation_frames: int = Field(128, ge=1, description="Most frames of those that are looked at.")
     validate_every_iterations: int = Field(2000, ge=1, description="The curve gets a point so often.")
     checkpoint_every_iterations: int = Field(2000, ge=1, description="A checkpoint is written so often.")
+    keep_checkpoints: int = Field(
+        2, ge=1, description="Newest checkpoints that are kept, beside the one with the best IoU on held-out videos."
+    )
     max_corrupt_fraction: float = Field(
         0.01, ge=0, le=1, description="Training fails when more of the frames it reads than this cannot be used."
     )

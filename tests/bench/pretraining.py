@@ -54,7 +54,7 @@ def images_per_second(work: Callable[[int], object], images: int, rounds: int = 
 
 def network_step(shard: Path, settings: PretrainingSettings) -> Callable[[int], object]:
     """A step of training on one batch that stays in memory."""
-    batch = MaskDataset([shard], settings).training_batch(0)
+    batch = MaskDataset.of_shards([shard], settings).training_batch(0)
     trunk = random_backbone(0, batch_norm=settings.batch_norm)
     images, network = normalised(batch.images), MaskNetwork(trunk, torch.Generator().manual_seed(0))
     network.to(memory_format=torch.channels_last)
@@ -70,7 +70,7 @@ def network_step(shard: Path, settings: PretrainingSettings) -> Callable[[int], 
 
 def average_mask_iou(shard: Path, settings: PretrainingSettings) -> float:
     """Held-out IoU of the best threshold of the average training mask: what looking at no picture reaches."""
-    data = MaskDataset([shard], settings)
+    data = MaskDataset.of_shards([shard], settings)
     learnt = torch.cat([data.training_batch(number).trimaps for number in range(max(1, 640 // settings.batch_size))])
     certain = (learnt >= 0).sum(0).clamp(min=1)
     average = (learnt == 1).sum(0) / certain
@@ -92,7 +92,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         shard = Path(folder) / "drawn.tar"
         count = write_shard(shard, drawn_samples(arguments.videos))
-        reader = images_per_second(MaskDataset([shard], settings).training_batch, settings.batch_size)
+        reader = images_per_second(MaskDataset.of_shards([shard], settings).training_batch, settings.batch_size)
         network = images_per_second(network_step(shard, settings), settings.batch_size)
         began, spent = time.monotonic(), time.process_time()
         result = pretrain([shard], settings, PretrainingHooks(Path(folder) / "out"))

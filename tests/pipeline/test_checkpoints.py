@@ -57,7 +57,7 @@ def test_the_last_two_are_kept(tmp_path: Path) -> None:
     files = [save_checkpoint(tmp_path, model, optimizer, {"iteration": n}, IDENTITY).name for n in (1, 2, 3, 4)]
 
     assert files == [*CHECKPOINT_NAMES, *CHECKPOINT_NAMES]
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(CHECKPOINT_NAMES)
+    assert sorted(path.name for path in tmp_path.glob("*.safetensors")) == sorted(CHECKPOINT_NAMES)
     assert load_checkpoint(tmp_path, model, optimizer, IDENTITY) == {"iteration": 4}
 
 
@@ -75,9 +75,10 @@ def test_a_torn_checkpoint_is_passed_over(tmp_path: Path, kept_bytes: int) -> No
 
 def test_where_none_can_be_read_training_does_not_silently_start_over(tmp_path: Path) -> None:
     """The file is named, and what would do."""
-    (tmp_path / CHECKPOINT_NAMES[0]).write_bytes(b"nothing of the kind")
+    model, optimizer = model_and_optimizer(0)
+    save_checkpoint(tmp_path, model, optimizer, {"iteration": 1}, IDENTITY).write_bytes(b"nothing of the kind")
 
-    with pytest.raises(InvalidInput, match=rf"{CHECKPOINT_NAMES[0]}: .* remove it to train from the start"):
+    with pytest.raises(InvalidInput, match=rf"{CHECKPOINT_NAMES[0]}: .* remove both to train from the start"):
         load_checkpoint(tmp_path, *model_and_optimizer(0), IDENTITY)
 
 

@@ -115,6 +115,7 @@ def test_a_checkpoint_of_other_settings_is_refused(drawn_set: tuple[list[VocImag
 def test_a_broken_checkpoint_is_named(drawn_set: tuple[list[VocImage], Proposals], tmp_path: Path) -> None:
     """What is no safetensors file is InvalidInput with its path."""
     (tmp_path / CHECKPOINT_NAMES[0]).write_bytes(b"nothing of the kind")
+    (tmp_path / CHECKPOINT_NAMES[0]).with_suffix(".json").write_bytes(b"{}")
 
     with pytest.raises(InvalidInput, match=CHECKPOINT_NAMES[0]):
         trained(drawn_set, tmp_path, SETTINGS)

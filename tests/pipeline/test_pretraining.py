@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from pipeline.alexnet import load_backbone
 from pipeline.checkpoints import CHECKPOINT_NAMES
 from pipeline.errors import InvalidInput, Stopped
-from pipeline.pretraining import PretrainingHooks, PretrainingProgress, PretrainingResult, learning_rate, pretrain
+from pipeline.learning_rates import learning_rate
+from pipeline.pretraining import PretrainingHooks, PretrainingProgress, PretrainingResult, pretrain
 from pipeline.settings.pretraining import PretrainingSettings
 from pipeline.tar_dataset import Sample, write_shard
 from tests.pipeline.mask_samples import drawn_sample, drawn_shard
@@ -67,7 +68,7 @@ def run_until(iteration: int, shard: Path, folder: Path) -> list[list[str]]:
         folder,
         on_progress=told.append,
         should_stop=lambda: len(told) == iteration,
-        on_checkpoint=lambda: stored.append(sorted(path.name for path in folder.iterdir())),
+        on_checkpoint=lambda: stored.append(sorted(path.name for path in folder.glob("*.safetensors"))),
     )
     with pytest.raises(Stopped, match=f"stopped at iteration {iteration}"):
         pretrain([shard], SETTINGS, hooks)
@@ -169,7 +170,7 @@ def test_a_training_that_diverges_keeps_good_checkpoints_only(
     with pytest.raises(InvalidInput, match=rf"{message}.*lower pretrain\.learning_rate"):
         pretrain([shard], settings, PretrainingHooks(folder))
 
-    files = list(folder.iterdir())
+    files = list(folder.glob("*.safetensors"))
     assert len(files) == kept
     assert all(tensor.isfinite().all() for path in files for tensor in load_file(path).values())
 

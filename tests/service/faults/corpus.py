@@ -97,7 +97,7 @@ def _frames(store: Store, record: ShardRecord, path: Path) -> Frames:
     assert hashlib.sha256(data).hexdigest() == record.data_sha256
     path.write_bytes(data)
     samples = list(read_shard(path))
-    for place in (places := read_index(store, record)):
+    for place in (places := read_index(store, record.index_key)):
         with tarfile.open(fileobj=io.BytesIO(data[place.offset :][: place.size_bytes])) as alone:
             assert alone.getnames() == [f"{place.key}.{part}" for part in ("jpg", "mask.png", "json")]
 

@@ -8,7 +8,6 @@ import boto3
 import pytest
 
 from pipeline.errors import InvalidInput, Stopped
-from pipeline.tar_dataset import read_shard
 from pipeline.video import write_video
 from pipeline.world import moving_square
 from service import layout
@@ -19,8 +18,8 @@ from service.runner import StepContext
 from service.steps.extract import extract
 from service.steps.gather import gather, gathered_of
 from service.steps.plan import PlanRecord, plan
-from service.steps.pretrain import fetch_shard
 from tests.service.conftest import MakeContext
+from tests.service.snapshot_samples import snapshot_samples
 
 
 @pytest.fixture
@@ -115,7 +114,7 @@ def test_two_pods_on_one_shard_leave_one(make_context: MakeContext, videos: Path
         thread.join()
     records = [record for _, record in shard_records(one.store, planned.recipe)]
     dataset = gather(one, "run")
-    samples = [s for shard in dataset.shards for s in read_shard(fetch_shard(one.store, shard, one.scratch))]
+    samples = snapshot_samples(one, dataset)
 
     assert sum(len(record.videos) for record in records) == 3
     assert len({sample.key for sample in samples}) == len(samples) == dataset.kept_frames

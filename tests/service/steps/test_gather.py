@@ -5,17 +5,16 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InvalidInput
-from pipeline.tar_dataset import read_shard
 from pipeline.video import write_video
 from pipeline.world import moving_square
 from service.runner import StepContext
 from service.steps.extract import extract
 from service.steps.gather import gather, gathered_of
 from service.steps.plan import PlanRecord, plan
-from service.steps.pretrain import fetch_shard
 from tests.service.conftest import MakeContext
 from tests.service.made_up_run import commit_part, end_shard, row, touch_videos
 from tests.service.made_up_run import planned_videos as made_up_videos
+from tests.service.snapshot_samples import snapshot_samples
 
 
 @pytest.fixture
@@ -57,11 +56,7 @@ def test_new_and_removed_videos(make_context: MakeContext, videos: Path) -> None
     (videos / "a.mp4").unlink()
     planned = extracted(context, "two")
     second = gather(context, "two")
-    keys = [
-        sample.metadata["video"]
-        for shard in second.shards
-        for sample in read_shard(fetch_shard(context.store, shard, context.scratch))
-    ]
+    keys = [sample.metadata["video"] for sample in snapshot_samples(context, second)]
 
     assert (planned.videos_new, gathered_of(context.store, "two").videos_removed) == (1, 1)
     assert set(keys) == {"b.mp4", "c.mp4"}

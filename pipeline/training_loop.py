@@ -1,0 +1,182 @@
+"""The training loop: steps, the curve, checkpoints and ends, stoppable at any step and resumable on other ranks."""
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
+
+import torch
+from torch import nn
+
+from pipeline.checkpoint_writer import CheckpointWriter
+from pipeline.checkpoints import load_checkpoint, snapshot_of
+from pipeline.errors import InvalidInput, Stopped
+from pipeline.held_out import measure_held_out
+from pipeline.learning_rates import learning_rate
+from pipeline.mask_dataset import Batch, MaskDataset
+from pipeline.ranks import Ranks
+from pipeline.read_ahead import read_ahead
+from pipeline.settings.pretraining import PretrainingSettings
+from pipeline.training_history import CurvePoint, History, restored
+from pipeline.training_hooks import PretrainingHooks, PretrainingProgress
+from pipeline.training_step import Stepper
+
+_CURVE_POINTS = 100
+
+
+class TrainingLoop:
+    """One training of a network on a dataset, from where its checkpoints say it is."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        data: MaskDataset,
+        settings: PretrainingSettings,
+        hooks: PretrainingHooks,
+        ranks: Ranks,
+    ) -> None:
+        self.history = History()
+        self.images_per_second = 0.0
+        self._usable = 0
+        self._stepper = Stepper(network, settings, ranks)
+        self._data, self._settings, self._hooks, self._ranks = data, settings, hooks, ranks
+
+    def run(self, identity: str) -> nn.Module:
+        """Train to the end, and give the network that counts: the average of its weights where one is kept.
+
+        Raises what `pretrain` raises.
+        """
+        self._resume(identity)
+        validation = self._data.validation_batches()
+        first, began = self.history.iteration, time.monotonic()
+        places = self._settings.keep_checkpoints + 1
+        with CheckpointWriter(self._hooks.directory, places, self._hooks.on_checkpoint) as writer:
+            for batch in self._batches():
+                if self._stops(batch):
+                    self._stop(writer, identity)
+                self._advance(batch)
+                self._tell((self.history.iteration - first) / max(time.monotonic() - began, 1e-9))
+                self._note(validation)
+                if self._checkpoint_is_due():
+                    self._save(writer, identity)
+            self._check_finite()
+        return self._stepper.measured
+
+    def _resume(self, identity: str) -> None:
+        """Take up the newest whole checkpoint: the first rank reads it, and the others have it from there."""
+        saved = None
+        if self._ranks.is_first:
+            stepper = self._stepper
+            average = stepper.average_state()
+            saved = load_checkpoint(self._hooks.directory, stepper.network, stepper.optimizer, identity, average)
+        if self._ranks.are_several:
+            saved = json.loads(self._ranks.text_from_first(json.dumps(saved)))
+        self.history = restored(saved)
+        if self._ranks.are_several:
+            self._stepper.share_state(self.history.iteration)
+
+    def _batches(self) -> Iterator[Batch | None]:
+        """This rank's shares of the batches to come, read ahead; pinned where a GPU fetches them."""
+        pinned = self._ranks.device.type == "cuda"
+
+        def read(iteration: int) -> Batch:
+            batch = self._data.training_batch(iteration)
+            return (
+                batch._replace(images=batch.images.pin_memory(), trimaps=batch.trimaps.pin_memory())
+                if pinned
+                else batch
+            )
+
+        readers = self._hooks.readers or max(1, min(8, (os.cpu_count() or 1) // 2))
+        return read_ahead(read, self.history.iteration, self._settings.iterations, readers, self._hooks.should_stop)
+
+    def _stops(self, batch: Batch | None) -> bool:
+        """Whether any rank is told to stop; else what this step reads is counted, over all ranks."""
+        stop = batch is None or self._hooks.should_stop()
+        usable, unusable = (len(batch.images), batch.unusable) if batch is not None else (0, 0)
+        stops, usable_of_all, unusable_of_all = self._ranks.total(stop, usable, unusable)
+        if not stops:
+            self._usable = int(usable_of_all)
+            self.history.frames_read += int(usable_of_all + unusable_of_all)
+            self.history.frames_unusable += int(unusable_of_all)
+            self._check_corrupt()
+        return bool(stops)
+
+    def _stop(self, writer: CheckpointWriter, identity: str) -> NoReturn:
+        """Save and raise Stopped, on all ranks once the first has saved: whoever ends early has the others killed."""
+        if writer.newest != self.history.iteration:
+            self._save(writer, identity)
+        writer.wait()
+        self._ranks.total(0)
+        raise Stopped(f"pretraining stopped at iteration {self.history.iteration}; run it again to continue")
+
+    def _advance(self, batch: Batch | None) -> None:
+        """One step; batch normalisation needs two frames, so a smaller batch is passed over."""
+        pending = self.history.pending
+        self.history.iteration += 1
+        if batch is None or self._usable < 2:
+            pending.append(pending[-1] if pending else math.log(2))
+            return
+        loss = self._stepper.step(batch, self.history.iteration - 1)
+        if not math.isfinite(loss):
+            raise self._diverged(f"loss is {loss}")
+        pending.append(loss)
+
+    def _tell(self, steps_per_second: float) -> None:
+        history = self.history
+        self.images_per_second = steps_per_second * self._settings.batch_size
+        if self._ranks.is_first:
+            told = (history.iteration, self._settings.iterations, history.pending[-1])
+            self._hooks.on_progress(PretrainingProgress(*told, self.images_per_second, history.frames_unusable))
+
+    def _note(self, validation: Sequence[Batch]) -> None:
+        """Add a point to the curve where one is due; held-out videos are looked at more rarely and at the end."""
+        history, settings = self.history, self._settings
+        measured = (
+            history.iteration % settings.validate_every_iterations == 0 or history.iteration == settings.iterations
+        )
+        due = history.iteration % max(1, settings.iterations // _CURVE_POINTS) == 0
+        if not (measured or due):
+            return
+        held_out = measure_held_out(self._stepper.measured, validation, self._ranks) if measured else None
+        mean, rate = sum(history.pending) / len(history.pending), learning_rate(history.iteration - 1, settings)
+        iou, loss = (held_out.iou, held_out.loss) if held_out else (None, None)
+        history.curve.append(CurvePoint(history.iteration, mean, rate, iou, loss))
+        history.pending = []
+
+    def _checkpoint_is_due(self) -> bool:
+        done, last = self.history.iteration, self._settings.iterations
+        return done % self._settings.checkpoint_every_iterations == 0 and done < last
+
+    def _save(self, writer: CheckpointWriter, identity: str) -> None:
+        """Begin to write where the training is; only values that are finite replace a checkpoint."""
+        self._check_finite()
+        if self._ranks.is_first:
+            stepper, history = self._stepper, self.history
+            average = stepper.average_state()
+            facts = (history.as_json(), identity, history.score)
+            writer.write(snapshot_of(stepper.network, stepper.optimizer, *facts, average))
+
+    def _check_finite(self) -> None:
+        """Raise before weights that are not finite replace good ones: a step can ruin them after a finite loss."""
+        for name, tensor in self._stepper.network.state_dict().items():
+            if not torch.isfinite(tensor).all():
+                raise self._diverged(f"{name} is not finite")
+
+    def _diverged(self, what: str) -> InvalidInput:
+        rate = f"pretrain.learning_rate ({self._settings.learning_rate})"
+        at = f"at iteration {self.history.iteration}"
+        return InvalidInput(f"{what} {at}; lower {rate}; the last good checkpoint stays")
+
+    def _check_corrupt(self) -> None:
+        """Raise when more frames than allowed could not be used; one bad batch at the start is forgiven."""
+        history, settings = self.history, self._settings
+        allowed = settings.max_corrupt_fraction * max(history.frames_read, 100 * settings.batch_size)
+        if history.frames_unusable > allowed:
+            counts = f"{history.frames_unusable} of {history.frames_read} frames"
+            rule = f"pretrain.max_corrupt_fraction ({settings.max_corrupt_fraction})"
+            raise InvalidInput(
+                f"{counts} cannot be decoded or show no certain object, above {rule}; extract them again"
+            )
