@@ -1,9 +1,11 @@
 """Fixtures that every room's tests share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +15,10 @@ def test_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip(f"WATCHMOVE_TEST_DATA ({folder or 'unset'}) names no folder: real videos and boxes are not at hand")
     return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def _logs_of_its_own() -> Iterator[None]:
+    """A command that a test runs sends its logs to a stream of that test, which later tests find closed."""
+    yield
+    structlog.reset_defaults()
