@@ -108,10 +108,12 @@ def bench_masks(
         else:
             with VideoFrames(_video_of(videos, name), settings) as stream:
                 frames = list(mask_frames(islice(stream, most_frames), settings))
+        if len(frames) != len(truths):
+            raise InvalidInput(f"{name}: {len(frames)} frames, {len(truths)} true masks; they must be of the same frames")
         stages: Counter[str] = Counter()
         for one in frames:
             stages.update(one.stage_seconds)
-        scored = [_scored(name, one, truth) for one, truth in zip(frames, truths, strict=False)][1:-1]
+        scored = [_scored(name, one, truth) for one, truth in zip(frames, truths, strict=True)][1:-1]
         scores.add(scored, stages, _seconds_of_dis_medium(frames), len(frames))
         yield scores
 
