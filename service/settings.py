@@ -44,10 +44,10 @@ class PlanSettings(Section):
     sample_seed: int = Field(0, ge=0, description="Seed that says which part.")
     target_shard_seconds: float = Field(3600.0, gt=0, description="Expected work of one shard, on one worker.")
     seconds_per_video_second: float = Field(
-        1.0, gt=0, description="Work that a second of video is expected to take; only the dealing goes by it."
+        0.2, gt=0, description="Work that a second of video is expected to take; only the dealing goes by it."
     )
-    max_shard_videos: int = Field(100, ge=1, description="Most videos in one shard.")
-    max_shard_mebibytes: int = Field(2048, ge=1, description="Most mebibytes of video in one shard.")
+    max_shard_videos: int = Field(400, ge=1, description="Most videos in one shard.")
+    max_shard_mebibytes: int = Field(8192, ge=1, description="Most mebibytes of video in one shard.")
 
     @field_validator("manifest")
     @classmethod

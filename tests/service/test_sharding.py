@@ -65,7 +65,8 @@ def test_work_goes_by_duration_then_by_size_then_by_the_mean(one: Video, length:
 def test_long_and_short_videos_make_shards_of_the_same_work() -> None:
     """A hundred videos of ten seconds take as long as ten of a hundred: shards differ in count and not in work."""
     listed = [video(n, duration_seconds=9.0) for n in range(100)] + [video(n, duration_seconds=99.0) for n in range(10)]
-    shards = deal(listed, PlanSettings(target_shard_seconds=200.0))
+    settings = PlanSettings(target_shard_seconds=200.0, seconds_per_video_second=1.0)
+    shards = deal(listed, settings)
 
     assert [len(shard) for shard in shards] == [20] * 5 + [2] * 5
-    assert {sum(expected_seconds(one, PlanSettings()) for one in shard) for shard in shards} == {200.0}
+    assert {sum(expected_seconds(one, settings) for one in shard) for shard in shards} == {200.0}
