@@ -3,10 +3,27 @@
 PyTorch's SyncBatchNorm knows no CPU; with this, a step of several ranks is that of one with the whole batch.
 """
 
+from typing import Any
+
 import torch
 import torch.distributed
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
+
+
+class _Sum(torch.autograd.Function):
+    """A sum over ranks. Each rank's loss depends on every rank's values, so gradients are summed as well."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:  # noqa: ARG004 (the interface's)
+        total = values.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # noqa: ARG004 (the interface's)
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(total)
+        return total
 
 
 class _Shared(nn.Module):
@@ -39,6 +56,11 @@ def share_normalisation(network: nn.Module) -> None:
                 setattr(parent, name, shared)
 
 
+def _over_ranks(values: Tensor) -> Tensor:
+    total: Tensor = _Sum.apply(values)
+    return total
+
+
 def _normalised(norm: nn.BatchNorm1d | nn.BatchNorm2d, values: Tensor) -> Tensor:
     exact = values.float()
     axes = [axis for axis in range(values.dim()) if axis != 1]
@@ -46,9 +68,9 @@ def _normalised(norm: nn.BatchNorm1d | nn.BatchNorm2d, values: Tensor) -> Tensor
     # The mean is known before squares are summed: the difference of two large sums would lose digits.
     count = torch.tensor([float(values.numel() // max(values.shape[1], 1))], device=values.device)
     torch.distributed.all_reduce(count)
-    mean = all_reduce(exact.sum(axes)) / count  # type: ignore[no-untyped-call]
+    mean = _over_ranks(exact.sum(axes)) / count
     centred = exact - mean.view(shape)
-    variance = all_reduce((centred * centred).sum(axes)) / count  # type: ignore[no-untyped-call]
+    variance = _over_ranks((centred * centred).sum(axes)) / count
     _remember(norm, mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
     scale = norm.weight * torch.rsqrt(variance + norm.eps)
     result: Tensor = centred * scale.view(shape) + norm.bias.view(shape)

@@ -119,7 +119,7 @@ class Stepper:
         if self._forward is None:
             forward = self.network
             if self._ranks.are_several:
-                forward = DistributedDataParallel(forward, broadcast_buffers=False)
+                forward = DistributedDataParallel(forward)
             self._parallel = forward if isinstance(forward, DistributedDataParallel) else None
             self._forward = torch.compile(forward) if self._settings.compile else forward
         return self._forward
