@@ -32,7 +32,8 @@ class FileStore:
             return
         start = self.folder / prefix.rpartition("/")[0]
         with _translated(f"listing {self.uri}"):
-            paths = sorted(path for path in start.rglob("*") if path.is_file() and _TEMPORARY not in path.name)
+            found = (path for path in start.rglob("*") if path.is_file() and _TEMPORARY not in path.name)
+            paths = sorted(found, key=Path.as_posix)  # as S3 sorts: paths themselves would put a/b before a-b
         for path in paths:
             key = path.relative_to(self.folder).as_posix()
             if key.startswith(prefix):

@@ -109,7 +109,7 @@ def bench_masks(
             with VideoFrames(_video_of(videos, name), settings) as stream:
                 frames = list(mask_frames(islice(stream, most_frames), settings))
         if len(frames) != len(truths):
-            raise InvalidInput(f"{name}: {len(frames)} frames, {len(truths)} true masks; they must be of the same frames")
+            raise InvalidInput(f"{name}: {len(frames)} frames and {len(truths)} true masks; give a mask for each frame")
         stages: Counter[str] = Counter()
         for one in frames:
             stages.update(one.stage_seconds)

@@ -10,6 +10,7 @@ the machine does; wall time is, so shares of it come from the same minutes.
 import argparse
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 import pipeline.extraction
+from pipeline.shots import CutDetector
 from pipeline.video import VideoReader
 from service.outcomes import VideoOutcome
 from service.record_stream import shard_records
@@ -35,6 +37,7 @@ from service.video_child import AUDIT, KEPT, VideoJob, extract_to_folder
 from tests.service.conftest import context_of
 
 FILES, HOURS, FRAMES_PER_SECOND = 787_479, 8_081, 30.0
+PROPER = ("decoding", "cuts", "masks", "coding")
 
 
 @dataclass
@@ -90,6 +93,7 @@ def run_here(rows: list[VideoOutcome], settings: Settings, scratch: Path) -> tup
     stages = Stages()
     pipeline.extraction._look_at = stages.timed("masks", pipeline.extraction._look_at)
     VideoReader._next_image = stages.timed("decoding", VideoReader._next_image)  # type: ignore[method-assign]
+    CutDetector.is_cut = stages.timed("cuts", CutDetector.is_cut)  # type: ignore[method-assign]
     cv2.imencode = stages.timed("coding", cv2.imencode)
     written = 0
     decoders = children_seconds()
@@ -109,6 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default=os.environ.get("WATCHMOVE_TEST_DATA", ""), help="folder with `videos`")
     parser.add_argument("--folder", default="", help="only the videos in this folder of `videos`")
+    parser.add_argument("--times", type=int, default=1, help="each video so often, as a shard holds hundreds")
     parser.add_argument("--hours", type=float, default=HOURS, help="length of the large run's videos together")
     parser.add_argument("--files", type=int, default=FILES, help="how many they are")
     options = parser.parse_args()
@@ -117,7 +122,10 @@ def main() -> None:
         parser.error(f"{videos}: no folder of videos; name one with --data or WATCHMOVE_TEST_DATA")
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     with tempfile.TemporaryDirectory() as name:
-        words = [f"videos=file://{videos}", f"store=file://{name}/store"]
+        copies = Path(name, "videos")
+        for number in range(options.times):
+            shutil.copytree(videos, copies / str(number), copy_function=os.symlink)
+        words = [f"videos=file://{copies}", f"store=file://{name}/store"]
         words += ["plan.max_shard_videos=100000", "plan.max_shard_mebibytes=1000000", "work.workers=1"]
         settings = load_settings(LAPTOP, words)
         step = run_step(settings, Path(name, "scratch"))
@@ -131,9 +139,9 @@ def measured(step: Step, stages: Stages) -> Table:
     """What was measured, and how."""
     decoded, sampled = frames_of(step.rows)
     in_workers = sum(row.seconds for row in step.rows)
-    proper = sum(stages.wall[stage] for stage in ("decoding", "masks", "coding")) / stages.wall["all"]
+    proper = sum(stages.wall[stage] for stage in PROPER) / stages.wall["all"]
     of_workers = stages.processor["all"] + stages.processor["decoder"]
-    other = of_workers - sum(stages.processor[stage] for stage in ("decoder", "decoding", "masks", "coding"))
+    other = of_workers - sum(stages.processor[stage] for stage in ("decoder", *PROPER))
     whole = of_workers + step.processor
     table = Table("what", "figure", title=f"{len(step.rows)} videos, one core")
     for what, figure in (
@@ -142,9 +150,9 @@ def measured(step: Step, stages: Stages) -> Table:
         ("decoded frames a second of processor time", f"{decoded / whole:.1f}"),
         ("sampled frames a second of processor time", f"{sampled / whole:.2f}"),
         ("wall time of the step", f"{step.wall:.1f} s, {in_workers:.1f} s of it in workers"),
-        ("share of it outside decoding, masks and coding", f"{1 - proper * in_workers / step.wall:.1%}"),
+        ("share of it outside decoding, cuts, masks and coding", f"{1 - proper * in_workers / step.wall:.1%}"),
         ("the same, of processor time", f"{(other + step.processor) / whole:.1%}"),
-        *((f"processor time, {stage}", f"{stages.processor[stage]:.1f} s") for stage in ("decoder", "masks", "coding")),
+        *((f"processor time, {stage}", f"{stages.processor[stage]:.1f} s") for stage in ("decoder", *PROPER[1:])),
         ("processor time, the step's own process", f"{step.processor:.1f} s, start included"),
         ("processor time, all", f"{whole:.1f} s"),
         ("peak resident memory of a worker", f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB"),

@@ -327,3 +327,14 @@ def test_a_create_whose_answer_is_lost_has_created(s3_environment: str, monkeypa
     assert lost
     assert all(created)
     assert not any(others)
+
+
+def test_keys_are_listed_in_one_order(store: Store) -> None:
+    """By their characters, in folders as in buckets: plans and merges go by it."""
+    for key in ("a/b", "a-b", "a.b", "a", "ab/c", "a0"):
+        if key != "a" or store.uri.startswith("s3://"):
+            store.write(key, b"x")
+    keys = [item.key for item in store.list()]
+
+    assert keys == sorted(keys)
+    assert keys.index("a-b") < keys.index("a/b") < keys.index("a0")
