@@ -91,6 +91,9 @@ class ShardCache:
         try:
             path.write_bytes(content)
         except OSError as error:
+            with self._lock:
+                self._held_bytes -= size_bytes
+            path.unlink(missing_ok=True)
             raise Unavailable(f"{path}: could not be written ({error.strerror}); free space or try again") from error
         return path
 

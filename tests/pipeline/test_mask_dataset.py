@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from pipeline.errors import InvalidInput
+from pipeline.frame_order import Share
+from pipeline.frame_table import LocalShards, frames_in
 from pipeline.mask_dataset import MaskDataset, held_out_videos, normalised
 from pipeline.mask_examples import FOREGROUND
 from pipeline.settings.pretraining import PretrainingSettings
@@ -69,6 +71,48 @@ def test_batches_run_through_the_frames_epoch_by_epoch(shard: Path, monkeypatch:
         data.training_batch(iteration)
 
     assert read == dict.fromkeys((key.decode() for key in data.frames.keys[data.training]), 4)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 7])
+def test_ranks_read_each_frame_once_an_epoch(shard: Path, monkeypatch: pytest.MonkeyPatch, ranks: int) -> None:
+    """The batches that one rank has alone, divided: the same frames with the same seeds of their crops."""
+    read: list[tuple[str, int]] = []
+    monkeypatch.setattr(
+        "pipeline.mask_dataset.example_of",
+        lambda sample, _, rng: read.append((sample.key, int(rng.integers(2**60)))),
+    )
+    frames = frames_in([shard])
+    parts = [MaskDataset(frames, LocalShards(), SETTINGS, Share(rank, ranks)) for rank in range(ranks)]
+    for iteration in range(15):
+        for part in parts:
+            part.training_batch(iteration)
+    together, read[:] = sorted(read), []
+    alone = MaskDataset(frames, LocalShards(), SETTINGS)
+    for iteration in range(15):
+        alone.training_batch(iteration)
+
+    assert together == sorted(read)
+    assert set(Counter(key for key, _ in read).values()) == {4}
+
+
+def test_ranks_share_validation(shard: Path) -> None:
+    """Together they look at what one would, with the same crops."""
+    frames = frames_in([shard])
+    parts = [MaskDataset(frames, LocalShards(), SETTINGS, Share(rank, 2)).validation_batches() for rank in (0, 1)]
+    [alone] = MaskDataset(frames, LocalShards(), SETTINGS).validation_batches()
+    together = torch.cat([batch.images for part in parts for batch in part])
+
+    assert sorted(image.sum().item() for image in together) == sorted(image.sum().item() for image in alone.images)
+
+
+def test_a_shard_that_is_gone_is_no_unusable_frame(tmp_path: Path) -> None:
+    """It is named at once, instead of costing frames until too many are missing."""
+    shard = drawn_shard(tmp_path / "gone.tar", videos=1, frames=3)
+    data = MaskDataset.of_shards([shard], SETTINGS)
+    shard.unlink()
+
+    with pytest.raises(InvalidInput, match=r"gone\.tar: gone; extract and gather again"):
+        data.training_batch(0)
 
 
 def test_a_batch_is_its_steps_whatever_was_read_before(shard: Path) -> None:

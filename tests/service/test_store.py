@@ -73,6 +73,19 @@ def test_etag_changes_with_the_content(store: Store) -> None:
     assert store.head("absent") is None
 
 
+def test_a_range_of_just_the_described_object(store: Store) -> None:
+    """From the first byte, from the middle, to the last; once the object is another, none of it."""
+    store.write("clip.mp4", bytes(range(100)))
+    item = store.head("clip.mp4")
+    assert item is not None
+    parts = [store.read_range(item, offset, size) for offset, size in ((0, 1), (40, 20), (99, 1))]
+    store.write("clip.mp4", b"another, of another size")
+
+    assert parts == [b"\0", bytes(range(40, 60)), b"c"]
+    with pytest.raises(ObjectChanged, match=r"clip\.mp4: changed since it was listed"):
+        store.read_range(item, 40, 20)
+
+
 def test_local_gives_a_file(store: Store, tmp_path: Path) -> None:
     """A local copy holds the object's bytes; an absent object gives none."""
     store.write("clip.mp4", b"frames")

@@ -1,0 +1,53 @@
+"""Several ranks of one step on this machine, by torchrun, ending with the exit code that the ranks' own end means.
+
+    python -m service.launch --standalone --nproc-per-node 8 -- pretrain --run NAME
+    python -m service.launch --nnodes 4 --node-rank 2 --master-addr HOST --nproc-per-node 8 -- pretrain --run NAME
+
+What stands before `--` is torchrun's, what follows is a command of watchmove. torchrun itself ends with 1 whatever
+happened, by which nobody could tell a lost node from a bug.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from torch.distributed import DistError
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.rendezvous import RendezvousError
+from torch.distributed.run import parse_args, run
+
+from service.exit_codes import BUG, DONE, INVALID_INPUT, STOPPED, UNAVAILABLE
+
+_KILLED = 128
+
+
+def launch(words: Sequence[str]) -> int:
+    """Run the ranks to their end and give the exit code: of one that can never work or is a bug, else of the first."""
+    if "--" not in words or words[-1] == "--":
+        print("watchmove: name a command: TORCHRUN'S OPTIONS -- pretrain --run NAME", file=sys.stderr)
+        return INVALID_INPUT.exit_code
+    at = list(words).index("--")
+    try:
+        arguments = parse_args([*words[:at], "-m", "--", "service.cli", *words[at + 1 :]])  # type: ignore[no-untyped-call]
+        run(arguments)  # type: ignore[no-untyped-call]
+    except ChildFailedError as error:
+        return _exit_code([failure.exitcode for failure in error.failures.values()], error)
+    except SignalException:
+        return STOPPED.exit_code
+    except (RendezvousError, DistError) as error:
+        print(f"watchmove: {UNAVAILABLE.meaning}: the ranks did not meet: {error}", file=sys.stderr)
+        return UNAVAILABLE.exit_code
+    return DONE.exit_code
+
+
+def _exit_code(codes: Sequence[int], error: ChildFailedError) -> int:
+    """Where one rank ends for a reason of its own, others end as they miss it."""
+    for code in codes:
+        if code in (INVALID_INPUT.exit_code, BUG.exit_code):
+            return code
+    first = error.get_first_failure()[1].exitcode
+    return _KILLED - first if first < 0 else first
+
+
+if __name__ == "__main__":
+    sys.exit(launch(sys.argv[1:]))

@@ -1,0 +1,165 @@
+"""Pretrain: from a snapshot in a store to a backbone there, stopped, torn, and on several ranks."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import InvalidInput, Stopped
+from service import layout
+from service.launch import launch
+from service.records import commit, origin
+from service.runner import StepContext
+from service.shard_index import index_bytes, index_key
+from service.steps.gather import DatasetRecord, DatasetShard, GatherRecord, dataset_of
+from service.steps.pretrain import pretrain
+from tests.pipeline.mask_samples import drawn_shard
+from tests.service.conftest import MakeContext
+
+SMALL = (
+    "pretrain.device=cpu",
+    "pretrain.iterations=3",
+    "pretrain.batch_size=2",
+    "pretrain.checkpoint_every_iterations=1",
+    "pretrain.validate_every_iterations=3",
+    "pretrain.validation_frames=2",
+    "pretrain.validation_fraction=0.3",
+)
+
+
+class Told:
+    """Progress that remembers, and tells the step to stop at an iteration."""
+
+    def __init__(self, context: StepContext, stop_at: int = 0) -> None:
+        self.iterations: list[int] = []
+        self._context = context
+        self._stop_at = stop_at
+
+    def update(self, step: str, done: int, total: int, facts: str) -> None:
+        """One more."""
+        assert (step, total) == ("pretrain", 3)
+        assert "images/s" in facts
+        self.iterations.append(done)
+        if done == self._stop_at:
+            self._context.stop.set()
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def made_up_snapshot(context: StepContext, folder: Path) -> DatasetRecord:
+    """A gathered run named `run`: a shard of three videos with three frames each, of which one video is left out."""
+    path = drawn_shard(folder / "drawn.tar", videos=3, frames=3)
+    key = "extractions/r/shards/p/00000-0-abc.tar"
+    context.store.upload(key, path)
+    context.store.write(index_key(key), index_bytes(path))
+    shard = DatasetShard(
+        key=key,
+        sha256="",
+        size_bytes=path.stat().st_size,
+        index_key=index_key(key),
+        frames=6,
+        left_out=("video1",),
+    )
+    made_by = origin(context.settings, {})
+    dataset = DatasetRecord(
+        made_by=made_by, dataset="made-up", recipe="r", shards=(shard,), kept_frames=6, kept_videos=2, licences={},
+        attribution_key="", attribution_sha256="",
+    )  # fmt: skip
+    gathered = GatherRecord(
+        made_by=made_by, dataset="made-up", videos_listed=3, videos_removed=1, outcomes={}, frames={}, frames_seen=9,
+        seconds_of_extraction=0.0, audit_keys=(),
+    )  # fmt: skip
+    commit(context.store, layout.dataset("made-up"), dataset)
+    commit(context.store, layout.run_record("run", "gather"), gathered)
+    return dataset
+
+
+def test_stopped_on_one_machine_and_torn_it_ends_on_another(make_context: MakeContext, tmp_path: Path) -> None:
+    """Told to stop after two steps; the newest checkpoint in the store is cut off, and the one before goes on."""
+    context = make_context(*SMALL)
+    made_up_snapshot(context, tmp_path)
+    told = Told(context, stop_at=2)
+    with pytest.raises(Stopped, match="stopped at iteration 2"):
+        pretrain(replace(context, progress=told), "run")
+    newest = next(item.key for item in context.store.list("backbones/") if item.key.endswith("-1.safetensors"))
+    os.truncate(tmp_path / "store" / newest, 1_000_000)
+    elsewhere = make_context(*SMALL)
+    (tmp_path / "other").mkdir()
+    told_then = Told(elsewhere)
+    record = pretrain(replace(elsewhere, progress=told_then, scratch=tmp_path / "other"), "run")
+
+    assert (told.iterations, told_then.iterations) == ([1, 2], [2, 3])
+    assert record.curve[-1].validation_loss is not None
+    assert record.curve[-1].validation_iou is not None
+    assert elsewhere.store.head(record.weights_key) is not None
+    assert pretrain(elsewhere, "run") == record
+
+
+def test_a_snapshot_whose_index_says_another_number_is_refused(make_context: MakeContext, tmp_path: Path) -> None:
+    """Frames that are not there, or that nobody counted: the index is named."""
+    context = make_context(*SMALL)
+    shard = made_up_snapshot(context, tmp_path).shards[0]
+    path = drawn_shard(tmp_path / "other.tar", videos=2, frames=2)
+    context.store.write(shard.index_key, index_bytes(path))
+
+    with pytest.raises(InvalidInput, match=r"index\.json\.gz: has 2 frames, the snapshot 6"):
+        pretrain(context, "run")
+
+
+def test_a_shard_that_is_gone_is_named(make_context: MakeContext, tmp_path: Path) -> None:
+    """The snapshot's record is there, and one of its shards is not."""
+    context = make_context(*SMALL)
+    made_up_snapshot(context, tmp_path)
+    (tmp_path / "store" / dataset_of(context.store, "run").shards[0].key).unlink()
+
+    with pytest.raises(InvalidInput, match=r"00000-0-abc\.tar: the snapshot names it, but it is gone"):
+        pretrain(context, "run")
+
+
+def iterations_served(port: int) -> float:
+    """How many steps the first rank's metrics tell of."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+    except OSError:
+        return 0.0
+    found = [line.split()[-1] for line in lines if line.startswith("watchmove_process_training_iteration{")]
+    return float(found[0]) if found else 0.0
+
+
+def test_two_ranks_told_to_stop_end_with_143_and_a_checkpoint(make_context: MakeContext, tmp_path: Path) -> None:
+    """By torchrun, with a port for metrics that only one rank can have; SIGTERM goes to the launcher."""
+    context = make_context(*SMALL)
+    made_up_snapshot(context, tmp_path)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    words = [f"store=file://{tmp_path}/store", *SMALL, "pretrain.iterations=10000", f"work.metrics_port={port}"]
+    words += ["pretrain.checkpoint_every_iterations=10000"]
+    line = [sys.executable, "-m", "service.launch", "--standalone", "--nproc-per-node", "2", "--", "pretrain"]
+    line += ["--run", "run", *(part for word in words for part in ("--set", word))]
+    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 120
+    while iterations_served(port) < 1 and time.monotonic() < until and process.poll() is None:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=120)
+    kept = [item.key for item in context.store.list("backbones/")]
+
+    assert process.returncode == 143, said
+    assert said.count("pretraining stopped at iteration") == 2
+    assert [key.rpartition("/")[2] for key in kept] == ["checkpoint-0.json", "checkpoint-0.safetensors"]
+
+
+def test_a_launch_without_a_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """Settings can never work: 65."""
+    assert launch(["--standalone"]) == 65
+    assert "name a command" in capsys.readouterr().err
