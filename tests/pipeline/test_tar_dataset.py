@@ -1,5 +1,6 @@
 """Tar files of samples: what is written is read, by us and by the WebDataset library."""
 
+import contextlib
 import io
 import json
 import tarfile
@@ -7,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import webdataset
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.errors import InvalidInput
-from pipeline.tar_dataset import Sample, index_shard, read_sample, read_shard, write_shard
+from pipeline.tar_dataset import Sample, index_shard, read_sample, read_shard, sample_in, write_shard
 from tests.pipeline.mask_samples import drawn_samples, drawn_shard
 
 SAMPLES = [
@@ -93,6 +96,42 @@ def test_a_truncated_tar_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(InvalidInput, match=r"cut\.tar"):
         index_shard(shard)
+
+
+def test_a_sample_is_found_in_its_bytes_alone(tmp_path: Path) -> None:
+    """What the extent of a place says is enough, and is not found under another key."""
+    write_shard(tmp_path / "shard.tar", SAMPLES)
+    begin, size = index_shard(tmp_path / "shard.tar")[1].extent
+    content = (tmp_path / "shard.tar").read_bytes()[begin : begin + size]
+
+    assert sample_in(content, SAMPLES[1].key) == SAMPLES[1]
+    with pytest.raises(InvalidInput, match=r"other: no other\.jpg where its index says"):
+        sample_in(content, "other")
+
+
+@given(at=st.integers(0, 4000), junk=st.binary(min_size=1, max_size=600), kept=st.integers(0, 4096))
+def test_damaged_bytes_are_no_sample_or_say_so(at: int, junk: bytes, kept: int) -> None:
+    """Whatever is overwritten or cut off: a sample or InvalidInput, and an end, also with sizes below nought."""
+    with io.BytesIO() as buffer:
+        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+            for part, text in (("jpg", b"1" * 600), ("mask.png", b"2"), ("json", b"{}")):
+                entry = tarfile.TarInfo(f"k.{part}")
+                entry.size = len(text)
+                tar.addfile(entry, io.BytesIO(text))
+        whole = buffer.getvalue()
+    spoilt = (whole[:at] + junk + whole[at + len(junk) :])[:kept]
+    with contextlib.suppress(InvalidInput):
+        assert sample_in(spoilt, "k").key == "k"
+
+
+def test_a_size_below_nought_ends() -> None:
+    """A header that leads back to itself is no endless tar."""
+    header = bytearray(tarfile.TarInfo("k.jpg").tobuf(tarfile.USTAR_FORMAT))
+    header[124:136] = (-512).to_bytes(12, "big", signed=True)
+    header[148:156] = b"%06o\0 " % (sum(header[:148]) + 8 * 32 + sum(header[156:512]))
+
+    with pytest.raises(InvalidInput, match="no files where its index says"):
+        sample_in(bytes(header), "k")
 
 
 @pytest.mark.parametrize("text", [b"{", json.dumps([1]).encode()])
