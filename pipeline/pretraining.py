@@ -16,7 +16,15 @@ from pipeline.training_history import CurvePoint, training_identity
 from pipeline.training_hooks import PretrainingHooks, PretrainingProgress
 from pipeline.training_loop import TrainingLoop
 
-__all__ = ["CurvePoint", "PretrainingHooks", "PretrainingProgress", "PretrainingResult", "pretrain", "pretrain_frames"]
+__all__ = [
+    "CurvePoint",
+    "PretrainingHooks",
+    "PretrainingProgress",
+    "PretrainingResult",
+    "new_network",
+    "pretrain",
+    "pretrain_frames",
+]
 
 BACKBONE_NAME = "backbone.safetensors"
 
@@ -53,7 +61,7 @@ def pretrain_frames(
     """
     ranks = hooks.ranks or Ranks(device_of(settings.device, 0))
     data = MaskDataset(frames, source, settings, ranks.share)
-    network = _new_network(settings, ranks.device)
+    network = new_network(settings, ranks.device)
     identity = training_identity(frames, settings)
     loop = TrainingLoop(network, data, settings, hooks, ranks)
     trained = loop.run(identity)
@@ -63,7 +71,8 @@ def pretrain_frames(
     return PretrainingResult(tuple(loop.history.curve), backbone, loop.images_per_second, loop.history.frames_unusable)
 
 
-def _new_network(settings: PretrainingSettings, device: torch.device) -> MaskNetwork:
+def new_network(settings: PretrainingSettings, device: torch.device) -> MaskNetwork:
+    """The network that a training begins with, on a device."""
     trunk = random_backbone(settings.seed, batch_norm=settings.batch_norm)
     trunk.drop6.p = trunk.drop7.p = settings.dropout
     network = MaskNetwork(trunk, torch.Generator().manual_seed(settings.seed))

@@ -1,15 +1,19 @@
-"""How fast and how well pretraining learns: `python tests/bench/pretraining.py [--videos N] [KEY=VALUE ...]`.
+"""What reading costs the training loop, and how well it learns.
+
+    python tests/bench/pretraining.py [--videos 30] [--rounds 3] [--learn] [KEY=VALUE ...]
 
 Frames come from videos of the drawn world with their true masks, softened at the edge. KEY=VALUE are pretraining
-settings in YAML, such as iterations=150. Prints one line of JSON: images/s of the reader alone, of the network alone on
-one batch in memory, and of the training; loss, IoU on held-out videos, and the IoU there of the average mask.
+settings in YAML, such as iterations=150. First line: images/s of the loop with the default network, from shards and
+with one batch that stays in memory, in turns, and their ratio, of the wall and of processor time. With --learn a whole
+training: loss, IoU on held-out videos, and the IoU there of the average mask.
 """
 
 import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -17,17 +21,19 @@ import numpy as np
 import torch
 import yaml
 
-from pipeline.alexnet import random_backbone
-from pipeline.mask_dataset import MaskDataset, normalised
-from pipeline.mask_network import MaskNetwork, mask_iou, mask_loss
-from pipeline.pretraining import PretrainingHooks, pretrain
+from pipeline.mask_dataset import Batch, MaskDataset
+from pipeline.mask_network import mask_iou
+from pipeline.pretraining import PretrainingHooks, PretrainingProgress, new_network, pretrain
+from pipeline.ranks import Ranks
 from pipeline.settings.pretraining import PretrainingSettings
 from pipeline.settings.world import WorldSettings
 from pipeline.tar_dataset import Sample, write_shard
+from pipeline.training_loop import TrainingLoop
 from pipeline.world import draw_video
 
 WORLD = WorldSettings(frames_per_video=16)
 LEAST_AREA_FRACTION = 0.01
+UNTIMED_STEPS, STEPS = 2, 6
 
 
 def drawn_samples(videos: int) -> Iterator[Sample]:
@@ -43,29 +49,59 @@ def drawn_samples(videos: int) -> Iterator[Sample]:
             yield Sample(f"drawn{number:04d}-{index:06d}", jpeg.tobytes(), png.tobytes(), {"video": f"drawn{number}"})
 
 
-def images_per_second(work: Callable[[int], object], images: int, rounds: int = 5) -> float:
-    """Speed of `work`, called with 1, 2, … after one call that does not count."""
-    work(0)
-    began = time.monotonic()
-    for number in range(1, rounds + 1):
-        work(number)
-    return rounds * images / (time.monotonic() - began)
+class Repeated(MaskDataset):
+    """A dataset whose every batch is the first: nothing is read."""
+
+    def training_batch(self, iteration: int) -> Batch:  # noqa: ARG002 (the interface's)
+        """The same each time."""
+        return self._first
+
+    @cached_property
+    def _first(self) -> Batch:
+        return super().training_batch(0)
 
 
-def network_step(shard: Path, settings: PretrainingSettings) -> Callable[[int], object]:
-    """A step of training on one batch that stays in memory."""
-    batch = MaskDataset.of_shards([shard], settings).training_batch(0)
-    trunk = random_backbone(0, batch_norm=settings.batch_norm)
-    images, network = normalised(batch.images), MaskNetwork(trunk, torch.Generator().manual_seed(0))
-    network.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9, fused=True)
+class Clock:
+    """Wall and processor seconds of a training's steps, the first two left out."""
 
-    def step(_: int) -> None:
-        optimizer.zero_grad()
-        mask_loss(network(images), batch.trimaps).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+    def __init__(self) -> None:
+        self.wall = self.processor = self._now = self._spent = 0.0
+        self.steps = 0
 
-    return step
+    def tell(self, progress: PretrainingProgress) -> None:
+        """A step has ended."""
+        now, spent = time.monotonic(), time.process_time()
+        if progress.iteration > UNTIMED_STEPS:
+            self.wall += now - self._now
+            self.processor += spent - self._spent
+            self.steps += 1
+        self._now, self._spent = now, spent
+
+
+def timed(data: MaskDataset, settings: PretrainingSettings, clock: Clock, folder: Path) -> None:
+    """One training from the start, with the steps on the clock."""
+    ranks = Ranks(torch.device("cpu"))
+    loop = TrainingLoop(
+        new_network(settings, ranks.device), data, settings, PretrainingHooks(folder, clock.tell), ranks
+    )
+    loop.run("bench")
+
+
+def overhead(shard: Path, settings: PretrainingSettings, rounds: int, folder: Path) -> dict[str, float]:
+    """The loop on shards and on one batch in memory, in turns; ratios of speeds, 1 for a reader that costs nothing."""
+    update = {"iterations": UNTIMED_STEPS + STEPS, "validation_frames": 1, "checkpoint_every_iterations": 10**6}
+    settings = settings.model_copy(update=update)
+    shards, memory = Clock(), Clock()
+    for _ in range(rounds):
+        timed(MaskDataset.of_shards([shard], settings), settings, shards, folder)
+        timed(Repeated.of_shards([shard], settings), settings, memory, folder)
+    images = shards.steps * settings.batch_size
+    return {
+        "images_per_second_from_shards": round(images / shards.wall, 2),
+        "images_per_second_from_memory": round(images / memory.wall, 2),
+        "ratio_of_wall": round(memory.wall / shards.wall, 4),
+        "ratio_of_processor_time": round(memory.processor / shards.processor, 4),
+    }
 
 
 def average_mask_iou(shard: Path, settings: PretrainingSettings) -> float:
@@ -83,32 +119,35 @@ def main() -> None:
     """Draw, train, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=3, help="turns of either loop; 0: none")
+    parser.add_argument("--learn", action="store_true")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     chosen = {key: yaml.safe_load(value) for key, _, value in (item.partition("=") for item in arguments.settings)}
     settings = PretrainingSettings.model_validate({"validation_fraction": 0.4, "iterations": 100} | chosen)
-    with tempfile.TemporaryDirectory() as folder:
-        shard = Path(folder) / "drawn.tar"
-        count = write_shard(shard, drawn_samples(arguments.videos))
-        reader = images_per_second(MaskDataset.of_shards([shard], settings).training_batch, settings.batch_size)
-        network = images_per_second(network_step(shard, settings), settings.batch_size)
-        began, spent = time.monotonic(), time.process_time()
-        result = pretrain([shard], settings, PretrainingHooks(Path(folder) / "out"))
-        facts = {
-            "settings": chosen,
-            "frames": count,
-            "reader_images_per_second": round(reader, 1),
-            "network_images_per_second": round(network, 1),
-            "training_images_per_second": round(result.images_per_second, 1),
-            "seconds": round(time.monotonic() - began, 1),
-            "processor_seconds": round(time.process_time() - spent, 1),
-            "average_mask_iou": round(average_mask_iou(shard, settings), 3),
-            "loss": round(result.curve[-1].loss, 4),
-            "held_out_iou": [(p.iteration, p.validation_iou) for p in result.curve if p.validation_iou is not None],
-        }
-    print(json.dumps(facts))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        count = write_shard(folder / "drawn.tar", drawn_samples(arguments.videos))
+        if arguments.rounds:
+            print(json.dumps(overhead(folder / "drawn.tar", settings, arguments.rounds, folder / "timed")), flush=True)
+        if arguments.learn:
+            print(json.dumps({"settings": chosen, "frames": count} | learning(folder / "drawn.tar", settings, folder)))
+
+
+def learning(shard: Path, settings: PretrainingSettings, folder: Path) -> dict[str, object]:
+    """A whole training: its time, its loss, and how well it does on held-out videos beside the average mask."""
+    began, spent = time.monotonic(), time.process_time()
+    result = pretrain([shard], settings, PretrainingHooks(folder / "out"))
+    return {
+        "training_images_per_second": round(result.images_per_second, 1),
+        "seconds": round(time.monotonic() - began, 1),
+        "processor_seconds": round(time.process_time() - spent, 1),
+        "average_mask_iou": round(average_mask_iou(shard, settings), 3),
+        "loss": round(result.curve[-1].loss, 4),
+        "held_out_iou": [(p.iteration, p.validation_iou) for p in result.curve if p.validation_iou is not None],
+    }
 
 
 if __name__ == "__main__":
