@@ -114,6 +114,11 @@ def share_of_environment() -> Share:
     return Share(rank, ranks)
 
 
+def ranks_on_this_machine() -> int:
+    """How many ranks share this machine's cores and disk. Raises InvalidInput where the environment says no number."""
+    return max(1, _number("LOCAL_WORLD_SIZE", 1))
+
+
 def device_of(name: str, local_rank: int) -> torch.device:
     """Where a rank's network runs; ranks of one machine take a GPU each. Raises InvalidInput where there is none."""
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -7,6 +7,7 @@ What stands before `--` is torchrun's, what follows is a command of watchmove. t
 happened, by which nobody could tell a lost node from a bug.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -19,6 +20,8 @@ from torch.distributed.run import parse_args, run
 from service.exit_codes import BUG, DONE, INVALID_INPUT, STOPPED, UNAVAILABLE
 
 _KILLED = 128
+_SHUTDOWN_SECONDS = "110"
+"""How long ranks that are told to stop may take for their checkpoint; torchrun alone would kill them after 30."""
 
 
 def launch(words: Sequence[str]) -> int:
@@ -27,6 +30,7 @@ def launch(words: Sequence[str]) -> int:
         print("watchmove: name a command: TORCHRUN'S OPTIONS -- pretrain --run NAME", file=sys.stderr)
         return INVALID_INPUT.exit_code
     at = list(words).index("--")
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", _SHUTDOWN_SECONDS)
     try:
         arguments = parse_args([*words[:at], "-m", "--", "service.cli", *words[at + 1 :]])  # type: ignore[no-untyped-call]
         run(arguments)  # type: ignore[no-untyped-call]

@@ -80,7 +80,7 @@ class WorkSettings(Section):
     unsigned_videos: bool = Field(False, description="Read `videos` without credentials: a public bucket.")
     requester_pays: bool = Field(False, description="Agree to pay for requests to the bucket of `videos`.")
     training_cache_mebibytes: int = Field(
-        16384, ge=64, description="Most scratch space for pieces of shards that a rank of pretraining has fetched."
+        16384, ge=64, description="Most scratch space of pretraining on a machine, for pieces of shards it has fetched."
     )
     rank_timeout_seconds: float = Field(
         300.0, gt=0, description="Ranks of a training that hear nothing from another for so long give up."

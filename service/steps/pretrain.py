@@ -3,7 +3,7 @@
 import hashlib
 
 from pipeline.pretraining import PretrainingHooks, PretrainingProgress, pretrain_frames
-from pipeline.ranks import Ranks, joined_ranks
+from pipeline.ranks import Ranks, joined_ranks, ranks_on_this_machine
 from service import layout
 from service.folder_sync import FolderSync
 from service.records import commit, find, need, origin
@@ -47,7 +47,7 @@ def _train(context: StepContext, dataset: DatasetRecord, identity: str, ranks: R
     if ranks.is_first:
         checkpoints.fetch()
     sizes = {shard.key: shard.size_bytes for shard in dataset.shards}
-    limit = context.settings.work.training_cache_mebibytes * 2**20
+    limit = context.settings.work.training_cache_mebibytes * 2**20 // ranks_on_this_machine()
     source = shard_bytes(context.store, sizes, context.scratch / "pieces", limit)
     hooks = PretrainingHooks(
         checkpoints.folder,
@@ -55,7 +55,7 @@ def _train(context: StepContext, dataset: DatasetRecord, identity: str, ranks: R
         context.stop.is_set,
         checkpoints.store_new,
         ranks,
-        max(1, min(_MOST_READERS, usable_cores() // 2)),
+        _readers(ranks),
     )
     result = pretrain_frames(snapshot_frames(context.store, dataset.shards), source, context.settings.pretrain, hooks)
     weights_key, sha256 = layout.backbone(identity, "backbone.safetensors"), ""
@@ -72,6 +72,12 @@ def _train(context: StepContext, dataset: DatasetRecord, identity: str, ranks: R
         images_per_second=result.images_per_second,
         curve=tuple(CurveRow(**vars(point)) for point in result.curve),
     )
+
+
+def _readers(ranks: Ranks) -> int:
+    """Threads that read for a rank: a GPU leaves it its cores, a network on them leaves half."""
+    cores = usable_cores() // ranks_on_this_machine()
+    return max(1, min(_MOST_READERS, cores if ranks.device.type == "cuda" else cores // 2))
 
 
 def _tell(context: StepContext, progress: PretrainingProgress) -> None:

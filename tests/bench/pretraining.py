@@ -4,12 +4,13 @@
 
 Frames come from videos of the drawn world with their true masks, softened at the edge. KEY=VALUE are pretraining
 settings in YAML, such as iterations=150. First line: images/s of the loop with the default network, from shards and
-with one batch that stays in memory, in turns, and their ratio, of the wall and of processor time. With --learn a whole
-training: loss, IoU on held-out videos, and the IoU there of the average mask.
+with one batch that stays in memory, in turns; medians, also of their ratio by the wall and by processor time. With
+--learn a whole training: loss, IoU on held-out videos, and the IoU there of the average mask.
 """
 
 import argparse
 import json
+import statistics
 import tempfile
 import time
 from collections.abc import Iterator
@@ -91,16 +92,18 @@ def overhead(shard: Path, settings: PretrainingSettings, rounds: int, folder: Pa
     """The loop on shards and on one batch in memory, in turns; ratios of speeds, 1 for a reader that costs nothing."""
     update = {"iterations": UNTIMED_STEPS + STEPS, "validation_frames": 1, "checkpoint_every_iterations": 10**6}
     settings = settings.model_copy(update=update)
-    shards, memory = Clock(), Clock()
+    pairs = []
     for _ in range(rounds):
+        shards, memory = Clock(), Clock()
         timed(MaskDataset.of_shards([shard], settings), settings, shards, folder)
         timed(Repeated.of_shards([shard], settings), settings, memory, folder)
-    images = shards.steps * settings.batch_size
+        pairs.append((shards, memory))
+    images = STEPS * settings.batch_size
     return {
-        "images_per_second_from_shards": round(images / shards.wall, 2),
-        "images_per_second_from_memory": round(images / memory.wall, 2),
-        "ratio_of_wall": round(memory.wall / shards.wall, 4),
-        "ratio_of_processor_time": round(memory.processor / shards.processor, 4),
+        "images_per_second_from_shards": round(images / statistics.median(one.wall for one, _ in pairs), 2),
+        "images_per_second_from_memory": round(images / statistics.median(one.wall for _, one in pairs), 2),
+        "ratio_of_wall": round(statistics.median(one.wall / other.wall for other, one in pairs), 4),
+        "ratio_of_processor_time": round(statistics.median(one.processor / other.processor for other, one in pairs), 4),
     }
 
 

@@ -94,6 +94,16 @@ def test_schedule_rises_then_falls_by_a_cosine() -> None:
     assert learning_rate(400, settings) == pytest.approx(0.0)
 
 
+def test_schedule_in_drops() -> None:
+    """To a tenth at each of the fractions, after the rise."""
+    settings = PretrainingSettings(
+        iterations=100, learning_rate=1.0, warmup_fraction=0.1, schedule="step", drop_fractions=(0.5, 0.9)
+    )
+    rates = [learning_rate(iteration, settings) for iteration in (0, 10, 49, 50, 89, 90, 99)]
+
+    assert rates == pytest.approx([1 / 11, 1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
 def test_a_training_tells_every_step(undisturbed: Training) -> None:
     """Iterations in order, finite losses, nothing passed over."""
     assert [told.iteration for told in undisturbed.told] == [1, 2, 3, 4]
@@ -132,21 +142,6 @@ def test_stopped_and_resumed_ends_with_the_same_weights(shard: Path, undisturbed
 
     assert stored == [[CHECKPOINT_NAMES[0]]]
     assert resumed.curve == undisturbed.result.curve
-    assert_same_weights(resumed.backbone, undisturbed.result.backbone)
-
-
-def test_with_its_newest_checkpoint_torn_it_goes_on_from_the_one_before(
-    shard: Path, undisturbed: Training, folder: Path
-) -> None:
-    """Checkpoints of steps 2 and 3, the latter cut off: steps 3 and 4 again, to the very same weights."""
-    stored = run_until(3, shard, folder)
-    torn = folder / CHECKPOINT_NAMES[1]
-    torn.write_bytes(torn.read_bytes()[:100_000])
-    told: list[int] = []
-    resumed = pretrain([shard], SETTINGS, PretrainingHooks(folder, lambda progress: told.append(progress.iteration)))
-
-    assert stored == [[CHECKPOINT_NAMES[0]], list(CHECKPOINT_NAMES)]
-    assert told == [3, 4]
     assert_same_weights(resumed.backbone, undisturbed.result.backbone)
 
 

@@ -84,6 +84,40 @@ def test_killed_at_ten_random_steps_it_ends_with_the_same_weights(shard: Path, t
     assert all(torch.equal(resumed[name], tensor) for name, tensor in undisturbed.items())
 
 
+@pytest.mark.parametrize("spoil", ["cut", "flipped", "no record"])
+def test_with_its_newest_checkpoint_torn_it_goes_on_from_the_one_before(
+    shard: Path, tmp_path: Path, spoil: str
+) -> None:
+    """Cut off, of its full length but with a wrong byte, or killed before its record: the very same weights."""
+    end([start(shard, SETTINGS, tmp_path, stop_at=5)])  # checkpoints of steps 2, 4 and 5
+    record = max(tmp_path.glob("*.json"), key=lambda path: json.loads(path.read_text())["iteration"])
+    weights = record.with_suffix(".safetensors")
+    content = weights.read_bytes()
+    if spoil == "no record":
+        record.unlink()
+    else:
+        middle = len(content) // 2
+        flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+        weights.write_bytes(content[:-1000] if spoil == "cut" else flipped)
+    told: list[PretrainingProgress] = []
+    resumed, _ = train_small(shard, SETTINGS, PretrainingHooks(tmp_path, told.append))
+    undisturbed, _ = train_small(shard, SETTINGS, PretrainingHooks(tmp_path / "undisturbed"))
+
+    assert [progress.iteration for progress in told] == [5, 6, 7, 8]
+    assert all(torch.equal(resumed[name], tensor) for name, tensor in undisturbed.items())
+
+
+def test_in_bfloat16_the_weights_stay_float32(shard: Path, tmp_path: Path) -> None:
+    """Losses near those of float32, and no weight of another type."""
+    exact, curve = train_small(shard, SETTINGS, PretrainingHooks(tmp_path / "exact"))
+    rough, its_curve = train_small(shard, with_(bfloat16=True), PretrainingHooks(tmp_path / "rough"))
+    losses = [point.loss for point in its_curve]
+
+    assert {tensor.dtype for tensor in rough.values()} == {tensor.dtype for tensor in exact.values()}
+    assert losses == pytest.approx([point.loss for point in curve], abs=0.02)
+    assert losses != [point.loss for point in curve]
+
+
 @pytest.mark.parametrize("changes", [{}, {"max_device_batch": 2, "batch_norm": False}, {"batch_size": 7}])
 def test_two_ranks_reach_the_weights_of_one(shard: Path, tmp_path: Path, changes: dict[str, object]) -> None:
     """Over loopback by gloo, with batch normalisation, in parts, and where shares differ: to 1e-5 after 8 steps."""

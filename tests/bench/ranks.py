@@ -1,0 +1,97 @@
+"""Whether ranks and kills change the weights: `python tests/bench/ranks.py [--steps 4] [--kills N] [KEY=VALUE ...]`.
+
+Trains the default network on frames of the drawn world, each time in processes of its own with one thread: alone; by
+two ranks over loopback, with the same batch of both together; and alone again, killed at so many random steps. Prints
+one line of JSON: the largest difference of a weight of the backbone from the training alone, for ranks and for kills.
+Where a unit is at its kink, a last digit decides which side it is on; so differences grow with the number of steps.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import signal
+import socket
+import tempfile
+from pathlib import Path
+
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from pipeline.pretraining import BACKBONE_NAME, PretrainingHooks, PretrainingProgress, pretrain
+from pipeline.ranks import joined_ranks
+from pipeline.settings.pretraining import PretrainingSettings
+from pipeline.tar_dataset import write_shard
+from tests.bench.pretraining import drawn_samples
+
+PROCESSES = multiprocessing.get_context("spawn")
+
+
+def main() -> None:
+    """Train three times and compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
+    options = parser.parse_args()
+    chosen = {key: yaml.safe_load(value) for key, _, value in (item.partition("=") for item in options.settings)}
+    given = {"device": "cpu", "batch_size": 16, "validation_frames": 2, "checkpoint_every_iterations": 1}
+    settings = PretrainingSettings.model_validate(given | {"iterations": options.steps} | chosen)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_shard(folder / "drawn.tar", drawn_samples(12))
+        run(folder, settings, ["alone"])
+        run(folder, settings, ["rank0", "rank1"])
+        facts = {"settings": chosen, "steps": options.steps, "two_ranks": difference(folder, "alone", "rank0")}
+        if options.kills:
+            dice, at = random.Random(0), 0
+            for _ in range(options.kills):
+                at = min(at + dice.randint(0, 1), options.steps - 2) + 1
+                run(folder, settings, ["killed"], kill_at=at)
+            run(folder, settings, ["killed"])
+            facts[f"killed_{options.kills}_times"] = difference(folder, "alone", "killed")
+        print(json.dumps(facts))
+
+
+def run(folder: Path, settings: PretrainingSettings, names: list[str], kill_at: int = 0) -> None:
+    """A training by one rank for each name, to its end or until it kills itself."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    places = {"WORLD_SIZE": str(len(names)), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    processes = [
+        PROCESSES.Process(target=train, args=(folder, name, settings, {**places, "RANK": str(rank)}, kill_at))
+        for rank, name in enumerate(names)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    expected = -signal.SIGKILL if kill_at else 0
+    if any(process.exitcode != expected for process in processes):
+        raise SystemExit(f"{names} ended with {[process.exitcode for process in processes]}")
+
+
+def train(folder: Path, name: str, settings: PretrainingSettings, environment: dict[str, str], kill_at: int) -> None:
+    """One rank."""
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+
+    def on_progress(progress: PretrainingProgress) -> None:
+        if progress.iteration == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with joined_ranks("cpu", 120) as ranks:
+        pretrain([folder / "drawn.tar"], settings, PretrainingHooks(folder / name, on_progress, ranks=ranks))
+
+
+def difference(folder: Path, one: str, other: str) -> float:
+    """The largest difference of any weight of two backbones."""
+    first, second = (load_file(folder / name / BACKBONE_NAME) for name in (one, other))
+    return max(float((first[key] - second[key]).abs().max()) for key in first)
+
+
+if __name__ == "__main__":
+    main()
