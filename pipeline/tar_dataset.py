@@ -104,7 +104,7 @@ def sample_in(content: bytes, key: str) -> Sample:
     """
     try:
         parts = dict(_files_in(content))
-    except tarfile.TarError as error:
+    except ValueError as error:
         raise InvalidInput(f"{key}: no files where its index says ({error}); extract its shard again") from error
     try:
         jpeg, mask_png, text = (parts[f"{key}.{part}"] for part in _PARTS)
@@ -125,15 +125,21 @@ def _read(file: io.BufferedReader, span: Span) -> bytes:
 
 
 def _files_in(content: bytes) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of a tar's files: headers alone, in a quarter of the time that TarFile takes for three."""
+    """Names and contents of a tar's files. TarFile takes a fifth of an example's time to read all that headers say."""
     at = 0
     while at < len(content):
-        header = tarfile.TarInfo.frombuf(content[at : at + tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
-        if header.size < 0:
-            raise tarfile.ReadError(f"{header.size} bytes")
+        header = content[at : at + tarfile.BLOCKSIZE]
+        name, prefix = (_text(header[:100]), _text(header[345:500]) if header[257:263] == b"ustar\0" else "")
+        size = int(header[124:136].strip(b" \0"), 8)
+        if size < 0:
+            raise ValueError(f"a file of {size} bytes")
         begin = at + tarfile.BLOCKSIZE
-        yield header.name, content[begin : begin + header.size]
-        at = begin + -(-header.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+        yield f"{prefix}/{name}" if prefix else name, content[begin : begin + size]
+        at = begin + -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+
+
+def _text(field: bytes) -> str:
+    return field.partition(b"\0")[0].decode("utf-8", "surrogateescape")
 
 
 def _metadata(text: bytes, where: str) -> dict[str, object]:

@@ -26,13 +26,17 @@ class CurveRow(BaseModel):
 
 
 class BackboneRecord(Record):
-    """A finished pretraining; `weights_key` is whole when this exists."""
+    """A finished pretraining; `weights_key` is whole when this exists.
+
+    `frames_unusable` counts frames passed over as they could not be decoded or show nothing certain, in every epoch.
+    """
 
     backbone: str
     dataset: str
     weights_key: str
     weights_sha256: str
     images_per_second: float
+    frames_unusable: int = 0
     curve: tuple[CurveRow, ...]
 
 

@@ -70,6 +70,7 @@ def _train(context: StepContext, dataset: DatasetRecord, identity: str, ranks: R
         weights_key=weights_key,
         weights_sha256=sha256,
         images_per_second=result.images_per_second,
+        frames_unusable=result.frames_unusable,
         curve=tuple(CurveRow(**vars(point)) for point in result.curve),
     )
 
@@ -83,4 +84,6 @@ def _readers(ranks: Ranks) -> int:
 def _tell(context: StepContext, progress: PretrainingProgress) -> None:
     context.metrics.set_training("pretrain", progress.iteration, progress.loss)
     facts = f"loss {progress.loss:.3f}, {progress.images_per_second:.0f} images/s"
+    if progress.frames_unusable:
+        facts += f", {progress.frames_unusable} frames unusable"
     context.progress.update("pretrain", progress.iteration, progress.iterations, facts)

@@ -125,14 +125,32 @@ def test_damaged_bytes_are_no_sample_or_say_so(at: int, junk: bytes, kept: int) 
         assert sample_in(spoilt, "k").key == "k"
 
 
-def test_a_size_below_nought_ends() -> None:
+@pytest.mark.parametrize("size", [b"-0000001000\0", b"-1000".rjust(12), (-512).to_bytes(12, "big", signed=True)])
+def test_a_size_below_nought_ends(size: bytes) -> None:
     """A header that leads back to itself is no endless tar."""
     header = bytearray(tarfile.TarInfo("k.jpg").tobuf(tarfile.USTAR_FORMAT))
-    header[124:136] = (-512).to_bytes(12, "big", signed=True)
-    header[148:156] = b"%06o\0 " % (sum(header[:148]) + 8 * 32 + sum(header[156:512]))
+    header[124:136] = size
 
     with pytest.raises(InvalidInput, match="no files where its index says"):
         sample_in(bytes(header), "k")
+
+
+def test_keys_with_folders_and_long_names_are_found(tmp_path: Path) -> None:
+    """As other makers write them: names beyond a hundred letters have their folders in a field of their own."""
+    keys = ["a/b/7", f"{'folder' * 15}/{'name' * 20}"]
+    parts = {"jpg": b"1", "mask.png": b"2", "json": b"{}"}
+    for tar_format in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT):
+        shard = tmp_path / f"{tar_format}.tar"
+        with tarfile.open(shard, "w", format=tar_format) as tar:
+            for key in keys[: 2 if tar_format == tarfile.USTAR_FORMAT else 1]:
+                for part, content in parts.items():
+                    entry = tarfile.TarInfo(f"{key}.{part}")
+                    entry.size = len(content)
+                    tar.addfile(entry, io.BytesIO(content))
+        content = shard.read_bytes()
+        for place in index_shard(shard):
+            begin, size = place.extent
+            assert sample_in(content[begin : begin + size], place.key) == read_sample(place)
 
 
 @pytest.mark.parametrize("text", [b"{", json.dumps([1]).encode()])
