@@ -35,7 +35,7 @@ def launch(words: Sequence[str]) -> int:
         arguments = parse_args([*words[:at], "-m", "--", "service.cli", *words[at + 1 :]])  # type: ignore[no-untyped-call]
         run(arguments)  # type: ignore[no-untyped-call]
     except ChildFailedError as error:
-        return _exit_code([failure.exitcode for failure in error.failures.values()], error)
+        return exit_code_of(error)
     except SignalException:
         return STOPPED.exit_code
     except (RendezvousError, DistError) as error:
@@ -44,12 +44,13 @@ def launch(words: Sequence[str]) -> int:
     return DONE.exit_code
 
 
-def _exit_code(codes: Sequence[int], error: ChildFailedError) -> int:
-    """Where one rank ends for a reason of its own, others end as they miss it."""
+def exit_code_of(error: ChildFailedError) -> int:
+    """The exit code for ranks that have failed; where one ends for a reason of its own, others end as they miss it."""
+    codes = [failure.exitcode for failure in error.failures.values()]
     for code in codes:
         if code in (INVALID_INPUT.exit_code, BUG.exit_code):
             return code
-    first = error.get_first_failure()[1].exitcode
+    first: int = error.get_first_failure()[1].exitcode
     return _KILLED - first if first < 0 else first
 
 

@@ -14,7 +14,6 @@ import pytest
 
 from pipeline.errors import InvalidInput, Stopped
 from service import layout
-from service.launch import launch
 from service.records import commit, origin
 from service.runner import StepContext
 from service.shard_index import index_bytes, index_key
@@ -157,9 +156,3 @@ def test_two_ranks_told_to_stop_end_with_143_and_a_checkpoint(make_context: Make
     assert process.returncode == 143, said
     assert said.count("pretraining stopped at iteration") == 2
     assert [key.rpartition("/")[2] for key in kept] == ["checkpoint-0.json", "checkpoint-0.safetensors"]
-
-
-def test_a_launch_without_a_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    """Settings can never work: 65."""
-    assert launch(["--standalone"]) == 65
-    assert "name a command" in capsys.readouterr().err

@@ -1,0 +1,30 @@
+"""The exit code of a launch: what the ranks' own end means."""
+
+import pytest
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+
+from service.launch import exit_code_of, launch
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [
+        ([75, 65], 65),  # settings that can never work, and a rank that has lost the one that said so
+        ([70], 70),
+        ([75, 75], 75),
+        ([-9], 137),  # killed, as for want of memory: another try may do
+        ([143, 143], 143),
+    ],
+)
+def test_ranks_that_failed(codes: list[int], expected: int) -> None:
+    """Each stands in the table of exit codes or is a shell's for a signal."""
+    failures = {rank: ProcessFailure(rank, 1, code, "/nowhere") for rank, code in enumerate(codes)}
+
+    assert exit_code_of(ChildFailedError("ranks", failures)) == expected
+
+
+@pytest.mark.parametrize("words", [[], ["--standalone"], ["--standalone", "--"]])
+def test_a_launch_without_a_command_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Arguments that can never work: 65."""
+    assert launch(words) == 65
+    assert "name a command" in capsys.readouterr().err
