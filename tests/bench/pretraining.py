@@ -9,6 +9,7 @@ with one batch that stays in memory, in turns; medians, also of their ratio by t
 """
 
 import argparse
+import contextlib
 import json
 import statistics
 import tempfile
@@ -62,8 +63,15 @@ class Repeated(MaskDataset):
         return super().training_batch(0)
 
 
+class EnoughError(Exception):
+    """As many steps as are timed have been done."""
+
+
 class Clock:
-    """Wall and processor seconds of a training's steps, the first two left out."""
+    """Wall and processor seconds of a training's steps, the first two left out; raises EnoughError after the last.
+
+    The training would go on: batches to come are read meanwhile, as in any other step.
+    """
 
     def __init__(self) -> None:
         self.wall = self.processor = self._now = self._spent = 0.0
@@ -77,6 +85,8 @@ class Clock:
             self.processor += spent - self._spent
             self.steps += 1
         self._now, self._spent = now, spent
+        if self.steps == STEPS:
+            raise EnoughError
 
 
 def timed(data: MaskDataset, settings: PretrainingSettings, clock: Clock, folder: Path) -> None:
@@ -85,12 +95,13 @@ def timed(data: MaskDataset, settings: PretrainingSettings, clock: Clock, folder
     loop = TrainingLoop(
         new_network(settings, ranks.device), data, settings, PretrainingHooks(folder, clock.tell), ranks
     )
-    loop.run("bench")
+    with contextlib.suppress(EnoughError):
+        loop.run("bench")
 
 
 def overhead(shard: Path, settings: PretrainingSettings, rounds: int, folder: Path) -> dict[str, float]:
     """The loop on shards and on one batch in memory, in turns; ratios of speeds, 1 for a reader that costs nothing."""
-    update = {"iterations": UNTIMED_STEPS + STEPS, "validation_frames": 1, "checkpoint_every_iterations": 10**6}
+    update = {"iterations": 10**6, "validation_frames": 1, "checkpoint_every_iterations": 10**6}
     settings = settings.model_copy(update=update)
     pairs = []
     for _ in range(rounds):
