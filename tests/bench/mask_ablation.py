@@ -82,7 +82,7 @@ VARIANTS: dict[str, tuple[dict[str, object], Patches]] = {
     "looks learnt without balance": ({}, _unbalanced),
     "without edges": ({}, lambda: patch.object(segmentation, "align_to_edges", _enlarged)),
     "without levelling": ({}, lambda: patch.object(refinement, "level", lambda evidence: evidence)),
-    "at most 16 frames together": ({"window_frames": 6, "windows_per_shot": 1}, nullcontext),
+    "at most 18 frames together": ({"window_frames": 6, "windows_per_shot": 1}, nullcontext),
 }
 """Name to settings that differ and functions that are replaced."""
 
