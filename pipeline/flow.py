@@ -8,7 +8,7 @@ inside objects, and outlines come from the picture afterwards.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -23,6 +23,14 @@ WORKING_SCALE = 4
 _CONSISTENCY_PIXELS = 1.5
 _KEEP = 0.9
 _PATCH_STRIDE = 5
+_PAIRS_AT_ONCE = 8
+
+
+class FlowMethod(Protocol):
+    """A way to find flow between the frames of each of N pairs."""
+
+    def __call__(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Flow (N, H, W, 2) float32 in pixels, x then y, that carries `first` onto `second`, both (N, H, W) uint8."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +66,19 @@ def dense_flow(first_grey: NDArray[np.uint8], second_grey: NDArray[np.uint8]) ->
     return field
 
 
-def window_flow(greys: Sequence[NDArray[np.uint8]]) -> WindowFlow:
+def dis_flow(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """`dense_flow` between the pairs of two batches (N, H, W) uint8, one after the other: (N, H, W, 2) in pixels."""
+    return np.stack([dense_flow(one, other) for one, other in zip(first, second, strict=True)])
+
+
+def window_flow(greys: Sequence[NDArray[np.uint8]], method: FlowMethod = dis_flow) -> WindowFlow:
     """Flow between neighbours, there and back, among `greys`: (H, W) uint8 frames of one shot in order."""
-    fields = {
-        (t, step): shrink(dense_flow(grey, greys[t + step]))
-        for t, grey in enumerate(greys)
-        for step in (-1, 1)
-        if 0 <= t + step < len(greys)
-    }
+    keys = [(t, step) for t in range(len(greys)) for step in (-1, 1) if 0 <= t + step < len(greys)]
+    fields = {}
+    for start in range(0, len(keys), _PAIRS_AT_ONCE):
+        some = keys[start : start + _PAIRS_AT_ONCE]
+        found = method(np.stack([greys[t] for t, _ in some]), np.stack([greys[t + step] for t, step in some]))
+        fields.update({key: shrink(field) for key, field in zip(some, found, strict=True)})
     return WindowFlow(len(greys), fields)
 
 

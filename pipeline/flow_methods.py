@@ -1,44 +1,15 @@
-"""The ways to find optical flow, one interface: batches of grey frame pairs in, batches of fields out.
+"""Which way to find optical flow the settings mean; one interface: batches of grey pairs in, batches of fields out.
 
 `dis` is OpenCV's and runs on the CPU; `variational` needs no weights and runs in torch; `raft` runs in torch with
-weights that the user supplies. "auto" takes `variational` on a GPU and `dis` elsewhere.
+weights that the user supplies. "auto" takes `variational` on a GPU and `dis` elsewhere. Torch is loaded only for those
+that need it: a worker of `dis` starts faster and smaller without it.
 """
 
-from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
-from pipeline.errors import InvalidInput
-from pipeline.flow import dense_flow
-from pipeline.raft_flow import RaftFlow, weights_sha256
+from pipeline.flow import FlowMethod, dis_flow
 from pipeline.settings.extraction import ExtractionSettings
-from pipeline.variational_flow import variational_flow
-
-TensorFlowMethod = Callable[[Tensor, Tensor], Tensor]
-"""From two batches (N, H, W) float32 grey in [0, 255] to fields (N, 2, H, W) float32 in pixels, on their device."""
-
-_PAIRS_AT_ONCE = 16
-
-
-class FlowMethod(Protocol):
-    """A way to find flow between the frames of each of N pairs."""
-
-    def __call__(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Flow (N, H, W, 2) float32 in pixels, x then y, that carries `first` onto `second`, both (N, H, W) uint8."""
-
-
-def chosen_device(settings: ExtractionSettings) -> torch.device:
-    """Where extraction computes. Raises InvalidInput where the settings ask for a GPU and there is none."""
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise InvalidInput(
-            "extraction.device (cuda): torch finds no GPU here; give the step a GPU and its driver, or set it to cpu"
-        )
-    return torch.device(settings.device)
 
 
 def chosen_method(settings: ExtractionSettings) -> str:
@@ -48,50 +19,19 @@ def chosen_method(settings: ExtractionSettings) -> str:
     return settings.flow
 
 
+@lru_cache(maxsize=1)
 def flow_method(settings: ExtractionSettings) -> FlowMethod:
-    """The method that the settings choose, on the device that they choose.
+    """The method that the settings choose, on the device that they choose; weights are loaded once in a process.
 
     Raises InvalidInput where there is no such device, or where RAFT's weights are missing or do not fit.
     """
-    if chosen_method(settings) == "dis":
+    name = chosen_method(settings)
+    if name == "dis" and settings.device == "cpu":
         return dis_flow
-    method, device = tensor_flow_method(settings), chosen_device(settings)
+    from pipeline.torch_flow import chosen_device, torch_flow_method
 
-    def between(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
-        pairs = zip(*(np.array_split(greys, _batches(len(greys))) for greys in (first, second)), strict=True)
-        fields = [
-            method(*(torch.from_numpy(greys).to(device).float() for greys in pair)).permute(0, 2, 3, 1).cpu().numpy()
-            for pair in pairs
-        ]
-        return np.ascontiguousarray(np.concatenate(fields), np.float32)
-
-    return between
-
-
-def _batches(count: int) -> int:
-    return max(1, -(-count // _PAIRS_AT_ONCE))
-
-
-def dis_flow(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """DIS between the pairs of two batches (N, H, W) uint8, one after the other: (N, H, W, 2) float32 in pixels."""
-    return np.stack([dense_flow(one, other) for one, other in zip(first, second, strict=True)])
-
-
-def tensor_flow_method(settings: ExtractionSettings) -> TensorFlowMethod:
-    """The method that the settings choose, for batches that are on the device already. Raises as `flow_method`."""
-    device = chosen_device(settings)
-    match chosen_method(settings):
-        case "dis":
-            return _dis_of_tensors
-        case "raft":
-            return RaftFlow(Path(settings.raft_weights), device)
-        case _:
-            return variational_flow
-
-
-def _dis_of_tensors(first: Tensor, second: Tensor) -> Tensor:
-    greys = (np.asarray(one.round().byte().cpu().numpy(), np.uint8) for one in (first, second))
-    return torch.from_numpy(dis_flow(*greys)).to(first.device).permute(0, 3, 1, 2)
+    chosen_device(settings)
+    return dis_flow if name == "dis" else torch_flow_method(name, settings)
 
 
 def flow_provenance(settings: ExtractionSettings) -> dict[str, str]:
@@ -102,4 +42,6 @@ def flow_provenance(settings: ExtractionSettings) -> dict[str, str]:
     method = chosen_method(settings)
     if method != "raft":
         return {"flow": method}
+    from pipeline.raft_flow import weights_sha256
+
     return {"flow": method, "raft_weights_sha256": weights_sha256(Path(settings.raft_weights))}

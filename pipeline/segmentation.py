@@ -22,6 +22,7 @@ from pipeline.flow import (
     window_consistency,
     window_flow,
 )
+from pipeline.flow_methods import flow_method
 from pipeline.refinement import align_to_edges, calibrate, level
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.stage_seconds import StageSeconds
@@ -82,7 +83,8 @@ def _window_evidence(
 ) -> list[_Evidence]:
     """What each frame of one window says by itself and by its neighbours."""
     with stages("flow"):
-        flow = window_flow([np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8) for image in images])
+        greys = [np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8) for image in images]
+        flow = window_flow(greys, flow_method(settings))
         agreement = window_consistency(flow)
     with stages("camera"):
         found = [_own_motion(flow, index, settings.motion_gaps, generator) for index in range(len(images))]

@@ -1,7 +1,7 @@
 """`watchmove segment`: a soft mask for every frame of a video or of a folder of frames, and what was found in each."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.atomic_file import replacing, write_bytes
 from pipeline.errors import InvalidInput, UnreadableVideo
+from pipeline.flow_methods import flow_method, flow_provenance
 from pipeline.frame_masks import MaskedFrame, mask_frames
 from pipeline.frame_stream import NamedFrame, VideoFrames, frames_of_folder, picture_paths
 from pipeline.settings.extraction import ExtractionSettings
@@ -36,10 +37,12 @@ def segment(source: Path, out: Path, settings: ExtractionSettings, *, overlay: b
     if source.resolve() == out.resolve():
         raise InvalidInput(f"--out {out}: is the folder that is read; masks would replace frames, name another")
     cv2.setNumThreads(1)
+    flow_method(settings)
+    flow = flow_provenance(settings)
     rows: list[str] = []
     (out / FACTS).unlink(missing_ok=True)
     with _opened(source, settings) as stream:
-        written = _write_masks(mask_frames(stream, settings), stream, out, rows)
+        written = _write_masks(mask_frames(stream, settings), stream, out, rows, flow)
         if overlay:
             _write_overlay(written, stream, out)
         else:
@@ -84,14 +87,15 @@ def _opened(source: Path, settings: ExtractionSettings) -> Iterator[VideoFrames 
 
 
 def _write_masks(
-    masked: Iterator[MaskedFrame], stream: VideoFrames | _Folder, out: Path, rows: list[str]
+    masked: Iterator[MaskedFrame], stream: VideoFrames | _Folder, out: Path, rows: list[str], flow: Mapping[str, str]
 ) -> Iterator[MaskedFrame]:
     """Write each frame's mask and keep its row of facts; passes the frames on."""
     for one in masked:
         size = one.frame.size or stream.size_of_frame(one.index)
         if one.frame.image is not None:
             write_bytes(out / f"{one.frame.name}.png", mask_png(one, size or one.frame.image.shape[:2]))
-        rows.append(json.dumps(_facts(one, interlaced=stream.is_interlaced(one.index))) + "\n")
+        facts = _facts(one, interlaced=stream.is_interlaced(one.index))
+        rows.append(json.dumps({**facts, **flow}) + "\n")
         yield one
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
+from pipeline.flow_methods import flow_provenance
 from pipeline.tar_dataset import Sample, read_shard, write_shard
 from service import layout
 from service.outcomes import FAILED, ShardRecord, VideoOutcome
@@ -90,7 +91,7 @@ def _commit(
     context.store.write(index_key(data_key), index_bytes(data))
     inputs = {f"{context.settings.videos}/{row.video.key}": row.video.etag for row in rows}
     record = ShardRecord(
-        made_by=origin(context.settings, inputs),
+        made_by=origin(context.settings, inputs | flow_provenance(context.settings.extract)),
         plan=plan.plan,
         shard=shard,
         part=part,

@@ -6,7 +6,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from pipeline.errors import Unavailable, UnreadableVideo
 from pipeline.extraction import Extraction, Frame, extract_video
+from pipeline.flow_methods import flow_provenance
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.tar_dataset import Sample, write_shard
 from service.child_process import end_with_parent, leave_signals
@@ -47,7 +48,7 @@ class Limits:
 def work(job: VideoJob, settings: ExtractionSettings, limits: Limits) -> None:
     """The child's whole life. Ends with UNAVAILABLE_EXIT_CODE where the machine, not the video, is at fault."""
     _stand_alone()
-    limit_resources(limits)
+    limit_resources(limits, address_space=settings.device == "cpu")
     began = time.monotonic()
     try:
         outcome = extract_to_folder(job, settings)
@@ -69,10 +70,13 @@ def _stand_alone() -> None:
     end_with_parent(lambda: os.killpg(0, signal.SIGKILL))
 
 
-def limit_resources(limits: Limits) -> None:
-    """Cap address space and file sizes where the platform enforces it (Linux does, macOS not all); no core files."""
+def limit_resources(limits: Limits, *, address_space: bool = True) -> None:
+    """Cap address space and file sizes where the platform enforces it (Linux does, macOS not all); no core files.
+
+    A process with a GPU maps far more address space than it uses, so there only the decoder's is capped.
+    """
     for kind, wanted in (
-        (resource.RLIMIT_AS, limits.memory_mebibytes * 2**20),
+        (resource.RLIMIT_AS, limits.memory_mebibytes * 2**20 if address_space else resource.RLIM_INFINITY),
         (resource.RLIMIT_FSIZE, limits.output_mebibytes * 2**20),
         (resource.RLIMIT_CORE, 0),
     ):
@@ -84,12 +88,11 @@ def extract_to_folder(job: VideoJob, settings: ExtractionSettings) -> VideoOutco
     """Extract a video, write its kept frames and a few rejected ones to the job's folder, and say how it ended."""
     try:
         extraction = extract_video(job.path, settings)
-        kept = (_sample(job.video, frame) for frame in extraction.frames if frame.reject_reason is None)
+        flow = flow_provenance(settings)
+        kept = (_sample(job.video, frame, flow) for frame in extraction.frames if frame.reject_reason is None)
         write_shard(job.folder / KEPT, kept)
-        write_shard(
-            job.folder / AUDIT,
-            (_sample(job.video, frame) for frame in _audited(extraction.frames, settings.audited_frames_per_reason)),
-        )
+        audited = _audited(extraction.frames, settings.audited_frames_per_reason)
+        write_shard(job.folder / AUDIT, (_sample(job.video, frame, flow) for frame in audited))
     except UnreadableVideo as error:
         outcome = Outcome.TIMED_OUT if error.reason == "decoder-timeout" else Outcome.UNREADABLE
         detail = error.detail.replace(str(job.path), job.video.key)
@@ -131,7 +134,7 @@ def _audited(frames: Iterable[Frame], most: int) -> Iterator[Frame]:
             yield frame
 
 
-def _sample(video: Video, frame: Frame) -> Sample:
+def _sample(video: Video, frame: Frame, flow: Mapping[str, str]) -> Sample:
     """A frame as the dataset keeps it: JPEG, 8-bit soft mask, where it comes from, and whom to credit."""
     bgr = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
     _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
@@ -145,6 +148,7 @@ def _sample(video: Video, frame: Frame) -> Sample:
         "confidence": round(float(frame.confidence), 4),
         "reject_reason": frame.reject_reason,
         "conditions": list(frame.conditions),
+        **flow,
         "title": video.credit.title,
         "owner": video.credit.owner,
         "licence": video.credit.licence,

@@ -53,7 +53,9 @@ class ExtractionSettings(Section):
     )
     seed: int = Field(default=0, ge=0, description="Seed of everything random in extraction.")
 
-    device: Literal["cpu", "cuda"] = Field(default="cpu", description="Where flow and segmentation are computed.")
+    device: Literal["cpu", "cuda"] = Field(
+        default="cpu", description="Where flow is computed; the rest of the masks is the CPU's."
+    )
     flow: Literal["auto", "dis", "variational", "raft"] = Field(
         default="auto", description="How flow is found; auto takes dis on the cpu and variational on cuda."
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.errors import InvalidInput
+from pipeline.flow_methods import flow_method
 from service import layout
 from service.leftovers import held, remove_abandoned
 from service.outcomes import ShardRecord, Video, VideoOutcome
@@ -28,12 +29,13 @@ def extract(context: StepContext, run: str, shard: int) -> tuple[VideoOutcome, .
     Told to stop, it commits the videos that are finished and raises Stopped.
 
     Raises:
-        InvalidInput: the run has no such shard.
+        InvalidInput: the run has no such shard, or flow cannot be computed as the settings say.
         Unavailable: a store cannot be reached or the disk is full; finished videos are committed first.
     """
     plan = need(context.store, layout.run_record(run, "plan"), PlanRecord, "plan")
     if not 0 <= shard < plan.shards:
         raise InvalidInput(f"shard {shard}: run {run} has {plan.shards} shards, counted from 0; name one of them")
+    flow_method(context.settings.extract)
     listed = _listed(context.store, layout.shard_list(plan.recipe, plan.plan, shard))
     with held(context.scratch):
         remove_abandoned(context.scratch.parent)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.errors import InvalidInput
+from pipeline.flow_methods import flow_provenance
 from service import layout
 from service.attempts import Ids, ids_of, number_of
 from service.listing import listing_lines
@@ -58,8 +59,11 @@ class PlanRecord(Record):
 
 
 def recipe_of(settings: Settings) -> str:
-    """What decides a video's masks beside the video: extraction's settings and the version of its code."""
-    return settings_hash(settings.extract, EXTRACTION_VERSION)
+    """What decides a video's masks beside the video: extraction's settings, flow's weights, its code's version.
+
+    Raises InvalidInput where the weights of flow cannot be read.
+    """
+    return settings_hash(settings.extract, flow_provenance(settings.extract), EXTRACTION_VERSION)
 
 
 def plan(context: StepContext, run: str) -> PlanRecord:

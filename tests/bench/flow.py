@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.flow_methods import FlowMethod, flow_method
+from pipeline.flow import FlowMethod
+from pipeline.flow_methods import flow_method
 from pipeline.settings.extraction import ExtractionSettings
 
 UNKNOWN_FROM = 1e6

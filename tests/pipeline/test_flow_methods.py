@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from torchvision.models.optical_flow import raft_small
 
 from pipeline.errors import InvalidInput
-from pipeline.flow import dense_flow
-from pipeline.flow_methods import FlowMethod, chosen_method, flow_method, flow_provenance
+from pipeline.flow import FlowMethod, dense_flow
+from pipeline.flow_methods import chosen_method, flow_method, flow_provenance
 from pipeline.raft_flow import RaftFlow, weights_sha256
 from pipeline.settings.extraction import ExtractionSettings
 
@@ -163,7 +163,7 @@ def test_auto_goes_by_the_device(device: str, name: str) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here, so cuda is no mistake")
 def test_cuda_where_there_is_none_gets_one_line() -> None:
     """The line names the setting and what would do."""
-    with pytest.raises(InvalidInput, match=r"extraction\.device \(cuda\): .* set it to cpu"):
+    with pytest.raises(InvalidInput, match=r"extract\.device \(cuda\): .* set it to cpu"):
         flow_method(ExtractionSettings(device="cuda"))
 
 

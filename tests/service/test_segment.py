@@ -194,3 +194,34 @@ def test_a_run_that_fails_leaves_no_facts_of_an_earlier_one(tmp_path: Path) -> N
 
     assert done.exit_code == 65
     assert not (out / "frames.jsonl").exists()
+
+
+def test_flow_by_another_method_is_computed_and_said(tmp_path: Path) -> None:
+    """Variational flow gives other masks than DIS, finds the square as well, and every row names it."""
+    source = folder_of(tmp_path / "in", square())
+    usual, rows = (
+        segmented(source, tmp_path / method, "--set", f"extract.flow={method}") for method in ("dis", "variational")
+    )
+    masks = [mask_of(tmp_path / method, "00004") for method in ("dis", "variational")]
+    truth = moving_square((3.0, 0.0), FRAMES).masks[4]
+
+    assert {row["flow"] for row in usual} == {"dis"}
+    assert {row["flow"] for row in rows} == {"variational"}
+    assert not np.array_equal(*masks)
+    assert all(((mask >= 128) & truth).sum() / ((mask >= 128) | truth).sum() > 0.85 for mask in masks)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("extract.device=cuda", "no GPU here"), ("extract.raft_weights=absent.safetensors", "absent.safetensors")],
+)
+def test_flow_that_cannot_be_computed_ends_with_one_line(
+    word: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before a frame is read: no GPU, or no weights."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    words = ["--set", word, *(["--set", "extract.flow=raft"] if "raft" in word else [])]
+    done = CliRunner().invoke(app, ["segment", str(tmp_path), "--out", str(tmp_path / "out"), *words])
+
+    assert done.exit_code == 65
+    assert said in done.output + capsys.readouterr().err

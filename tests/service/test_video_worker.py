@@ -126,7 +126,7 @@ def test_a_full_disk_is_not_the_videos_fault(square: Path, tmp_path: Path, monke
         assert samples is not None
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    def nothing(*_: object) -> None:
+    def nothing(*_: object, **__: object) -> None:
         """This process is no child, and keeps its group and its limits."""
 
     monkeypatch.setattr(video_child, "write_shard", refuse)

@@ -1,0 +1,47 @@
+"""Flow methods that run in torch, for batches of frame pairs on a device.
+
+`variational` needs no weights; `raft` takes weights that the user supplies.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.errors import InvalidInput
+from pipeline.flow import FlowMethod
+from pipeline.raft_flow import RaftFlow
+from pipeline.settings.extraction import ExtractionSettings
+from pipeline.variational_flow import variational_flow
+
+TensorFlowMethod = Callable[[Tensor, Tensor], Tensor]
+"""From two batches (N, H, W) float32 grey in [0, 255] to fields (N, 2, H, W) float32 in pixels, on their device."""
+
+
+def chosen_device(settings: ExtractionSettings) -> torch.device:
+    """Where flow is computed. Raises InvalidInput where the settings ask for a GPU and there is none."""
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise InvalidInput(
+            "extract.device (cuda): torch finds no GPU here; give the step a GPU and its driver, or set it to cpu"
+        )
+    return torch.device(settings.device)
+
+
+def torch_flow_method(method_name: str, settings: ExtractionSettings) -> FlowMethod:
+    """The method of a name, variational or raft, on the device that the settings choose.
+
+    Raises InvalidInput where there is no such device, or where RAFT's weights are missing or do not fit.
+    """
+    device = chosen_device(settings)
+    method: TensorFlowMethod = variational_flow
+    if method_name == "raft":
+        method = RaftFlow(Path(settings.raft_weights), device)
+
+    def between(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
+        fields = method(*(torch.from_numpy(greys).to(device).float() for greys in (first, second)))
+        return np.ascontiguousarray(fields.permute(0, 2, 3, 1).cpu().numpy(), np.float32)
+
+    return between
