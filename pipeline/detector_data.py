@@ -101,7 +101,9 @@ class TrainingSet:
         return Batch(padded_batch(images), regions)
 
     def _sample(self, image: VocImage, generator: np.random.Generator) -> tuple[Tensor, Regions]:
-        pixels, scale = network_image(read_image(image.path), self._settings)
+        scales = self._settings.at_scales()
+        at = scales[int(generator.integers(len(scales)))] if len(scales) > 1 else scales[0]
+        pixels, scale = network_image(read_image(image.path), at)
         objects, proposals = self._objects(image), proposals_of(image, self._proposals) * scale
         objects = Objects(objects.boxes_xyxy * scale, objects.labels, objects.difficult_xyxy * scale)
         if self._settings.flips and generator.random() < 0.5:

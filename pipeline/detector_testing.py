@@ -10,13 +10,15 @@ from torchvision.ops import batched_nms
 
 from pipeline.boxes import clip_boxes, decode_boxes
 from pipeline.detector_data import proposals_of
-from pipeline.detector_images import network_image, read_image
+from pipeline.detector_images import network_image, read_image, scaled_size
 from pipeline.errors import Stopped
 from pipeline.fast_rcnn import FastRCNN
 from pipeline.settings.evaluation import EvaluationSettings
 from pipeline.voc import Detection, VocImage
 
 BoxArray = NDArray[np.float32]
+
+_BEST_REGION_PIXELS = 224**2
 
 
 @torch.no_grad()
@@ -62,6 +64,33 @@ def _outputs(
     model: FastRCNN, image: NDArray[np.uint8], proposals_xyxy: Tensor, settings: EvaluationSettings
 ) -> tuple[Tensor, Tensor]:
     """Probabilities (P, C) without the background's and deltas (P, C, 4) of proposals (P, 4) in pixels of the image."""
+    probabilities = torch.zeros(len(proposals_xyxy), len(model.classes))
+    deltas = torch.zeros(len(proposals_xyxy), len(model.classes), 4)
+    scales = settings.at_scales()
+    chosen = best_scales(proposals_xyxy, (image.shape[0], image.shape[1]), scales)
+    for number, at in enumerate(scales):
+        rows = torch.nonzero(chosen == number).flatten()
+        if len(rows):
+            probabilities[rows], deltas[rows] = _outputs_at(model, image, proposals_xyxy[rows], at)
+    return probabilities, deltas
+
+
+def best_scales(proposals_xyxy: Tensor, image_size: tuple[int, int], scales: Sequence[EvaluationSettings]) -> Tensor:
+    """For each proposal (P, 4) the number of the scale at which its area is nearest 224² (section 2.4), int64 (P,).
+
+    `image_size` is height and width.
+    """
+    sides = proposals_xyxy[:, 2:] - proposals_xyxy[:, :2]
+    areas = []
+    for at in scales:
+        height, width = scaled_size(*image_size, at)
+        areas.append(sides.prod(dim=1) * (height * width / (image_size[0] * image_size[1])))
+    return (torch.stack(areas) - _BEST_REGION_PIXELS).abs().argmin(dim=0)
+
+
+def _outputs_at(
+    model: FastRCNN, image: NDArray[np.uint8], proposals_xyxy: Tensor, settings: EvaluationSettings
+) -> tuple[Tensor, Tensor]:
     pixels, scale = network_image(image, settings)
     features = model.features(pixels[None].to(settings.device))
     probabilities, deltas = [], []

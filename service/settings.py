@@ -13,12 +13,11 @@ from pydantic import Field, ValidationError, field_validator
 
 from pipeline.errors import InvalidInput
 from pipeline.settings import Section
-from pipeline.settings.evaluation import EvaluationSettings
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.settings.pretraining import PretrainingSettings
 from pipeline.settings.world import WorldSettings
+from service.evaluate_settings import URI_SCHEMES, EvaluateSettings
 
-URI_SCHEMES = ("file://", "s3://")
 LicenceWord = Literal[
     "commercial", "derivatives", "by", "by-sa", "by-nd", "by-nc", "by-nc-sa", "by-nc-nd", "cc0", "publicdomain"
 ]
@@ -95,28 +94,6 @@ class GatherSettings(Section):
         0.5, ge=0, le=1, description="Fail when a larger fraction of videos is unreadable, missing or timed out."
     )
     min_kept_frames: int = Field(1, ge=1, description="Fail when fewer frames are kept.")
-
-
-class EvaluateSettings(Section):
-    """Which detectors are trained: every initialisation at every freezing level with every seed."""
-
-    initialisations: tuple[Literal["random", "pretrained"], ...] = Field(
-        ("random", "pretrained"), min_length=1, description="Trunks to compare."
-    )
-    freeze_through: tuple[int, ...] = Field(
-        (0,), min_length=1, description="Convolutions kept as they were loaded, 0 (train all) to 5."
-    )
-    seeds: tuple[int, ...] = Field((0,), min_length=1, description="Seeds of the detector's training.")
-    train_split: str = Field("trainval", min_length=1, description="Image set the detector learns from.")
-    test_split: str = Field("test", min_length=1, description="Image set the detector is scored on.")
-    detector: EvaluationSettings = EvaluationSettings()
-
-    @field_validator("freeze_through")
-    @classmethod
-    def _levels_exist(cls, levels: tuple[int, ...]) -> tuple[int, ...]:
-        if not all(0 <= level <= 5 for level in levels):
-            raise ValueError("an AlexNet has five convolutions: levels go from 0 to 5")
-        return levels
 
 
 class Settings(Section):

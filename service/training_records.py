@@ -4,10 +4,12 @@ import itertools
 
 from pydantic import BaseModel, ConfigDict
 
+from service.evaluate_settings import EvaluateSettings
 from service.records import Record
-from service.settings import EvaluateSettings, Settings, settings_hash
+from service.settings import Settings, settings_hash
 
 RANDOM = "random"
+PRETRAINED = "pretrained"
 
 PRETRAINING_VERSION = 2
 """Raised when the same frames and settings would give other weights."""
@@ -65,14 +67,31 @@ class ClassRow(BaseModel):
     ground_truth: int
 
 
+class MappedWeights(BaseModel):
+    """Which tensors of a weights file became a trunk; `fresh` are the trunk's that the file does not have."""
+
+    model_config = ConfigDict(frozen=True)
+
+    layout: str
+    taken: tuple[str, ...]
+    fresh: tuple[str, ...]
+    unused: tuple[str, ...]
+
+
 class EvaluationRecord(Record):
-    """A finished evaluation."""
+    """A finished evaluation. `preset` names the settings it starts from and those that differ from them.
+
+    `train_image_ids` has the images learnt from where they are not all of the split; `weights` is of a named file.
+    """
 
     evaluation: Evaluation
     backbone: str
     mean_ap_11_point: float | None
     mean_ap_area: float | None
     per_class: dict[str, ClassRow]
+    preset: str = ""
+    train_image_ids: tuple[str, ...] = ()
+    weights: MappedWeights | None = None
     loss: tuple[tuple[int, float], ...]
     seconds: float
 

@@ -5,7 +5,7 @@ Girshick, Fast R-CNN, ICCV 2015, sections 2.3 and 4.1, and the configuration pub
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pipeline.settings import Section
 
@@ -37,6 +37,9 @@ class EvaluationSettings(Section):
 
     shorter_side_pixels: int = Field(600, ge=64, le=2000, description="Images are scaled to this shorter side.")
     longer_side_pixels: int = Field(1000, ge=64, le=4000, description="But their longer side stays at most this.")
+    scales_pixels: tuple[int, ...] = Field(
+        (), description="Several shorter sides in its place: one at random in training; in testing, each region's best."
+    )
     flips: bool = Field(True, description="Half of the images are mirrored while training.")
 
     iterations: int = Field(40_000, ge=1, description="Steps of SGD.")
@@ -67,3 +70,31 @@ class EvaluationSettings(Section):
     min_score: float = Field(0.01, ge=0, lt=1, description="Detections less probable than this are dropped.")
     nms_iou: float = Field(0.3, gt=0, le=1, description="Of two detections that overlap more, the likelier stays.")
     max_detections_per_image: int = Field(100, ge=1, description="Most detections of an image, all classes together.")
+
+    @field_validator("scales_pixels")
+    @classmethod
+    def _scales_are_sides(cls, scales: tuple[int, ...]) -> tuple[int, ...]:
+        if not all(64 <= scale <= 2000 for scale in scales):
+            raise ValueError("a scale is a shorter side of 64 to 2000 pixels")
+        return scales
+
+    def at_scales(self) -> tuple["EvaluationSettings", ...]:
+        """These settings at each scale; themselves where there is one scale alone."""
+        return tuple(self.model_copy(update={"shorter_side_pixels": side}) for side in self.scales_pixels) or (self,)
+
+
+QUICK = EvaluationSettings(
+    iterations=400,
+    images_per_batch=2,
+    rois_per_image=64,
+    foreground_fraction=0.5,
+    learning_rate=0.02,
+    warmup_iterations=40,
+    max_gradient_norm=5.0,
+    dropout=0.1,
+    shorter_side_pixels=240,
+    longer_side_pixels=480,
+    checkpoint_every_iterations=200,
+    proposals=ProposalSettings(longer_side_pixels=160, min_side_pixels=16),
+)
+"""A few minutes on two cores, for small pictures; the published settings would take days there."""

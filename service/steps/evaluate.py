@@ -14,22 +14,27 @@ from pipeline.voc import read_voc
 from pipeline.voc_detections import Detection, write_detections
 from service import layout
 from service.detection_set import DetectionSet
+from service.evaluate_settings import EvaluateSettings
+from service.evaluation_choices import first_by_hash, preset_in_words
 from service.folder_sync import FolderSync
-from service.proposal_cache import proposals_of
+from service.proposal_cache import proposal_files_identity, proposals_of
 from service.records import commit, find, need, origin
 from service.runner import StepContext
-from service.settings import EvaluateSettings, settings_hash, worker_count
+from service.settings import settings_hash, worker_count
 from service.steps.gather import dataset_of
 from service.training_records import (
+    PRETRAINED,
     RANDOM,
     BackboneRecord,
     ClassRow,
     Evaluation,
     EvaluationPointer,
     EvaluationRecord,
+    MappedWeights,
     backbone_id_of,
     evaluations_of,
 )
+from service.trunks import NamedWeights, load_named, named_weights
 
 EVALUATION_VERSION = 1
 """Raised when the same trunk, images and settings would give other figures."""
@@ -48,16 +53,17 @@ def evaluate(context: StepContext, run: str, number: int) -> EvaluationRecord:
         raise InvalidInput(f"evaluation {number}: the settings make {len(cells)}, counted from 0; name one of them")
     cell = cells[number]
     detector = detector_settings(context.settings.evaluate, cell)
-    backbone = RANDOM if cell.initialisation == RANDOM else backbone_of(context, run)
-    backbone_id = RANDOM if isinstance(backbone, str) else backbone.backbone
+    backbone = _source_of(context, run, cell)
+    backbone_id = RANDOM if backbone is None else _identity_of(backbone)
     voc = DetectionSet.at(context.settings)
     splits = [context.settings.evaluate.train_split, context.settings.evaluate.test_split]
-    identity = settings_hash(backbone_id, voc.identity, splits, detector, EVALUATION_VERSION)
+    data = [splits, context.settings.evaluate.train_images, proposal_files_identity(context.settings)]
+    identity = settings_hash(backbone_id, voc.identity, data, detector, EVALUATION_VERSION)
     key = layout.evaluation(identity, "record.json")
     record = find(context.store, key, EvaluationRecord)
     if record is None:
-        trunk = _trunk(context, backbone, cell)
-        record = _train_and_score(context, _Work(cell, detector, backbone_id, voc, identity), trunk)
+        trunk, weights = _trunk(context, backbone, cell)
+        record = _train_and_score(context, _Work(cell, detector, backbone_id, voc, identity, weights), trunk)
         commit(context.store, key, record)
     _publish(context, record)
     pointer = EvaluationPointer(made_by=origin(context.settings, {}), key=key)
@@ -84,22 +90,39 @@ class _Work(NamedTuple):
     backbone_id: str
     voc: DetectionSet
     identity: str
+    weights: MappedWeights | None
 
 
-def _trunk(context: StepContext, backbone: BackboneRecord | str, cell: Evaluation) -> AlexNet:
-    if isinstance(backbone, str):
-        return random_backbone(cell.seed)
-    path = context.store.local(backbone.weights_key, context.scratch / "backbone.safetensors")
+def _source_of(context: StepContext, run: str, cell: Evaluation) -> BackboneRecord | NamedWeights | None:
+    """Where a cell's trunk comes from; None: random."""
+    if cell.initialisation == RANDOM:
+        return None
+    return backbone_of(context, run) if cell.initialisation == PRETRAINED else named_weights(cell.initialisation)
+
+
+def _identity_of(source: BackboneRecord | NamedWeights) -> str:
+    return source.backbone if isinstance(source, BackboneRecord) else source.identity
+
+
+def _trunk(
+    context: StepContext, source: BackboneRecord | NamedWeights | None, cell: Evaluation
+) -> tuple[AlexNet, MappedWeights | None]:
+    if source is None:
+        return random_backbone(cell.seed), None
+    if isinstance(source, NamedWeights):
+        return load_named(context, source, cell.seed)
+    path = context.store.local(source.weights_key, context.scratch / "backbone.safetensors")
     if path is None:
-        raise InvalidInput(f"{context.store.uri}/{backbone.weights_key}: gone; remove its record and pretrain again")
-    return load_backbone(path)
+        raise InvalidInput(f"{context.store.uri}/{source.weights_key}: gone; remove its record and pretrain again")
+    return load_backbone(path), None
 
 
 def _train_and_score(context: StepContext, work: _Work, trunk: AlexNet) -> EvaluationRecord:
     began = time.monotonic()
     settings = context.settings.evaluate
     root = work.voc.fetch(context.scratch / "voc", worker_count(context.settings))
-    train, test = read_voc(root, settings.train_split), read_voc(root, settings.test_split)
+    train = first_by_hash(read_voc(root, settings.train_split), settings.train_images)
+    test = read_voc(root, settings.test_split)
     proposals = proposals_of(context, work.voc, [*train, *test], work.detector.proposals)
     classes = sorted({item.name for image in train for item in image.objects})
     name = f"evaluate {work.cell.initialisation} f{work.cell.freeze_through} s{work.cell.seed}"
@@ -122,7 +145,9 @@ def _train_and_score(context: StepContext, work: _Work, trunk: AlexNet) -> Evalu
     detections = detect_objects(trained.model, test, proposals, work.detector)
     _store_detections(context, work, detections)
     scores = evaluate_detections(test, detections, iou_threshold=0.5)
-    return _record(context, work, scores, trained.curve, time.monotonic() - began)
+    learnt_from = tuple(image.image_id for image in train) if settings.train_images else ()
+    record = _record(context, work, scores, trained.curve, time.monotonic() - began)
+    return record.model_copy(update={"train_image_ids": learnt_from})
 
 
 def _store_detections(context: StepContext, work: _Work, detections: Mapping[str, Sequence[Detection]]) -> None:
@@ -147,6 +172,8 @@ def _record(
         mean_ap_11_point=scores.mean_ap_11_point,
         mean_ap_area=scores.mean_ap_area,
         per_class=rows,
+        preset=preset_in_words(context.settings.evaluate),
+        weights=work.weights,
         loss=tuple(curve),
         seconds=round(seconds, 1),
     )

@@ -1,0 +1,125 @@
+"""The evaluate step: foreign weights, few images, published proposals and presets, as its record tells them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.torch import save_file
+from scipy.io import savemat
+from torchvision.models import alexnet
+
+from pipeline.errors import InvalidInput
+from pipeline.settings.evaluation import QUICK, EvaluationSettings
+from pipeline.voc import VocImage, write_split
+from pipeline.world_voc import draw_voc_image
+from service.evaluate_settings import EvaluateSettings
+from service.evaluation_choices import first_by_hash, preset_in_words
+from service.settings import Settings
+from service.steps.evaluate import evaluate
+from tests.service.conftest import context_of
+
+IDS = [f"{number:06d}" for number in range(6)]
+
+
+def write_mat(path: Path, ids: list[str]) -> str:
+    """Boxes on a grid for each image, as published files have them; the file's URI."""
+    corners = np.array([[y, x, y + 40, x + 40] for y in range(1, 80, 20) for x in range(1, 110, 20)], float)
+    cells, names = np.empty((1, len(ids)), object), np.empty((len(ids), 1), object)
+    for number, one in enumerate(ids):
+        cells[0, number], names[number, 0] = corners, one
+    savemat(path, {"boxes": cells, "images": names})
+    return f"file://{path}"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> dict[str, Any]:
+    """Settings of one step of training on six drawn pictures."""
+    for number, image_id in enumerate(IDS):
+        draw_voc_image(tmp_path / "voc", image_id, np.random.default_rng(number), (160, 120))
+    write_split(tmp_path / "voc", "train", IDS[:5])
+    write_split(tmp_path / "voc", "test", IDS[4:])
+    small = {"iterations": 1, "rois_per_image": 8, "shorter_side_pixels": 96, "foreground_iou": 0.3}
+    evaluation = {"train_split": "train", "test_split": "test", "preset": "quick", "detector": small}
+    return {"store": f"file://{tmp_path}/store", "voc": f"file://{tmp_path}/voc", "evaluate": evaluation}
+
+
+def test_a_named_backbone_learns_from_few_images_and_published_proposals(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """The record says which tensors were taken, which images were learnt from, and how the preset was changed."""
+    save_file(alexnet(weights=None).state_dict(), tmp_path / "alexnet.safetensors")
+    settings["evaluate"] |= {
+        "initialisations": [f"file://{tmp_path}/alexnet.safetensors"],
+        "train_images": 3,
+        "proposal_files": [write_mat(tmp_path / "train.mat", IDS[:5]), write_mat(tmp_path / "test.mat", IDS[4:])],
+    }
+    record = evaluate(context_of(Settings.model_validate(settings), tmp_path), "r", 0)
+
+    assert record.weights is not None
+    assert (record.weights.layout, record.weights.fresh) == ("torchvision", ())
+    assert record.weights.unused == ("classifier.6.bias", "classifier.6.weight")
+    assert len(record.train_image_ids) == 3
+    assert set(record.train_image_ids) < set(IDS[:5])
+    assert record.preset.startswith("quick, but ")
+    assert "iterations 1" in record.preset
+
+
+def test_images_without_published_proposals_are_named(settings: dict[str, Any], tmp_path: Path) -> None:
+    """One file of two is forgotten: the images that it would have had are named."""
+    settings["evaluate"] |= {"initialisations": ["random"], "proposal_files": [write_mat(tmp_path / "a.mat", IDS[:5])]}
+
+    with pytest.raises(InvalidInput, match=IDS[5]):
+        evaluate(context_of(Settings.model_validate(settings), tmp_path), "r", 0)
+
+
+def test_pickled_and_absent_weights_end_in_one_line(settings: dict[str, Any], tmp_path: Path) -> None:
+    """Before anything is read: what would do is in the message."""
+    settings["evaluate"] |= {"initialisations": [f"file://{tmp_path}/a.pth", f"file://{tmp_path}/a.safetensors"]}
+    context = context_of(Settings.model_validate(settings), tmp_path)
+
+    with pytest.raises(InvalidInput, match="convert it"):
+        evaluate(context, "r", 0)
+    with pytest.raises(InvalidInput, match="no such file"):
+        evaluate(context, "r", 1)
+
+
+@pytest.mark.parametrize("name", ["imagenet", "s3://bucket/a.safetensors#keras", "file://folder/"])
+def test_what_is_no_trunk_is_no_setting(name: str) -> None:
+    """A misspelt trunk or layout is told before any step runs."""
+    with pytest.raises(ValueError, match="is no trunk"):
+        EvaluateSettings(initialisations=(name,))
+
+
+def test_few_images_are_the_same_ones_always() -> None:
+    """The list depends on ids alone, and a shorter one begins a longer one."""
+    images = [VocImage(image_id, Path("none"), 1, 1, ()) for image_id in map(str, range(400))]
+    few = first_by_hash(images, 150)
+
+    assert few == first_by_hash(images[::-1], 150)
+    assert few[:50] == first_by_hash(images, 50)
+    assert first_by_hash(images, 0) == tuple(images)
+
+
+def test_a_preset_is_said_with_what_differs_from_it() -> None:
+    """`paper` and `quick` as they are, and with one change."""
+    assert preset_in_words(EvaluateSettings()) == "paper"
+    assert preset_in_words(EvaluateSettings.model_validate({"preset": "quick"})) == "quick"
+    changed = EvaluateSettings.model_validate({"preset": "quick", "detector": {"iterations": 7}})
+    assert preset_in_words(changed) == "quick, but iterations 7"
+    assert changed.detector == QUICK.model_copy(update={"iterations": 7})
+    assert EvaluateSettings.model_validate(changed.model_dump(mode="json")) == changed
+
+
+def test_the_defaults_are_the_published_configuration() -> None:
+    """Fast R-CNN's CaffeNet: each number of sections 2.3 and 4.1 and of the configuration published with it."""
+    published = {
+        "iterations": 40_000, "learning_rate": 0.001, "learning_rate_drop_fraction": 30_000 / 40_000,
+        "learning_rate_drop_factor": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "images_per_batch": 2,
+        "rois_per_image": 64, "foreground_fraction": 0.25, "foreground_iou": 0.5, "background_max_iou": 0.5,
+        "background_min_iou": 0.1, "flips": True, "shorter_side_pixels": 600, "longer_side_pixels": 1000,
+        "scales_pixels": [], "nms_iou": 0.3, "warmup_iterations": 0, "max_gradient_norm": 0.0, "dropout": 0.5,
+    }  # fmt: skip
+    defaults = EvaluationSettings().model_dump(mode="json")
+
+    assert {key: defaults[key] for key in published} == published
