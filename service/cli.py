@@ -13,6 +13,7 @@ from rich.console import Console
 from pipeline.errors import InvalidInput
 from service.cli_files import on_files
 from service.cli_options import Overrides, SettingsFile, end
+from service.cli_weights import on_weights
 from service.exit_codes import INVALID_INPUT
 from service.runner import StepContext, step_context
 from service.settings import LAPTOP, load_settings
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 
 app.add_typer(on_files)
+app.add_typer(on_weights)
 
 Run = Annotated[str, typer.Option("--run", help="Name of the run.")]
 

@@ -1,0 +1,80 @@
+"""Export: a run's backbone as files that need nothing of this project, with a card that says what it is."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+from pipeline.alexnet import CHANNEL_MEAN, CHANNEL_STD, INPUT_PIXELS, load_backbone, save_backbone
+from pipeline.atomic_file import write_bytes
+from pipeline.torchvision_layout import LOADING_LINES, save_in_torchvision_layout
+from service import layout
+from service.backbone_files import fetch_backbone, sha256_of
+from service.records import find, need
+from service.runner import StepContext
+from service.steps.gather import dataset_of
+from service.training_records import (
+    PRETRAINED,
+    BackboneRecord,
+    EvaluationPointer,
+    EvaluationRecord,
+    backbone_id_of,
+    evaluations_of,
+)
+
+WEIGHTS, TORCHVISION_WEIGHTS, CARD = "backbone.safetensors", "backbone.torchvision.safetensors", "README.md"
+
+
+def export(context: StepContext, run: str, out: Path) -> Path:
+    """Write both weights files and, last, the model card into `out`; return the card's path.
+
+    Raises:
+        InvalidInput: the run has no backbone, or its weights are not those of its record.
+        Unavailable: the store or the disk refuses.
+    """
+    store = context.store
+    dataset = dataset_of(store, run)
+    key = layout.backbone(backbone_id_of(context.settings, dataset.dataset), "record.json")
+    record = need(store, key, BackboneRecord, "pretrain")
+    trunk = load_backbone(fetch_backbone(store, record, context.scratch / WEIGHTS))
+    metadata = {"format": "pt", "backbone": record.backbone, "dataset": record.dataset}
+    save_backbone(trunk, out / WEIGHTS, metadata)
+    save_in_torchvision_layout(trunk, out / TORCHVISION_WEIGHTS, metadata)
+    files = {name: sha256_of(out / name) for name in (WEIGHTS, TORCHVISION_WEIGHTS)}
+    page = _template().render(
+        run=run,
+        record=record,
+        dataset=dataset,
+        settings=record.made_by.settings.get("pretrain", {}),
+        evaluations=list(_evaluations(context, run, record)),
+        files=files,
+        loading_lines=LOADING_LINES,
+        mean=CHANNEL_MEAN,
+        std=CHANNEL_STD,
+        pixels=INPUT_PIXELS,
+    )
+    write_bytes(out / CARD, page.encode())
+    return out / CARD
+
+
+def _evaluations(context: StepContext, run: str, record: BackboneRecord) -> Iterator[EvaluationRecord]:
+    """What is known by now of this backbone's average precision."""
+    for number, cell in enumerate(evaluations_of(context.settings.evaluate)):
+        pointer = find(context.store, layout.run_record(run, f"evaluate-{number}"), EvaluationPointer)
+        if pointer is None or cell.initialisation != PRETRAINED:
+            continue
+        evaluation = need(context.store, pointer.key, EvaluationRecord, "evaluate")
+        if evaluation.backbone == record.backbone:
+            yield evaluation
+
+
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("service"),
+        autoescape=False,  # noqa: S701 (Markdown, of the project's own records)
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("model_card.md.j2")

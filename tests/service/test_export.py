@@ -1,0 +1,111 @@
+"""Export: files that plain torchvision loads, a card that says what they are, and weights that were changed."""
+
+import hashlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipeline.alexnet import AlexNet, random_backbone, save_backbone
+from pipeline.errors import InvalidInput
+from service import layout
+from service.attribution import LicenceCount
+from service.export import export
+from service.records import commit, origin
+from service.runner import StepContext
+from service.steps.gather import DatasetRecord, GatherRecord
+from service.training_records import BackboneRecord, CurveRow, backbone_id_of
+from tests.service.conftest import MakeContext
+
+FEATURES = """
+import sys
+import torch
+from safetensors.torch import save_file
+images = torch.rand(2, 3, 227, 227, generator=torch.Generator().manual_seed(5))
+with torch.no_grad():
+    save_file({"features": net(images)}, "features.safetensors")
+assert not {"pipeline", "service"} & {name.partition(".")[0] for name in sys.modules}
+"""
+
+
+def trained_run(context: StepContext, scratch: Path) -> tuple[AlexNet, str]:
+    """A run with a backbone of random weights, trained with batch normalisation; the trunk and the weights' key."""
+    made_by = origin(context.settings, {})
+    dataset = DatasetRecord(
+        made_by=made_by, dataset="seen", recipe="r", shards=(), kept_frames=7, kept_videos=3,
+        licences={"CC BY": LicenceCount(videos=3, frames=7)}, attribution_key="", attribution_sha256="",
+    )  # fmt: skip
+    gathered = GatherRecord(
+        made_by=made_by, dataset="seen", videos_listed=3, videos_removed=0, outcomes={}, frames={}, frames_seen=9,
+        seconds_of_extraction=0.0, audit_keys=(),
+    )  # fmt: skip
+    commit(context.store, layout.dataset("seen"), dataset)
+    commit(context.store, layout.run_record("run", "gather"), gathered)
+    trunk = random_backbone(3, batch_norm=True).eval()
+    with torch.no_grad():
+        for norm in trunk.norms.values():
+            norm.get_buffer("running_mean").uniform_(-0.2, 0.2)
+            norm.get_buffer("running_var").uniform_(0.5, 2.0)
+    path = scratch / "trained.safetensors"
+    save_backbone(trunk, path, {})
+    identity = backbone_id_of(context.settings, "seen")
+    key = layout.backbone(identity, "backbone.safetensors")
+    context.store.upload(key, path)
+    record = BackboneRecord(
+        made_by=made_by, backbone=identity, dataset="seen", weights_key=key,
+        weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest(), images_per_second=1.0,
+        curve=(CurveRow(iteration=4, loss=0.5, learning_rate=0.01, validation_iou=0.25),),
+    )  # fmt: skip
+    commit(context.store, layout.backbone(identity, "record.json"), record)
+    return trunk, key
+
+
+def test_the_cards_own_lines_load_the_same_features_without_this_project(
+    make_context: MakeContext, tmp_path: Path
+) -> None:
+    """The Python in the card runs in a process of its own, isolated, and its fc7 is the trained trunk's to 1e-5."""
+    context = make_context()
+    trunk, _ = trained_run(context, tmp_path)
+    card = export(context, "run", tmp_path / "out").read_text()
+    lines = re.search(r"```python\n(.*?)```", card, re.DOTALL)
+    assert lines is not None
+    subprocess.run([sys.executable, "-I", "-c", lines[1] + FEATURES], cwd=tmp_path / "out", check=True, timeout=120)
+    there = load_file(tmp_path / "out" / "features.safetensors")["features"]
+    with torch.no_grad():
+        here = trunk(torch.rand(2, 3, 227, 227, generator=torch.Generator().manual_seed(5)))
+
+    assert float(here.std()) > 0.01
+    torch.testing.assert_close(there, here, atol=1e-5, rtol=1e-5)
+
+
+def test_the_card_says_what_it_was_made_of(make_context: MakeContext, tmp_path: Path) -> None:
+    """Snapshot, frames, licences, curve, settings, sums of the files, and that nobody evaluated it."""
+    context = make_context()
+    trained_run(context, tmp_path)
+    out = tmp_path / "out"
+    card = export(context, "run", out).read_text()
+
+    for name in ("backbone.safetensors", "backbone.torchvision.safetensors"):
+        assert hashlib.sha256((out / name).read_bytes()).hexdigest() in card
+    assert "Snapshot `seen`, extraction recipe `r`: 7 frames of 3 videos." in card
+    assert "| CC BY | 3 | 7 |" in card
+    assert "| 4 | 0.5000 | 0.01 | – | 0.250 |" in card
+    assert f"| batch_size | {context.settings.pretrain.batch_size} |" in card
+    assert "Not evaluated when this was written." in card
+
+
+def test_weights_that_are_not_the_records_are_refused(make_context: MakeContext, tmp_path: Path) -> None:
+    """One byte of the stored file is another: nothing is written."""
+    context = make_context()
+    _, key = trained_run(context, tmp_path)
+    stored = bytearray((tmp_path / "store" / key).read_bytes())
+    stored[-1] ^= 1
+    context.store.write(key, bytes(stored))
+
+    with pytest.raises(InvalidInput, match=r"sha256 is .*, its record says"):
+        export(context, "run", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
