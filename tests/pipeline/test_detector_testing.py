@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from pipeline.alexnet import random_backbone
-from pipeline.detector_testing import best_detections, detect_objects
+from pipeline.detector_images import read_image
+from pipeline.detector_testing import best_detections, best_scales, detect_in_image, detect_objects
 from pipeline.errors import InvalidInput, Stopped
 from pipeline.fast_rcnn import FastRCNN
 from pipeline.settings.evaluation import EvaluationSettings
@@ -79,3 +80,24 @@ def test_testing_can_be_stopped(model: FastRCNN, tmp_path: Path) -> None:
     """Told to stop before the first image, it raises Stopped."""
     with pytest.raises(Stopped, match="0 of 2"):
         detect_objects(model, two_images(tmp_path), {}, SETTINGS, should_stop=lambda: True)
+
+
+def test_each_region_is_seen_at_the_scale_that_suits_it() -> None:
+    """At sides 480 and 960 of a 480-pixel picture, a small box takes the larger, one of 224 pixels the smaller."""
+    scales = EvaluationSettings(scales_pixels=(480, 960), longer_side_pixels=2000).at_scales()
+    boxes = torch.tensor([[0.0, 0, 112, 112], [0, 0, 224, 224], [0, 0, 400, 400]])
+
+    assert best_scales(boxes, (480, 640), scales).tolist() == [1, 0, 0]
+
+
+def test_several_scales_of_one_size_are_that_size(model: FastRCNN, tmp_path: Path) -> None:
+    """The same size under two numbers detects what one size does; another size does not."""
+    image, boxes = two_images(tmp_path)[0], torch.tensor([[5.0, 5, 25, 25], [10, 3, 47, 31], [0, 0, 30, 12]])
+    picture = read_image(image.path)
+    settings = EvaluationSettings(shorter_side_pixels=128, min_score=0.0)
+    one = detect_in_image(model, picture, boxes, settings)
+    same = detect_in_image(model, picture, boxes, settings.model_copy(update={"scales_pixels": (128, 128)}))
+    other = detect_in_image(model, picture, boxes, settings.model_copy(update={"scales_pixels": (192,)}))
+
+    torch.testing.assert_close(one[1], same[1])
+    assert not torch.equal(one[1], other[1])
