@@ -11,7 +11,7 @@ extractions/RECIPE/shards/PLAN/00003-0-SHA.index.json.gz  where each of them lie
 extractions/RECIPE/shards/PLAN/00003-0-SHA.audit.tar  a few rejected frames, for the report
 datasets/DATASET.json                         snapshot: the shards a training reads
 datasets/DATASET.ATTRIBUTION.tsv.gz           who made the videos that its frames come from
-backbones/BACKBONE/…                          checkpoints, backbone.safetensors, record.json
+backbones/BACKBONE/…                          checkpoints, backbone-SHA256.safetensors, record.json
 proposals/PROPOSALS.npz                       selective search boxes of one detection set
 evaluations/EVALUATION/…                      devkit detection files, record.json
 runs/RUN/STEP.json                            what each step of a run decided or made

@@ -13,6 +13,7 @@ from pipeline.settings.evaluation import EvaluationSettings
 from pipeline.voc import read_voc
 from pipeline.voc_detections import Detection, write_detections
 from service import layout
+from service.backbone_files import fetch_backbone
 from service.detection_set import DetectionSet
 from service.evaluate_settings import EvaluateSettings
 from service.evaluation_choices import first_by_hash, preset_in_words
@@ -111,10 +112,7 @@ def _trunk(
         return random_backbone(cell.seed), None
     if isinstance(source, NamedWeights):
         return load_named(context, source, cell.seed)
-    path = context.store.local(source.weights_key, context.scratch / "backbone.safetensors")
-    if path is None:
-        raise InvalidInput(f"{context.store.uri}/{source.weights_key}: gone; remove its record and pretrain again")
-    return load_backbone(path), None
+    return load_backbone(fetch_backbone(context.store, source, context.scratch / "backbone.safetensors")), None
 
 
 def _train_and_score(context: StepContext, work: _Work, trunk: AlexNet) -> EvaluationRecord:

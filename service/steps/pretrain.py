@@ -1,10 +1,10 @@
 """Pretrain: a dataset snapshot to a backbone, by one process or many, resumable from the checkpoints in the store."""
 
-import hashlib
 
 from pipeline.pretraining import PretrainingHooks, PretrainingProgress, pretrain_frames
 from pipeline.ranks import Ranks, joined_ranks, ranks_on_this_machine
 from service import layout
+from service.backbone_files import sha256_of
 from service.folder_sync import FolderSync
 from service.records import commit, find, need, origin
 from service.runner import StepContext
@@ -58,11 +58,12 @@ def _train(context: StepContext, dataset: DatasetRecord, identity: str, ranks: R
         _readers(ranks),
     )
     result = pretrain_frames(snapshot_frames(context.store, dataset.shards), source, context.settings.pretrain, hooks)
-    weights_key, sha256 = layout.backbone(identity, "backbone.safetensors"), ""
+    weights_key, sha256 = "", ""
     if ranks.is_first:
+        sha256 = sha256_of(result.backbone)
+        # two pods on one training may write equal weights in other bytes: each names its own, the record decides
+        weights_key = layout.backbone(identity, f"backbone-{sha256[:12]}.safetensors")
         context.store.upload(weights_key, result.backbone)
-        with result.backbone.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return BackboneRecord(
         made_by=origin(context.settings, {f"{context.store.uri}/{layout.dataset(dataset.dataset)}": dataset.dataset}),
         backbone=identity,
