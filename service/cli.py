@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -12,18 +11,16 @@ from rich.console import Console
 
 from pipeline.errors import InvalidInput
 from service.cli_files import on_files
-from service.cli_options import Overrides, SettingsFile, end
+from service.cli_options import NO_METRICS, Overrides, SettingsFile, end, in_context
+from service.cli_runs import on_runs
 from service.cli_weights import on_weights
 from service.exit_codes import INVALID_INPUT
-from service.runner import StepContext, step_context
+from service.runner import StepContext
 from service.settings import LAPTOP, load_settings
 from service.submit import WorkflowState
 
 _USAGE_ERROR = 2
 """What typer exits with when it cannot parse the arguments."""
-
-_NO_METRICS = "work.metrics_port=0"
-"""For a question that is asked beside a step, in its pod and with its settings: the port is taken."""
 
 app = typer.Typer(
     help="Videos to masks of what moved, a pretrained AlexNet, and its PASCAL VOC mAP.",
@@ -34,6 +31,7 @@ app = typer.Typer(
 )
 
 app.add_typer(on_files)
+app.add_typer(on_runs)
 app.add_typer(on_weights)
 
 Run = Annotated[str, typer.Option("--run", help="Name of the run.")]
@@ -47,22 +45,12 @@ def main() -> None:
         sys.exit(INVALID_INPUT.exit_code if end.code == _USAGE_ERROR else end.code)
 
 
-def _step(settings: Path, overrides: list[str] | None, body: Callable[[StepContext], object]) -> None:
-    """Run one step's function in a context of its own."""
-
-    def load_and_run() -> None:
-        with step_context(load_settings(settings, overrides or ())) as context:
-            body(context)
-
-    end(load_and_run)
-
-
 @app.command()
 def world(settings: SettingsFile = LAPTOP, overrides: Overrides = None) -> None:
     """Draw the embedded world's videos and detection set where the settings look for them."""
     from service.steps.world import world as step
 
-    _step(settings, overrides, step)
+    in_context(settings, overrides, step)
 
 
 @app.command()
@@ -86,7 +74,7 @@ def plan(
             (outputs / "shards").write_text(json.dumps(list(range(record.shards))))
             (outputs / "evaluations").write_text(json.dumps(list(range(len(cells)))))
 
-    _step(settings, overrides, body)
+    in_context(settings, overrides, body)
 
 
 @app.command()
@@ -99,7 +87,7 @@ def extract(
     """Find what moves in the videos of one shard."""
     from service.steps.extract import extract as step
 
-    _step(settings, overrides, lambda context: step(context, run, shard))
+    in_context(settings, overrides, lambda context: step(context, run, shard))
 
 
 @app.command()
@@ -107,7 +95,7 @@ def gather(run: Run, settings: SettingsFile = LAPTOP, overrides: Overrides = Non
     """Check that extraction went well and write the dataset snapshot."""
     from service.steps.gather import gather as step
 
-    _step(settings, overrides, lambda context: step(context, run))
+    in_context(settings, overrides, lambda context: step(context, run))
 
 
 @app.command()
@@ -116,8 +104,8 @@ def pretrain(run: Run, settings: SettingsFile = LAPTOP, overrides: Overrides = N
     from service.steps.pretrain import pretrain as step
 
     # Of several ranks on one machine, the first alone can have the port.
-    words = [*(overrides or ()), *([_NO_METRICS] if os.environ.get("RANK", "0") != "0" else [])]
-    _step(settings, words, lambda context: step(context, run))
+    words = [*(overrides or ()), *([NO_METRICS] if os.environ.get("RANK", "0") != "0" else [])]
+    in_context(settings, words, lambda context: step(context, run))
 
 
 @app.command()
@@ -130,7 +118,7 @@ def evaluate(
     """Train a Fast R-CNN on one trunk and measure its average precision."""
     from service.steps.evaluate import evaluate as step
 
-    _step(settings, overrides, lambda context: step(context, run, evaluation))
+    in_context(settings, overrides, lambda context: step(context, run, evaluation))
 
 
 @app.command()
@@ -138,7 +126,7 @@ def report(run: Run, settings: SettingsFile = LAPTOP, overrides: Overrides = Non
     """Write the run's report and print where it is."""
     from service.steps.report import report as step
 
-    _step(settings, overrides, lambda context: print(step(context, run)))
+    in_context(settings, overrides, lambda context: print(step(context, run)))
 
 
 @app.command("run")
@@ -162,41 +150,7 @@ def run_everything(
         context.progress.close()
         print_summary(result, Console())
 
-    _step(settings, [*words, *(overrides or ())], body)
-
-
-@app.command()
-def status(
-    run: Annotated[str, typer.Argument(help="Name of the run.")],
-    settings: SettingsFile = LAPTOP,
-    overrides: Overrides = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Say how far a run is, what became of its videos and why, how fast it goes, and when it should end."""
-    from service.status import status as ask
-    from service.status_table import print_status
-
-    def body(context: StepContext) -> None:
-        print_status(ask(context.store, run, context.settings.plan), Console(), as_json=as_json)
-
-    _step(settings, [*(overrides or ()), _NO_METRICS], body)
-
-
-@app.command()
-def retry(
-    run: Annotated[str, typer.Argument(help="Name of the run.")],
-    outcomes: Annotated[str, typer.Option(help="Which failed videos, as a list.")] = "missing,timed-out",
-    reasons: Annotated[str, typer.Option(help="Only those that failed for these reasons, as a list.")] = "",
-    as_run: Annotated[str, typer.Option("--as", help="Name of the new run; left out, RUN-retry-1 and so on.")] = "",
-    settings: SettingsFile = LAPTOP,
-    overrides: Overrides = None,
-) -> None:
-    """Plan a run's failed videos again, as a run of its own; nothing that is done is repeated."""
-    from service.retry import retry as plan_again
-    from service.status_table import print_retry
-
-    words = [*(overrides or ()), _NO_METRICS]
-    _step(settings, words, lambda context: print_retry(*plan_again(context, run, outcomes, reasons, as_run)))
+    in_context(settings, [*words, *(overrides or ())], body)
 
 
 @app.command()

@@ -6,7 +6,11 @@ from typing import Annotated
 
 import typer
 
-from service.runner import configure_logs, run_to_exit_code
+from service.runner import StepContext, configure_logs, run_to_exit_code, step_context
+from service.settings import load_settings
+
+NO_METRICS = "work.metrics_port=0"
+"""For a question that is asked beside a step, in its pod and with its settings: the port is taken."""
 
 SettingsFile = Annotated[Path, typer.Option("--settings", help="YAML file of settings.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override one setting: section.key=value.")]
@@ -16,3 +20,13 @@ def end(body: Callable[[], None]) -> None:
     """Run a command's body and exit with its code."""
     configure_logs()
     raise typer.Exit(run_to_exit_code(body))
+
+
+def in_context(settings: Path, overrides: list[str] | None, body: Callable[[StepContext], object]) -> None:
+    """Run one step's function in a context of its own."""
+
+    def load_and_run() -> None:
+        with step_context(load_settings(settings, overrides or ())) as context:
+            body(context)
+
+    end(load_and_run)

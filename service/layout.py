@@ -15,6 +15,7 @@ backbones/BACKBONE/…                          checkpoints, backbone-SHA256.saf
 proposals/PROPOSALS.npz                       selective search boxes of one detection set
 evaluations/EVALUATION/…                      devkit detection files, record.json
 runs/RUN/STEP.json                            what each step of a run decided or made
+runs/RUN/result.json                          mean average precision over seeds, with its spread
 runs/RUN/report.html                          the report
 """
 

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from pipeline.average_precision import DetectionScores
 from service.run import RunResult
+from service.run_result import RunResult as ReportedResult
 
 
 def print_summary(result: RunResult, console: Console) -> None:
@@ -26,6 +27,24 @@ def print_summary(result: RunResult, console: Console) -> None:
         table.add_row(cell.initialisation, frozen, str(cell.seed), *scores)
     console.print(table)
     console.print(f"report: {result.report}", soft_wrap=True, highlight=False)
+
+
+def print_result(result: ReportedResult, console: Console, *, as_json: bool) -> None:
+    """Mean average precision over seeds, as a table or as JSON."""
+    if as_json:
+        print(result.model_dump_json(indent=1))
+        return
+    table = Table(title=f"run {result.run}: mean average precision, IoU 0.5, 11-point")
+    for heading in ("initialisation", "frozen", "seeds", "mean", "deviation", "95 % interval", "preset"):
+        table.add_column(heading)
+    for row in result.rows:
+        frozen = f"conv1-{row.freeze_through}" if row.freeze_through else "none"
+        spread = row.ap_11_point
+        mean, deviation = (_figure(spread.mean), _figure(spread.deviation)) if spread else ("–", "–")
+        known = spread is not None and spread.low is not None
+        interval = f"{_figure(spread.low)} to {_figure(spread.high)}" if spread and known else "–"
+        table.add_row(row.initialisation, frozen, str(len(row.seeds)), mean, deviation, interval, row.preset)
+    console.print(table)
 
 
 def print_scores(scores: DetectionScores, *, as_json: bool) -> None:

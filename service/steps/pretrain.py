@@ -1,6 +1,5 @@
 """Pretrain: a dataset snapshot to a backbone, by one process or many, resumable from the checkpoints in the store."""
 
-
 from pipeline.pretraining import PretrainingHooks, PretrainingProgress, pretrain_frames
 from pipeline.ranks import Ranks, joined_ranks, ranks_on_this_machine
 from service import layout

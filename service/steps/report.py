@@ -11,14 +11,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pipeline.tar_dataset import Sample, SamplePlace, index_shard, read_sample, read_shard
 from service import layout
 from service.pictures import Picture, curve_picture, detection_picture, picture_of
-from service.records import need
+from service.records import need, origin
+from service.run_result import RunResult, evaluation_records, result_rows
 from service.runner import StepContext
 from service.settings import settings_hash
 from service.steps.gather import DatasetRecord, dataset_of, gathered_of, spread
 from service.steps.plan import PlanRecord
 from service.training_records import (
     BackboneRecord,
-    EvaluationPointer,
     EvaluationRecord,
     backbone_id_of,
     evaluations_of,
@@ -39,7 +39,9 @@ class _Row(NamedTuple):
 
 
 def report(context: StepContext, run: str) -> str:
-    """Write the run's report and return its URI. The page is a function of the records, so writing it again is free.
+    """Write the run's result and its report, and return the report's URI.
+
+    Both are functions of the records, so writing them again is free.
 
     Raises:
         InvalidInput: a step of the run has not been done.
@@ -50,7 +52,13 @@ def report(context: StepContext, run: str) -> str:
     dataset = dataset_of(store, run)
     backbone_key = layout.backbone(backbone_id_of(context.settings, dataset.dataset), "record.json")
     backbone = need(store, backbone_key, BackboneRecord, "pretrain")
-    rows = list(_rows(context, run))
+    cells = evaluations_of(context.settings.evaluate)
+    evaluated = dict(evaluation_records(store, run, cells))
+    rows = [_row(record) for record in evaluated.values()]
+    made_by = origin(context.settings, {f"{store.uri}/{key}": record.backbone for key, record in evaluated.items()})
+    summary = result_rows(list(evaluated.values()))
+    result = RunResult(made_by=made_by, run=run, rows=summary, evaluation_keys=tuple(evaluated))
+    store.write(layout.run_record(run, "result"), result.model_dump_json(indent=1).encode())
     gathered = gathered_of(store, run)
     page = (
         _environment()
@@ -62,6 +70,7 @@ def report(context: StepContext, run: str) -> str:
             gathered=gathered,
             backbone=backbone,
             rows=rows,
+            summary=summary,
             classes=sorted({name for row in rows for name in row.record.per_class}),
             kept=_pictures(_kept(context, dataset))[:KEPT_PICTURES],
             rejected=_pictures(_rejected(context, gathered.audit_keys)),
@@ -74,14 +83,12 @@ def report(context: StepContext, run: str) -> str:
     return f"{store.uri}/{layout.report(run)}"
 
 
-def _rows(context: StepContext, run: str) -> Iterator[_Row]:
-    for number, cell in enumerate(evaluations_of(context.settings.evaluate)):
-        key = layout.run_record(run, f"evaluate-{number}")
-        pointer = need(context.store, key, EvaluationPointer, "evaluate")
-        record = need(context.store, pointer.key, EvaluationRecord, "evaluate")
-        frozen = f", conv1–{cell.freeze_through} frozen" if cell.freeze_through else ""
-        name = f"{cell.initialisation}{frozen}, seed {cell.seed}"
-        yield _Row(name, record.mean_ap_11_point, record.mean_ap_area, record)
+def _row(record: EvaluationRecord) -> _Row:
+    cell = record.evaluation
+    frozen = f", conv1–{cell.freeze_through} frozen" if cell.freeze_through else ""
+    return _Row(
+        f"{cell.initialisation}{frozen}, seed {cell.seed}", record.mean_ap_11_point, record.mean_ap_area, record
+    )
 
 
 def _kept(context: StepContext, dataset: DatasetRecord) -> Iterator[Sample]:

@@ -1,0 +1,66 @@
+"""Questions about a run, and its failures planned again."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from service.cli_options import NO_METRICS, Overrides, SettingsFile, in_context
+from service.runner import StepContext
+from service.settings import LAPTOP
+
+on_runs = typer.Typer()
+
+
+@on_runs.command()
+def status(
+    run: Annotated[str, typer.Argument(help="Name of the run.")],
+    settings: SettingsFile = LAPTOP,
+    overrides: Overrides = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say how far a run is, what became of its videos and why, how fast it goes, and when it should end."""
+    from service.status import status as ask
+    from service.status_table import print_status
+
+    def body(context: StepContext) -> None:
+        print_status(ask(context.store, run, context.settings.plan), Console(), as_json=as_json)
+
+    in_context(settings, [*(overrides or ()), NO_METRICS], body)
+
+
+@on_runs.command()
+def retry(
+    run: Annotated[str, typer.Argument(help="Name of the run.")],
+    outcomes: Annotated[str, typer.Option(help="Which failed videos, as a list.")] = "missing,timed-out",
+    reasons: Annotated[str, typer.Option(help="Only those that failed for these reasons, as a list.")] = "",
+    as_run: Annotated[str, typer.Option("--as", help="Name of the new run; left out, RUN-retry-1 and so on.")] = "",
+    settings: SettingsFile = LAPTOP,
+    overrides: Overrides = None,
+) -> None:
+    """Plan a run's failed videos again, as a run of its own; nothing that is done is repeated."""
+    from service.retry import retry as plan_again
+    from service.status_table import print_retry
+
+    words = [*(overrides or ()), NO_METRICS]
+    in_context(settings, words, lambda context: print_retry(*plan_again(context, run, outcomes, reasons, as_run)))
+
+
+@on_runs.command()
+def results(
+    run: Annotated[str, typer.Argument(help="Name of the run.")],
+    settings: SettingsFile = LAPTOP,
+    overrides: Overrides = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print a reported run's average precision over seeds, with its spread."""
+    from service import layout
+    from service.records import need
+    from service.run_result import RunResult
+    from service.run_summary import print_result
+
+    def body(context: StepContext) -> None:
+        result = need(context.store, layout.run_record(run, "result"), RunResult, "report")
+        print_result(result, Console(), as_json=as_json)
+
+    in_context(settings, [*(overrides or ()), NO_METRICS], body)

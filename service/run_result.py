@@ -1,0 +1,81 @@
+"""What a run's evaluations say together: each cell, and mean, deviation and interval over its seeds."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.spread import spread_of
+from service import layout
+from service.records import Record, need
+from service.store import Store
+from service.training_records import Evaluation, EvaluationPointer, EvaluationRecord
+
+
+class SeedSpread(BaseModel):
+    """Mean average precision over `count` seeds; deviation and the mean's 95 % interval are None for a single seed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    count: int
+    mean: float
+    deviation: float | None
+    low: float | None
+    high: float | None
+
+
+class ResultRow(BaseModel):
+    """One trunk, frozen so far, over its seeds; None where the test set has no object at all."""
+
+    model_config = ConfigDict(frozen=True)
+
+    initialisation: str
+    freeze_through: int
+    seeds: tuple[int, ...]
+    preset: str
+    train_images: int
+    ap_11_point: SeedSpread | None
+    ap_area: SeedSpread | None
+    seconds: float
+
+
+class RunResult(Record):
+    """All rows of a run, in the order of its settings, and the records they come from."""
+
+    run: str
+    rows: tuple[ResultRow, ...]
+    evaluation_keys: tuple[str, ...]
+
+
+def evaluation_records(store: Store, run: str, cells: Sequence[Evaluation]) -> Iterator[tuple[str, EvaluationRecord]]:
+    """Key and record of each cell's evaluation. Raises InvalidInput where one has not been done."""
+    for number, _ in enumerate(cells):
+        pointer = need(store, layout.run_record(run, f"evaluate-{number}"), EvaluationPointer, "evaluate")
+        yield pointer.key, need(store, pointer.key, EvaluationRecord, "evaluate")
+
+
+def result_rows(records: Sequence[EvaluationRecord]) -> tuple[ResultRow, ...]:
+    """Records that differ in nothing but their seed, together."""
+    groups: dict[tuple[str, int], list[EvaluationRecord]] = {}
+    for record in records:
+        cell = record.evaluation
+        groups.setdefault((cell.initialisation, cell.freeze_through), []).append(record)
+    return tuple(_row(*group, members) for group, members in groups.items())
+
+
+def _row(initialisation: str, freeze_through: int, records: Sequence[EvaluationRecord]) -> ResultRow:
+    return ResultRow(
+        initialisation=initialisation,
+        freeze_through=freeze_through,
+        seeds=tuple(record.evaluation.seed for record in records),
+        preset=records[0].preset,
+        train_images=len(records[0].train_image_ids),
+        ap_11_point=_over_seeds([record.mean_ap_11_point for record in records]),
+        ap_area=_over_seeds([record.mean_ap_area for record in records]),
+        seconds=round(sum(record.seconds for record in records), 1),
+    )
+
+
+def _over_seeds(values: Sequence[float | None]) -> SeedSpread | None:
+    known = [value for value in values if value is not None]
+    return SeedSpread(**asdict(spread_of(known))) if known else None
