@@ -38,6 +38,11 @@ class ResultRow(BaseModel):
     ap_area: SeedSpread | None
     seconds: float
 
+    def preset_in_short(self) -> str:
+        """Name of the preset, and whether anything differs from it; `preset` says what."""
+        name, changed, _ = self.preset.partition(", but ")
+        return f"{name}, changed" if changed else name
+
 
 class RunResult(Record):
     """All rows of a run, in the order of its settings, and the records they come from."""

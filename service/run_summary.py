@@ -43,7 +43,7 @@ def print_result(result: ReportedResult, console: Console, *, as_json: bool) -> 
         mean, deviation = (_figure(spread.mean), _figure(spread.deviation)) if spread else ("–", "–")
         known = spread is not None and spread.low is not None
         interval = f"{_figure(spread.low)} to {_figure(spread.high)}" if spread and known else "–"
-        table.add_row(row.initialisation, frozen, str(len(row.seeds)), mean, deviation, interval, row.preset)
+        table.add_row(row.initialisation, frozen, str(len(row.seeds)), mean, deviation, interval, row.preset_in_short())
     console.print(table)
 
 

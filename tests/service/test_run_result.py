@@ -23,7 +23,7 @@ def records(initialisation: str, figures: Sequence[float | None], freeze_through
             mean_ap_11_point=figure,
             mean_ap_area=figure,
             per_class={},
-            preset="quick",
+            preset="quick, but iterations 7",
             loss=(),
             seconds=1.5,
         )
@@ -59,7 +59,7 @@ def test_one_seed_is_printed_without_an_interval(capsys: pytest.CaptureFixture[s
     rows = result_rows([*records("random", [0.3, 0.4, 0.5]), *records("pretrained", [0.6])])
     result = RunResult(made_by=MADE_BY, run="r", rows=rows, evaluation_keys=())
     print_result(result, Console(width=120), as_json=False)
-    random, pretrained = (line for line in capsys.readouterr().out.splitlines() if "quick" in line)
+    random, pretrained = (line for line in capsys.readouterr().out.splitlines() if "quick, changed" in line)
 
     assert "0.1516 to 0.6484" in random
     assert "–" not in random
