@@ -25,6 +25,8 @@ from service.outcomes import Outcome, VideoOutcome
 from service.video_child import UNAVAILABLE_EXIT_CODE, VERDICT, Limits, VideoJob, work
 
 _LOOK_EVERY_SECONDS = 0.1
+_PRELOADED = ["service.video_child", "service.cli"]
+"""Loaded once for all children: each runs its parent's main module anew, which is the command line."""
 
 
 @dataclass
@@ -59,7 +61,7 @@ class VideoWorkers:
         self._limits = limits
         self._children: list[_Child] = []
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["service.video_child"])
+        self._context.set_forkserver_preload(_PRELOADED)
         with _one_thread_each():
             forkserver.ensure_running()
 
