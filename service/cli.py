@@ -58,6 +58,9 @@ def plan(
     run: Run,
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
+    licences: Annotated[
+        str, typer.Option(help="Only videos that may be used so: commercial,derivatives, or licences: by,by-sa.")
+    ] = "",
     outputs: Annotated[
         Path | None, typer.Option(help="Folder for `shards` and `evaluations`, lists of indexes.")
     ] = None,
@@ -74,7 +77,8 @@ def plan(
             (outputs / "shards").write_text(json.dumps(list(range(record.shards))))
             (outputs / "evaluations").write_text(json.dumps(list(range(len(cells)))))
 
-    in_context(settings, overrides, body)
+    words = [f"plan.licences=[{licences}]"] if licences else []
+    in_context(settings, [*(overrides or ()), *words], body)
 
 
 @app.command()

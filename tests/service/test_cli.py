@@ -22,6 +22,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["run", "--settings", "EMPTY/absent.yaml"], "cannot be read"),
         (["gather", "--run", "../x"], "a run's name"),
         (["extract", "--run", "x"], "--shard"),
+        (["plan", "--run", "x", "--licences", "fun"], "plan.licences"),
         (["walk"], "walk"),
         (["score", "--voc", "EMPTY", "--detections", "EMPTY"], "EMPTY"),
         (["exporter"], "work.metrics_port"),
@@ -45,5 +46,7 @@ def test_help_lists_the_commands() -> None:
     done = run("--help")
 
     assert done.returncode == 0
-    for name in ("plan", "extract", "gather", "pretrain", "evaluate", "report", "run", "score", "submit", "exporter"):
+    for name in ("plan", "extract", "gather", "pretrain", "evaluate", "report", "run", "status", "retry", "results"):
+        assert name in done.stdout
+    for name in ("segment", "bench", "score", "export", "exporter", "submit", "settings"):
         assert name in done.stdout
