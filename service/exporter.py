@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from pipeline.errors import InvalidInput, Unavailable
 from service import metrics
 from service.attempts import Attempts
+from service.champion import Champion
 from service.outcomes import ShardRecord
 from service.record_stream import read_ahead
 from service.records import AnyRecord
@@ -40,6 +41,7 @@ class RecordCollector(Collector):
         self._datasets: dict[str, DatasetRecord] = {}
         self._backbones: dict[str, BackboneRecord] = {}
         self._evaluations: dict[str, EvaluationRecord] = {}
+        self._champions: dict[str, Champion] = {}
         self._read_at = 0.0
         self._lock = threading.Lock()
 
@@ -56,11 +58,13 @@ class RecordCollector(Collector):
         datasets = dict(self._new("datasets/", "", DatasetRecord, self._datasets))
         backbones = dict(self._new("backbones/", "/record.json", BackboneRecord, self._backbones))
         evaluations = dict(self._new("evaluations/", "/record.json", EvaluationRecord, self._evaluations))
+        champions = dict(self._new("champions/", "/0", Champion, self._champions))
         with self._lock:
             self._plans.update(plans)
             self._datasets.update(datasets)
             self._backbones.update(backbones)
             self._evaluations.update(evaluations)
+            self._champions.update(champions)
             self._read_at = time.time()
 
     def collect(self) -> Iterable[Metric]:
@@ -144,6 +148,11 @@ class RecordCollector(Collector):
                 if value is not None:
                     family.add_metric([*labels, method], value)
         yield family
+        best = metrics.CHAMPION_MAP.family()
+        latest = {one.protocol: one for one in sorted(self._champions.values(), key=lambda one: one.number)}
+        for protocol, champion in latest.items():
+            best.add_metric([protocol], champion.spread.mean)
+        yield best
 
 
 def serve_records(settings: Settings) -> None:

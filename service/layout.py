@@ -14,6 +14,8 @@ datasets/DATASET.ATTRIBUTION.tsv.gz           who made the videos that its frame
 backbones/BACKBONE/…                          checkpoints, backbone-SHA256.safetensors, record.json
 proposals/PROPOSALS.npz                       selective search boxes of one detection set
 evaluations/EVALUATION/…                      devkit detection files, record.json
+champions/PROTOCOL/00001.json                 the first best backbone under a protocol of evaluation, and so on
+champions/PROTOCOL/champion.json              the present one
 runs/RUN/STEP.json                            what each step of a run decided or made
 runs/RUN/result.json                          mean average precision over seeds, with its spread
 runs/RUN/report.html                          the report
@@ -90,6 +92,11 @@ def backbone(backbone_id: str, name: str) -> str:
 def proposals(proposals_id: str) -> str:
     """Key of the cached region proposals of a detection set."""
     return f"proposals/{proposals_id}.npz"
+
+
+def champion(protocol: str, name: str) -> str:
+    """Key of a promotion under a protocol, by its number, or of the present `champion`."""
+    return f"champions/{protocol}/{name}.json"
 
 
 def evaluation(evaluation_id: str, name: str) -> str:

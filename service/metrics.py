@@ -44,6 +44,9 @@ MEAN_AP = Declared(
     "Mean average precision of the newest evaluation.",
     ("initialisation", "freeze_through", "seed", "method"),
 )
+CHAMPION_MAP = Declared(
+    "watchmove_champion_map", "11-point mean average precision of the champion, mean over seeds.", ("protocol",)
+)
 READ_AT = Declared("watchmove_exporter_read_timestamp_seconds", "When the store's records were last read in full.")
 
 PROCESS_VIDEOS = Declared("watchmove_process_videos_total", "Videos this process finished.", ("outcome", "reason"))

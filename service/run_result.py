@@ -83,4 +83,9 @@ def _row(initialisation: str, freeze_through: int, records: Sequence[EvaluationR
 
 def _over_seeds(values: Sequence[float | None]) -> SeedSpread | None:
     known = [value for value in values if value is not None]
-    return SeedSpread(**asdict(spread_of(known))) if known else None
+    return seed_spread(known) if known else None
+
+
+def seed_spread(values: Sequence[float]) -> SeedSpread:
+    """Spread of at least one value, as records hold it."""
+    return SeedSpread(**asdict(spread_of(values)))

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipeline.tar_dataset import Sample, SamplePlace, index_shard, read_sample, read_shard
 from service import layout
+from service.champion import promote
 from service.pictures import Picture, curve_picture, detection_picture, picture_of
 from service.records import need, origin
 from service.run_result import RunResult, evaluation_records, result_rows
@@ -59,6 +60,7 @@ def report(context: StepContext, run: str) -> str:
     summary = result_rows(list(evaluated.values()))
     result = RunResult(made_by=made_by, run=run, rows=summary, evaluation_keys=tuple(evaluated))
     store.write(layout.run_record(run, "result"), result.model_dump_json(indent=1).encode())
+    champion, verdict = promote(context, run, backbone, list(evaluated.values()))
     gathered = gathered_of(store, run)
     page = (
         _environment()
@@ -71,6 +73,8 @@ def report(context: StepContext, run: str) -> str:
             backbone=backbone,
             rows=rows,
             summary=summary,
+            champion=champion,
+            verdict=verdict,
             classes=sorted({name for row in rows for name in row.record.per_class}),
             kept=_pictures(_kept(context, dataset))[:KEPT_PICTURES],
             rejected=_pictures(_rejected(context, gathered.audit_keys)),
