@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.atomic_file import replacing
 from pipeline.errors import InvalidInput
+from pipeline.weights_file import save_tensors
 
 CHANNEL_MEAN = (0.485, 0.456, 0.406)
 """Mean of red, green and blue in [0, 1] over natural images, subtracted from the network's input."""
@@ -163,7 +163,7 @@ def save_backbone(trunk: AlexNet, path: Path, metadata: dict[str, str]) -> None:
         tensors[f"{name}.weight"] = layer.weight.detach().contiguous()
         tensors[f"{name}.bias"] = _bias(layer).detach().contiguous()
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata)
+        save_tensors(tensors, temporary, metadata)
 
 
 def load_backbone(path: Path) -> AlexNet:

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipeline.atomic_file import replacing
 from pipeline.errors import InvalidInput
+from pipeline.weights_file import save_tensors
 
 SLOTS = 2
 CHECKPOINT_NAMES = tuple(f"checkpoint-{slot}.safetensors" for slot in range(SLOTS))
@@ -83,7 +84,7 @@ def write_snapshot(directory: Path, snapshot: Snapshot, slots: int = SLOTS) -> P
     """
     target = _place_to_write(directory, slots)
     with replacing(target) as temporary:
-        save_file(snapshot.tensors, temporary)
+        save_tensors(snapshot.tensors, temporary)
         size_bytes, sha256 = temporary.stat().st_size, _sha256(temporary)
     record = _Record(
         target.name, size_bytes, sha256, snapshot.identity, snapshot.iteration, snapshot.score, snapshot.history

@@ -8,11 +8,11 @@ zero between groups, so the function is the same.
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline.alexnet import AlexNet
 from pipeline.atomic_file import replacing
+from pipeline.weights_file import save_tensors
 
 TORCHVISION_NAMES = {
     "conv1": "features.0",
@@ -65,4 +65,4 @@ def save_in_torchvision_layout(trunk: AlexNet, path: Path, metadata: dict[str, s
             if layer.bias is not None:
                 tensors[f"{place}.bias"] = layer.bias.detach().contiguous()
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata)
+        save_tensors(tensors, temporary, metadata)

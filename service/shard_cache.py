@@ -34,6 +34,8 @@ class ShardCache:
         self._held_bytes = 0
         self._numbers = itertools.count()
         self._lock = threading.Lock()
+        # a piece on its way cannot make room: no more of them at once than fit
+        self._on_the_way = threading.Semaphore(self._limit // PIECE_BYTES)
         folder.mkdir(parents=True, exist_ok=True)
 
     def read_range(self, shard: str, offset: int, size_bytes: int) -> bytes:
@@ -68,13 +70,14 @@ class ShardCache:
                 mine = self._pieces[shard, number] = Future()
         if piece is not None:
             return piece.result()
-        try:
-            mine.set_result(self._fetch(shard, number))
-        except BaseException as error:
-            with self._lock:
-                self._pieces.pop((shard, number), None)
-            mine.set_exception(error)
-            raise
+        with self._on_the_way:
+            try:
+                mine.set_result(self._fetch(shard, number))
+            except BaseException as error:
+                with self._lock:
+                    self._pieces.pop((shard, number), None)
+                mine.set_exception(error)
+                raise
         return mine.result()
 
     def _fetch(self, shard: str, number: int) -> Path:

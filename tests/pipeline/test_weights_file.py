@@ -1,0 +1,26 @@
+"""Weights on a disk that has no room."""
+
+import resource
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.alexnet import random_backbone, save_backbone
+from pipeline.errors import Unavailable
+from pipeline.weights_file import save_tensors
+
+
+def test_a_disk_without_room_may_have_some_later(tmp_path: Path) -> None:
+    """Unavailable, not a bug; and nothing is left of the file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, hard))
+    try:
+        with pytest.raises(OSError, match=r"too large|I/O"):
+            save_tensors({"a": torch.zeros(2**20)}, tmp_path / "plain.safetensors")
+        with pytest.raises(Unavailable, match="could not be written"):
+            save_backbone(random_backbone(0), tmp_path / "backbone.safetensors", {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert not (tmp_path / "backbone.safetensors").exists()
