@@ -11,22 +11,25 @@ from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
 from pipeline.errors import InvalidInput
+from pipeline.mat_size import check_unpacked_size
 
 BoxArray = NDArray[np.float32]
 
-_MAX_FILE_BYTES = 2**30
+_NAMES = ("boxes", "images")
+_MAX_UNPACKED_BYTES = 2**30
+"""2,000 boxes for each of 16,000 images."""
 _BROKEN = (MatReadError, ValueError, TypeError, KeyError, IndexError, OSError, EOFError, zlib.error, struct.error)
 
 
 def read_mat_proposals(path: Path) -> dict[str, BoxArray]:
     """Boxes float32 (P, 4) xyxy, 0-based, max exclusive, of each image's id, from cells of rows y1 x1 y2 x2, 1-based.
 
-    The file is not trusted: arrays alone are read, nothing is run. Raises InvalidInput where it is something else.
+    The file is not trusted: arrays alone are read, nothing is run, and what it would take of memory is known before.
+    Raises InvalidInput where it is something else, or would take more than 1 GiB.
     """
-    if path.stat().st_size > _MAX_FILE_BYTES:
-        raise InvalidInput(f"{path}: larger than {_MAX_FILE_BYTES // 2**20} MiB; split it by image set")
     try:
-        held = loadmat(path, variable_names=["boxes", "images"], chars_as_strings=True)
+        check_unpacked_size(path, _NAMES, _MAX_UNPACKED_BYTES)
+        held = loadmat(path, variable_names=_NAMES, chars_as_strings=True)
         boxes, images = held["boxes"].ravel(), held["images"].ravel()
         ids = [str(np.asarray(one).item()).strip() for one in images]
     except NotImplementedError as error:
