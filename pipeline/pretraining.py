@@ -10,6 +10,7 @@ from pipeline.alexnet import random_backbone, save_backbone
 from pipeline.frame_table import FrameTable, LocalShards, ShardBytes, frames_in
 from pipeline.mask_dataset import MaskDataset
 from pipeline.mask_network import MaskNetwork
+from pipeline.mask_network_file import MASK_NETWORK_NAME, save_mask_network
 from pipeline.ranks import Ranks, device_of
 from pipeline.settings.pretraining import PretrainingSettings
 from pipeline.training_history import CurvePoint, training_identity
@@ -31,13 +32,14 @@ BACKBONE_NAME = "backbone.safetensors"
 
 @dataclass(frozen=True)
 class PretrainingResult:
-    """The curve, the backbone's file, the speed of this process's part of the training, and frames passed over.
+    """The curve, the files, the speed of this process's part of the training, and frames passed over.
 
-    Of several ranks the first alone writes the file.
+    `mask_network` has the backbone and the mask layer. Of several ranks the first alone writes files.
     """
 
     curve: tuple[CurvePoint, ...]
     backbone: Path
+    mask_network: Path
     images_per_second: float
     frames_unusable: int
 
@@ -65,10 +67,13 @@ def pretrain_frames(
     identity = training_identity(frames, settings)
     loop = TrainingLoop(network, data, settings, hooks, ranks)
     trained = loop.run(identity)
-    backbone = hooks.directory / BACKBONE_NAME
+    backbone, whole = (hooks.directory / name for name in (BACKBONE_NAME, MASK_NETWORK_NAME))
     if ranks.is_first and isinstance(trained, MaskNetwork):
-        save_backbone(trained.trunk.cpu(), backbone, {"identity": identity, "iterations": str(settings.iterations)})
-    return PretrainingResult(tuple(loop.history.curve), backbone, loop.images_per_second, loop.history.frames_unusable)
+        facts = {"identity": identity, "iterations": str(settings.iterations)}
+        save_backbone(trained.trunk.cpu(), backbone, facts)
+        save_mask_network(trained, whole, facts)
+    history = loop.history
+    return PretrainingResult(tuple(history.curve), backbone, whole, loop.images_per_second, history.frames_unusable)
 
 
 def new_network(settings: PretrainingSettings, device: torch.device) -> MaskNetwork:

@@ -15,14 +15,23 @@ def fetch_backbone(store: Store, record: BackboneRecord, target: Path) -> Path:
         InvalidInput: the weights are gone, or are other bytes than the record's sha256 says.
         Unavailable: the store cannot be reached.
     """
-    where = f"{store.uri}/{record.weights_key}"
-    path = store.local(record.weights_key, target)
+    return _fetch(store, record.weights_key, record.weights_sha256, target)
+
+
+def fetch_mask_network(store: Store, record: BackboneRecord, target: Path) -> Path:
+    """The same of the record's mask network, which it must have."""
+    return _fetch(store, record.mask_network_key, record.mask_network_sha256, target)
+
+
+def _fetch(store: Store, key: str, sha256: str, target: Path) -> Path:
+    where = f"{store.uri}/{key}"
+    path = store.local(key, target)
     if path is None:
         raise InvalidInput(f"{where}: gone; remove its record and pretrain again")
     found = sha256_of(path)
-    if found != record.weights_sha256:
+    if found != sha256:
         raise InvalidInput(
-            f"{where}: sha256 is {found}, its record says {record.weights_sha256}; remove the record and pretrain again"
+            f"{where}: sha256 is {found}, its record says {sha256}; remove the record and pretrain again"
         )
     return path
 

@@ -1,15 +1,17 @@
 """Export: a run's backbone as files that need nothing of this project, with a card that says what it is."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from pipeline.alexnet import CHANNEL_MEAN, CHANNEL_STD, INPUT_PIXELS, load_backbone, save_backbone
-from pipeline.atomic_file import write_bytes
+from pipeline.atomic_file import replacing, write_bytes
+from pipeline.mask_network_file import MASK_NETWORK_NAME
 from pipeline.torchvision_layout import LOADING_LINES, save_in_torchvision_layout
 from service import layout
-from service.backbone_files import fetch_backbone, sha256_of
+from service.backbone_files import fetch_backbone, fetch_mask_network, sha256_of
 from service.records import find, need
 from service.runner import StepContext
 from service.steps.gather import dataset_of
@@ -26,7 +28,7 @@ WEIGHTS, TORCHVISION_WEIGHTS, CARD = "backbone.safetensors", "backbone.torchvisi
 
 
 def export(context: StepContext, run: str, out: Path) -> Path:
-    """Write both weights files and, last, the model card into `out`; return the card's path.
+    """Write the weights files and, last, the model card into `out`; return the card's path.
 
     Raises:
         InvalidInput: the run has no backbone, or its weights are not those of its record.
@@ -40,7 +42,13 @@ def export(context: StepContext, run: str, out: Path) -> Path:
     metadata = {"format": "pt", "backbone": record.backbone, "dataset": record.dataset}
     save_backbone(trunk, out / WEIGHTS, metadata)
     save_in_torchvision_layout(trunk, out / TORCHVISION_WEIGHTS, metadata)
-    files = {name: sha256_of(out / name) for name in (WEIGHTS, TORCHVISION_WEIGHTS)}
+    written = [WEIGHTS, TORCHVISION_WEIGHTS]
+    if record.mask_network_key:
+        whole = fetch_mask_network(store, record, context.scratch / MASK_NETWORK_NAME)
+        with replacing(out / MASK_NETWORK_NAME) as temporary:
+            shutil.copyfile(whole, temporary)
+        written.append(MASK_NETWORK_NAME)
+    files = {name: sha256_of(out / name) for name in written}
     page = _template().render(
         run=run,
         record=record,

@@ -11,7 +11,8 @@ extractions/RECIPE/shards/PLAN/00003-0-SHA.index.json.gz  where each of them lie
 extractions/RECIPE/shards/PLAN/00003-0-SHA.audit.tar  a few rejected frames, for the report
 datasets/DATASET.json                         snapshot: the shards a training reads
 datasets/DATASET.ATTRIBUTION.tsv.gz           who made the videos that its frames come from
-backbones/BACKBONE/…                          checkpoints, backbone-SHA256.safetensors, record.json
+backbones/BACKBONE/…                          checkpoints, backbone-SHA256.safetensors,
+                                                  mask_network-SHA256.safetensors, record.json
 proposals/PROPOSALS.npz                       selective search boxes of one detection set
 evaluations/EVALUATION/…                      devkit detection files, record.json
 champions/PROTOCOL/00001.json                 the first best backbone under a protocol of evaluation, and so on

@@ -4,15 +4,13 @@ import itertools
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.settings.pretraining import PRETRAINING_VERSION
 from service.evaluate_settings import EvaluateSettings
 from service.records import Record
 from service.settings import Settings, settings_hash
 
 RANDOM = "random"
 PRETRAINED = "pretrained"
-
-PRETRAINING_VERSION = 2
-"""Raised when the same frames and settings would give other weights."""
 
 
 class CurveRow(BaseModel):
@@ -28,7 +26,7 @@ class CurveRow(BaseModel):
 
 
 class BackboneRecord(Record):
-    """A finished pretraining; `weights_key` is whole when this exists.
+    """A finished pretraining; `weights_key` and `mask_network_key`, the trunk with its mask layer, are whole by then.
 
     `frames_unusable` counts frames passed over as they could not be decoded or show nothing certain, in every epoch.
     """
@@ -37,6 +35,8 @@ class BackboneRecord(Record):
     dataset: str
     weights_key: str
     weights_sha256: str
+    mask_network_key: str = ""
+    mask_network_sha256: str = ""
     images_per_second: float
     frames_unusable: int = 0
     curve: tuple[CurveRow, ...]

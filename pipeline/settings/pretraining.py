@@ -6,6 +6,9 @@ from pydantic import Field, model_validator
 
 from pipeline.settings import Section
 
+PRETRAINING_VERSION = 2
+"""Raised when the same frames and settings would give other weights."""
+
 
 class PretrainingSettings(Section):
     """How the network learns from soft masks (Pathak et al., CVPR 2017, section 5)."""

@@ -1,5 +1,7 @@
 """Pretrain: a dataset snapshot to a backbone, by one process or many, resumable from the checkpoints in the store."""
 
+from pathlib import Path
+
 from pipeline.pretraining import PretrainingHooks, PretrainingProgress, pretrain_frames
 from pipeline.ranks import Ranks, joined_ranks, ranks_on_this_machine
 from service import layout
@@ -57,22 +59,31 @@ def _train(context: StepContext, dataset: DatasetRecord, identity: str, ranks: R
         _readers(ranks),
     )
     result = pretrain_frames(snapshot_frames(context.store, dataset.shards), source, context.settings.pretrain, hooks)
-    weights_key, sha256 = "", ""
-    if ranks.is_first:
-        sha256 = sha256_of(result.backbone)
-        # two pods on one training may write equal weights in other bytes: each names its own, the record decides
-        weights_key = layout.backbone(identity, f"backbone-{sha256[:12]}.safetensors")
-        context.store.upload(weights_key, result.backbone)
+    backbone, mask_network = (
+        _stored(context, identity, path) if ranks.is_first else ("", "")
+        for path in (result.backbone, result.mask_network)
+    )
     return BackboneRecord(
         made_by=origin(context.settings, {f"{context.store.uri}/{layout.dataset(dataset.dataset)}": dataset.dataset}),
         backbone=identity,
         dataset=dataset.dataset,
-        weights_key=weights_key,
-        weights_sha256=sha256,
+        weights_key=backbone[0],
+        weights_sha256=backbone[1],
+        mask_network_key=mask_network[0],
+        mask_network_sha256=mask_network[1],
         images_per_second=result.images_per_second,
         frames_unusable=result.frames_unusable,
         curve=tuple(CurveRow(**vars(point)) for point in result.curve),
     )
+
+
+def _stored(context: StepContext, identity: str, path: Path) -> tuple[str, str]:
+    """Key and sha256 of a file of weights, put into the store."""
+    sha256 = sha256_of(path)
+    # two pods on one training may write equal weights in other bytes: each names its own, the record decides
+    key = layout.backbone(identity, f"{path.stem}-{sha256[:12]}.safetensors")
+    context.store.upload(key, path)
+    return key, sha256
 
 
 def _readers(ranks: Ranks) -> int:

@@ -13,6 +13,7 @@ from pipeline.alexnet import load_backbone
 from pipeline.checkpoints import CHECKPOINT_NAMES
 from pipeline.errors import InvalidInput, Stopped
 from pipeline.learning_rates import learning_rate
+from pipeline.mask_network_file import load_mask_network
 from pipeline.pretraining import PretrainingHooks, PretrainingProgress, PretrainingResult, pretrain
 from pipeline.settings.pretraining import PretrainingSettings
 from pipeline.tar_dataset import Sample, write_shard
@@ -133,6 +134,16 @@ def test_the_backbone_loads_without_normalisation(undisturbed: Training) -> None
     assert len(trunk.norms) == 0
     assert trunk(torch.zeros(1, 3, 227, 227)).isfinite().all()
     assert float(trunk.state_dict()["conv1.bias"].abs().max()) > 0  # folded statistics; at the start biases are zero
+
+
+def test_the_mask_network_is_left_beside_the_backbone(undisturbed: Training) -> None:
+    """Its trunk is the backbone, and its mask layer has learnt."""
+    network = load_mask_network(undisturbed.result.mask_network)
+    backbone = load_backbone(undisturbed.result.backbone)
+
+    assert undisturbed.result.mask_network.parent == undisturbed.result.backbone.parent
+    assert torch.equal(network.trunk.fc7.weight, backbone.fc7.weight)
+    assert float(network.mask.bias.detach().abs().max()) > 0
 
 
 def test_stopped_and_resumed_ends_with_the_same_weights(shard: Path, undisturbed: Training, folder: Path) -> None:

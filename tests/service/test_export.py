@@ -1,6 +1,5 @@
 """Export: files that plain torchvision loads, a card that says what they are, and weights that were changed."""
 
-import hashlib
 import re
 import subprocess
 import sys
@@ -12,8 +11,11 @@ from safetensors.torch import load_file
 
 from pipeline.alexnet import AlexNet, random_backbone, save_backbone
 from pipeline.errors import InvalidInput
+from pipeline.mask_network import MaskNetwork
+from pipeline.mask_network_file import MASK_NETWORK_NAME, save_mask_network
 from service import layout
 from service.attribution import LicenceCount
+from service.backbone_files import sha256_of
 from service.export import export
 from service.records import commit, origin
 from service.runner import StepContext
@@ -55,9 +57,14 @@ def trained_run(context: StepContext, scratch: Path) -> tuple[AlexNet, str]:
     identity = backbone_id_of(context.settings, "seen")
     key = layout.backbone(identity, "backbone.safetensors")
     context.store.upload(key, path)
+    whole = scratch / MASK_NETWORK_NAME
+    save_mask_network(MaskNetwork(trunk, torch.Generator().manual_seed(0)), whole, {})
+    whole_key = layout.backbone(identity, MASK_NETWORK_NAME)
+    context.store.upload(whole_key, whole)
     record = BackboneRecord(
         made_by=made_by, backbone=identity, dataset="seen", weights_key=key,
-        weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest(), images_per_second=1.0,
+        weights_sha256=sha256_of(path), images_per_second=1.0,
+        mask_network_key=whole_key, mask_network_sha256=sha256_of(whole),
         curve=(CurveRow(iteration=4, loss=0.5, learning_rate=0.01, validation_iou=0.25),),
     )  # fmt: skip
     commit(context.store, layout.backbone(identity, "record.json"), record)
@@ -89,8 +96,9 @@ def test_the_card_says_what_it_was_made_of(make_context: MakeContext, tmp_path: 
     out = tmp_path / "out"
     card = export(context, "run", out).read_text()
 
-    for name in ("backbone.safetensors", "backbone.torchvision.safetensors"):
-        assert hashlib.sha256((out / name).read_bytes()).hexdigest() in card
+    for name in ("backbone.safetensors", "backbone.torchvision.safetensors", MASK_NETWORK_NAME):
+        assert sha256_of(out / name) in card
+    assert sha256_of(out / MASK_NETWORK_NAME) == sha256_of(tmp_path / MASK_NETWORK_NAME)
     assert "Snapshot `seen`, extraction recipe `r`: 7 frames of 3 videos." in card
     assert "| CC BY | 3 | 7 |" in card
     assert "| 4 | 0.5000 | 0.01 | – | 0.250 |" in card

@@ -98,7 +98,8 @@ def test_stopped_on_one_machine_and_torn_it_ends_on_another(make_context: MakeCo
     assert (told.iterations, told_then.iterations) == ([1, 2], [2, 3])
     assert record.curve[-1].validation_loss is not None
     assert record.curve[-1].validation_iou is not None
-    assert elsewhere.store.head(record.weights_key) is not None
+    for key in (record.weights_key, record.mask_network_key):
+        assert elsewhere.store.head(key) is not None
     assert pretrain(elsewhere, "run") == record
 
 
