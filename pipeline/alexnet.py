@@ -44,6 +44,8 @@ class AlexNet(nn.Module):
         self.drop6 = nn.Dropout(0.0)
         self.drop7 = nn.Dropout(0.0)
         self.norms = nn.ModuleDict(self._norms() if batch_norm else {})
+        self.random_layers: frozenset[str] = frozenset()
+        """Layers that have learnt nothing yet, whose units may be scaled one by one."""
 
     def forward(self, images: Tensor) -> Tensor:
         """fc7's output, float32 (N, 4096), of normalised 227-pixel images (N, 3, 227, 227)."""
@@ -81,14 +83,14 @@ class AlexNet(nn.Module):
         """The same function in evaluation, with every batch normalisation folded into the layer before it."""
         plain = AlexNet()
         for (name, source), (_, target) in zip(self.layers(), plain.layers(), strict=True):
-            weight, bias = source.weight.detach(), _bias(source).detach()
+            weight, bias = source.weight.detach(), bias_of(source).detach()
             norm = dict(self.norms.items()).get(name)
             if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
                 scale, shift = _scale_and_shift(norm)
                 weight = weight * scale.view(-1, *[1] * (weight.dim() - 1))
                 bias = bias * scale + shift
             target.weight.data.copy_(weight)
-            _bias(target).data.copy_(bias)
+            bias_of(target).data.copy_(bias)
         return plain
 
     def _norms(self) -> dict[str, nn.Module]:
@@ -123,37 +125,9 @@ def random_backbone(seed: int, *, batch_norm: bool = False) -> AlexNet:
         for _, layer in trunk.layers():
             fan_in = layer.weight[0].numel()
             layer.weight.normal_(0.0, (2.0 / fan_in) ** 0.5, generator=generator)
-            _bias(layer).zero_()
+            bias_of(layer).zero_()
+    trunk.random_layers = frozenset(name for name, _ in trunk.layers())
     return trunk
-
-
-@torch.no_grad()
-def rescale_to_unit_variance(trunk: AlexNet, images: Tensor) -> None:
-    """Rescale every layer so that its output before the ReLU has unit variance on `images` (N, 3, 227, 227).
-
-    Each layer is multiplied by one number and its bias by the product of the numbers so far; as ReLU and pooling are
-    positively homogeneous, the trunk computes what it did up to a factor (after Krähenbühl et al., ICLR 2016, section
-    3.2). A random and a pretrained trunk then learn at comparable rates.
-    """
-    product = 1.0
-    x = images
-    for name, layer in trunk.layers():
-        before = layer(x.flatten(1) if isinstance(layer, nn.Linear) else x)
-        centred = before - _bias_times(layer, 1.0)
-        output = centred + _bias_times(layer, product)
-        factor = 1.0 / max(float(output.std()), 1e-8)
-        layer.weight.mul_(factor)
-        product *= factor
-        _bias(layer).mul_(product)
-        x = functional.relu(output * factor)
-        if name in ("conv1", "conv2", "conv5"):
-            x = functional.max_pool2d(x, _POOL_PIXELS, _POOL_STRIDE)
-
-
-def _bias_times(layer: nn.Conv2d | nn.Linear, factor: float) -> Tensor:
-    """A layer's bias times `factor`, shaped to be added to the layer's output."""
-    shape = (1, -1, 1, 1) if isinstance(layer, nn.Conv2d) else (1, -1)
-    return _bias(layer).view(*shape) * factor
 
 
 def save_backbone(trunk: AlexNet, path: Path, metadata: dict[str, str]) -> None:
@@ -161,7 +135,7 @@ def save_backbone(trunk: AlexNet, path: Path, metadata: dict[str, str]) -> None:
     tensors = {}
     for name, layer in trunk.folded().layers():
         tensors[f"{name}.weight"] = layer.weight.detach().contiguous()
-        tensors[f"{name}.bias"] = _bias(layer).detach().contiguous()
+        tensors[f"{name}.bias"] = bias_of(layer).detach().contiguous()
     with replacing(path) as temporary:
         save_tensors(tensors, temporary, metadata)
 
@@ -194,8 +168,8 @@ def _checked(tensor: Tensor, name: str, shape: torch.Size, path: Path) -> Tensor
     return tensor
 
 
-def _bias(layer: nn.Conv2d | nn.Linear) -> Tensor:
-    """A layer's bias; every layer here has one."""
+def bias_of(layer: nn.Conv2d | nn.Linear) -> Tensor:
+    """A layer's bias; every layer of an AlexNet has one."""
     if layer.bias is None:
         raise TypeError("a layer of AlexNet has a bias")
     return layer.bias

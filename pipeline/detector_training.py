@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.alexnet import AlexNet, rescale_to_unit_variance
+from pipeline.alexnet import AlexNet
 from pipeline.checkpoints import load_checkpoint, save_checkpoint
 from pipeline.detector_data import Batch, TrainingSet
 from pipeline.detector_history import History, restored, training_identity
 from pipeline.detector_images import normalised_image, read_image
 from pipeline.errors import InvalidInput, Stopped
 from pipeline.fast_rcnn import FastRCNN, detection_loss
+from pipeline.rescaling import rescale_to_unit_variance
 from pipeline.settings.evaluation import EvaluationSettings
 from pipeline.voc import VocImage
 

@@ -80,6 +80,7 @@ def load_mapped(path: Path, layout: Layout | None, seed: int) -> tuple[AlexNet, 
     trunk = OneTowerAlexNet() if chosen == "torchvision" else AlexNet()
     _randomise(trunk, seed)
     taken, fresh = _copy(trunk, tensors, name_of, path)
+    trunk.random_layers = frozenset(name.partition(".")[0] for name in fresh)
     if chosen == "caffe":
         fold_caffe_input(trunk)
     return trunk, WeightMapping(chosen, taken, fresh, tuple(name for name in names if name not in taken))

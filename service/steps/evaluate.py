@@ -37,7 +37,7 @@ from service.training_records import (
 )
 from service.trunks import NamedWeights, load_named, named_weights
 
-EVALUATION_VERSION = 1
+EVALUATION_VERSION = 2
 """Raised when the same trunk, images and settings would give other figures."""
 
 

@@ -55,6 +55,7 @@ def test_fully_connected_layers_that_differ_are_left_random(tmp_path: Path) -> N
     trunk, mapping = load_mapped(tmp_path / "w.safetensors", None, seed=0)
 
     assert mapping.fresh == ("fc6.weight", "fc6.bias")
+    assert trunk.random_layers == {"fc6"}
     assert mapping.unused == ("fc6.bias", "fc6.weight")
     assert torch.equal(trunk.conv5.weight, weights["conv5.weight"])
     assert trunk.fc6.weight.std() > 0
