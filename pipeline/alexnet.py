@@ -4,7 +4,7 @@
 out: batch normalisation stands in for it while pretraining, and is folded into the convolutions when weights leave.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 import torch
@@ -150,6 +150,7 @@ def load_backbone(path: Path) -> AlexNet:
     try:
         with safe_open(path, "pt") as file:
             there = set(file.keys())
+            refuse_resnet(there, path)
             for name, parameter in trunk.named_parameters():
                 if name not in there:
                     raise InvalidInput(f"{path}: tensor {name} is missing; export an AlexNet's conv1 to fc7")
@@ -157,6 +158,15 @@ def load_backbone(path: Path) -> AlexNet:
     except (SafetensorError, OSError) as error:
         raise InvalidInput(f"{path}: not a safetensors file ({error}); export it again") from error
     return trunk
+
+
+def refuse_resnet(names: Container[str], path: Path) -> None:
+    """Raises InvalidInput where tensors' names are those of a ResNet: a detector here is on AlexNet alone."""
+    if "layer1.0.conv1.weight" in names:
+        raise InvalidInput(
+            f"{path}: a ResNet's weights, and Fast R-CNN here is on AlexNet; pretrain with pretrain.trunk alexnet, "
+            "or export the backbone and train torchvision's fasterrcnn_resnet50_fpn on it"
+        )
 
 
 def _checked(tensor: Tensor, name: str, shape: torch.Size, path: Path) -> Tensor:

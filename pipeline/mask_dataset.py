@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.alexnet import CHANNEL_MEAN, CHANNEL_STD
+from pipeline.batch_examples import UncutBatch, cut_together, together
 from pipeline.errors import InvalidInput
 from pipeline.frame_order import ALONE, Share, epoch_order, runs_of, share_of
 from pipeline.frame_table import FrameTable, LocalShards, ShardBytes, frames_in
-from pipeline.mask_examples import MaskExample, example_of
+from pipeline.mask_examples import MaskExample, example_of, uncut_example_of
 from pipeline.settings.pretraining import PretrainingSettings
-from pipeline.tar_dataset import sample_in
+from pipeline.tar_dataset import Sample, sample_in
 
 
 class Batch(NamedTuple):
@@ -58,11 +59,18 @@ class MaskDataset:
         Raises:
             InvalidInput: a shard is gone. Unavailable: it cannot be read now.
         """
-        first = iteration * self._settings.batch_size
-        places = np.arange(first, first + self._settings.batch_size)
-        rows = np.array([self._row_at(place) for place in places.tolist()])
-        mine = share_of(rows, self._share)
-        return _batch([self._example(int(rows[i]), (self._settings.seed, 1, int(places[i]))) for i in mine.tolist()])
+        return _batch([self._example(row, seed) for row, seed in self._drawn(iteration)])
+
+    def uncut_batch(self, iteration: int) -> UncutBatch:
+        """The same before any pixel is touched: `cut_batch` makes the same examples of it, on any device."""
+        samples = [(self._sample(row), np.random.default_rng(seed)) for row, seed in self._drawn(iteration)]
+        return together(
+            [None if sample is None else uncut_example_of(sample, self._settings, rng) for sample, rng in samples]
+        )
+
+    def cut_batch(self, batch: UncutBatch) -> Batch:
+        """Its examples, cut where the batch lies."""
+        return Batch(*cut_together(batch, self._settings), batch.unusable)
 
     def validation_batches(self) -> list[Batch]:
         """This rank's share of some frames of held-out videos, each with one jitter that no setting changes.
@@ -76,6 +84,14 @@ class MaskDataset:
         size = max(1, self._settings.batch_size // self._share.ranks)
         return [_batch(examples[start : start + size]) for start in range(0, len(examples), size)]
 
+    def _drawn(self, iteration: int) -> list[tuple[int, tuple[int, ...]]]:
+        """The table's rows of this rank's share of a step, each with the seed of all that is drawn for its example."""
+        first = iteration * self._settings.batch_size
+        places = np.arange(first, first + self._settings.batch_size)
+        rows = np.array([self._row_at(place) for place in places.tolist()])
+        mine = share_of(rows, self._share).tolist()
+        return [(int(rows[i]), (self._settings.seed, 1, int(places[i]))) for i in mine]
+
     def _row_at(self, place: int) -> int:
         """The table's row of the frame at a place of the training."""
         epoch, within = divmod(place, len(self.training))
@@ -88,12 +104,16 @@ class MaskDataset:
 
     def _example(self, row: int, seed: tuple[int, ...]) -> MaskExample | None:
         """The example at a row; None where it cannot be used, be it for its picture, its mask or its metadata."""
+        sample = self._sample(row)
+        return None if sample is None else example_of(sample, self._settings, np.random.default_rng(seed))
+
+    def _sample(self, row: int) -> Sample | None:
+        """The frame at a row; None where its files are not what they should be."""
         frames = self.frames
         shard, offset, size_bytes = frames.shards[frames.shard[row]], frames.offset[row], frames.size_bytes[row]
         content = self._source.read_range(shard, int(offset), int(size_bytes))
         try:
-            sample = sample_in(content, frames.keys[row].decode())
-            return example_of(sample, self._settings, np.random.default_rng(seed))
+            return sample_in(content, frames.keys[row].decode())
         except InvalidInput:
             return None
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from pipeline.alexnet import CHANNEL_MEAN, CHANNEL_STD, INPUT_PIXELS, AlexNet
 from pipeline.atomic_file import replacing
 from pipeline.errors import InvalidInput
 from pipeline.mask_network import MaskNetwork
+from pipeline.resnet import RESNETS, ResNetTrunk, copy_checked
 from pipeline.settings.pretraining import PRETRAINING_VERSION
+from pipeline.trunk_choice import ALEXNET, kind_of
 from pipeline.weights_file import save_tensors
 
 MASK_NETWORK_NAME = "mask_network.safetensors"
@@ -21,14 +22,15 @@ _FORMAT = "watchmove mask network"
 
 
 def save_mask_network(network: MaskNetwork, path: Path, metadata: Mapping[str, str]) -> None:
-    """Write trunk.conv1.weight … mask.bias, normalisation folded in; `metadata` joins the header.
+    """Write trunk.conv1.weight … mask.bias, AlexNet's normalisation folded in; `metadata` joins the header.
 
     The header's `network` is JSON: trunk, input_pixels, channel_mean and channel_std in [0, 1], pretraining_version.
     Raises Unavailable where the disk refuses.
     """
-    tensors = {f"trunk.{name}": tensor for name, tensor in network.trunk.folded().state_dict().items()}
+    trunk = network.trunk.folded() if isinstance(network.trunk, AlexNet) else network.trunk
+    tensors = {f"trunk.{name}": tensor for name, tensor in trunk.state_dict().items()}
     tensors |= {f"mask.{name}": tensor for name, tensor in network.mask.state_dict().items()}
-    description = {"trunk": "alexnet", "pretraining_version": PRETRAINING_VERSION, **_needed()}
+    description = {"trunk": kind_of(trunk), "pretraining_version": PRETRAINING_VERSION, **_needed()}
     header = {**metadata, "format": _FORMAT, "network": json.dumps(description, sort_keys=True)}
     with replacing(path) as temporary:
         save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, header)
@@ -43,12 +45,11 @@ def load_mask_network(path: Path) -> MaskNetwork:
     """
     try:
         with safe_open(path, "pt") as file:
-            _check_description(path, file.metadata() or {})
-            network = MaskNetwork(AlexNet(), torch.Generator())
-            state = network.state_dict()
-            _check_names(path, set(file.keys()), set(state))
-            for name, target in state.items():
-                target.copy_(_checked(path, name, file.get_tensor(name), target))
+            kind = _kind_in(path, file.metadata() or {})
+            trunk = AlexNet() if kind == ALEXNET else ResNetTrunk(kind)
+            network = MaskNetwork(trunk, torch.Generator())
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            copy_checked(tensors, network.state_dict(), path)
     except (SafetensorError, OSError) as error:
         raise InvalidInput(f"{path}: not a safetensors file ({error}); give what pretraining wrote") from error
     return network.eval()
@@ -59,8 +60,8 @@ def _needed() -> dict[str, object]:
     return {"input_pixels": INPUT_PIXELS, "channel_mean": list(CHANNEL_MEAN), "channel_std": list(CHANNEL_STD)}
 
 
-def _check_description(path: Path, metadata: Mapping[str, str]) -> None:
-    """Raise where the header names no network that this code builds, or other pixels than it gives."""
+def _kind_in(path: Path, metadata: Mapping[str, str]) -> str:
+    """The trunk's name. Raises where the header names none that this code builds, or other pixels than it gives."""
     instead = f"give the {MASK_NETWORK_NAME} that pretraining wrote"
     try:
         description = json.loads(metadata.get("network", ""))
@@ -68,21 +69,10 @@ def _check_description(path: Path, metadata: Mapping[str, str]) -> None:
         raise InvalidInput(f"{path}: holds no mask network; {instead}") from error
     if metadata.get("format") != _FORMAT or not isinstance(description, dict):
         raise InvalidInput(f"{path}: holds no mask network; {instead}")
-    for name, wanted in {"trunk": "alexnet", **_needed()}.items():
+    for name, wanted in _needed().items():
         if description.get(name) != wanted:
             raise InvalidInput(f"{path}: its {name} is {str(description.get(name))[:60]}, not {wanted}; {instead}")
-
-
-def _check_names(path: Path, there: set[str], wanted: set[str]) -> None:
-    for names, what in ((wanted - there, "is missing"), (there - wanted, "is unknown")):
-        if names:
-            raise InvalidInput(f"{path}: tensor {min(names)[:99]} {what}; pretrain again, or export again")
-
-
-def _checked(path: Path, name: str, tensor: Tensor, target: Tensor) -> Tensor:
-    if tensor.shape != target.shape:
-        shapes = f"{tuple(tensor.shape)}, this network's is {tuple(target.shape)}"
-        raise InvalidInput(f"{path}: tensor {name} has shape {shapes}; pretrain again, or export again")
-    if not torch.isfinite(tensor).all():
-        raise InvalidInput(f"{path}: tensor {name} holds values that are not finite; pretrain again")
-    return tensor
+    kind, known = str(description.get("trunk"))[:60], (ALEXNET, *RESNETS)
+    if kind not in known:
+        raise InvalidInput(f"{path}: its trunk is {kind}, not one of {', '.join(known)}; {instead}")
+    return kind

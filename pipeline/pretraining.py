@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from pipeline.alexnet import random_backbone, save_backbone
+from pipeline.alexnet import AlexNet, rescale_to_unit_variance
 from pipeline.frame_table import FrameTable, LocalShards, ShardBytes, frames_in
-from pipeline.mask_dataset import MaskDataset
+from pipeline.mask_dataset import MaskDataset, normalised
 from pipeline.mask_network import MaskNetwork
 from pipeline.mask_network_file import MASK_NETWORK_NAME, save_mask_network
 from pipeline.ranks import Ranks, device_of
@@ -16,6 +16,7 @@ from pipeline.settings.pretraining import PretrainingSettings
 from pipeline.training_history import CurvePoint, training_identity
 from pipeline.training_hooks import PretrainingHooks, PretrainingProgress
 from pipeline.training_loop import TrainingLoop
+from pipeline.trunk_choice import new_trunk, save_trunk
 
 __all__ = [
     "CurvePoint",
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 BACKBONE_NAME = "backbone.safetensors"
+_RESCALING_FRAMES = 32
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,15 @@ def pretrain_frames(
     ranks = hooks.ranks or Ranks(device_of(settings.device, 0))
     data = MaskDataset(frames, source, settings, ranks.share)
     network = new_network(settings, ranks.device)
+    if settings.rescale_trunk and isinstance(network.trunk, AlexNet):
+        _rescale(network.trunk, frames, source, settings)
     identity = training_identity(frames, settings)
     loop = TrainingLoop(network, data, settings, hooks, ranks)
     trained = loop.run(identity)
     backbone, whole = (hooks.directory / name for name in (BACKBONE_NAME, MASK_NETWORK_NAME))
     if ranks.is_first and isinstance(trained, MaskNetwork):
         facts = {"identity": identity, "iterations": str(settings.iterations)}
-        save_backbone(trained.trunk.cpu(), backbone, facts)
+        save_trunk(trained.trunk.cpu(), backbone, facts)
         save_mask_network(trained, whole, facts)
     history = loop.history
     return PretrainingResult(tuple(history.curve), backbone, whole, loop.images_per_second, history.frames_unusable)
@@ -78,9 +82,15 @@ def pretrain_frames(
 
 def new_network(settings: PretrainingSettings, device: torch.device) -> MaskNetwork:
     """The network that a training begins with, on a device."""
-    trunk = random_backbone(settings.seed, batch_norm=settings.batch_norm)
-    trunk.drop6.p = trunk.drop7.p = settings.dropout
-    network = MaskNetwork(trunk, torch.Generator().manual_seed(settings.seed))
+    network = MaskNetwork(new_trunk(settings), torch.Generator().manual_seed(settings.seed))
     # Channels last: a tenth faster on CPUs, more on GPUs.
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
+
+
+def _rescale(trunk: AlexNet, frames: FrameTable, source: ShardBytes, settings: PretrainingSettings) -> None:
+    """Rescale first weights on the first frames learnt from, the same ones whatever the ranks."""
+    data = MaskDataset(frames, source, settings.model_copy(update={"batch_size": _RESCALING_FRAMES, "crop_on": "cpu"}))
+    images = data.training_batch(0).images
+    if len(images):
+        rescale_to_unit_variance(trunk, normalised(images).to(trunk.conv1.weight.device))

@@ -10,6 +10,7 @@ from typing import NoReturn
 import torch
 from torch import nn
 
+from pipeline.batch_examples import UncutBatch
 from pipeline.checkpoint_writer import CheckpointWriter
 from pipeline.checkpoints import load_checkpoint, snapshot_of
 from pipeline.errors import InvalidInput, Stopped
@@ -79,9 +80,14 @@ class TrainingLoop:
 
     def _batches(self) -> Iterator[Batch | None]:
         """This rank's shares of the batches to come, read ahead; pinned where a GPU fetches them."""
-        pinned = self._ranks.device.type == "cuda"
+        device = self._ranks.device
+        pinned = device.type == "cuda"
+        uncut = self._settings.crop_on == "device" or (self._settings.crop_on == "auto" and pinned)
 
-        def read(iteration: int) -> Batch:
+        def read(iteration: int) -> Batch | UncutBatch:
+            if uncut:
+                frames = self._data.uncut_batch(iteration)
+                return frames.pinned() if pinned else frames
             batch = self._data.training_batch(iteration)
             return (
                 batch._replace(images=batch.images.pin_memory(), trimaps=batch.trimaps.pin_memory())
@@ -90,7 +96,9 @@ class TrainingLoop:
             )
 
         readers = self._hooks.readers or max(1, min(8, (os.cpu_count() or 1) // 2))
-        return read_ahead(read, self.history.iteration, self._settings.iterations, readers, self._hooks.should_stop)
+        first, last = self.history.iteration, self._settings.iterations
+        for batch in read_ahead(read, first, last, readers, self._hooks.should_stop):
+            yield self._data.cut_batch(batch.on(device)) if isinstance(batch, UncutBatch) else batch
 
     def _stops(self, batch: Batch | None) -> bool:
         """Whether any rank is told to stop; else what this step reads is counted, over all ranks."""

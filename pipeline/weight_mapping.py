@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from pipeline.alexnet import CHANNEL_MEAN, CHANNEL_STD, AlexNet
+from pipeline.alexnet import CHANNEL_MEAN, CHANNEL_STD, AlexNet, refuse_resnet
 from pipeline.errors import InvalidInput
 
 Layout = Literal["own", "caffe", "torchvision"]
@@ -72,6 +72,7 @@ def load_mapped(path: Path, layout: Layout | None, seed: int) -> tuple[AlexNet, 
     try:
         with safe_open(path, "pt") as file:
             names = sorted(file.keys())
+            refuse_resnet(names, path)
             chosen = layout or ("torchvision" if "features.0.weight" in names else "own")
             name_of = {name: _name(chosen, name) for name in _parameters()}
             tensors = {name: file.get_tensor(name) for name in name_of.values() if name in names}

@@ -9,7 +9,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from pipeline.alexnet import CHANNEL_MEAN, CHANNEL_STD, INPUT_PIXELS, load_backbone, save_backbone
 from pipeline.atomic_file import replacing, write_bytes
 from pipeline.mask_network_file import MASK_NETWORK_NAME
+from pipeline.resnet import load_resnet, resnet_lines, save_resnet
 from pipeline.torchvision_layout import LOADING_LINES, save_in_torchvision_layout
+from pipeline.trunk_choice import ALEXNET
 from service import layout
 from service.backbone_files import fetch_backbone, fetch_mask_network, sha256_of
 from service.records import find, need
@@ -38,31 +40,47 @@ def export(context: StepContext, run: str, out: Path) -> Path:
     dataset = dataset_of(store, run)
     key = layout.backbone(backbone_id_of(context.settings, dataset.dataset), "record.json")
     record = need(store, key, BackboneRecord, "pretrain")
-    trunk = load_backbone(fetch_backbone(store, record, context.scratch / WEIGHTS))
-    metadata = {"format": "pt", "backbone": record.backbone, "dataset": record.dataset}
-    save_backbone(trunk, out / WEIGHTS, metadata)
-    save_in_torchvision_layout(trunk, out / TORCHVISION_WEIGHTS, metadata)
-    written = [WEIGHTS, TORCHVISION_WEIGHTS]
-    if record.mask_network_key:
-        whole = fetch_mask_network(store, record, context.scratch / MASK_NETWORK_NAME)
-        with replacing(out / MASK_NETWORK_NAME) as temporary:
-            shutil.copyfile(whole, temporary)
-        written.append(MASK_NETWORK_NAME)
-    files = {name: sha256_of(out / name) for name in written}
+    settings = record.made_by.settings.get("pretrain", {})
+    trunk = str(settings.get("trunk", ALEXNET))
+    written = [*_write_weights(context, record, trunk, out), *_write_mask_network(context, record, out)]
     page = _template().render(
         run=run,
         record=record,
         dataset=dataset,
-        settings=record.made_by.settings.get("pretrain", {}),
+        settings=settings,
+        trunk=trunk,
         evaluations=list(_evaluations(context, run, record)),
-        files=files,
-        loading_lines=LOADING_LINES,
+        files={name: sha256_of(out / name) for name in written},
+        loading_lines=LOADING_LINES if trunk == ALEXNET else resnet_lines(trunk),
         mean=CHANNEL_MEAN,
         std=CHANNEL_STD,
         pixels=INPUT_PIXELS,
     )
     write_bytes(out / CARD, page.encode())
     return out / CARD
+
+
+def _write_weights(context: StepContext, record: BackboneRecord, kind: str, out: Path) -> list[str]:
+    """The backbone, checked, and names of its files: AlexNet's are two."""
+    fetched = fetch_backbone(context.store, record, context.scratch / WEIGHTS)
+    metadata = {"format": "pt", "backbone": record.backbone, "dataset": record.dataset}
+    if kind != ALEXNET:
+        save_resnet(load_resnet(fetched, kind), out / WEIGHTS, metadata)
+        return [WEIGHTS]
+    trunk = load_backbone(fetched)
+    save_backbone(trunk, out / WEIGHTS, metadata)
+    save_in_torchvision_layout(trunk, out / TORCHVISION_WEIGHTS, metadata)
+    return [WEIGHTS, TORCHVISION_WEIGHTS]
+
+
+def _write_mask_network(context: StepContext, record: BackboneRecord, out: Path) -> list[str]:
+    """A copy of the mask network, where the record has one, and its name."""
+    if not record.mask_network_key:
+        return []
+    whole = fetch_mask_network(context.store, record, context.scratch / MASK_NETWORK_NAME)
+    with replacing(out / MASK_NETWORK_NAME) as temporary:
+        shutil.copyfile(whole, temporary)
+    return [MASK_NETWORK_NAME]
 
 
 def _evaluations(context: StepContext, run: str, record: BackboneRecord) -> Iterator[EvaluationRecord]:

@@ -1,4 +1,4 @@
-"""Settings of pretraining: an AlexNet that segments single frames as motion segmented them."""
+"""Settings of pretraining: a network that segments single frames as motion segmented them."""
 
 from typing import Literal, Self
 
@@ -13,6 +13,9 @@ PRETRAINING_VERSION = 2
 class PretrainingSettings(Section):
     """How the network learns from soft masks (Pathak et al., CVPR 2017, section 5)."""
 
+    trunk: Literal["alexnet", "resnet18", "resnet50"] = Field(
+        "alexnet", description="What is pretrained: the AlexNet of the paper, or torchvision's ResNet-18 or ResNet-50."
+    )
     seed: int = Field(0, ge=0, description="Seed of first weights, order of frames, crops and dropout.")
     device: str = Field(
         "auto",
@@ -42,6 +45,10 @@ class PretrainingSettings(Section):
     compile: bool = Field(False, description="Compile the network (torch.compile); needs a C compiler on a CPU.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout after fc6 and fc7.")
     batch_norm: bool = Field(True, description="Normalise each layer's output; folded away when weights leave.")
+    rescale_trunk: bool = Field(
+        False,
+        description="First weights of an AlexNet without batch_norm are rescaled to unit variance on its first frames.",
+    )
     foreground_threshold: float = Field(0.7, gt=0, le=1, description="Soft mask from which a pixel certainly moves.")
     background_threshold: float = Field(0.4, ge=0, lt=1, description="Soft mask up to which it certainly does not.")
     object_fraction: float = Field(
@@ -49,6 +56,16 @@ class PretrainingSettings(Section):
     )
     shift_fraction: float = Field(0.12, ge=0, le=0.5, description="Most shift of a crop, over its side, in x and in y.")
     scale_octaves: float = Field(0.5, ge=0, le=2, description="Most change of a crop's side, as a power of two.")
+    colour_jitter: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Most change of brightness, contrast and saturation, as a part of them; hue's is a quarter of it.",
+    )
+    crop_on: Literal["auto", "cpu", "device"] = Field(
+        "auto",
+        description="Who cuts examples: readers (`cpu`) or the network's device, in batches; auto: a GPU, if any.",
+    )
     validation_fraction: float = Field(0.1, ge=0, lt=1, description="Part of the videos held out to measure IoU on.")
     validation_frames: int = Field(128, ge=1, description="Most frames of those that are looked at.")
     validate_every_iterations: int = Field(2000, ge=1, description="The curve gets a point so often.")
@@ -65,4 +82,12 @@ class PretrainingSettings(Section):
         low, high = self.background_threshold, self.foreground_threshold
         if low >= high:
             raise ValueError(f"background_threshold ({low}) is not below foreground_threshold ({high}); lower it")
+        return self
+
+    @model_validator(mode="after")
+    def _options_fit_the_trunk(self) -> Self:
+        if self.trunk != "alexnet" and (self.dropout or not self.batch_norm):
+            raise ValueError(f"{self.trunk} has batch_norm and no dropout; leave batch_norm true and dropout 0")
+        if self.rescale_trunk and self.batch_norm:
+            raise ValueError("rescale_trunk does what batch_norm does in every step; set one of them to false")
         return self

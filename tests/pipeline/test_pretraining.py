@@ -13,6 +13,7 @@ from pipeline.alexnet import load_backbone
 from pipeline.checkpoints import CHECKPOINT_NAMES
 from pipeline.errors import InvalidInput, Stopped
 from pipeline.learning_rates import learning_rate
+from pipeline.mask_dataset import MaskDataset, normalised
 from pipeline.mask_network_file import load_mask_network
 from pipeline.pretraining import PretrainingHooks, PretrainingProgress, PretrainingResult, pretrain
 from pipeline.settings.pretraining import PretrainingSettings
@@ -142,8 +143,22 @@ def test_the_mask_network_is_left_beside_the_backbone(undisturbed: Training) -> 
     backbone = load_backbone(undisturbed.result.backbone)
 
     assert undisturbed.result.mask_network.parent == undisturbed.result.backbone.parent
-    assert torch.equal(network.trunk.fc7.weight, backbone.fc7.weight)
-    assert float(network.mask.bias.detach().abs().max()) > 0
+    assert torch.equal(network.state_dict()["trunk.fc7.weight"], backbone.fc7.weight)
+    assert float(network.state_dict()["mask.bias"].abs().max()) > 0
+
+
+def test_first_weights_are_rescaled_on_frames(shard: Path, folder: Path) -> None:
+    """After a step that changes next to nothing, each convolution's output on such frames has a deviation near 1."""
+    update = {"iterations": 1, "learning_rate": 1e-12, "batch_norm": False, "rescale_trunk": True}
+    settings = SETTINGS.model_copy(update=update)
+    trunk = load_backbone(pretrain([shard], settings, PretrainingHooks(folder)).backbone)
+    seen = MaskDataset.of_shards([shard], settings.model_copy(update={"batch_size": 32})).training_batch(0)
+    with torch.no_grad():
+        first = trunk.conv1(normalised(seen.images))
+        last = trunk(normalised(seen.images))
+
+    assert float(first.std()) == pytest.approx(1, abs=1e-3)
+    assert 0.3 < float(last.pow(2).mean()) < 0.8  # a rectified unit variance keeps about half
 
 
 def test_stopped_and_resumed_ends_with_the_same_weights(shard: Path, undisturbed: Training, folder: Path) -> None:

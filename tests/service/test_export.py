@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
-from pipeline.alexnet import AlexNet, random_backbone, save_backbone
 from pipeline.errors import InvalidInput
 from pipeline.mask_network import MaskNetwork
 from pipeline.mask_network_file import MASK_NETWORK_NAME, save_mask_network
+from pipeline.trunk_choice import Trunk, new_trunk, save_trunk
 from service import layout
 from service.attribution import LicenceCount
 from service.backbone_files import sha256_of
@@ -34,8 +35,8 @@ assert not {"pipeline", "service"} & {name.partition(".")[0] for name in sys.mod
 """
 
 
-def trained_run(context: StepContext, scratch: Path) -> tuple[AlexNet, str]:
-    """A run with a backbone of random weights, trained with batch normalisation; the trunk and the weights' key."""
+def trained_run(context: StepContext, scratch: Path) -> tuple[Trunk, str]:
+    """A run with a backbone of random weights, as if trained with batch normalisation; trunk and the weights' key."""
     made_by = origin(context.settings, {})
     dataset = DatasetRecord(
         made_by=made_by, dataset="seen", recipe="r", shards=(), kept_frames=7, kept_videos=3,
@@ -47,13 +48,14 @@ def trained_run(context: StepContext, scratch: Path) -> tuple[AlexNet, str]:
     )  # fmt: skip
     commit(context.store, layout.dataset("seen"), dataset)
     commit(context.store, layout.run_record("run", "gather"), gathered)
-    trunk = random_backbone(3, batch_norm=True).eval()
+    trunk = new_trunk(context.settings.pretrain).eval()
     with torch.no_grad():
-        for norm in trunk.norms.values():
-            norm.get_buffer("running_mean").uniform_(-0.2, 0.2)
-            norm.get_buffer("running_var").uniform_(0.5, 2.0)
+        for norm in trunk.modules():
+            if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
+                norm.get_buffer("running_mean").uniform_(-0.2, 0.2)
+                norm.get_buffer("running_var").uniform_(0.5, 2.0)
     path = scratch / "trained.safetensors"
-    save_backbone(trunk, path, {})
+    save_trunk(trunk, path, {})
     identity = backbone_id_of(context.settings, "seen")
     key = layout.backbone(identity, "backbone.safetensors")
     context.store.upload(key, path)
@@ -71,11 +73,12 @@ def trained_run(context: StepContext, scratch: Path) -> tuple[AlexNet, str]:
     return trunk, key
 
 
+@pytest.mark.parametrize("kind", ["alexnet", "resnet18"])
 def test_the_cards_own_lines_load_the_same_features_without_this_project(
-    make_context: MakeContext, tmp_path: Path
+    make_context: MakeContext, tmp_path: Path, kind: str
 ) -> None:
-    """The Python in the card runs in a process of its own, isolated, and its fc7 is the trained trunk's to 1e-5."""
-    context = make_context()
+    """The Python in the card runs in a process of its own, isolated: features are the trained trunk's to 1e-5."""
+    context = make_context(f"pretrain.trunk={kind}")
     trunk, _ = trained_run(context, tmp_path)
     card = export(context, "run", tmp_path / "out").read_text()
     lines = re.search(r"```python\n(.*?)```", card, re.DOTALL)
@@ -85,6 +88,7 @@ def test_the_cards_own_lines_load_the_same_features_without_this_project(
     with torch.no_grad():
         here = trunk(torch.rand(2, 3, 227, 227, generator=torch.Generator().manual_seed(5)))
 
+    here = here.mean((2, 3)) if kind == "resnet18" else here
     assert float(here.std()) > 0.01
     torch.testing.assert_close(there, here, atol=1e-5, rtol=1e-5)
 
