@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 
-from pipeline.alexnet import AlexNet, rescale_to_unit_variance
+from pipeline.alexnet import AlexNet
 from pipeline.frame_table import FrameTable, LocalShards, ShardBytes, frames_in
 from pipeline.mask_dataset import MaskDataset, normalised
 from pipeline.mask_network import MaskNetwork
 from pipeline.mask_network_file import MASK_NETWORK_NAME, save_mask_network
 from pipeline.ranks import Ranks, device_of
+from pipeline.rescaling import rescale_to_unit_variance
 from pipeline.settings.pretraining import PretrainingSettings
 from pipeline.training_history import CurvePoint, training_identity
 from pipeline.training_hooks import PretrainingHooks, PretrainingProgress
