@@ -14,6 +14,7 @@ from pipeline.torchvision_layout import LOADING_LINES, save_in_torchvision_layou
 from pipeline.trunk_choice import ALEXNET
 from service import layout
 from service.backbone_files import fetch_backbone, fetch_mask_network, sha256_of
+from service.pictures import curve_png
 from service.records import find, need
 from service.runner import StepContext
 from service.steps.gather import dataset_of
@@ -27,10 +28,11 @@ from service.training_records import (
 )
 
 WEIGHTS, TORCHVISION_WEIGHTS, CARD = "backbone.safetensors", "backbone.torchvision.safetensors", "README.md"
+CURVE = "curve.png"
 
 
 def export(context: StepContext, run: str, out: Path) -> Path:
-    """Write the weights files and, last, the model card into `out`; return the card's path.
+    """Write the weights files, the curve and, last, the model card into `out`; return the card's path.
 
     Raises:
         InvalidInput: the run has no backbone, or its weights are not those of its record.
@@ -56,6 +58,7 @@ def export(context: StepContext, run: str, out: Path) -> Path:
         std=CHANNEL_STD,
         pixels=INPUT_PIXELS,
     )
+    write_bytes(out / CURVE, curve_png(record.curve))
     write_bytes(out / CARD, page.encode())
     return out / CARD
 

@@ -11,9 +11,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pipeline.tar_dataset import Sample
+from service.training_records import CurveRow
 
 PICTURE_WIDTH_PIXELS = 240
 FOREGROUND = 0.7
+_SHORT_CURVE = 10
 _TINT_BGR = (60, 60, 255)
 _OUTLINE_BGR = (0, 255, 255)
 
@@ -71,6 +73,30 @@ def curve_picture(points: Sequence[tuple[int, float]], held_out: Sequence[tuple[
         right.set_ylabel("IoU on held-out videos", color="#236")
         right.set_ylim(0, 1)
     return _svg(figure)
+
+
+def curve_png(curve: Sequence[CurveRow]) -> bytes:
+    """A training's curve as a PNG: loss of training and of held-out videos on the left axis, IoU on the right."""
+    figure = Figure(figsize=(7, 3.2), dpi=150, layout="constrained")
+    left = figure.add_subplot()
+    dots = "." if len(curve) < _SHORT_CURVE else ""  # a line through one point is none
+    left.plot([row.iteration for row in curve], [row.loss for row in curve], color="#c33", marker=dots, label="loss")
+    losses = [(row.iteration, row.validation_loss) for row in curve if row.validation_loss is not None]
+    if losses:
+        left.plot(*zip(*losses, strict=True), color="#c33", linestyle="--", marker="o", label="held-out loss")
+    left.set_xlabel("iteration")
+    left.set_ylabel("loss (nats)", color="#c33")
+    left.set_ylim(bottom=0)
+    ious = [(row.iteration, row.validation_iou) for row in curve if row.validation_iou is not None]
+    if ious:
+        right = left.twinx()
+        right.plot(*zip(*ious, strict=True), color="#236", marker="s", label="held-out IoU")
+        right.set_ylabel("IoU", color="#236")
+        right.set_ylim(0, 1)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def detection_picture(names: Sequence[str], values: Sequence[float]) -> str:

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -103,6 +105,8 @@ def test_the_card_says_what_it_was_made_of(make_context: MakeContext, tmp_path: 
     for name in ("backbone.safetensors", "backbone.torchvision.safetensors", MASK_NETWORK_NAME):
         assert sha256_of(out / name) in card
     assert sha256_of(out / MASK_NETWORK_NAME) == sha256_of(tmp_path / MASK_NETWORK_NAME)
+    assert "](curve.png)" in card
+    assert np.asarray(cv2.imread(str(out / "curve.png"))).shape == (480, 1050, 3)
     assert "Snapshot `seen`, extraction recipe `r`: 7 frames of 3 videos." in card
     assert "| CC BY | 3 | 7 |" in card
     assert "| 4 | 0.5000 | 0.01 | – | 0.250 |" in card
