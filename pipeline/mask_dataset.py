@@ -11,21 +11,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.alexnet import CHANNEL_MEAN, CHANNEL_STD
+from pipeline.alexnet import CHANNEL_MEAN, CHANNEL_STD, INPUT_PIXELS
 from pipeline.batch_examples import UncutBatch, cut_together, together
 from pipeline.errors import InvalidInput
 from pipeline.frame_order import ALONE, Share, epoch_order, runs_of, share_of
 from pipeline.frame_table import FrameTable, LocalShards, ShardBytes, frames_in
-from pipeline.mask_examples import MaskExample, example_of, uncut_example_of
+from pipeline.mask_examples import IGNORED, uncut_example_of
+from pipeline.objectives import Example, objective_of
 from pipeline.settings.pretraining import PretrainingSettings
 from pipeline.tar_dataset import Sample, sample_in
 
 
 class Batch(NamedTuple):
-    """`images` uint8 (N, 3, 227, 227); `trimaps` int8 (N, 56, 56); `unusable`: frames that were passed over."""
+    """`images` uint8 (N, 3, 227, 227); `targets` int8, (N, 56, 56) trimaps or what else the objective asks.
+
+    `unusable`: frames that were passed over.
+    """
 
     images: Tensor
-    trimaps: Tensor
+    targets: Tensor
     unusable: int
 
 
@@ -39,6 +43,7 @@ class MaskDataset:
         self.frames = frames
         self._source = source
         self._settings = settings
+        self._objective = objective_of(settings)
         self._share = share
         held_out = held_out_videos(frames.videos, settings.validation_fraction)
         apart = np.array([video in held_out for video in frames.videos])[frames.video]
@@ -59,10 +64,13 @@ class MaskDataset:
         Raises:
             InvalidInput: a shard is gone. Unavailable: it cannot be read now.
         """
-        return _batch([self._example(row, seed) for row, seed in self._drawn(iteration)])
+        return self._batch([self._example(row, seed) for row, seed in self._drawn(iteration)])
 
     def uncut_batch(self, iteration: int) -> UncutBatch:
-        """The same before any pixel is touched: `cut_batch` makes the same examples of it, on any device."""
+        """The same, where masks are learnt, before any pixel is touched.
+
+        `cut_batch` makes the same examples of it, on any device.
+        """
         samples = [(self._sample(row), np.random.default_rng(seed)) for row, seed in self._drawn(iteration)]
         return together(
             [None if sample is None else uncut_example_of(sample, self._settings, rng) for sample, rng in samples]
@@ -82,7 +90,7 @@ class MaskDataset:
         mine = range(self._share.rank, count, self._share.ranks)
         examples = [self._example(int(chosen[number]), (0, 2, number)) for number in mine]
         size = max(1, self._settings.batch_size // self._share.ranks)
-        return [_batch(examples[start : start + size]) for start in range(0, len(examples), size)]
+        return [self._batch(examples[start : start + size]) for start in range(0, len(examples), size)]
 
     def _drawn(self, iteration: int) -> list[tuple[int, tuple[int, ...]]]:
         """The table's rows of this rank's share of a step, each with the seed of all that is drawn for its example."""
@@ -102,10 +110,12 @@ class MaskDataset:
                 self._orders[epoch] = epoch_order(self._settings.seed, epoch, self._runs, window)
             return int(self.training[self._orders[epoch][within]])
 
-    def _example(self, row: int, seed: tuple[int, ...]) -> MaskExample | None:
+    def _example(self, row: int, seed: tuple[int, ...]) -> Example | None:
         """The example at a row; None where it cannot be used, be it for its picture, its mask or its metadata."""
         sample = self._sample(row)
-        return None if sample is None else example_of(sample, self._settings, np.random.default_rng(seed))
+        if sample is None:
+            return None
+        return self._objective.example_of(sample, self._settings, np.random.default_rng(seed))
 
     def _sample(self, row: int) -> Sample | None:
         """The frame at a row; None where its files are not what they should be."""
@@ -116,6 +126,16 @@ class MaskDataset:
             return sample_in(content, frames.keys[row].decode())
         except InvalidInput:
             return None
+
+    def _batch(self, examples: Sequence[Example | None]) -> Batch:
+        usable = [example for example in examples if example is not None]
+        images = np.zeros((len(usable), INPUT_PIXELS, INPUT_PIXELS, 3), np.uint8)
+        targets = np.full((len(usable), *self._objective.target_shape), IGNORED, np.int8)
+        for number, example in enumerate(usable):
+            images[number], targets[number] = example
+        unusable = len(examples) - len(usable)
+        # axes: (N, H, W, C) -> (N, C, H, W)
+        return Batch(torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(targets), unusable)
 
 
 def held_out_videos(videos: Sequence[str], fraction: float) -> frozenset[str]:
@@ -131,13 +151,3 @@ def normalised(images: Tensor) -> Tensor:
     mean = torch.tensor(CHANNEL_MEAN, device=images.device).view(1, 3, 1, 1)
     deviation = torch.tensor(CHANNEL_STD, device=images.device).view(1, 3, 1, 1)
     return (images.float() / 255 - mean) / deviation
-
-
-def _batch(examples: Sequence[MaskExample | None]) -> Batch:
-    usable = [example for example in examples if example is not None]
-    images = np.zeros((len(usable), 227, 227, 3), np.uint8)
-    trimaps = np.full((len(usable), 56, 56), -1, np.int8)
-    for number, example in enumerate(usable):
-        images[number], trimaps[number] = example
-    # axes: (N, H, W, C) -> (N, C, H, W)
-    return Batch(torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(trimaps), len(examples) - len(usable))

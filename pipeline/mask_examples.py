@@ -86,6 +86,14 @@ def jittered_square(
     return Square((x0 + x1) / 2 + shift[0], (y0 + y1) / 2 + shift[1], side)
 
 
+def moved_inside(square: Square, height: int, width: int) -> Square:
+    """The nearest square of at most its side that lies within a frame."""
+    side = min(square.side, height, width)
+    x = min(max(square.centre_x, side / 2), width - side / 2)
+    y = min(max(square.centre_y, side / 2), height - side / 2)
+    return Square(x, y, side)
+
+
 def cut(
     image: NDArray[np.uint8],
     soft_mask: NDArray[np.float32],
@@ -121,13 +129,20 @@ def cut(
     return MaskExample(np.asarray(picture, np.uint8), trimap)
 
 
-def example_of(sample: Sample, settings: PretrainingSettings, rng: np.random.Generator | None) -> MaskExample | None:
-    """The example of a dataset frame, jittered by `rng` (None: centred, not flipped); None where it cannot be used."""
+def example_of(
+    sample: Sample, settings: PretrainingSettings, rng: np.random.Generator | None, *, inside_frame: bool = False
+) -> MaskExample | None:
+    """The example of a dataset frame, jittered by `rng` (None: centred, not flipped); None where it cannot be used.
+
+    `inside_frame`: a crop that would reach beyond the frame is moved, and made smaller where it must be, so that none
+    of it does.
+    """
     uncut = uncut_example_of(sample, settings, rng)
     if uncut is None:
         return None
+    square = moved_inside(uncut.square, *uncut.mask.shape) if inside_frame else uncut.square
     soft_mask = uncut.mask.astype(np.float32) / np.float32(255)
-    example = cut(uncut.image, soft_mask, uncut.square, settings, flip=uncut.flip)
+    example = cut(uncut.image, soft_mask, square, settings, flip=uncut.flip)
     return example if uncut.colours is None else example._replace(image=_coloured(example.image, uncut.colours))
 
 

@@ -1,4 +1,7 @@
-"""Pretraining: SGD on certain pixels of what moved (Pathak et al., CVPR 2017, section 5), stoppable and resumable."""
+"""Pretraining: SGD on certain pixels of what moved (Pathak et al., CVPR 2017, section 5), stoppable and resumable.
+
+Or, as a control, on how the same frames are turned: the settings name the objective.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +14,7 @@ from pipeline.frame_table import FrameTable, LocalShards, ShardBytes, frames_in
 from pipeline.mask_dataset import MaskDataset, normalised
 from pipeline.mask_network import MaskNetwork
 from pipeline.mask_network_file import MASK_NETWORK_NAME, save_mask_network
+from pipeline.objectives import PretextNetwork, objective_of
 from pipeline.ranks import Ranks, device_of
 from pipeline.rescaling import rescale_to_unit_variance
 from pipeline.settings.pretraining import PretrainingSettings
@@ -37,12 +41,13 @@ _RESCALING_FRAMES = 32
 class PretrainingResult:
     """The curve, the files, the speed of this process's part of the training, and frames passed over.
 
-    `mask_network` has the backbone and the mask layer. Of several ranks the first alone writes files.
+    `mask_network` has the backbone and the mask layer; None where masks are not the objective. Of several ranks the
+    first alone writes files.
     """
 
     curve: tuple[CurvePoint, ...]
     backbone: Path
-    mask_network: Path
+    mask_network: Path | None
     images_per_second: float
     frames_unusable: int
 
@@ -72,18 +77,20 @@ def pretrain_frames(
     identity = training_identity(frames, settings)
     loop = TrainingLoop(network, data, settings, hooks, ranks)
     trained = loop.run(identity)
-    backbone, whole = (hooks.directory / name for name in (BACKBONE_NAME, MASK_NETWORK_NAME))
-    if ranks.is_first and isinstance(trained, MaskNetwork):
-        facts = {"identity": identity, "iterations": str(settings.iterations)}
+    backbone = hooks.directory / BACKBONE_NAME
+    whole = hooks.directory / MASK_NETWORK_NAME if settings.objective == "masks" else None
+    facts = {"identity": identity, "iterations": str(settings.iterations), "objective": settings.objective}
+    if ranks.is_first and isinstance(trained, PretextNetwork):
         save_trunk(trained.trunk.cpu(), backbone, facts)
-        save_mask_network(trained, whole, facts)
+        if whole is not None and isinstance(trained, MaskNetwork):
+            save_mask_network(trained, whole, facts)
     history = loop.history
     return PretrainingResult(tuple(history.curve), backbone, whole, loop.images_per_second, history.frames_unusable)
 
 
-def new_network(settings: PretrainingSettings, device: torch.device) -> MaskNetwork:
+def new_network(settings: PretrainingSettings, device: torch.device) -> PretextNetwork:
     """The network that a training begins with, on a device."""
-    network = MaskNetwork(new_trunk(settings), torch.Generator().manual_seed(settings.seed))
+    network = objective_of(settings).network(new_trunk(settings), torch.Generator().manual_seed(settings.seed))
     # Channels last: a tenth faster on CPUs, more on GPUs.
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network

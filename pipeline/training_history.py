@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.frame_table import FrameTable
+from pipeline.held_out import HeldOut
 from pipeline.settings.pretraining import PretrainingSettings
 
 
@@ -13,7 +14,8 @@ from pipeline.settings.pretraining import PretrainingSettings
 class CurvePoint:
     """`loss` is the mean since the point before; the others are of held-out videos, where they were measured.
 
-    `validation_loss` is binary cross-entropy in nats over certain pixels, `validation_iou` in [0, 1].
+    `validation_loss` is cross-entropy in nats, over certain pixels where masks are learnt; then there is a
+    `validation_iou`, where rotation is learnt a `validation_accuracy`, both in [0, 1].
     """
 
     iteration: int
@@ -21,6 +23,19 @@ class CurvePoint:
     learning_rate: float
     validation_iou: float | None
     validation_loss: float | None = None
+    validation_accuracy: float | None = None
+
+    @property
+    def validation_score(self) -> float | None:
+        """IoU or accuracy, whichever the objective has; None where nothing was measured."""
+        return self.validation_accuracy if self.validation_iou is None else self.validation_iou
+
+
+def curve_point(iteration: int, loss: float, rate: float, held_out: HeldOut | None, objective: str) -> CurvePoint:
+    """A point of the curve, its score under the name that the objective gives it."""
+    measured, score = (held_out.loss, held_out.score) if held_out else (None, None)
+    iou, accuracy = (score, None) if objective == "masks" else (None, score)
+    return CurvePoint(iteration, loss, rate, iou, measured, accuracy)
 
 
 @dataclass
@@ -39,9 +54,9 @@ class History:
 
     @property
     def score(self) -> float | None:
-        """IoU on held-out videos, where it was measured in just this step."""
+        """IoU or accuracy on held-out videos, where it was measured in just this step."""
         last = self.curve[-1] if self.curve else None
-        return last.validation_iou if last is not None and last.iteration == self.iteration else None
+        return last.validation_score if last is not None and last.iteration == self.iteration else None
 
 
 def restored(saved: dict[str, Any] | None) -> History:

@@ -17,10 +17,11 @@ from pipeline.errors import InvalidInput, Stopped
 from pipeline.held_out import measure_held_out
 from pipeline.learning_rates import learning_rate
 from pipeline.mask_dataset import Batch, MaskDataset
+from pipeline.objectives import objective_of
 from pipeline.ranks import Ranks
 from pipeline.read_ahead import read_ahead
 from pipeline.settings.pretraining import PretrainingSettings
-from pipeline.training_history import CurvePoint, History, restored
+from pipeline.training_history import History, curve_point, restored
 from pipeline.training_hooks import PretrainingHooks, PretrainingProgress
 from pipeline.training_step import Stepper
 
@@ -41,6 +42,7 @@ class TrainingLoop:
         self.history = History()
         self.images_per_second = 0.0
         self._usable = 0
+        self._objective = objective_of(settings)
         self._stepper = Stepper(network, settings, ranks)
         self._data, self._settings, self._hooks, self._ranks = data, settings, hooks, ranks
 
@@ -82,7 +84,9 @@ class TrainingLoop:
         """This rank's shares of the batches to come, read ahead; pinned where a GPU fetches them."""
         device = self._ranks.device
         pinned = device.type == "cuda"
-        uncut = self._settings.crop_on == "device" or (self._settings.crop_on == "auto" and pinned)
+        settings = self._settings
+        uncut = settings.crop_on == "device" or (settings.crop_on == "auto" and pinned)
+        uncut = uncut and settings.objective == "masks"
 
         def read(iteration: int) -> Batch | UncutBatch:
             if uncut:
@@ -90,13 +94,13 @@ class TrainingLoop:
                 return frames.pinned() if pinned else frames
             batch = self._data.training_batch(iteration)
             return (
-                batch._replace(images=batch.images.pin_memory(), trimaps=batch.trimaps.pin_memory())
+                batch._replace(images=batch.images.pin_memory(), targets=batch.targets.pin_memory())
                 if pinned
                 else batch
             )
 
         readers = self._hooks.readers or max(1, min(8, (os.cpu_count() or 1) // 2))
-        first, last = self.history.iteration, self._settings.iterations
+        first, last = self.history.iteration, settings.iterations
         for batch in read_ahead(read, first, last, readers, self._hooks.should_stop):
             yield self._data.cut_batch(batch.on(device)) if isinstance(batch, UncutBatch) else batch
 
@@ -125,7 +129,7 @@ class TrainingLoop:
         pending = self.history.pending
         self.history.iteration += 1
         if batch is None or self._usable < 2:
-            pending.append(pending[-1] if pending else math.log(2))
+            pending.append(pending[-1] if pending else self._objective.chance_loss)
             return
         loss = self._stepper.step(batch, self.history.iteration - 1)
         if not math.isfinite(loss):
@@ -148,10 +152,11 @@ class TrainingLoop:
         due = history.iteration % max(1, settings.iterations // _CURVE_POINTS) == 0
         if not (measured or due):
             return
-        held_out = measure_held_out(self._stepper.measured, validation, self._ranks) if measured else None
+        held_out = (
+            measure_held_out(self._stepper.measured, self._objective, validation, self._ranks) if measured else None
+        )
         mean, rate = sum(history.pending) / len(history.pending), learning_rate(history.iteration - 1, settings)
-        iou, loss = (held_out.iou, held_out.loss) if held_out else (None, None)
-        history.curve.append(CurvePoint(history.iteration, mean, rate, iou, loss))
+        history.curve.append(curve_point(history.iteration, mean, rate, held_out, settings.objective))
         history.pending = []
 
     def _checkpoint_is_due(self) -> bool:

@@ -1,4 +1,4 @@
-"""One step of SGD by all ranks together: the loss is the mean over the certain pixels of the whole batch.
+"""One step of SGD by all ranks together: the loss is the mean over all that is certain in the whole batch.
 
 Not the mean of the ranks' means, and not of the parts' either: frames with few certain pixels count the same wherever
 they are. With dropout, ranks draw different units, so the number of ranks matters; without it, only in the last digits.
@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pipeline.learning_rates import learning_rate
 from pipeline.mask_dataset import Batch, normalised
 from pipeline.mask_examples import IGNORED
-from pipeline.mask_network import mask_loss
+from pipeline.objectives import objective_of
 from pipeline.ranks import Ranks, lost_ranks_named
 from pipeline.settings.pretraining import PretrainingSettings
 from pipeline.shared_normalisation import share_normalisation
@@ -27,13 +27,14 @@ class Stepper:
     """Steps of a network, which it changes; `average` is the running average of its weights where one is kept."""
 
     def __init__(self, network: nn.Module, settings: PretrainingSettings, ranks: Ranks) -> None:
-        """`network` gives logits (N, 56, 56) of normalised images, and lies where `ranks` says."""
+        """`network` gives logits of normalised images, as its objective has them, and lies where `ranks` says."""
         if ranks.are_several:
             share_normalisation(network)
         self.network = network
         self.optimizer = _optimizer(network, settings)
         self.average = copy.deepcopy(network).eval() if settings.average_decay else None
         self._settings = settings
+        self._objective = objective_of(settings)
         self._ranks = ranks
         self._forward: Callable[[Tensor], Tensor] | None = None
         self._parallel: DistributedDataParallel | None = None
@@ -80,10 +81,10 @@ class Stepper:
         """This rank's part of the loss, whose gradients are those of all ranks then."""
         self.network.train()
         device = self._ranks.device
-        certain = self._ranks.total_of((batch.trimaps != IGNORED).sum().to(device)).clamp(min=1)
-        images, trimaps = (torch.tensor_split(tensor, self._parts(batch)) for tensor in (batch.images, batch.trimaps))
+        certain = self._ranks.total_of((batch.targets != IGNORED).sum().to(device)).clamp(min=1)
+        images, targets = (torch.tensor_split(tensor, self._parts(batch)) for tensor in (batch.images, batch.targets))
         loss = torch.zeros((), device=device)
-        for number, (some, target) in enumerate(zip(images, trimaps, strict=True), 1):
+        for number, (some, target) in enumerate(zip(images, targets, strict=True), 1):
             with self._exchange(number == len(images)):
                 part = self._part_of_loss(some, target) / certain
                 # DDP takes the mean over ranks, and the loss is a sum over them.
@@ -91,13 +92,13 @@ class Stepper:
             loss += part.detach()
         return loss
 
-    def _part_of_loss(self, images: Tensor, trimaps: Tensor) -> Tensor:
-        """The loss summed over the certain pixels of some frames."""
+    def _part_of_loss(self, images: Tensor, targets: Tensor) -> Tensor:
+        """The loss summed over what is certain in some frames."""
         device = self._ranks.device
-        target = trimaps.to(device, non_blocking=True)
+        target = targets.to(device, non_blocking=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=self._settings.bfloat16):
             logits = self._wrapped()(normalised(images.to(device, non_blocking=True)))
-        return mask_loss(logits.float(), target) * (target != IGNORED).sum()
+        return self._objective.loss(logits.float(), target) * (target != IGNORED).sum()
 
     def _parts(self, batch: Batch) -> int:
         """Into how many parts a share is cut: on every rank as many, as they normalise together."""

@@ -58,7 +58,7 @@ def export(context: StepContext, run: str, out: Path) -> Path:
         std=CHANNEL_STD,
         pixels=INPUT_PIXELS,
     )
-    write_bytes(out / CURVE, curve_png(record.curve))
+    write_bytes(out / CURVE, curve_png(record.curve, record.score_name))
     write_bytes(out / CARD, page.encode())
     return out / CARD
 

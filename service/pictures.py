@@ -59,24 +59,24 @@ def overlay(image_bgr: NDArray[np.uint8], soft_mask: NDArray[np.float32]) -> NDA
     return np.asarray(cv2.drawContours(tinted, outlines, -1, _OUTLINE_BGR, 1), np.uint8)
 
 
-def curve_picture(points: Sequence[tuple[int, float]], held_out: Sequence[tuple[int, float]]) -> str:
-    """The training curve as a data URI: loss on the left axis, IoU on held-out videos on the right."""
+def curve_picture(points: Sequence[tuple[int, float]], held_out: Sequence[tuple[int, float]], name: str) -> str:
+    """The training curve as a data URI: loss on the left axis, on the right the score `name` on held-out videos."""
     figure = Figure(figsize=(7, 3), layout="constrained")
     left = figure.add_subplot()
     left.plot(*zip(*points, strict=True), color="#c33", linewidth=1.5, label="loss")
     left.set_xlabel("iteration")
-    left.set_ylabel("binary cross-entropy", color="#c33")
+    left.set_ylabel("cross-entropy", color="#c33")
     left.set_ylim(bottom=0)
     if held_out:
         right = left.twinx()
-        right.plot(*zip(*held_out, strict=True), color="#236", marker="o", label="IoU")
-        right.set_ylabel("IoU on held-out videos", color="#236")
+        right.plot(*zip(*held_out, strict=True), color="#236", marker="o", label=name)
+        right.set_ylabel(f"{name} on held-out videos", color="#236")
         right.set_ylim(0, 1)
     return _svg(figure)
 
 
-def curve_png(curve: Sequence[CurveRow]) -> bytes:
-    """A training's curve as a PNG: loss of training and of held-out videos on the left axis, IoU on the right."""
+def curve_png(curve: Sequence[CurveRow], score: str) -> bytes:
+    """A training's curve as a PNG: loss of training and of held-out videos on the left axis, `score` on the right."""
     figure = Figure(figsize=(7, 3.2), dpi=150, layout="constrained")
     left = figure.add_subplot()
     dots = "." if len(curve) < _SHORT_CURVE else ""  # a line through one point is none
@@ -87,11 +87,11 @@ def curve_png(curve: Sequence[CurveRow]) -> bytes:
     left.set_xlabel("iteration")
     left.set_ylabel("loss (nats)", color="#c33")
     left.set_ylim(bottom=0)
-    ious = [(row.iteration, row.validation_iou) for row in curve if row.validation_iou is not None]
-    if ious:
+    scores = [(row.iteration, row.validation_score) for row in curve if row.validation_score is not None]
+    if scores:
         right = left.twinx()
-        right.plot(*zip(*ious, strict=True), color="#236", marker="s", label="held-out IoU")
-        right.set_ylabel("IoU", color="#236")
+        right.plot(*zip(*scores, strict=True), color="#236", marker="s", label=f"held-out {score}")
+        right.set_ylabel(score, color="#236")
         right.set_ylim(0, 1)
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
     buffer = io.BytesIO()

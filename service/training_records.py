@@ -23,6 +23,12 @@ class CurveRow(BaseModel):
     learning_rate: float
     validation_iou: float | None
     validation_loss: float | None = None
+    validation_accuracy: float | None = None
+
+    @property
+    def validation_score(self) -> float | None:
+        """IoU or accuracy, whichever the objective has; None where nothing was measured."""
+        return self.validation_accuracy if self.validation_iou is None else self.validation_iou
 
 
 class BackboneRecord(Record):
@@ -33,6 +39,7 @@ class BackboneRecord(Record):
 
     backbone: str
     dataset: str
+    objective: str = "masks"
     weights_key: str
     weights_sha256: str
     mask_network_key: str = ""
@@ -40,6 +47,11 @@ class BackboneRecord(Record):
     images_per_second: float
     frames_unusable: int = 0
     curve: tuple[CurveRow, ...]
+
+    @property
+    def score_name(self) -> str:
+        """What held-out videos are measured by."""
+        return "accuracy" if self.objective == "rotation" else "IoU"
 
 
 def backbone_id_of(settings: Settings, dataset: str) -> str:

@@ -13,6 +13,9 @@ PRETRAINING_VERSION = 2
 class PretrainingSettings(Section):
     """How the network learns from soft masks (Pathak et al., CVPR 2017, section 5)."""
 
+    objective: Literal["masks", "rotation"] = Field(
+        "masks", description="What is learnt from a frame: what moved in it, or, as a control, how its crop is turned."
+    )
     trunk: Literal["alexnet", "resnet18", "resnet50"] = Field(
         "alexnet", description="What is pretrained: the AlexNet of the paper, or torchvision's ResNet-18 or ResNet-50."
     )
@@ -66,12 +69,12 @@ class PretrainingSettings(Section):
         "auto",
         description="Who cuts examples: readers (`cpu`) or the network's device, in batches; auto: a GPU, if any.",
     )
-    validation_fraction: float = Field(0.1, ge=0, lt=1, description="Part of the videos held out to measure IoU on.")
+    validation_fraction: float = Field(0.1, ge=0, lt=1, description="Part of the videos held out to measure on.")
     validation_frames: int = Field(128, ge=1, description="Most frames of those that are looked at.")
     validate_every_iterations: int = Field(2000, ge=1, description="The curve gets a point so often.")
     checkpoint_every_iterations: int = Field(2000, ge=1, description="A checkpoint is written so often.")
     keep_checkpoints: int = Field(
-        2, ge=1, description="Newest checkpoints that are kept, beside the one with the best IoU on held-out videos."
+        2, ge=1, description="Newest checkpoints that are kept, beside the one that answers held-out videos best."
     )
     max_corrupt_fraction: float = Field(
         0.01, ge=0, le=1, description="Training fails when more of the frames it reads than this cannot be used."
@@ -90,4 +93,6 @@ class PretrainingSettings(Section):
             raise ValueError(f"{self.trunk} has batch_norm and no dropout; leave batch_norm true and dropout 0")
         if self.rescale_trunk and self.batch_norm:
             raise ValueError("rescale_trunk does what batch_norm does in every step; set one of them to false")
+        if self.objective == "rotation" and self.crop_on == "device":
+            raise ValueError("crop_on device cuts examples of masks; set it to auto or cpu")
         return self

@@ -60,13 +60,14 @@ def _train(context: StepContext, dataset: DatasetRecord, identity: str, ranks: R
     )
     result = pretrain_frames(snapshot_frames(context.store, dataset.shards), source, context.settings.pretrain, hooks)
     backbone, mask_network = (
-        _stored(context, identity, path) if ranks.is_first else ("", "")
+        _stored(context, identity, path) if ranks.is_first and path else ("", "")
         for path in (result.backbone, result.mask_network)
     )
     return BackboneRecord(
         made_by=origin(context.settings, {f"{context.store.uri}/{layout.dataset(dataset.dataset)}": dataset.dataset}),
         backbone=identity,
         dataset=dataset.dataset,
+        objective=context.settings.pretrain.objective,
         weights_key=backbone[0],
         weights_sha256=backbone[1],
         mask_network_key=mask_network[0],

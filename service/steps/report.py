@@ -148,8 +148,8 @@ def _pictures(samples: Iterable[Sample]) -> list[Picture]:
 
 def _curve(backbone: BackboneRecord) -> str:
     loss = [(point.iteration, point.loss) for point in backbone.curve]
-    held_out = [(p.iteration, p.validation_iou) for p in backbone.curve if p.validation_iou is not None]
-    return curve_picture(loss, held_out)
+    held_out = [(p.iteration, p.validation_score) for p in backbone.curve if p.validation_score is not None]
+    return curve_picture(loss, held_out, backbone.score_name)
 
 
 def _bars(rows: Sequence[_Row]) -> str:

@@ -121,10 +121,10 @@ def overhead(shard: Path, settings: PretrainingSettings, rounds: int, folder: Pa
 def average_mask_iou(shard: Path, settings: PretrainingSettings) -> float:
     """Held-out IoU of the best threshold of the average training mask: what looking at no picture reaches."""
     data = MaskDataset.of_shards([shard], settings)
-    learnt = torch.cat([data.training_batch(number).trimaps for number in range(max(1, 640 // settings.batch_size))])
+    learnt = torch.cat([data.training_batch(number).targets for number in range(max(1, 640 // settings.batch_size))])
     certain = (learnt >= 0).sum(0).clamp(min=1)
     average = (learnt == 1).sum(0) / certain
-    held_out = torch.cat([batch.trimaps for batch in data.validation_batches()])
+    held_out = torch.cat([batch.targets for batch in data.validation_batches()])
     logits = [(average - level / 20).expand(len(held_out), -1, -1) for level in range(1, 20)]
     return max(float(mask_iou(one, held_out).mean()) for one in logits)
 

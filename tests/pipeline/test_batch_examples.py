@@ -51,7 +51,7 @@ def test_both_paths_give_the_same_examples(shard: Path, jitter: float) -> None:
         assert by_device.images.shape == (12, 3, 227, 227)
         assert float(apart.mean()) < 0.5
         assert float((apart > 8).float().mean()) < 0.01
-        assert float((by_readers.trimaps != by_device.trimaps).float().mean()) < 1e-3
+        assert float((by_readers.targets != by_device.targets).float().mean()) < 1e-3
 
 
 def test_what_is_drawn_depends_on_the_place_alone(shard: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_batch_without_a_usable_frame_is_empty(tmp_path: Path) -> None:
     data = MaskDataset.of_shards([tmp_path / "bad.tar"], SETTINGS)
     batch = data.cut_batch(data.uncut_batch(0))
 
-    assert (tuple(batch.images.shape), tuple(batch.trimaps.shape)) == ((0, 3, 227, 227), (0, 56, 56))
+    assert (tuple(batch.images.shape), tuple(batch.targets.shape)) == ((0, 3, 227, 227), (0, 56, 56))
     assert batch.unusable == 12
 
 

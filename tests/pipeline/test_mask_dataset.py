@@ -1,6 +1,7 @@
 """Batches: which frames are in which step, what is held out, and what cannot be used."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pipeline.frame_order import Share
 from pipeline.frame_table import LocalShards, frames_in
 from pipeline.mask_dataset import MaskDataset, held_out_videos, normalised
 from pipeline.mask_examples import FOREGROUND
+from pipeline.objectives import objective_of
 from pipeline.settings.pretraining import PretrainingSettings
 from pipeline.tar_dataset import Sample, write_shard
 from tests.pipeline.mask_samples import drawn_sample, drawn_shard
@@ -31,9 +33,9 @@ def test_shapes_types_and_counts_of_a_batch(shard: Path) -> None:
     batch = MaskDataset.of_shards([shard], SETTINGS).training_batch(0)
 
     assert (batch.images.shape, batch.images.dtype) == ((4, 3, 227, 227), torch.uint8)
-    assert (batch.trimaps.shape, batch.trimaps.dtype) == ((4, 56, 56), torch.int8)
+    assert (batch.targets.shape, batch.targets.dtype) == ((4, 56, 56), torch.int8)
     assert batch.unusable == 0
-    assert (batch.trimaps == FOREGROUND).flatten(1).any(dim=1).all()
+    assert (batch.targets == FOREGROUND).flatten(1).any(dim=1).all()
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.25, 0.99])
@@ -63,10 +65,17 @@ def test_nothing_is_held_out_where_it_cannot_be(videos: list[str], fraction: flo
     assert held_out_videos(videos, fraction) == frozenset()
 
 
+def reading_with(monkeypatch: pytest.MonkeyPatch, example_of: Callable[..., None]) -> None:
+    """Datasets made from here on show each frame to `example_of`, and find none of them usable."""
+    blind = replace(objective_of(SETTINGS), example_of=example_of)
+    monkeypatch.setattr("pipeline.mask_dataset.objective_of", lambda _: blind)
+
+
 def test_batches_run_through_the_frames_epoch_by_epoch(shard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fifteen frames in batches of four: after fifteen batches, each has been read four times."""
-    data, read = MaskDataset.of_shards([shard], SETTINGS), Counter[str]()
-    monkeypatch.setattr("pipeline.mask_dataset.example_of", lambda sample, *_: read.update([sample.key]))
+    read = Counter[str]()
+    reading_with(monkeypatch, lambda sample, *_: read.update([sample.key]))
+    data = MaskDataset.of_shards([shard], SETTINGS)
     for iteration in range(15):
         data.training_batch(iteration)
 
@@ -77,10 +86,7 @@ def test_batches_run_through_the_frames_epoch_by_epoch(shard: Path, monkeypatch:
 def test_ranks_read_each_frame_once_an_epoch(shard: Path, monkeypatch: pytest.MonkeyPatch, ranks: int) -> None:
     """The batches that one rank has alone, divided: the same frames with the same seeds of their crops."""
     read: list[tuple[str, int]] = []
-    monkeypatch.setattr(
-        "pipeline.mask_dataset.example_of",
-        lambda sample, _, rng: read.append((sample.key, int(rng.integers(2**60)))),
-    )
+    reading_with(monkeypatch, lambda sample, _, rng: read.append((sample.key, int(rng.integers(2**60)))))
     frames = frames_in([shard])
     parts = [MaskDataset(frames, LocalShards(), SETTINGS, Share(rank, ranks)) for rank in range(ranks)]
     for iteration in range(15):
@@ -122,7 +128,7 @@ def test_a_batch_is_its_steps_whatever_was_read_before(shard: Path) -> None:
         data.training_batch(iteration)
 
     assert torch.equal(data.training_batch(7).images, fresh.training_batch(7).images)
-    assert torch.equal(data.training_batch(7).trimaps, fresh.training_batch(7).trimaps)
+    assert torch.equal(data.training_batch(7).targets, fresh.training_batch(7).targets)
 
 
 def test_a_frame_is_cropped_anew_in_every_epoch(tmp_path: Path) -> None:
@@ -168,7 +174,7 @@ def test_validation_is_jittered(tmp_path: Path) -> None:
     alike = [replace(drawn_sample(f"video{video}", 0), key=f"{video}-{n}") for video in range(2) for n in range(3)]
     same = [replace(sample, jpeg=alike[0].jpeg, mask_png=alike[0].mask_png) for sample in alike]
     write_shard(tmp_path / "alike.tar", same)
-    trimaps = MaskDataset.of_shards([tmp_path / "alike.tar"], SETTINGS).validation_batches()[0].trimaps
+    trimaps = MaskDataset.of_shards([tmp_path / "alike.tar"], SETTINGS).validation_batches()[0].targets
 
     assert len(trimaps) == 3
     assert not torch.equal(trimaps[0], trimaps[1])

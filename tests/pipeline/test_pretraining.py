@@ -139,6 +139,7 @@ def test_the_backbone_loads_without_normalisation(undisturbed: Training) -> None
 
 def test_the_mask_network_is_left_beside_the_backbone(undisturbed: Training) -> None:
     """Its trunk is the backbone, and its mask layer has learnt."""
+    assert undisturbed.result.mask_network is not None
     network = load_mask_network(undisturbed.result.mask_network)
     backbone = load_backbone(undisturbed.result.backbone)
 

@@ -20,7 +20,7 @@ from service import layout
 from service.attribution import LicenceCount
 from service.backbone_files import sha256_of
 from service.export import export
-from service.records import commit, origin
+from service.records import commit, need, origin
 from service.runner import StepContext
 from service.steps.gather import DatasetRecord, GatherRecord
 from service.training_records import BackboneRecord, CurveRow, backbone_id_of
@@ -125,3 +125,21 @@ def test_weights_that_are_not_the_records_are_refused(make_context: MakeContext,
     with pytest.raises(InvalidInput, match=r"sha256 is .*, its record says"):
         export(context, "run", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_card_of_a_control_says_what_it_learnt(make_context: MakeContext, tmp_path: Path) -> None:
+    """A backbone of rotation: its objective, its accuracy instead of an IoU, and no word of masks as its teacher."""
+    context = make_context("pretrain.objective=rotation")
+    trained_run(context, tmp_path)
+    key = layout.backbone(backbone_id_of(context.settings, "seen"), "record.json")
+    record = need(context.store, key, BackboneRecord, "pretrain")
+    point = CurveRow(iteration=4, loss=0.5, learning_rate=0.01, validation_iou=None, validation_accuracy=0.75)
+    turned = record.model_copy(update={"objective": "rotation", "curve": (point,)})
+    context.store.write(key, turned.model_dump_json().encode())
+    card = export(context, "run", tmp_path / "out").read_text()
+
+    assert "# AlexNet that learnt how frames are turned\n" in card
+    assert "Objective `rotation`." in card
+    assert "held-out accuracy |\n" in card
+    assert "| 4 | 0.5000 | 0.01 | – | 0.750 |\n" in card
+    assert "Pathak" not in card
