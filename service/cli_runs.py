@@ -1,5 +1,6 @@
-"""Questions about a run, and its failures planned again."""
+"""Questions about a run, its failures planned again, and a run made of annotations."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -64,3 +65,19 @@ def results(
         print_result(result, Console(), as_json=as_json)
 
     in_context(settings, [*(overrides or ()), NO_METRICS], body)
+
+
+@on_runs.command("import-coco")
+def import_coco(
+    run: Annotated[str, typer.Option("--run", help="Name of the run.")],
+    annotations: Annotated[Path, typer.Option(help="COCO's instances, a JSON file here.")],
+    images: Annotated[str, typer.Option(help="Folder or URI of the pictures.")],
+    settings: SettingsFile = LAPTOP,
+    overrides: Overrides = None,
+) -> None:
+    """Write people's masks of pictures as a run's shards, in place of plan and extract; gather goes on from there."""
+    from service.coco_import import import_coco as write_shards
+
+    place = images if "://" in images else f"file://{Path(images).expanduser().absolute()}"
+    words = [*(overrides or ()), f"videos={place}", NO_METRICS]
+    in_context(settings, words, lambda context: write_shards(context, run, annotations))

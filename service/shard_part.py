@@ -4,11 +4,10 @@ import hashlib
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
-from pipeline.flow_methods import flow_provenance
 from pipeline.tar_dataset import Sample, read_shard, write_shard
 from service import layout
 from service.outcomes import FAILED, ShardRecord, VideoOutcome
@@ -30,13 +29,21 @@ class OpenPart:
     """
 
     def __init__(
-        self, context: StepContext, plan: PlanRecord, place: tuple[int, int], folder: Path, space: ScratchSpace
+        self,
+        context: StepContext,
+        plan: PlanRecord,
+        place: tuple[int, int],
+        folder: Path,
+        space: ScratchSpace,
+        provenance: Mapping[str, str],
     ) -> None:
+        """`provenance`: what made the masks beside the videos, for the record."""
         self._context = context
         self._plan = plan
         self._shard, self._number = place
         self._folder = folder
         self._space = space
+        self._provenance = provenance
         self._rows: list[VideoOutcome] = []
         self._result_bytes = 0
         self._began = time.monotonic()
@@ -60,7 +67,9 @@ class OpenPart:
             return True
         rows = sorted(self._rows, key=lambda row: row.video.key)
         seconds = time.monotonic() - self._began
-        won = _commit(self._context, self._plan, (self._shard, self._number), rows, self._folder, seconds)
+        won = _commit(
+            self._context, self._plan, (self._shard, self._number), rows, self._folder, seconds, self._provenance
+        )
         for row in rows:
             shutil.rmtree(self._folder / row.video.id, ignore_errors=True)
         self._space.add(-self._result_bytes)
@@ -76,6 +85,7 @@ def _commit(
     rows: Sequence[VideoOutcome],
     folder: Path,
     seconds: float,
+    provenance: Mapping[str, str],
 ) -> bool:
     """Upload the frames under names made of their content, then create the record; the second of two writers loses."""
     shard, part = place
@@ -91,7 +101,7 @@ def _commit(
     context.store.write(index_key(data_key), index_bytes(data))
     inputs = {f"{context.settings.videos}/{row.video.key}": row.video.etag for row in rows}
     record = ShardRecord(
-        made_by=origin(context.settings, inputs | flow_provenance(context.settings.extract)),
+        made_by=origin(context.settings, inputs | dict(provenance)),
         plan=plan.plan,
         shard=shard,
         part=part,

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.errors import InvalidInput
-from pipeline.flow_methods import flow_method
+from pipeline.flow_methods import flow_method, flow_provenance
 from service import layout
 from service.leftovers import held, remove_abandoned
 from service.outcomes import ShardRecord, Video, VideoOutcome
@@ -33,6 +33,8 @@ def extract(context: StepContext, run: str, shard: int) -> tuple[VideoOutcome, .
         Unavailable: a store cannot be reached or the disk is full; finished videos are committed first.
     """
     plan = need(context.store, layout.run_record(run, "plan"), PlanRecord, "plan")
+    if plan.masks_from != "motion":
+        raise InvalidInput(f"run {run}: its masks are annotations; run `watchmove import-coco` again to finish it")
     if not 0 <= shard < plan.shards:
         raise InvalidInput(f"shard {shard}: run {run} has {plan.shards} shards, counted from 0; name one of them")
     flow_method(context.settings.extract)
@@ -40,7 +42,7 @@ def extract(context: StepContext, run: str, shard: int) -> tuple[VideoOutcome, .
     with held(context.scratch):
         remove_abandoned(context.scratch.parent)
         while True:
-            parts = list(_parts(context.store, plan, shard))
+            parts = list(committed_parts(context.store, plan, shard))
             done = {row.video.id for part in parts for row in part.videos}
             left = [video for video in listed if video.id not in done]
             if not left:
@@ -58,7 +60,8 @@ def _listed(store: Store, key: str) -> list[Video]:
     return videos
 
 
-def _parts(store: Store, plan: PlanRecord, shard: int) -> Iterator[ShardRecord]:
+def committed_parts(store: Store, plan: PlanRecord, shard: int) -> Iterator[ShardRecord]:
+    """What of a shard is done, part by part."""
     for item in store.list(layout.shard_parts(plan.recipe, plan.plan, shard)):
         if item.key.endswith(".json"):
             record = find(store, item.key, ShardRecord)
@@ -70,7 +73,7 @@ def _extract_rest(context: StepContext, plan: PlanRecord, place: tuple[int, int]
     """Extract, committing part after part, until all is done, told to stop, or overtaken by another process."""
     folder = Path(tempfile.mkdtemp(prefix=f"shard-{place[0]}-", dir=context.scratch))
     space = ScratchSpace(context.settings.work.scratch_mebibytes * 2**20)
-    part = OpenPart(context, plan, place, folder, space)
+    part = OpenPart(context, plan, place, folder, space, flow_provenance(context.settings.extract))
     rate = _Rate(context, f"extract shard {place[0]}", len(videos))
     try:
         with VideoPipeline(context.settings, videos, folder, space) as pipeline:

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -48,6 +48,7 @@ class DatasetRecord(Record):
 
     dataset: str
     recipe: str
+    masks_from: Literal["motion", "annotations"] = "motion"
     shards: tuple[DatasetShard, ...]
     kept_frames: int
     kept_videos: int
@@ -177,6 +178,7 @@ def _snapshot(
         made_by=_origin(context, plan),
         dataset=dataset_id,
         recipe=plan.recipe,
+        masks_from=plan.masks_from,
         shards=shards,
         kept_frames=sum(shard.frames for shard in shards),
         kept_videos=int((rows & (table.frames_kept > 0)).sum()),

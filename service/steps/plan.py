@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import compress, islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import structlog
@@ -56,6 +57,7 @@ class PlanRecord(Record):
     rows_malformed: int = 0
     filtered: dict[str, int] = Field(default_factory=dict)
     expected_seconds: float = 0.0
+    masks_from: Literal["motion", "annotations"] = "motion"
 
 
 def recipe_of(settings: Settings) -> str:
