@@ -10,20 +10,37 @@ import torch.distributed
 from torch import Tensor, nn
 
 
-class _Sum(torch.autograd.Function):
-    """A sum over ranks. Each rank's loss depends on every rank's values, so gradients are summed as well."""
+class _OverRanks(torch.autograd.Function):
+    """`values` (N, C, ...) less the mean of their channel and over its deviation, both of all ranks' values together.
+
+    Each rank's loss depends on every rank's values, so that what goes back is summed over ranks as well (Ioffe and
+    Szegedy, ICML 2015, section 3). Sums are of 64 bits, as those of PyTorch's own normalisation on CPUs are: ranks then
+    differ from one process in the last digits of the rest alone.
+    """
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:  # noqa: ARG004 (the interface's)
-        total = values.clone()
-        torch.distributed.all_reduce(total)
-        return total
+    def forward(ctx: Any, values: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The normalised values; mean, variance (C,) and number of values of a channel, for the running statistics."""
+        count = torch.tensor([values.numel() // max(values.shape[1], 1)], dtype=torch.float64, device=values.device)
+        torch.distributed.all_reduce(count)
+        # The mean is known before squares are summed: the difference of two large sums would lose digits.
+        mean = _total(values) / count
+        centred = values - _by_channel(mean, values)
+        variance = _total(centred * centred) / count
+        inverse = torch.rsqrt(variance + epsilon)
+        result = centred * _by_channel(inverse, values)
+        ctx.save_for_backward(result, inverse, count)
+        ctx.mark_non_differentiable(mean, variance, count)
+        return result, mean, variance, count
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # noqa: ARG004 (the interface's)
-        total = gradients[0].clone(memory_format=torch.contiguous_format)
-        torch.distributed.all_reduce(total)
-        return total
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """With y the result, dx = (dy - mean dy - y mean (dy y)) / deviation, the means over all ranks."""
+        result, inverse, count = ctx.saved_tensors
+        gradient = gradients[0]
+        mean = _by_channel(_total(gradient) / count, gradient)
+        along = _by_channel(_total(gradient * result) / count, gradient)
+        return (gradient - mean - result * along) * _by_channel(inverse, gradient), None
 
 
 class _Shared(nn.Module):
@@ -56,24 +73,23 @@ def share_normalisation(network: nn.Module) -> None:
                 setattr(parent, name, shared)
 
 
-def _over_ranks(values: Tensor) -> Tensor:
-    total: Tensor = _Sum.apply(values)
+def _total(values: Tensor) -> Tensor:
+    """Sum of each channel of (N, C, ...) over all ranks, float64 (C,)."""
+    total = values.sum([axis for axis in range(values.dim()) if axis != 1], dtype=torch.float64)
+    torch.distributed.all_reduce(total)
     return total
 
 
+def _by_channel(numbers: Tensor, values: Tensor) -> Tensor:
+    """Numbers (C,) in the type of `values` (N, C, ...), and shaped to be multiplied with them."""
+    return numbers.to(values.dtype).view(1, -1, *[1] * (values.dim() - 2))
+
+
 def _normalised(norm: nn.BatchNorm1d | nn.BatchNorm2d, values: Tensor) -> Tensor:
-    exact = values.float()
-    axes = [axis for axis in range(values.dim()) if axis != 1]
-    shape = [1, -1, *[1] * (values.dim() - 2)]
-    # The mean is known before squares are summed: the difference of two large sums would lose digits.
-    count = torch.tensor([float(values.numel() // max(values.shape[1], 1))], device=values.device)
-    torch.distributed.all_reduce(count)
-    mean = _over_ranks(exact.sum(axes)) / count
-    centred = exact - mean.view(shape)
-    variance = _over_ranks((centred * centred).sum(axes)) / count
-    _remember(norm, mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
-    scale = norm.weight * torch.rsqrt(variance + norm.eps)
-    result: Tensor = centred * scale.view(shape) + norm.bias.view(shape)
+    exact = values if values.dtype == torch.float64 else values.float()
+    normalised, mean, variance, count = _OverRanks.apply(exact, norm.eps)
+    _remember(norm, mean, variance * count / (count - 1).clamp(min=1))
+    result: Tensor = normalised * _by_channel(norm.weight, exact) + _by_channel(norm.bias, exact)
     return result.to(values.dtype)
 
 
@@ -84,5 +100,5 @@ def _remember(norm: nn.BatchNorm1d | nn.BatchNorm2d, mean: Tensor, variance: Ten
         return
     norm.num_batches_tracked += 1
     weight = norm.momentum if norm.momentum is not None else 1.0 / float(norm.num_batches_tracked)
-    norm.running_mean.lerp_(mean, weight)
-    norm.running_var.lerp_(variance, weight)
+    norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), weight)
+    norm.running_var.lerp_(variance.to(norm.running_var.dtype), weight)

@@ -1,9 +1,11 @@
 """Whether ranks and kills change the weights: `python tests/bench/ranks.py [--steps 4] [--kills N] [KEY=VALUE ...]`.
 
 Trains the default network on frames of the drawn world, each time in processes of its own with one thread: alone; by
-two ranks over loopback, with the same batch of both together; and alone again, killed at so many random steps. Prints
-one line of JSON: the largest difference of a weight of the backbone from the training alone, for ranks and for kills.
-Where a unit is at its kink, a last digit decides which side it is on; so differences grow with the number of steps.
+two ranks over loopback, with the same batch of both together; alone with each batch's frames in reversed order; and
+alone again, killed at so many random steps. Prints one line of JSON: the largest difference of a weight of the backbone
+from the training alone, for each. Sums in another order differ in their last digit, and where a unit is at its kink
+that digit decides which side it is on; so differences grow with the number of steps. The reversed order says how much
+of it has nothing to do with ranks.
 """
 
 import argparse
@@ -20,13 +22,25 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from pipeline import pretraining
+from pipeline.mask_dataset import Batch, MaskDataset
 from pipeline.pretraining import BACKBONE_NAME, PretrainingHooks, PretrainingProgress, pretrain
 from pipeline.ranks import joined_ranks
 from pipeline.settings.pretraining import PretrainingSettings
 from pipeline.tar_dataset import write_shard
 from tests.bench.pretraining import drawn_samples
 
+REVERSED = "reversed"
 PROCESSES = multiprocessing.get_context("spawn")
+
+
+class Reversed(MaskDataset):
+    """The same batches, their frames in the reversed order."""
+
+    def training_batch(self, iteration: int) -> Batch:
+        """As the interface says."""
+        batch = super().training_batch(iteration)
+        return batch._replace(images=batch.images.flip(0), trimaps=batch.trimaps.flip(0))
 
 
 def main() -> None:
@@ -44,7 +58,9 @@ def main() -> None:
         write_shard(folder / "drawn.tar", drawn_samples(12))
         run(folder, settings, ["alone"])
         run(folder, settings, ["rank0", "rank1"])
+        run(folder, settings, [REVERSED])
         facts = {"settings": chosen, "steps": options.steps, "two_ranks": difference(folder, "alone", "rank0")}
+        facts["one_rank_in_reversed_order"] = difference(folder, "alone", REVERSED)
         if options.kills:
             dice, at = random.Random(0), 0
             for _ in range(options.kills):
@@ -78,6 +94,8 @@ def train(folder: Path, name: str, settings: PretrainingSettings, environment: d
     """One rank."""
     os.environ.update(environment)
     torch.set_num_threads(1)
+    if name == REVERSED:
+        vars(pretraining)["MaskDataset"] = Reversed
 
     def on_progress(progress: PretrainingProgress) -> None:
         if progress.iteration == kill_at:

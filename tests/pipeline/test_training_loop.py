@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -303,3 +304,17 @@ def test_told_to_stop_while_the_store_is_slow(shard: Path, tmp_path: Path) -> No
 
     assert time.monotonic() - began < 15
     assert list(tmp_path.glob("checkpoint-0.json"))
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="no C++ compiler on this machine")
+def test_a_compiled_network_learns_the_same(shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels are made by the compiler, in a cache that was empty, and losses are those without it to 1e-4."""
+    kernels = tmp_path / "kernels"
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(kernels))
+    monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")  # a pool of processes takes longer to start
+    _, curve = train_small(shard, with_(iterations=3), PretrainingHooks(tmp_path / "plain"))
+    torch.compiler.reset()
+    _, compiled = train_small(shard, with_(iterations=3, compile=True), PretrainingHooks(tmp_path / "compiled"))
+
+    assert [point.loss for point in compiled] == pytest.approx([point.loss for point in curve], abs=1e-4)
+    assert any(kernels.rglob("*.so"))
