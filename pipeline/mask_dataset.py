@@ -1,5 +1,6 @@
 """Shards as batches: which frames are in which step, decided by seed and step alone, so that a training can resume."""
 
+import copy
 import hashlib
 import threading
 from collections.abc import Sequence
@@ -88,7 +89,9 @@ class MaskDataset:
         count = min(self._settings.validation_frames, len(self.held_out))
         chosen = self.held_out[np.linspace(0, len(self.held_out) - 1, count).astype(int)]
         mine = range(self._share.rank, count, self._share.ranks)
-        examples = [self._example(int(chosen[number]), (0, 2, number)) for number in mine]
+        plain = copy.copy(self)
+        plain._settings = self._settings.model_copy(update={"colour_jitter": 0.0})
+        examples = [plain._example(int(chosen[number]), (0, 2, number)) for number in mine]
         size = max(1, self._settings.batch_size // self._share.ranks)
         return [self._batch(examples[start : start + size]) for start in range(0, len(examples), size)]
 

@@ -40,7 +40,7 @@ class Reversed(MaskDataset):
     def training_batch(self, iteration: int) -> Batch:
         """As the interface says."""
         batch = super().training_batch(iteration)
-        return batch._replace(images=batch.images.flip(0), trimaps=batch.trimaps.flip(0))
+        return batch._replace(images=batch.images.flip(0), targets=batch.targets.flip(0))
 
 
 def main() -> None:

@@ -147,6 +147,18 @@ def test_validation_frames_are_bounded_and_always_the_same(shard: Path) -> None:
     assert torch.equal(one.validation_batches()[0].images, other.validation_batches()[0].images)
 
 
+def test_colours_are_changed_in_what_is_learnt_alone(shard: Path) -> None:
+    """Held-out frames look the same with the setting and without it, so that trainings can be compared."""
+    plain, vivid = (
+        MaskDataset.of_shards([shard], SETTINGS.model_copy(update={"colour_jitter": jitter})) for jitter in (0.0, 0.4)
+    )
+    learnt, its_learnt = plain.training_batch(0), vivid.training_batch(0)
+
+    assert torch.equal(plain.validation_batches()[0].images, vivid.validation_batches()[0].images)
+    assert torch.equal(learnt.targets, its_learnt.targets)
+    assert not torch.equal(learnt.images, its_learnt.images)
+
+
 def test_unusable_frames_are_passed_over_and_counted(tmp_path: Path) -> None:
     """A text for a picture and metadata that is no JSON cost their own place in the batch, and no more."""
     good = [drawn_sample("video", number) for number in range(2)]
