@@ -6,7 +6,8 @@ torchvision's geometric transforms move a whole batch alike; here every frame ha
 they are made of is called itself.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,9 @@ from pipeline.alexnet import INPUT_PIXELS
 from pipeline.colour_jitter import ColourChange, changed
 from pipeline.mask_examples import BACKGROUND, FINE, FOREGROUND, IGNORED, TARGET_PIXELS, UncutExample
 from pipeline.settings.pretraining import PretrainingSettings
+
+_FRAMES_AT_ONCE = 8
+"""Frames that are sampled together: as float32, a whole batch of large ones could fill a device."""
 
 
 class UncutBatch(NamedTuple):
@@ -42,6 +46,12 @@ class UncutBatch(NamedTuple):
     def on(self, device: torch.device) -> "UncutBatch":
         """The same on a device."""
         return self._moved(lambda part: part.to(device, non_blocking=True))
+
+    def pieces(self) -> Iterator["UncutBatch"]:
+        """Parts of a few frames; one at least."""
+        for start in range(0, max(len(self.frames), 1), _FRAMES_AT_ONCE):
+            some = slice(start, start + _FRAMES_AT_ONCE)
+            yield self._moved(itemgetter(some))._replace(colours=self.colours[some])
 
     def _moved(self, move: Callable[[Tensor], Tensor]) -> "UncutBatch":
         frames, masks, sizes, squares, flips = map(
@@ -77,7 +87,8 @@ def cut_together(batch: UncutBatch, settings: PretrainingSettings) -> tuple[Tens
         return batch.frames.new_zeros((0, 3, INPUT_PIXELS, INPUT_PIXELS)), torch.zeros(
             (0, TARGET_PIXELS, TARGET_PIXELS), dtype=torch.int8, device=batch.frames.device
         )
-    return _images(batch), _trimaps(batch, settings)
+    parts = list(batch.pieces())
+    return torch.cat([_images(part) for part in parts]), torch.cat([_trimaps(part, settings) for part in parts])
 
 
 def _images(batch: UncutBatch) -> Tensor:
