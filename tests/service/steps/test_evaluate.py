@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 from scipy.io import savemat
-from torchvision.models import alexnet
+from torchvision.models import alexnet, resnet18
 
 from pipeline.errors import InvalidInput
 from pipeline.settings.evaluation import QUICK, EvaluationSettings
@@ -82,6 +82,15 @@ def test_pickled_and_absent_weights_end_in_one_line(settings: dict[str, Any], tm
         evaluate(context, "r", 0)
     with pytest.raises(InvalidInput, match="no such file"):
         evaluate(context, "r", 1)
+
+
+def test_a_resnet_is_refused_in_one_line(settings: dict[str, Any], tmp_path: Path) -> None:
+    """torchvision's own names, no error about shapes: what would do is in the message."""
+    save_file(resnet18(weights=None).state_dict(), tmp_path / "resnet18.safetensors")
+    settings["evaluate"] |= {"initialisations": [f"file://{tmp_path}/resnet18.safetensors"]}
+
+    with pytest.raises(InvalidInput, match=r"resnet18\.safetensors: a ResNet's weights.*pretrain\.trunk alexnet"):
+        evaluate(context_of(Settings.model_validate(settings), tmp_path), "r", 0)
 
 
 @pytest.mark.parametrize("name", ["imagenet", "s3://bucket/a.safetensors#keras", "file://folder/"])
