@@ -16,18 +16,18 @@ FloatArray = NDArray[np.float32]
 
 FEATURES = 14
 
-_LAB_SCALE = np.array([40, 20, 20], np.float32)
-_BLUR_SIGMA = 1.25
-_COARSE_SIGMA = 5.0
-_COARSE_WEIGHT = 0.8
-_LIGHTNESS_TEXTURE_WEIGHT = 1.5
-_POSITION_WEIGHT = 2.0
-_PIXELS_PER_FRAME = 250
-_BORDER_SHARE = 0.06
-_RIDGE = 1e-4
-_LEAST_SHARE = 0.005
-_TRUST_IN_ANSWER = 0.8
-_SHARPENED = (0.15, 0.75)
+LAB_SCALE = np.array([40, 20, 20], np.float32)
+BLUR_SIGMA = 1.25
+COARSE_SIGMA = 5.0
+COARSE_WEIGHT = 0.8
+LIGHTNESS_TEXTURE_WEIGHT = 1.5
+POSITION_WEIGHT = 2.0
+PIXELS_PER_FRAME = 250
+BORDER_SHARE = 0.06
+RIDGE = 1e-4
+LEAST_SHARE = 0.005
+TRUST_IN_ANSWER = 0.8
+SHARPENED = (0.15, 0.75)
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ BY_OUTLINES = Lesson(low=0.4, high=0.7, balance=0.9, rounds=1)
 def pixel_features(lab: NDArray[np.uint8]) -> FloatArray:
     """Features (h, w, 14) of a Lab image (h, w, 3) uint8: colour, two blurs, local spread (3 each), position (2)."""
     height, width = lab.shape[:2]
-    colour = (lab.astype(np.float32) * np.array([100 / 255, 1, 1], np.float32)) / _LAB_SCALE
-    blurred = cv2.GaussianBlur(colour, (0, 0), _BLUR_SIGMA)
-    spread = np.sqrt(np.maximum(cv2.GaussianBlur(colour * colour, (0, 0), _BLUR_SIGMA) - blurred * blurred, 0))
-    spread[..., 0] *= _LIGHTNESS_TEXTURE_WEIGHT
-    coarse = cv2.GaussianBlur(colour, (0, 0), _COARSE_SIGMA) * np.float32(_COARSE_WEIGHT)
-    rows = np.linspace(-_POSITION_WEIGHT, _POSITION_WEIGHT, height, dtype=np.float32)
-    columns = np.linspace(-_POSITION_WEIGHT, _POSITION_WEIGHT, width, dtype=np.float32)
+    colour = (lab.astype(np.float32) * np.array([100 / 255, 1, 1], np.float32)) / LAB_SCALE
+    blurred = cv2.GaussianBlur(colour, (0, 0), BLUR_SIGMA)
+    spread = np.sqrt(np.maximum(cv2.GaussianBlur(colour * colour, (0, 0), BLUR_SIGMA) - blurred * blurred, 0))
+    spread[..., 0] *= LIGHTNESS_TEXTURE_WEIGHT
+    coarse = cv2.GaussianBlur(colour, (0, 0), COARSE_SIGMA) * np.float32(COARSE_WEIGHT)
+    rows = np.linspace(-POSITION_WEIGHT, POSITION_WEIGHT, height, dtype=np.float32)
+    columns = np.linspace(-POSITION_WEIGHT, POSITION_WEIGHT, width, dtype=np.float32)
     position = np.stack(np.meshgrid(columns, rows), axis=-1)
     return np.concatenate([colour, blurred, coarse, spread, position], axis=-1)
 
@@ -103,27 +103,42 @@ def fit_appearance(
     """
     sample, observed = _drawn_pixels(features, evidence, generator)
     observed = np.clip((observed - lesson.low) / (lesson.high - lesson.low), 0, 1)
-    directions = generator.normal(0, 0.5, (sample.shape[1], unit_count)).astype(np.float32)
-    biases = generator.normal(0, 1, unit_count).astype(np.float32)
+    directions, biases = drawn_units(sample.shape[1], unit_count, generator)
     units = _units(sample, directions, biases)
     target, weights = observed, np.zeros(unit_count + 1, np.float32)
     for _ in range(lesson.rounds):
         weights = _balanced_ridge(units, target, lesson.balance)
-        agreed = _TRUST_IN_ANSWER * np.clip(units @ weights, 0, 1) + (1 - _TRUST_IN_ANSWER) * observed
-        low, high = _SHARPENED
+        agreed = TRUST_IN_ANSWER * np.clip(units @ weights, 0, 1) + (1 - TRUST_IN_ANSWER) * observed
+        low, high = SHARPENED
         target = np.clip((agreed - low) / (high - low), 0, 1).astype(np.float32)
     return AppearanceModel(directions, biases, weights)
+
+
+def drawn_units(feature_count: int, unit_count: int, generator: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+    """Random directions (features, units) and biases (units,)."""
+    directions = generator.normal(0, 0.5, (feature_count, unit_count)).astype(np.float32)
+    return directions, generator.normal(0, 1, unit_count).astype(np.float32)
+
+
+def inner_pixels(height: int, width: int) -> NDArray[np.bool_]:
+    """Which pixels (h, w) lie so far inside that evidence there counts."""
+    margin = round(BORDER_SHARE * height)
+    inner = np.zeros((height, width), bool)
+    inner[margin : height - margin, margin : width - margin] = True
+    return inner
+
+
+def drawn_places(pixel_count: int, frame_count: int, generator: np.random.Generator) -> list[NDArray[np.int64]]:
+    """Indices of random pixels, so many for each frame."""
+    return [generator.integers(0, pixel_count, PIXELS_PER_FRAME) for _ in range(frame_count)]
 
 
 def _drawn_pixels(
     features: Sequence[FloatArray], evidence: Sequence[FloatArray], generator: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
     """Features (N, F) and evidence (N,) of random pixels of every frame; along the border there is no evidence."""
-    height, width = evidence[0].shape
-    margin = round(_BORDER_SHARE * height)
-    inner = np.zeros((height, width), bool)
-    inner[margin : height - margin, margin : width - margin] = True
-    chosen = [generator.integers(0, inner.size, _PIXELS_PER_FRAME) for _ in features]
+    inner = inner_pixels(*evidence[0].shape)
+    chosen = drawn_places(inner.size, len(features), generator)
     sample = np.concatenate(
         [one.reshape(-1, one.shape[-1])[pixels] for one, pixels in zip(features, chosen, strict=True)]
     )
@@ -135,10 +150,10 @@ def _drawn_pixels(
 
 def _balanced_ridge(units: FloatArray, target: FloatArray, balance: float) -> FloatArray:
     """Weights (units,) of the ridge regression of `target` (N,) in [0, 1], each half of it weighing the same."""
-    share = min(max(float(target.mean()), _LEAST_SHARE), 1 - _LEAST_SHARE)
+    share = min(max(float(target.mean()), LEAST_SHARE), 1 - LEAST_SHARE)
     importance = np.power(target * (0.5 / share) + (1 - target) * (0.5 / (1 - share)), np.float32(balance))
     weighted = units * (importance / importance.mean())[:, None]
     gram = (weighted.T @ units).astype(np.float64)
-    gram[np.diag_indices_from(gram)] += _RIDGE * np.trace(gram) / len(gram)
+    gram[np.diag_indices_from(gram)] += RIDGE * np.trace(gram) / len(gram)
     solution: FloatArray = np.linalg.solve(gram, (weighted.T @ target).astype(np.float64)).astype(np.float32)
     return solution

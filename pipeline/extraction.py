@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pipeline.decoder_log import UNREADABLE_REASONS, DecoderLog
 from pipeline.errors import UnreadableVideo
 from pipeline.pruning import REJECT_REASONS, prune_shot
+from pipeline.segmenters import ShotSegmenter, shot_segmenter
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.shot_masks import look_at_shot
 from pipeline.shots import CutDetector, Window, WindowSampler
@@ -67,8 +68,10 @@ class _Progress:
     windows: int = 0
 
 
-def extract_video(path: Path, settings: ExtractionSettings) -> Extraction:
+def extract_video(path: Path, settings: ExtractionSettings, segment: ShotSegmenter | None = None) -> Extraction:
     """Find what moves in a video, in frames sampled over all its shots. Same file and settings: same result.
+
+    `segment` is what finds masks in a shot; without it, what the settings choose, in this process.
 
     Sets OpenCV's number of threads to one for the whole process: a worker per core is the caller's business.
 
@@ -76,6 +79,7 @@ def extract_video(path: Path, settings: ExtractionSettings) -> Extraction:
     exceeds its time limit; Unavailable where ffmpeg cannot be started.
     """
     cv2.setNumThreads(1)
+    segment = segment or shot_segmenter(settings)
     progress = _Progress()
     with VideoReader(
         path,
@@ -85,7 +89,9 @@ def extract_video(path: Path, settings: ExtractionSettings) -> Extraction:
         timeout_seconds=settings.decoder_timeout_seconds,
         memory_mebibytes=settings.decoder_memory_mebibytes,
     ) as reader:
-        frames = [frame for windows in _shots(reader, progress, settings) for frame in _look_at(windows, settings)]
+        frames = [
+            frame for windows in _shots(reader, progress, settings) for frame in _look_at(windows, settings, segment)
+        ]
     if progress.frames_seen < 2:
         raise UnreadableVideo("too-short", f"{path}: {progress.frames_seen} frame; motion needs at least two")
     timed = [_as_logged(frame, reader.log) for frame in frames]
@@ -121,10 +127,10 @@ def _sampled(window: Window, settings: ExtractionSettings) -> Sequence[int]:
     return sorted({round((k + 0.5) * count / wanted - 0.5) for k in range(wanted)})
 
 
-def _look_at(windows: Sequence[Window], settings: ExtractionSettings) -> list[Frame]:
+def _look_at(windows: Sequence[Window], settings: ExtractionSettings, segment: ShotSegmenter) -> list[Frame]:
     """Sampled frames of a shot, its windows segmented together, with the reason each would be dropped for by itself."""
     sampled = [_sampled(window, settings) for window in windows]
-    found = look_at_shot([window.images for window in windows], sampled, settings) if windows else []
+    found = look_at_shot([window.images for window in windows], sampled, settings, segment) if windows else []
     return [
         Frame(
             index=window.start + position,

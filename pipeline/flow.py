@@ -20,8 +20,8 @@ Number = TypeVar("Number", np.uint8, np.float32)
 WORKING_SCALE = 4
 """Pixels of the frame, along each side, in one pixel of the working size."""
 
-_CONSISTENCY_PIXELS = 1.5
-_KEEP = 0.9
+CONSISTENCY_PIXELS = 1.5
+KEEP = 0.9
 _PATCH_STRIDE = 5
 _PAIRS_AT_ONCE = 8
 
@@ -118,7 +118,7 @@ def consistency(there: FloatArray, back: FloatArray) -> FloatArray:
     """How well two opposite fields agree, (h, w) in [0, 1]: 1 where going there and back ends at the start."""
     error = there + carry(back, there)
     squared = np.einsum("hwc,hwc->hw", error, error)
-    agreement: FloatArray = np.exp(squared * np.float32(-0.5 / _CONSISTENCY_PIXELS**2))
+    agreement: FloatArray = np.exp(squared * np.float32(-0.5 / CONSISTENCY_PIXELS**2))
     return agreement
 
 
@@ -162,7 +162,7 @@ def _recursive(
     for t in range(len(maps))[::-previous]:
         weighted, weight = maps[t], np.ones_like(maps[t])
         if t + previous in done:
-            trust = np.float32(_KEEP) * agreement[t, previous]
+            trust = np.float32(KEEP) * agreement[t, previous]
             carried = carry(np.dstack(done[t + previous]), flow.fields[t, previous])
             weighted, weight = weighted + trust * carried[..., 0], weight + trust * carried[..., 1]
         done[t] = weighted, weight

@@ -1,8 +1,8 @@
 """Which way to find optical flow the settings mean; one interface: batches of grey pairs in, batches of fields out.
 
 `dis` is OpenCV's and runs on the CPU; `variational` needs no weights and runs in torch; `raft` runs in torch with
-weights that the user supplies. "auto" takes `variational` on a GPU and `dis` elsewhere. Torch is loaded only for those
-that need it: a worker of `dis` starts faster and smaller without it.
+weights that the user supplies. "auto" takes `dis` on the CPU and `variational` elsewhere. Torch is loaded only for
+those that need it: a worker of `dis` starts faster and smaller without it.
 """
 
 from functools import lru_cache
@@ -15,7 +15,7 @@ from pipeline.settings.extraction import ExtractionSettings
 def chosen_method(settings: ExtractionSettings) -> str:
     """Name of the method that the settings mean: dis, variational or raft."""
     if settings.flow == "auto":
-        return "variational" if settings.device == "cuda" else "dis"
+        return "dis" if settings.device == "cpu" else "variational"
     return settings.flow
 
 
@@ -25,13 +25,11 @@ def flow_method(settings: ExtractionSettings) -> FlowMethod:
 
     Raises InvalidInput where there is no such device, or where RAFT's weights are missing or do not fit.
     """
-    name = chosen_method(settings)
-    if name == "dis" and settings.device == "cpu":
+    if chosen_method(settings) == "dis":
         return dis_flow
-    from pipeline.torch_flow import chosen_device, torch_flow_method
+    from pipeline.torch_flow import torch_flow_method
 
-    chosen_device(settings)
-    return dis_flow if name == "dis" else torch_flow_method(name, settings)
+    return torch_flow_method(settings)
 
 
 def flow_provenance(settings: ExtractionSettings) -> dict[str, str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.frame_stream import NamedFrame
+from pipeline.segmenters import shot_segmenter
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.shot_masks import LookedAt, look_at_shot
 from pipeline.shots import CutDetector
@@ -57,7 +58,7 @@ def _look(held: list[NamedFrame], first: int, shot: int, settings: ExtractionSet
             yield MaskedFrame(frame, index, shot, LookedAt(np.zeros((0, 0), np.float32), 0.0, frame.problem, ()), {})
         return
     stages = StageSeconds()
-    found = look_at_shot([images], [range(len(images))], settings, stages)[0]
+    found = look_at_shot([images], [range(len(images))], settings, shot_segmenter(settings), stages)[0]
     share = {stage: seconds / len(images) for stage, seconds in stages.cpu.items()}
     for index, (frame, one) in enumerate(zip(held, found, strict=True), first):
         yield MaskedFrame(frame, index, shot, one, share)

@@ -104,6 +104,9 @@ def _own_motion(
 ) -> tuple[FloatArray, FloatArray]:
     """Means over a frame's fields, both (h, w): own motion in pixels per frame, and its saliency in [0, 1]."""
     residuals = [(abs(gap), residual_motion(field, generator)) for gap, field in longer_fields(flow, index, gaps)]
+    if not residuals:  # the window ends before the shortest gap on both sides
+        nothing = np.zeros(flow.fields[index, flow.steps(index)[0]].shape[:2], np.float32)
+        return nothing, nothing
     motion = _mean([residual / np.float32(gap) for gap, residual in residuals])
     return motion, _mean([motion_saliency(residual) for _, residual in residuals])
 

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from pipeline.frame_conditions import CONDITIONS, PreparedShot, PreparedWindow, prepare_shot
 from pipeline.pruning import measure_mask, reject_reason
-from pipeline.segmentation import MovingFrame, segment_shot
+from pipeline.segmentation import MovingFrame
+from pipeline.segmenters import ShotSegmenter
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.stage_seconds import StageSeconds
 
@@ -35,11 +36,13 @@ def look_at_shot(
     windows: Sequence[Sequence[Image]],
     wanted: Sequence[Sequence[int]],
     settings: ExtractionSettings,
+    segment: ShotSegmenter,
     stages: StageSeconds | None = None,
 ) -> list[list[LookedAt]]:
     """Look at the `wanted` positions of windows of one shot; images are (H, W, 3) uint8 RGB of one size.
 
-    Frames of a window that is too short, or repeats itself until it is, are not segmented.
+    `segment` finds what moves (see `shot_segmenter`). Frames of a window that is too short, or repeats itself until it
+    is, are not segmented.
     """
     stages = stages or StageSeconds()
     with stages("conditions"):
@@ -50,9 +53,8 @@ def look_at_shot(
         for window, positions in zip(shot.windows, wanted, strict=True)
     ]
     moving = iter(
-        segment_shot(
+        segment(
             [window.images for window, ready in zip(shot.windows, fit, strict=True) if ready],
-            settings,
             [some for some, ready in zip(sources, fit, strict=True) if ready],
             stages,
         )

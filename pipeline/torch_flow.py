@@ -22,23 +22,27 @@ TensorFlowMethod = Callable[[Tensor, Tensor], Tensor]
 
 
 def chosen_device(settings: ExtractionSettings) -> torch.device:
-    """Where flow is computed. Raises InvalidInput where the settings ask for a GPU and there is none."""
+    """Where torch computes. Raises InvalidInput where the settings ask for a GPU and there is none."""
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise InvalidInput(
             "extract.device (cuda): torch finds no GPU here; give the step a GPU and its driver, or set it to cpu"
         )
-    return torch.device(settings.device)
+    return torch.device("cuda" if settings.device == "cuda" else "cpu")
 
 
-def torch_flow_method(method_name: str, settings: ExtractionSettings) -> FlowMethod:
-    """The method of a name, variational or raft, on the device that the settings choose.
+def tensor_flow_method(settings: ExtractionSettings) -> TensorFlowMethod:
+    """RAFT or the variational method, as the settings say, for tensors on the device that they choose.
 
     Raises InvalidInput where there is no such device, or where RAFT's weights are missing or do not fit.
     """
     device = chosen_device(settings)
-    method: TensorFlowMethod = variational_flow
-    if method_name == "raft":
-        method = RaftFlow(Path(settings.raft_weights), device)
+    return RaftFlow(Path(settings.raft_weights), device) if settings.flow == "raft" else variational_flow
+
+
+def torch_flow_method(settings: ExtractionSettings) -> FlowMethod:
+    """The same for arrays. Raises InvalidInput as `tensor_flow_method` does."""
+    device = chosen_device(settings)
+    method = tensor_flow_method(settings)
 
     def between(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
         fields = method(*(torch.from_numpy(greys).to(device).float() for greys in (first, second)))

@@ -47,7 +47,10 @@ def opencv_kernel_size(sigma: float) -> int:
 
 
 def filter_rows_and_columns(maps: Tensor, kernel: Tensor) -> Tensor:
-    """`maps` (N, C, H, W) correlated with `kernel` (odd,) along x, then y, mirrored around the pixels at the border."""
+    """`maps` (N, C, H, W) correlated with `kernel` along x, then y, mirrored around the pixels at the border.
+
+    The middle of a kernel with an even number of taps is, as OpenCV's, the later of the two.
+    """
     return _correlate(_correlate(maps, kernel, -1), kernel, -2)
 
 
@@ -75,7 +78,7 @@ def gaussian_blur(maps: Tensor, sigma: float) -> Tensor:
 
 
 def box_mean(maps: Tensor, size: int) -> Tensor:
-    """Mean of `maps` (N, C, H, W) over odd `size` x `size` pixels, mirrored as `cv2.blur` does."""
+    """Mean of `maps` (N, C, H, W) over `size` x `size` pixels, mirrored as `cv2.blur` does."""
     return filter_rows_and_columns(maps, torch.full((size,), 1 / size, device=maps.device))
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InvalidInput
-from service.outcomes import FAILED, Outcome, ShardRecord, VideoOutcome
+from service.outcomes import FAILED, DeviceUse, Outcome, ShardRecord, VideoOutcome
 
 Rows = NDArray[np.bool_]
 Ids = NDArray[np.uint64]
@@ -51,6 +51,7 @@ class Part(NamedTuple):
     index_key: str
     audit_key: str
     seconds: float
+    device: DeviceUse
     written_at_unix_seconds: float
 
 
@@ -84,7 +85,7 @@ class Attempts:
             known.extend(more)
         data = (record.data_key, record.data_sha256, record.data_bytes, record.index_key, record.audit_key)
         written = record.made_by.written_at_unix_seconds
-        self.parts.append(Part(key, record.plan, record.shard, *data, record.seconds, written))
+        self.parts.append(Part(key, record.plan, record.shard, *data, record.seconds, record.device, written))
         self.keys.add(key)
         self._table = None
 

@@ -98,8 +98,11 @@ class RecordCollector(Collector):
         seen, seconds, rate = (
             d.family() for d in (metrics.FRAMES_SEEN, metrics.EXTRACTION_SECONDS, metrics.EXTRACTION_RATE)
         )
+        device = metrics.DEVICE_SECONDS.family()
         for recipe, attempts in self._attempts.items():
             table = attempts.table()
+            device.add_metric([recipe, "busy"], sum(part.device.busy_seconds for part in table.parts))
+            device.add_metric([recipe, "waiting"], sum(part.device.waiting_seconds for part in table.parts))
             for (outcome, reason), count in table.outcomes(table.counting).items():
                 videos.add_metric([recipe, outcome, reason], count)
             sampled = table.frames(table.counting)
@@ -109,7 +112,7 @@ class RecordCollector(Collector):
             seen.add_metric([recipe], int(table.frames_seen[table.counting].sum()))
             seconds.add_metric([recipe], wall)
             rate.add_metric([recipe], sampled.total() / wall if wall else 0.0)
-        yield from (videos, frames, seen, seconds, rate)
+        yield from (videos, frames, seen, seconds, rate, device)
 
     def _runs(self) -> Metric:
         """The newest runs' own videos by outcome; what has none yet is `waiting`."""

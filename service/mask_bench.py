@@ -17,9 +17,9 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from pipeline.errors import InvalidInput
-from pipeline.flow_methods import flow_method
 from pipeline.frame_masks import MaskedFrame, mask_frames
 from pipeline.frame_stream import VideoFrames, frames_of_folder
+from pipeline.segmenters import shot_segmenter
 from pipeline.settings.extraction import ExtractionSettings
 
 LEVELS = np.linspace(0.2, 0.8, 25)
@@ -99,7 +99,7 @@ def bench_masks(
         InvalidInput: there is no such sequence, or no such folder.
     """
     cv2.setNumThreads(1)
-    flow_method(settings)
+    shot_segmenter(settings)
     scores = MaskScores()
     for name in _chosen(davis, sequences, videos):
         truths = read_truths(davis / "Annotations" / name)[:most_frames]

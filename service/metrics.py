@@ -35,6 +35,11 @@ RUN_VIDEOS = Declared(
 )
 FRAMES_SEEN = Declared("watchmove_frames_decoded_total", "Frames decoded from videos.", ("recipe",))
 EXTRACTION_SECONDS = Declared("watchmove_extraction_seconds_total", "Wall seconds of committed shards.", ("recipe",))
+DEVICE_SECONDS = Declared(
+    "watchmove_device_seconds_total",
+    "Wall seconds of processes that compute masks on a device, busy or waiting for decoded shots.",
+    ("recipe", "state"),
+)
 EXTRACTION_RATE = Declared("watchmove_frames_per_second", "Sampled frames per second of a shard's wall.", ("recipe",))
 DATASET_FRAMES = Declared("watchmove_dataset_frames", "Frames of the newest dataset snapshot.")
 TRAINING_LOSS = Declared("watchmove_training_loss", "Last loss of the newest finished pretraining.")

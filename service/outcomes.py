@@ -82,8 +82,30 @@ class VideoOutcome(BaseModel):
     frames_rejected: dict[str, int] = {}
 
 
+class DeviceUse(BaseModel):
+    """Wall seconds of the process that computes masks for all videos: at work, and waiting for the next shot."""
+
+    model_config = ConfigDict(frozen=True)
+
+    busy_seconds: float = Field(0.0, ge=0)
+    waiting_seconds: float = Field(0.0, ge=0)
+
+    def since(self, earlier: "DeviceUse") -> "DeviceUse":
+        """What came after `earlier`, in whole milliseconds."""
+        return DeviceUse(
+            busy_seconds=round(self.busy_seconds - earlier.busy_seconds, 3),
+            waiting_seconds=round(self.waiting_seconds - earlier.waiting_seconds, 3),
+        )
+
+
+NO_DEVICE = DeviceUse()
+
+
 class ShardRecord(Record):
-    """The commit of one part of a shard: the files it names are whole, and every video it lists has ended."""
+    """The commit of one part of a shard: the files it names are whole, and every video it lists has ended.
+
+    `device` says how well the processes that decode feed the one that computes masks, where there is such a one.
+    """
 
     plan: str
     shard: int
@@ -94,6 +116,7 @@ class ShardRecord(Record):
     index_key: str
     audit_key: str
     seconds: float
+    device: DeviceUse = Field(NO_DEVICE, exclude_if=lambda use: vars(use) == vars(NO_DEVICE))
     videos: tuple[VideoOutcome, ...]
 
 

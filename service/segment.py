@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from pipeline.atomic_file import replacing, write_bytes
 from pipeline.errors import InvalidInput, UnreadableVideo
-from pipeline.flow_methods import flow_method, flow_provenance
+from pipeline.flow_methods import flow_provenance
 from pipeline.frame_masks import MaskedFrame, mask_frames
 from pipeline.frame_stream import NamedFrame, VideoFrames, frames_of_folder, picture_paths
+from pipeline.segmenters import shot_segmenter
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.video import write_video
 
@@ -37,7 +38,7 @@ def segment(source: Path, out: Path, settings: ExtractionSettings, *, overlay: b
     if source.resolve() == out.resolve():
         raise InvalidInput(f"--out {out}: is the folder that is read; masks would replace frames, name another")
     cv2.setNumThreads(1)
-    flow_method(settings)
+    shot_segmenter(settings)
     flow = flow_provenance(settings)
     rows: list[str] = []
     (out / FACTS).unlink(missing_ok=True)

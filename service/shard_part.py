@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.tar_dataset import Sample, read_shard, write_shard
 from service import layout
-from service.outcomes import FAILED, ShardRecord, VideoOutcome
+from service.outcomes import FAILED, NO_DEVICE, DeviceUse, ShardRecord, VideoOutcome
 from service.records import commit, origin
 from service.runner import StepContext
 from service.shard_index import index_bytes, index_key
@@ -47,6 +48,7 @@ class OpenPart:
         self._rows: list[VideoOutcome] = []
         self._result_bytes = 0
         self._began = time.monotonic()
+        self._device = NO_DEVICE
 
     def add(self, row: VideoOutcome) -> None:
         """Take up a video that has ended."""
@@ -61,15 +63,18 @@ class OpenPart:
         in_time = seconds < self._context.settings.work.commit_every_seconds
         return bool(self._rows) and (not in_time or 2 * self._result_bytes > self._space.limit_bytes)
 
-    def commit(self) -> bool:
-        """Commit what there is; False says that another process has committed this part, and this one is dropped."""
+    def commit(self, device: DeviceUse) -> bool:
+        """Commit what there is; False says that another process has committed this part, and this one is dropped.
+
+        `device` is what has been used of the device since the beginning.
+        """
         if not self._rows:
             return True
         rows = sorted(self._rows, key=lambda row: row.video.key)
-        seconds = time.monotonic() - self._began
-        won = _commit(
-            self._context, self._plan, (self._shard, self._number), rows, self._folder, seconds, self._provenance
-        )
+        cost = _Cost(round(time.monotonic() - self._began, 3), device.since(self._device))
+        place = (self._shard, self._number)
+        won = _commit(self._context, self._plan, place, rows, self._folder, cost, self._provenance)
+        self._device = device
         for row in rows:
             shutil.rmtree(self._folder / row.video.id, ignore_errors=True)
         self._space.add(-self._result_bytes)
@@ -78,13 +83,20 @@ class OpenPart:
         return won
 
 
+class _Cost(NamedTuple):
+    """Wall seconds of a part, and how its device spent them."""
+
+    seconds: float
+    device: DeviceUse
+
+
 def _commit(
     context: StepContext,
     plan: PlanRecord,
     place: tuple[int, int],
     rows: Sequence[VideoOutcome],
     folder: Path,
-    seconds: float,
+    cost: _Cost,
     provenance: Mapping[str, str],
 ) -> bool:
     """Upload the frames under names made of their content, then create the record; the second of two writers loses."""
@@ -110,7 +122,8 @@ def _commit(
         data_bytes=data.stat().st_size,
         index_key=index_key(data_key),
         audit_key=audit_key,
-        seconds=round(seconds, 3),
+        seconds=cost.seconds,
+        device=cost.device,
         videos=tuple(rows),
     )
     return commit(context.store, f"{stem}.json", record).new

@@ -16,9 +16,11 @@ import numpy as np
 from pipeline.errors import Unavailable, UnreadableVideo
 from pipeline.extraction import Extraction, Frame, extract_video
 from pipeline.flow_methods import flow_provenance
+from pipeline.segmenters import ShotSegmenter
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.tar_dataset import Sample, write_shard
 from service.child_process import end_with_parent, leave_signals
+from service.device_client import DeviceClient
 from service.outcomes import Outcome, Video, VideoOutcome
 from service.shard_index import frame_key
 
@@ -45,13 +47,16 @@ class Limits:
     output_mebibytes: int
 
 
-def work(job: VideoJob, settings: ExtractionSettings, limits: Limits) -> None:
-    """The child's whole life. Ends with UNAVAILABLE_EXIT_CODE where the machine, not the video, is at fault."""
+def work(job: VideoJob, settings: ExtractionSettings, limits: Limits, device_address: str = "") -> None:
+    """The child's whole life. Ends with UNAVAILABLE_EXIT_CODE where the machine, not the video, is at fault.
+
+    Masks are computed here, or by the process that holds the device, where it listens at `device_address`.
+    """
     _stand_alone()
-    limit_resources(limits, address_space=settings.device == "cpu")
+    limit_resources(limits)
     began = time.monotonic()
     try:
-        outcome = extract_to_folder(job, settings)
+        outcome = extract_to_folder(job, settings, DeviceClient(device_address) if device_address else None)
         seconds = round(time.monotonic() - began, 3)
         partial = job.folder / f"{VERDICT}.partial"
         partial.write_text(outcome.model_copy(update={"seconds": seconds}).model_dump_json())
@@ -70,13 +75,10 @@ def _stand_alone() -> None:
     end_with_parent(lambda: os.killpg(0, signal.SIGKILL))
 
 
-def limit_resources(limits: Limits, *, address_space: bool = True) -> None:
-    """Cap address space and file sizes where the platform enforces it (Linux does, macOS not all); no core files.
-
-    A process with a GPU maps far more address space than it uses, so there only the decoder's is capped.
-    """
+def limit_resources(limits: Limits) -> None:
+    """Cap address space and file sizes where the platform enforces it (Linux does, macOS not all); no core files."""
     for kind, wanted in (
-        (resource.RLIMIT_AS, limits.memory_mebibytes * 2**20 if address_space else resource.RLIM_INFINITY),
+        (resource.RLIMIT_AS, limits.memory_mebibytes * 2**20),
         (resource.RLIMIT_FSIZE, limits.output_mebibytes * 2**20),
         (resource.RLIMIT_CORE, 0),
     ):
@@ -84,10 +86,12 @@ def limit_resources(limits: Limits, *, address_space: bool = True) -> None:
         resource.setrlimit(kind, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
-def extract_to_folder(job: VideoJob, settings: ExtractionSettings) -> VideoOutcome:
+def extract_to_folder(
+    job: VideoJob, settings: ExtractionSettings, segment: ShotSegmenter | None = None
+) -> VideoOutcome:
     """Extract a video, write its kept frames and a few rejected ones to the job's folder, and say how it ended."""
     try:
-        extraction = extract_video(job.path, settings)
+        extraction = extract_video(job.path, settings, segment)
         flow = flow_provenance(settings)
         kept = (_sample(job.video, frame, flow) for frame in extraction.frames if frame.reject_reason is None)
         write_shard(job.folder / KEPT, kept)

@@ -6,7 +6,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
 
-from service.outcomes import Video, VideoOutcome
+from service.device_process import DeviceProcess
+from service.outcomes import NO_DEVICE, DeviceUse, Video, VideoOutcome
 from service.settings import Settings, worker_count
 from service.store import open_videos
 from service.video_child import Limits
@@ -25,16 +26,24 @@ class VideoPipeline:
         count = worker_count(settings)
         self._waiting = deque(videos)
         self._fetcher = VideoFetcher(open_videos(settings), folder, space, count)
-        self._workers = VideoWorkers(settings.extract, count, limits)
+        self._device = None if settings.extract.device == "cpu" else DeviceProcess(settings.extract)
+        self._workers = VideoWorkers(settings.extract, count, limits, self._device)
         self._exits = ExitStack()
 
     def __enter__(self) -> "VideoPipeline":
+        """Raises InvalidInput where there is no device as the settings say; Unavailable where it does not start."""
+        if self._device is not None:
+            self._exits.enter_context(self._device)
         self._exits.enter_context(self._fetcher)
         self._exits.enter_context(self._workers)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._exits.close()
+
+    def device_use(self) -> DeviceUse:
+        """How long the process that computes masks for all videos was at work and waited, where there is one."""
+        return NO_DEVICE if self._device is None else self._device.use()
 
     def is_stuck(self) -> bool:
         """Whether it goes on only when results give back the space that they take."""
@@ -44,9 +53,11 @@ class VideoPipeline:
         """Every video's outcome, unless `stop` is set before; None where a moment has passed without one.
 
         Raises:
-            Unavailable: a store cannot be reached, or the scratch disk is full.
+            Unavailable: a store cannot be reached, the scratch disk is full, or the device has failed.
         """
         while not stop.is_set():
+            if self._device is not None:
+                self._device.check()
             while self._waiting and self._fetcher.has_room():
                 self._fetcher.ask(self._waiting.popleft())
             yield from self._begin()

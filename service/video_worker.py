@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from pipeline.errors import Unavailable
 from pipeline.settings.extraction import ExtractionSettings
+from service.device_process import DeviceProcess
 from service.outcomes import Outcome, VideoOutcome
 from service.video_child import UNAVAILABLE_EXIT_CODE, VERDICT, Limits, VideoJob, work
 
@@ -55,7 +56,11 @@ class _Child:
 class VideoWorkers:
     """Up to `count` children at work at a time; leaving the `with` block ends those that still are."""
 
-    def __init__(self, settings: ExtractionSettings, count: int, limits: Limits) -> None:
+    def __init__(
+        self, settings: ExtractionSettings, count: int, limits: Limits, device: DeviceProcess | None = None
+    ) -> None:
+        """With a `device`, which must have been started before the first video, it computes the masks of all."""
+        self._device = device
         self._settings = settings
         self._count = count
         self._limits = limits
@@ -82,7 +87,7 @@ class VideoWorkers:
 
     def start(self, job: VideoJob) -> None:
         """Begin one video."""
-        arguments = (job, self._settings, self._limits)
+        arguments = (job, self._settings, self._limits, self._device.address if self._device else "")
         process = self._context.Process(target=work, args=arguments, name=f"video {job.video.id}", daemon=True)
         process.start()
         self._children.append(_Child(job, process))
@@ -91,7 +96,7 @@ class VideoWorkers:
         """Videos that ended within the next `seconds`; waits for the first only.
 
         Raises:
-            Unavailable: a child found the scratch disk full, or no ffmpeg, which is no video's fault.
+            Unavailable: a child found the scratch disk full, no ffmpeg, or no device, which is no video's fault.
         """
         wait([child.process.sentinel for child in self._children], timeout=min(seconds, _LOOK_EVERY_SECONDS))
         for child in tuple(self._children):
@@ -125,15 +130,15 @@ def judge(job: VideoJob, exit_code: int | None, seconds: float, broken_limit: st
     Without a verdict nothing that it wrote stays: half a video's frames never appear.
 
     Raises:
-        Unavailable: the child found the scratch disk full, or no ffmpeg.
+        Unavailable: the child found the scratch disk full, no ffmpeg, or no device.
     """
     verdict = _verdict(job)
     if verdict is not None and broken_limit != "output-limit":
         return verdict
     if exit_code == UNAVAILABLE_EXIT_CODE:
         raise Unavailable(
-            f"{job.folder}: the scratch disk is full, or ffmpeg does not start (the line before says which); "
-            "free space, set work.scratch, or install ffmpeg"
+            f"{job.folder}: the scratch disk is full, ffmpeg does not start, or extract.device has failed (the line "
+            "before says which); free space, set work.scratch, install ffmpeg, or run again"
         )
     shutil.rmtree(job.folder, ignore_errors=True)
     outcome = Outcome.TIMED_OUT if broken_limit == "time-limit" else Outcome.UNREADABLE

@@ -53,11 +53,11 @@ class ExtractionSettings(Section):
     )
     seed: int = Field(default=0, ge=0, description="Seed of everything random in extraction.")
 
-    device: Literal["cpu", "cuda"] = Field(
-        default="cpu", description="Where flow is computed; the rest of the masks is the CPU's."
+    device: Literal["cpu", "cuda", "torch-cpu"] = Field(
+        default="cpu", description="Where masks are computed; torch-cpu runs the code for cuda on the CPU, to check it."
     )
     flow: Literal["auto", "dis", "variational", "raft"] = Field(
-        default="auto", description="How flow is found; auto takes dis on the cpu and variational on cuda."
+        default="auto", description="How flow is found; auto takes dis on the cpu, else variational."
     )
     raft_weights: str = Field(
         default="", description="Local safetensors file of torchvision's raft_large or raft_small, for flow raft."

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.errors import InvalidInput
-from pipeline.flow_methods import flow_method, flow_provenance
+from pipeline.flow_methods import flow_provenance
+from pipeline.segmenters import shot_segmenter
 from service import layout
 from service.leftovers import held, remove_abandoned
 from service.outcomes import ShardRecord, Video, VideoOutcome
@@ -29,7 +30,7 @@ def extract(context: StepContext, run: str, shard: int) -> tuple[VideoOutcome, .
     Told to stop, it commits the videos that are finished and raises Stopped.
 
     Raises:
-        InvalidInput: the run has no such shard, or flow cannot be computed as the settings say.
+        InvalidInput: the run has no such shard, or masks cannot be computed as the settings say.
         Unavailable: a store cannot be reached or the disk is full; finished videos are committed first.
     """
     plan = need(context.store, layout.run_record(run, "plan"), PlanRecord, "plan")
@@ -37,7 +38,8 @@ def extract(context: StepContext, run: str, shard: int) -> tuple[VideoOutcome, .
         raise InvalidInput(f"run {run}: its masks are annotations; run `watchmove import-coco` again to finish it")
     if not 0 <= shard < plan.shards:
         raise InvalidInput(f"shard {shard}: run {run} has {plan.shards} shards, counted from 0; name one of them")
-    flow_method(context.settings.extract)
+    if context.settings.extract.device == "cpu":
+        shot_segmenter(context.settings.extract)  # elsewhere the process that holds the device tells
     listed = _listed(context.store, layout.shard_list(plan.recipe, plan.plan, shard))
     with held(context.scratch):
         remove_abandoned(context.scratch.parent)
@@ -75,17 +77,18 @@ def _extract_rest(context: StepContext, plan: PlanRecord, place: tuple[int, int]
     space = ScratchSpace(context.settings.work.scratch_mebibytes * 2**20)
     part = OpenPart(context, plan, place, folder, space, flow_provenance(context.settings.extract))
     rate = _Rate(context, f"extract shard {place[0]}", len(videos))
+    pipeline = VideoPipeline(context.settings, videos, folder, space)
     try:
-        with VideoPipeline(context.settings, videos, folder, space) as pipeline:
+        with pipeline:
             for row in pipeline.outcomes(context.stop):
                 if row is not None:
                     part.add(row)
                     rate.tell(row)
-                if (part.is_due() or pipeline.is_stuck()) and not part.commit():
+                if (part.is_due() or pipeline.is_stuck()) and not part.commit(pipeline.device_use()):
                     return
     finally:
         try:
-            part.commit()
+            part.commit(pipeline.device_use())
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -4,17 +4,19 @@ import numpy as np
 import pytest
 
 from pipeline.drawn_video import moving_square
+from pipeline.segmenters import shot_segmenter
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.shot_masks import look_at_shot
 
 SETTINGS = ExtractionSettings()
+SEGMENT = shot_segmenter(SETTINGS)
 
 
 def test_windows_of_a_shot_are_looked_at_together() -> None:
     """Two windows, one frame of each wanted: each has the square's mask and is kept."""
     video = moving_square((3.0, 0.0), 24)
     frames = list(video.frames)
-    found = look_at_shot([frames[:12], frames[12:]], [[5], [6]], SETTINGS)
+    found = look_at_shot([frames[:12], frames[12:]], [[5], [6]], SETTINGS, SEGMENT)
     masks = [(found[0][0], video.masks[5]), (found[1][0], video.masks[18])]
 
     assert [one.reject_reason for window in found for one in window] == [None, None]
@@ -26,7 +28,7 @@ def test_windows_of_a_shot_are_looked_at_together() -> None:
 def test_identical_frames_have_no_mask(level: int) -> None:
     """Black or grey: no motion, a mask of zeros, no NaN."""
     frames = [np.full((240, 320, 3), level, np.uint8)] * 8
-    found = look_at_shot([frames], [range(8)], SETTINGS)[0]
+    found = look_at_shot([frames], [range(8)], SETTINGS, SEGMENT)[0]
 
     assert {one.reject_reason for one in found} == {"no-motion"}
     assert all(one.soft_mask.max() == 0 for one in found)
@@ -35,7 +37,7 @@ def test_identical_frames_have_no_mask(level: int) -> None:
 def test_too_few_frames_are_not_segmented() -> None:
     """In three frames motion cannot be told."""
     video = moving_square((3.0, 0.0), 3)
-    found = look_at_shot([list(video.frames)], [[1]], SETTINGS)[0]
+    found = look_at_shot([list(video.frames)], [[1]], SETTINGS, SEGMENT)[0]
 
     assert (found[0].reject_reason, found[0].soft_mask.max()) == ("short-shot", 0)
 
@@ -48,7 +50,7 @@ def test_bars_are_empty_and_the_square_is_found() -> None:
         frame[:24], frame[-24:] = 0, 0
     truth = video.masks[6].copy()
     truth[:24], truth[-24:] = False, False
-    one = look_at_shot([frames], [[6]], SETTINGS)[0][0]
+    one = look_at_shot([frames], [[6]], SETTINGS, SEGMENT)[0][0]
     mask = one.soft_mask >= 0.5
 
     assert one.conditions == ("borders",)
@@ -60,7 +62,7 @@ def test_doubled_frames_keep_their_motion() -> None:
     """A square that moves 3 pixels every second frame is found as one that moves 3 pixels every frame."""
     video = moving_square((3.0, 0.0), 8)
     doubled = [frame for frame in video.frames for _ in range(2)]
-    one, same = look_at_shot([doubled], [[8, 9]], SETTINGS)[0]
+    one, same = look_at_shot([doubled], [[8, 9]], SETTINGS, SEGMENT)[0]
 
     assert one.conditions == ("duplicates",)
     assert np.array_equal(one.soft_mask, same.soft_mask)
@@ -72,7 +74,7 @@ def test_frames_inside_a_fade_are_dropped_and_those_before_are_not() -> None:
     video = moving_square((3.0, 0.0), 26)
     brightness = np.concatenate([np.ones(14), np.linspace(1, 0.0, 12)])
     frames = [(frame * factor).astype(np.uint8) for frame, factor in zip(video.frames, brightness, strict=True)]
-    found = look_at_shot([frames], [[5, 18, 20]], SETTINGS)[0]
+    found = look_at_shot([frames], [[5, 18, 20]], SETTINGS, SEGMENT)[0]
 
     assert [one.reject_reason for one in found] == [None, "fade", "fade"]
     assert ["fade" in one.conditions for one in found] == [False, True, True]
@@ -90,5 +92,5 @@ def test_parallax_is_named() -> None:
         frames.append(np.dstack([grey] * 3))
     panned = [np.dstack([far[:, 6 * t : 6 * t + 320]] * 3) for t in range(10)]
 
-    assert "parallax" in look_at_shot([frames], [[5]], SETTINGS)[0][0].conditions
-    assert look_at_shot([panned], [[5]], SETTINGS)[0][0].conditions == ()
+    assert "parallax" in look_at_shot([frames], [[5]], SETTINGS, SEGMENT)[0][0].conditions
+    assert look_at_shot([panned], [[5]], SETTINGS, SEGMENT)[0][0].conditions == ()

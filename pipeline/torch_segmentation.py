@@ -1,0 +1,210 @@
+"""From frames of one shot to soft masks of what moves in them, in torch: `segmentation` for a GPU.
+
+The same chain with the same random draws, all windows of a shot at once. What differs is rounding, and OpenCV's
+interpolation, which looks to a thirty-second of a pixel.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.appearance import BY_MOTION, BY_OUTLINES
+from pipeline.camera_motion import CANDIDATES, camera_grid, drawn_triples
+from pipeline.device_parts import Parts
+from pipeline.errors import Unavailable
+from pipeline.flow import WORKING_SCALE, dis_flow
+from pipeline.flow_methods import chosen_method
+from pipeline.refinement import COLOUR_SIGMA, GAMMA, LEAST_PEAK, PEAK_POWER, SMOOTHING, peak_box
+from pipeline.segmentation import MovingFrame
+from pipeline.settings.extraction import ExtractionSettings
+from pipeline.stage_seconds import StageSeconds
+from pipeline.torch_appearance import TorchAppearance, fit_appearance_maps, pixel_feature_maps
+from pipeline.torch_camera import motion_saliencies, residual_motions
+from pipeline.torch_flow import TensorFlowMethod, chosen_device, tensor_flow_method
+from pipeline.torch_maps import area_resize, bilinear_resize, box_mean
+from pipeline.torch_smoother import edge_aligned
+from pipeline.torch_windows import STEPS, Windows, agreements, far_fields, smoothed_along_flow
+
+Image = NDArray[np.uint8]
+
+_FRAMES_AT_ONCE = 64
+"""Frames, or pairs of frames, that a GPU is first given together."""
+
+
+class TorchSegmenter:
+    """Segments shots on one device; keeps its networks, and how much the device's memory has turned out to hold."""
+
+    def __init__(self, settings: ExtractionSettings) -> None:
+        """Raises InvalidInput where there is no such device, or where RAFT's weights are missing or do not fit."""
+        cv2.setNumThreads(1)
+        self._settings = settings
+        self._device = chosen_device(settings)
+        self._flow = None if chosen_method(settings) == "dis" else tensor_flow_method(settings)
+        self._parts = Parts(_FRAMES_AT_ONCE)
+
+    def __call__(
+        self,
+        windows: Sequence[Sequence[Image]],
+        wanted: Sequence[Sequence[int]] | None = None,
+        stages: StageSeconds | None = None,
+    ) -> tuple[tuple[MovingFrame, ...], ...]:
+        """Soft masks of what moves in one shot, as `segmentation.segment_shot` finds them.
+
+        Raises Unavailable where the device fails, or has too little memory for a single frame or for what is held of
+        all of them.
+        """
+        try:
+            return self._segment(windows, wanted, stages or StageSeconds())
+        except torch.OutOfMemoryError as error:
+            raise Unavailable(
+                "extract.device: the GPU has too little memory for a shot; free it, or lower extract.windows_per_shot"
+            ) from error
+        except torch.AcceleratorError as error:
+            raise Unavailable(
+                f"extract.device: the GPU fails ({error}); run again, elsewhere if it stays so"
+            ) from error
+
+    @torch.inference_mode()
+    def _segment(
+        self, windows: Sequence[Sequence[Image]], wanted: Sequence[Sequence[int]] | None, stages: StageSeconds
+    ) -> tuple[tuple[MovingFrame, ...], ...]:
+        generator = np.random.default_rng(self._settings.seed)
+        images = [image for window in windows for image in window]
+        layout = Windows.of([len(window) for window in windows], self._device)
+        with stages("flow"):
+            pictures = torch.from_numpy(np.stack(images)).to(self._device).permute(0, 3, 1, 2)
+            fields = self._fields(images, pictures, layout)
+            agreement = agreements(fields, layout)
+        with stages("camera"):
+            own_motion, saliency = self._own_motion(fields, layout, generator)
+        with stages("smoothing"):
+            moving = smoothed_along_flow(saliency, fields, agreement, layout)
+        with stages("appearance"):
+            features = self._parts.run(lambda part: pixel_feature_maps(_shrunk(pictures[part])), len(pictures))
+            looks = self._learn_looks(pictures, features, moving, generator)
+        chosen = self._chosen(layout, wanted)
+        with stages("edges"):
+            masks = self._parts.run(
+                lambda part: _soft_masks(pictures[chosen[part]], looks, features[chosen[part]], moving[chosen[part]]),
+                len(chosen),
+            )
+        with stages("back"):
+            trust = agreement.amax(dim=0).mean(dim=(1, 2))
+            found = zip(masks.cpu().numpy(), own_motion[chosen].cpu().numpy(), trust[chosen].tolist(), strict=True)
+            frames = iter([MovingFrame(mask, own, believed) for mask, own, believed in found])
+        counts = layout.lengths if wanted is None else [len(some) for some in wanted]
+        return tuple(tuple(islice(frames, count)) for count in counts)
+
+    def _chosen(self, layout: Windows, wanted: Sequence[Sequence[int]] | None) -> Tensor:
+        """Which of all frames are asked for, in order."""
+        starts = np.cumsum([0, *layout.lengths[:-1]])
+        positions = [range(length) for length in layout.lengths] if wanted is None else wanted
+        places = [start + position for start, some in zip(starts, positions, strict=True) for position in some]
+        return torch.tensor(places, dtype=torch.int64, device=self._device)
+
+    def _fields(self, images: Sequence[Image], pictures: Tensor, layout: Windows) -> Tensor:
+        """Flow (2, N, 2, h, w) at the working size from each frame to the one before and the one after; 0 for none."""
+        direction, first, second = layout.pairs()
+        height, width = (-(-side // WORKING_SCALE) for side in pictures.shape[-2:])
+        if self._flow is None:
+            between = _dis_of(images, first, second)
+        else:
+            between = _flow_of(self._flow, pictures, first, second)
+        found = self._parts.run(lambda part: area_resize(between(part), height, width), len(first))
+        fields = found.new_zeros((len(STEPS), len(pictures), 2, height, width))
+        fields[direction, first] = found
+        return fields
+
+    def _own_motion(self, fields: Tensor, layout: Windows, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Means over each frame's fields, both (N, h, w): own motion in pixels per frame, its saliency in [0, 1]."""
+        gaps = sorted(self._settings.motion_gaps)
+        far = [[far_fields(fields, layout, direction, gap) for gap in gaps] for direction in range(len(STEPS))]
+        there = torch.stack([torch.stack([known for _, known in some]) for some in far])  # (direction, gap, frame)
+        frame, direction, gap = there.permute(2, 0, 1).nonzero(as_tuple=True)
+        every = torch.stack([torch.stack([field for field, _ in some]) for some in far])
+        grid = camera_grid(*fields.shape[-2:])
+        triples = np.array([drawn_triples(grid, generator) for _ in frame], np.int64).reshape(-1, CANDIDATES, 3)
+        chosen = every[direction, gap, frame]
+        residuals = self._parts.run(lambda part: residual_motions(chosen[part], triples[part]), len(chosen))
+        motion = residuals / torch.tensor(gaps, device=gap.device)[gap].view(-1, 1, 1)
+        saliency = self._parts.run(lambda part: motion_saliencies(residuals[part]), len(residuals))
+        return _means(motion, frame, fields.shape[1]), _means(saliency, frame, fields.shape[1])
+
+    def _learn_looks(
+        self, pictures: Tensor, features: Tensor, moving: Tensor, generator: np.random.Generator
+    ) -> TorchAppearance:
+        """Learn what moves from motion, bring that to the picture's edges, and learn again from the outlines."""
+        units = self._settings.appearance_units
+        first = fit_appearance_maps(features, moving, BY_MOTION, units, generator)
+        outlined = self._parts.run(
+            lambda part: _outlined(pictures[part], first, features[part], moving[part]), len(pictures)
+        )
+        return fit_appearance_maps(features, outlined, BY_OUTLINES, units, generator)
+
+
+def _flow_of(method: TensorFlowMethod, pictures: Tensor, first: Tensor, second: Tensor) -> Callable[[slice], Tensor]:
+    """What finds fields (n, 2, H, W) of some pairs of pictures (N, 3, H, W) uint8, in torch."""
+
+    def between(part: slice) -> Tensor:
+        return method(_grey(pictures[first[part]]), _grey(pictures[second[part]]))
+
+    return between
+
+
+def _dis_of(images: Sequence[Image], first: Tensor, second: Tensor) -> Callable[[slice], Tensor]:
+    """The same by OpenCV, on the CPU."""
+    greys = np.stack([np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8) for image in images])
+
+    def between(part: slice) -> Tensor:
+        fields = dis_flow(greys[first[part].cpu().numpy()], greys[second[part].cpu().numpy()])
+        return torch.from_numpy(fields).to(first.device).permute(0, 3, 1, 2)
+
+    return between
+
+
+def _grey(pictures: Tensor) -> Tensor:
+    """Luma (N, H, W) of RGB (N, 3, H, W) uint8, in whole 8-bit steps as OpenCV rounds it (ITU-R BT.601)."""
+    weights = torch.tensor([0.299, 0.587, 0.114], device=pictures.device).view(3, 1, 1)
+    return (pictures.float() * weights).sum(dim=1).round()
+
+
+def _shrunk(pictures: Tensor, scale: int = WORKING_SCALE) -> Tensor:
+    """(N, 3, H, W) uint8 at 1/`scale` of its size, rounded up, float32 in whole 8-bit steps."""
+    height, width = (-(-side // scale) for side in pictures.shape[-2:])
+    return area_resize(pictures.float(), height, width).round()
+
+
+def _means(maps: Tensor, frame: Tensor, count: int) -> Tensor:
+    """Means (count, h, w) of the maps (N, h, w) of each frame; 0 where it has none."""
+    total = maps.new_zeros((count, *maps.shape[1:])).index_add_(0, frame, maps)
+    return total / frame.bincount(minlength=count).clamp(min=1).view(-1, 1, 1)
+
+
+def _evidence_at(guides: Tensor, looks: TorchAppearance, features: Tensor, moving: Tensor) -> Tensor:
+    """What moves and looks like what moves, (N, H, W), flat inside the regions of the guides (N, 3, H, W)."""
+    both = (looks.predict(features) * moving).sqrt()
+    enlarged = bilinear_resize(both[:, None], *guides.shape[-2:])[:, 0]
+    return edge_aligned(enlarged, guides, SMOOTHING, COLOUR_SIGMA)
+
+
+def _levelled(evidence: Tensor) -> Tensor:
+    """Evidence (N, H, W) with most of its peak raised to one: `refinement.level`."""
+    peak = box_mean(evidence[:, None], peak_box(evidence.shape[1])).amax(dim=(1, 2, 3))
+    return evidence / peak.clamp(min=LEAST_PEAK).pow(PEAK_POWER).view(-1, 1, 1)
+
+
+def _outlined(pictures: Tensor, looks: TorchAppearance, features: Tensor, moving: Tensor) -> Tensor:
+    """Evidence (N, h, w) that follows the edges of the pictures at half their size."""
+    aligned = _levelled(_evidence_at(_shrunk(pictures, 2), looks, features, moving))
+    return area_resize(aligned[:, None], *moving.shape[-2:])[:, 0]
+
+
+def _soft_masks(pictures: Tensor, looks: TorchAppearance, features: Tensor, moving: Tensor) -> Tensor:
+    """Soft masks (N, H, W) in [0, 1]."""
+    aligned = _evidence_at(pictures.float(), looks, features, moving)
+    return _levelled(aligned).clamp(0, 1).pow(GAMMA)
