@@ -24,6 +24,7 @@ from pipeline.flow import (
 )
 from pipeline.flow_methods import flow_method
 from pipeline.refinement import align_to_edges, calibrate, level
+from pipeline.second_watch import with_teacher
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.stage_seconds import StageSeconds
 
@@ -90,6 +91,9 @@ def _window_evidence(
         found = [_own_motion(flow, index, settings.motion_gaps, generator) for index in range(len(images))]
     with stages("smoothing"):
         moving = smooth_along_flow([saliency for _, saliency in found], flow, agreement)
+    if settings.teacher:
+        with stages("teacher"):
+            moving = with_teacher(images, moving, settings)
     with stages("appearance"):
         labs = [np.asarray(cv2.cvtColor(shrink(image), cv2.COLOR_RGB2LAB), np.uint8) for image in images]
         features = [pixel_features(lab) for lab in labs]

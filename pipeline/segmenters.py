@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.flow_methods import flow_method
+from pipeline.second_watch import chosen_teacher
 from pipeline.segmentation import MovingFrame, segment_shot
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.stage_seconds import StageSeconds
@@ -34,8 +35,9 @@ class ShotSegmenter(Protocol):
 def shot_segmenter(settings: ExtractionSettings) -> ShotSegmenter:
     """What segments shots in this process, on the device that the settings choose.
 
-    Raises InvalidInput where there is no such device, or where RAFT's weights are missing or do not fit.
+    Raises InvalidInput where there is no such device, or where RAFT's or a teacher's weights are missing or do not fit.
     """
+    chosen_teacher(settings)
     if settings.device != "cpu":
         from pipeline.torch_segmentation import TorchSegmenter
 

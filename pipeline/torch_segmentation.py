@@ -20,6 +20,7 @@ from pipeline.errors import Unavailable
 from pipeline.flow import WORKING_SCALE, dis_flow
 from pipeline.flow_methods import chosen_method
 from pipeline.refinement import COLOUR_SIGMA, GAMMA, LEAST_PEAK, PEAK_POWER, SMOOTHING, peak_box
+from pipeline.second_watch import with_teacher
 from pipeline.segmentation import MovingFrame
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.stage_seconds import StageSeconds
@@ -84,6 +85,10 @@ class TorchSegmenter:
             own_motion, saliency = self._own_motion(fields, layout, generator)
         with stages("smoothing"):
             moving = smoothed_along_flow(saliency, fields, agreement, layout)
+        if self._settings.teacher:
+            with stages("teacher"):
+                mixed = with_teacher(images, list(moving.cpu().numpy()), self._settings)
+                moving = torch.from_numpy(np.stack(mixed)).to(self._device)
         with stages("appearance"):
             features = self._parts.run(lambda part: pixel_feature_maps(_shrunk(pictures[part])), len(pictures))
             looks = self._learn_looks(pictures, features, moving, generator)

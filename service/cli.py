@@ -11,7 +11,7 @@ from rich.console import Console
 
 from pipeline.errors import InvalidInput
 from service.cli_files import on_files
-from service.cli_options import NO_METRICS, Overrides, SettingsFile, end, in_context
+from service.cli_options import NO_METRICS, Overrides, SettingsFile, Teacher, end, in_context, with_teacher
 from service.cli_runs import on_runs
 from service.cli_weights import on_weights
 from service.exit_codes import INVALID_INPUT
@@ -61,6 +61,7 @@ def plan(
     licences: Annotated[
         str, typer.Option(help="Only videos that may be used so: commercial,derivatives, or licences: by,by-sa.")
     ] = "",
+    teacher: Teacher = "",
     outputs: Annotated[
         Path | None, typer.Option(help="Folder for `shards` and `evaluations`, lists of indexes.")
     ] = None,
@@ -78,20 +79,21 @@ def plan(
             (outputs / "evaluations").write_text(json.dumps(list(range(len(cells)))))
 
     words = [f"plan.licences=[{licences}]"] if licences else []
-    in_context(settings, [*(overrides or ()), *words], body)
+    in_context(settings, [*with_teacher(overrides, teacher), *words], body)
 
 
 @app.command()
 def extract(
     run: Run,
     shard: Annotated[int, typer.Option(help="Index of the shard, from 0.")],
+    teacher: Teacher = "",
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
 ) -> None:
     """Find what moves in the videos of one shard."""
     from service.steps.extract import extract as step
 
-    in_context(settings, overrides, lambda context: step(context, run, shard))
+    in_context(settings, with_teacher(overrides, teacher), lambda context: step(context, run, shard))
 
 
 @app.command()

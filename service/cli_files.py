@@ -7,8 +7,9 @@ import typer
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
-from service.cli_options import Overrides, SettingsFile, end
+from service.cli_options import Overrides, SettingsFile, Teacher, end, with_teacher
 from service.settings import LAPTOP, load_settings
+from service.teacher_weights import local_extraction
 
 on_files = typer.Typer()
 bench = typer.Typer(help="Measure on data whose answers are known.", no_args_is_help=True)
@@ -20,6 +21,7 @@ def segment(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="A video, or a folder of frames.")],
     out: Annotated[Path, typer.Option(help="Folder for a soft mask of each frame and frames.jsonl.")],
     overlay: Annotated[bool, typer.Option("--overlay", help="Write overlay.mp4 too, to look at.")] = False,
+    teacher: Teacher = "",
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
 ) -> None:
@@ -27,8 +29,9 @@ def segment(
     from service.segment import segment as write_masks
 
     def body() -> None:
-        with threadpool_limits(limits=1):
-            count = write_masks(source, out, load_settings(settings, overrides or ()).extract, overlay=overlay)
+        loaded = load_settings(settings, with_teacher(overrides, teacher))
+        with threadpool_limits(limits=1), local_extraction(loaded) as extract:
+            count = write_masks(source, out, extract, overlay=overlay)
         print(f"{count} frames: {out}")
 
     end(body)
@@ -41,6 +44,7 @@ def bench_of_masks(
     frames: Annotated[int, typer.Option(min=3, help="Only so many frames of each.")] = 10_000,
     videos: Annotated[Path | None, typer.Option(help="Folder of SEQUENCE.mp4 to decode instead of JPEGImages.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    teacher: Teacher = "",
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
 ) -> None:
@@ -50,8 +54,8 @@ def bench_of_masks(
 
     def body() -> None:
         names = [name.strip() for name in sequences.split(",") if name.strip()]
-        extract = load_settings(settings, overrides or ()).extract
-        with threadpool_limits(limits=1):
+        loaded = load_settings(settings, with_teacher(overrides, teacher))
+        with threadpool_limits(limits=1), local_extraction(loaded) as extract:
             *_, scores = bench_masks(davis, names, frames, videos, extract)
         print_mask_scores(scores.facts(), Console(), as_json=as_json)
 

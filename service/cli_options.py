@@ -1,5 +1,6 @@
 """What commands have in common: options, and how they end."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,15 @@ NO_METRICS = "work.metrics_port=0"
 
 SettingsFile = Annotated[Path, typer.Option("--settings", help="YAML file of settings.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override one setting: section.key=value.")]
+
+Teacher = Annotated[
+    str, typer.Option("--teacher", help="A mask network's weights, file or URI: what it sees joins what moves.")
+]
+
+
+def with_teacher(overrides: list[str] | None, teacher: str) -> list[str]:
+    """The overrides, and the setting that `--teacher` stands for."""
+    return [*(overrides or ()), *([f"extract.teacher={json.dumps(teacher)}"] if teacher else [])]
 
 
 def end(body: Callable[[], None]) -> None:

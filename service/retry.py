@@ -18,6 +18,7 @@ from service.settings import settings_hash
 from service.sharding import deal, expected_seconds
 from service.steps.plan import PlanRecord, recipe_of
 from service.store import Store
+from service.teacher_weights import with_local_teacher
 
 
 class Retries(BaseModel):
@@ -68,9 +69,10 @@ def retry(
     """
     wanted = outcomes_named(outcomes)
     parent = need(context.store, layout.run_record(run, "plan"), PlanRecord, "plan")
-    if recipe_of(context.settings) != parent.recipe:
+    recipe = recipe_of(with_local_teacher(context.settings, context.scratch))
+    if recipe != parent.recipe:
         raise InvalidInput(
-            f"run {run}: planned as recipe {parent.recipe}, but these settings give {recipe_of(context.settings)}; "
+            f"run {run}: planned as recipe {parent.recipe}, but these settings give {recipe}; "
             "retry with the settings of the run, or start a new one"
         )
     retries = Retries(plan=parent.plan, outcomes=tuple(sorted(wanted)), reasons=tuple(sorted(_names(reasons))))

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from pipeline.atomic_file import replacing, write_bytes
 from pipeline.errors import InvalidInput, UnreadableVideo
-from pipeline.flow_methods import flow_provenance
 from pipeline.frame_masks import MaskedFrame, mask_frames
 from pipeline.frame_stream import NamedFrame, VideoFrames, frames_of_folder, picture_paths
+from pipeline.second_watch import masks_provenance
 from pipeline.segmenters import shot_segmenter
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.video import write_video
@@ -39,7 +39,7 @@ def segment(source: Path, out: Path, settings: ExtractionSettings, *, overlay: b
         raise InvalidInput(f"--out {out}: is the folder that is read; masks would replace frames, name another")
     cv2.setNumThreads(1)
     shot_segmenter(settings)
-    flow = flow_provenance(settings)
+    flow = masks_provenance(settings)
     rows: list[str] = []
     (out / FACTS).unlink(missing_ok=True)
     with _opened(source, settings) as stream:

@@ -15,7 +15,7 @@ import numpy as np
 
 from pipeline.errors import Unavailable, UnreadableVideo
 from pipeline.extraction import Extraction, Frame, extract_video
-from pipeline.flow_methods import flow_provenance
+from pipeline.second_watch import masks_provenance
 from pipeline.segmenters import ShotSegmenter
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.tar_dataset import Sample, write_shard
@@ -92,7 +92,7 @@ def extract_to_folder(
     """Extract a video, write its kept frames and a few rejected ones to the job's folder, and say how it ended."""
     try:
         extraction = extract_video(job.path, settings, segment)
-        flow = flow_provenance(settings)
+        flow = masks_provenance(settings)
         kept = (_sample(job.video, frame, flow) for frame in extraction.frames if frame.reject_reason is None)
         write_shard(job.folder / KEPT, kept)
         audited = _audited(extraction.frames, settings.audited_frames_per_reason)

@@ -62,6 +62,13 @@ class ExtractionSettings(Section):
     raft_weights: str = Field(
         default="", description="Local safetensors file of torchvision's raft_large or raft_small, for flow raft."
     )
+    teacher: str = Field(
+        default="",
+        description="Pretrained mask network whose answers join motion's, a file or its URI; empty: none.",
+    )
+    teacher_share: float = Field(
+        default=0.3, gt=0, le=1, description="Its part of the evidence from which masks are made, where it answers."
+    )
 
     min_motion_pixels: float = Field(
         default=0.3, ge=0, description="Least motion of an object beside its surroundings, in pixels per frame."

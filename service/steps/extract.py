@@ -8,16 +8,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.errors import InvalidInput
-from pipeline.flow_methods import flow_provenance
+from pipeline.second_watch import masks_provenance
 from pipeline.segmenters import shot_segmenter
 from service import layout
 from service.leftovers import held, remove_abandoned
 from service.outcomes import ShardRecord, Video, VideoOutcome
 from service.records import find, from_json_lines, need
 from service.runner import StepContext
+from service.settings import Settings
 from service.shard_part import OpenPart
-from service.steps.plan import PlanRecord
+from service.steps.plan import PlanRecord, recipe_of
 from service.store import Store
+from service.teacher_weights import with_local_teacher
 from service.video_fetcher import ScratchSpace
 from service.video_pipeline import VideoPipeline
 
@@ -38,8 +40,15 @@ def extract(context: StepContext, run: str, shard: int) -> tuple[VideoOutcome, .
         raise InvalidInput(f"run {run}: its masks are annotations; run `watchmove import-coco` again to finish it")
     if not 0 <= shard < plan.shards:
         raise InvalidInput(f"shard {shard}: run {run} has {plan.shards} shards, counted from 0; name one of them")
-    if context.settings.extract.device == "cpu":
-        shot_segmenter(context.settings.extract)  # elsewhere the process that holds the device tells
+    local = with_local_teacher(context.settings, context.scratch)
+    if local.extract.device == "cpu":
+        shot_segmenter(local.extract)  # elsewhere the process that holds the device tells
+    recipe = recipe_of(local)
+    if recipe != plan.recipe:
+        raise InvalidInput(
+            f"run {run}: planned as recipe {plan.recipe}, but these settings give {recipe}; extract with the settings "
+            "of the plan, its teacher included, or plan a new run"
+        )
     listed = _listed(context.store, layout.shard_list(plan.recipe, plan.plan, shard))
     with held(context.scratch):
         remove_abandoned(context.scratch.parent)
@@ -49,7 +58,7 @@ def extract(context: StepContext, run: str, shard: int) -> tuple[VideoOutcome, .
             left = [video for video in listed if video.id not in done]
             if not left:
                 return tuple(row for part in parts for row in part.videos)
-            _extract_rest(context, plan, (shard, len(parts)), left)
+            _extract_rest(context, local, plan, (shard, len(parts)), left)
             context.check_stop()
 
 
@@ -71,13 +80,15 @@ def committed_parts(store: Store, plan: PlanRecord, shard: int) -> Iterator[Shar
                 yield record
 
 
-def _extract_rest(context: StepContext, plan: PlanRecord, place: tuple[int, int], videos: Sequence[Video]) -> None:
+def _extract_rest(
+    context: StepContext, local: Settings, plan: PlanRecord, place: tuple[int, int], videos: Sequence[Video]
+) -> None:
     """Extract, committing part after part, until all is done, told to stop, or overtaken by another process."""
     folder = Path(tempfile.mkdtemp(prefix=f"shard-{place[0]}-", dir=context.scratch))
     space = ScratchSpace(context.settings.work.scratch_mebibytes * 2**20)
-    part = OpenPart(context, plan, place, folder, space, flow_provenance(context.settings.extract))
+    part = OpenPart(context, plan, place, folder, space, masks_provenance(local.extract))
     rate = _Rate(context, f"extract shard {place[0]}", len(videos))
-    pipeline = VideoPipeline(context.settings, videos, folder, space)
+    pipeline = VideoPipeline(local, videos, folder, space)
     try:
         with pipeline:
             for row in pipeline.outcomes(context.stop):

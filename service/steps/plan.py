@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.errors import InvalidInput
-from pipeline.flow_methods import flow_provenance
+from pipeline.second_watch import masks_provenance
 from service import layout
 from service.attempts import Ids, ids_of, number_of
 from service.listing import listing_lines
@@ -29,6 +29,7 @@ from service.sources.folder import VIDEO_SUFFIXES
 from service.sources.listed import Tally
 from service.sources.source import Source
 from service.store import Store
+from service.teacher_weights import with_local_teacher
 
 EXTRACTION_VERSION = 2
 """Raised when the same settings would give other masks, so that old frames are not taken for new ones."""
@@ -61,11 +62,14 @@ class PlanRecord(Record):
 
 
 def recipe_of(settings: Settings) -> str:
-    """What decides a video's masks beside the video: extraction's settings, flow's weights, its code's version.
+    """What decides a video's masks beside the video: extraction's settings, the weights in use, its code's version.
 
-    Raises InvalidInput where the weights of flow cannot be read.
+    A teacher counts by its bytes, wherever they lie; it must be a local file, as `with_local_teacher` makes it.
+    Raises InvalidInput where weights cannot be read.
     """
-    return settings_hash(settings.extract, flow_provenance(settings.extract), EXTRACTION_VERSION)
+    without = {"teacher"} if settings.extract.teacher else {"teacher", "teacher_share"}
+    decides = settings.extract.model_dump(mode="json", exclude=without)
+    return settings_hash(decides, masks_provenance(settings.extract), EXTRACTION_VERSION)
 
 
 def plan(context: StepContext, run: str) -> PlanRecord:
@@ -86,12 +90,12 @@ def plan(context: StepContext, run: str) -> PlanRecord:
 
 def _planned(context: StepContext) -> PlanRecord:
     """Write the lists of a plan; its record is not written yet."""
+    recipe = recipe_of(with_local_teacher(context.settings, context.scratch))
     source = Source(context.settings)
     made_by = origin(context.settings, source.inputs)
     chosen = Chosen(context, source, made_by)
     if not chosen.numbers:
         raise InvalidInput(_nothing(context.settings, chosen))
-    recipe = recipe_of(context.settings)
     done = _ended(context.store, recipe)
     numbers = np.array(chosen.numbers)
     new = np.isin(numbers, done, invert=True)

@@ -1,0 +1,50 @@
+"""The teacher's weights where they are computed with: a file that the settings name, or one fetched from a store."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.errors import InvalidInput
+from pipeline.settings.extraction import ExtractionSettings
+from service.settings import Settings, settings_hash
+from service.store import open_store
+
+_INSTEAD = "name the mask_network.safetensors that pretraining wrote"
+
+
+def with_local_teacher(settings: Settings, scratch: Path) -> Settings:
+    """The same settings, with the teacher as a local file: fetched to `scratch` once, however often this is asked.
+
+    Raises:
+        InvalidInput: there is no such file, or reading it would unpickle.
+        Unavailable: the store cannot be reached.
+    """
+    if not settings.extract.teacher:
+        return settings
+    path = _local(settings.extract.teacher, scratch)
+    return settings.model_copy(update={"extract": settings.extract.model_copy(update={"teacher": str(path)})})
+
+
+@contextmanager
+def local_extraction(settings: Settings) -> Iterator[ExtractionSettings]:
+    """Extraction's settings alone, with a fetched teacher kept for the length of the block; raises the same."""
+    with tempfile.TemporaryDirectory(prefix="watchmove-", dir=settings.work.scratch or None) as scratch:
+        yield with_local_teacher(settings, Path(scratch)).extract
+
+
+def _local(teacher: str, scratch: Path) -> Path:
+    from pipeline.weight_mapping import refuse_pickled
+
+    refuse_pickled(teacher)
+    if "://" not in teacher:
+        path = Path(teacher).absolute()
+        if not path.is_file():
+            raise InvalidInput(f"extract.teacher ({teacher}): no such file; {_INSTEAD}")
+        return path
+    kept = scratch / f"teacher-{settings_hash(teacher)}.safetensors"
+    folder, _, name = teacher.rpartition("/")
+    found = kept if kept.is_file() else open_store(folder).local(name, kept)
+    if found is None:
+        raise InvalidInput(f"extract.teacher ({teacher}): no such file; {_INSTEAD}")
+    return found

@@ -1,0 +1,214 @@
+"""Whether a network learns better masks than those it is taught by.
+
+    python tests/bench/noise.py [--seeds 0,1,2] [--videos 200] [KEY=VALUE ...]
+
+Videos of the drawn world, whose true masks are known; a frame gives one crop around the true box of each of its
+objects. Their masks are degraded, in the videos learnt from and in those held out alike:
+
+- missed: of every five objects one is erased from every frame of its video, so that its crops say that nothing moves;
+- flipped: of all pixels at most --band pixels from the outline, on either side, 30 % change sides. Whole cells of
+  --cell x --cell pixels flip at once: single pixels would be averaged away when masks are scaled to 56x56.
+
+The project's own training learns from the degraded masks alone. Then, at 56x56 and on the same jittered crops of
+held-out videos, everything is compared with the true mask: the network (probability at least one half), the degraded
+masks themselves, and the average degraded mask of training at its best threshold, which sees no picture. KEY=VALUE are
+pretraining settings in YAML.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+
+from pipeline.drawn_video import DrawnVideo
+from pipeline.mask_dataset import Batch, MaskDataset, normalised
+from pipeline.mask_examples import MaskExample, cut, jittered_square
+from pipeline.mask_network import mask_iou
+from pipeline.pretraining import PretrainingHooks, new_network
+from pipeline.ranks import Ranks
+from pipeline.settings.pretraining import PretrainingSettings
+from pipeline.settings.world import WorldSettings
+from pipeline.tar_dataset import Sample, sample_in, write_shard
+from pipeline.training_loop import TrainingLoop
+from pipeline.world import draw_video
+
+FLIPPED, ONE_MISSED_OF = 0.3, 5
+LEAST_SIDE_PIXELS = 32
+EVERY_FRAMES = 6
+WORLD = WorldSettings(frames_per_video=24)
+DEFAULTS: dict[str, object] = {
+    "iterations": 400,
+    "batch_size": 16,
+    "learning_rate": 0.2,
+    "validate_every_iterations": 10**6,
+    "checkpoint_every_iterations": 10**6,
+    "validation_frames": 10**6,
+}
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One object in one frame: the picture (H, W, 3), the true and the degraded mask (H, W), the object's true box."""
+
+    key: str
+    image: NDArray[np.uint8]
+    true: NDArray[np.bool_]
+    degraded: NDArray[np.bool_]
+    box_xyxy: tuple[float, ...]
+    is_missed: bool
+
+
+class AroundObjects(MaskDataset):
+    """Crops around the true boxes that the metadata holds: around what the masks show, missed objects had none."""
+
+    def _example(self, row: int, seed: tuple[int, ...]) -> MaskExample | None:
+        frames = self.frames
+        shard, offset, size_bytes = frames.shards[frames.shard[row]], frames.offset[row], frames.size_bytes[row]
+        content = self._source.read_range(shard, int(offset), int(size_bytes))
+        sample = sample_in(content, frames.keys[row].decode())
+        image = cv2.imdecode(np.frombuffer(sample.jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
+        mask = np.asarray(cv2.imdecode(np.frombuffer(sample.mask_png, np.uint8), cv2.IMREAD_GRAYSCALE))
+        rng = np.random.default_rng(seed)
+        square = jittered_square(tuple(sample.metadata["box_xyxy"]), self._settings, rng)  # type: ignore[arg-type]
+        soft = mask.astype(np.float32) / np.float32(255)
+        return cut(np.asarray(image, np.uint8), soft, square, self._settings, flip=bool(rng.random() < 0.5))
+
+
+def degraded(
+    mask: NDArray[np.bool_], rng: np.random.Generator, band_pixels: float, cell_pixels: int
+) -> NDArray[np.bool_]:
+    """A mask (H, W) with 30 % of the pixels near its outline flipped, in cells."""
+    inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
+    outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
+    band = np.where(mask, inside, outside) <= band_pixels
+    height, width = mask.shape
+    cells = rng.random((-(-height // cell_pixels), -(-width // cell_pixels))) < FLIPPED
+    flips = cells.repeat(cell_pixels, axis=0).repeat(cell_pixels, axis=1)[:height, :width]
+    return np.asarray(mask ^ (band & flips if mask.any() else np.False_))
+
+
+def crops_of(
+    name: str, video: DrawnVideo, missed: Sequence[bool], rng: np.random.Generator, options: argparse.Namespace
+) -> Iterator[Crop]:
+    """Crops of every sixth frame; `missed` says it of each object."""
+    for index in range(0, len(video.frames), EVERY_FRAMES):
+        true, left = video.masks[index], video.masks[index].copy()
+        for box, gone in zip(video.boxes_xyxy[index], missed, strict=True):
+            if gone and np.isfinite(box).all():
+                x0, y0, x1, y1 = box.astype(int)
+                left[y0:y1, x0:x1] = False
+        bad = degraded(left, rng, options.band, options.cell)
+        for number, (box, gone) in enumerate(zip(video.boxes_xyxy[index], missed, strict=True)):
+            if np.isfinite(box).all() and min(box[2:] - box[:2]) >= LEAST_SIDE_PIXELS:
+                key = f"{name}-{index:04d}o{number}"
+                picture = video.frames[index].copy()
+                yield Crop(key, picture, true.copy(), bad, tuple(map(float, box)), gone)
+
+
+def drawn_crops(seed: int, options: argparse.Namespace) -> list[Crop]:
+    """Crops of all videos; of every five objects in them one is missed."""
+    rng = np.random.default_rng(seed)
+    fates = (fate for _ in count() for fate in rng.permutation(ONE_MISSED_OF) == 0)
+    crops: list[Crop] = []
+    for number in range(options.videos):
+        video = draw_video(seed * 1_000_003 + number, WORLD, "moving")
+        missed = [bool(next(fates)) for _ in video.class_names]
+        crops += crops_of(f"drawn{number:04d}", video, missed, rng, options)
+    return crops
+
+
+def write(path: Path, crops: Sequence[Crop], *, true: bool) -> Path:
+    """A shard of crops' frames, with their true masks or with the degraded ones."""
+
+    def samples() -> Iterator[Sample]:
+        for crop in crops:
+            _, jpeg = cv2.imencode(".jpg", crop.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
+            _, png = cv2.imencode(".png", (crop.true if true else crop.degraded).astype(np.uint8) * 255)
+            yield Sample(crop.key, jpeg.tobytes(), png.tobytes(), {"box_xyxy": crop.box_xyxy})
+
+    write_shard(path, samples())
+    return path
+
+
+def together(batches: Sequence[Batch]) -> Batch:
+    """All of them as one."""
+    return Batch(torch.cat([one.images for one in batches]), torch.cat([one.trimaps for one in batches]), 0)
+
+
+def average_mask(data: MaskDataset, batch_size: int) -> torch.Tensor:
+    """Mean (56, 56) of what 640 training crops say."""
+    learnt = torch.cat([data.training_batch(number).trimaps for number in range(max(1, 640 // batch_size))])
+    return (learnt == 1).sum(0) / (learnt >= 0).sum(0).clamp(min=1)
+
+
+@torch.no_grad()
+def predicted(network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Logits (N, 56, 56)."""
+    network.eval()
+    return torch.cat([network(normalised(some)) for some in torch.split(images, 32)])
+
+
+def measured(seed: int, settings: PretrainingSettings, options: argparse.Namespace, folder: Path) -> dict[str, float]:
+    """One seed: what is drawn, degraded, first weights and order all come of it."""
+    spent = time.process_time()
+    crops = drawn_crops(seed, options)
+    shards = {true: write(folder / f"{true}.tar", crops, true=true) for true in (True, False)}
+    hard = settings.model_copy(update={"foreground_threshold": 0.51, "background_threshold": 0.49})
+    noisy = AroundObjects.of_shards([shards[False]], settings)
+    ranks = Ranks(torch.device("cpu"))
+    loop = TrainingLoop(new_network(settings, ranks.device), noisy, settings, PretrainingHooks(folder / "out"), ranks)
+    network = loop.run(f"noise {seed}")
+    images, true, _ = together(AroundObjects.of_shards([shards[True]], hard).validation_batches())
+    own = together(AroundObjects.of_shards([shards[False]], hard).validation_batches()).trimaps.float() - 0.5
+    gone = {crop.key for crop in crops if crop.is_missed}
+    found = torch.tensor([noisy.frames.keys[row].decode() not in gone for row in noisy.held_out.tolist()])
+    average = average_mask(noisy, settings.batch_size)
+    blind = max(float(mask_iou((average - level / 20).expand_as(true), true).mean()) for level in range(1, 20))
+    ious = {"network": mask_iou(predicted(network, images), true), "degraded": mask_iou(own, true)}
+    return {
+        "crops_learnt": len(noisy.training),
+        "crops_held_out": len(found),
+        "missed_share": round(1 - float(found.float().mean()), 3),
+        **{f"{name}_iou": round(float(iou.mean()), 4) for name, iou in ious.items()},
+        **{f"{name}_iou_of_found": round(float(iou[found].mean()), 4) for name, iou in ious.items()},
+        "average_mask_iou": round(blind, 4),
+        "processor_seconds": round(time.process_time() - spent, 1),
+    }
+
+
+def main() -> None:
+    """A line for each seed, then means and deviations."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", default="0,1,2", help="a list")
+    parser.add_argument("--videos", type=int, default=200, help="a fifth of them is held out")
+    parser.add_argument("--band", type=float, default=4.0, help="pixels of a frame, 320x240")
+    parser.add_argument("--cell", type=int, default=4, help="pixels of a frame")
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    chosen = {key: yaml.safe_load(value) for key, _, value in (item.partition("=") for item in options.settings)}
+    rows = []
+    for seed in map(int, options.seeds.split(",")):
+        settings = PretrainingSettings.model_validate(DEFAULTS | {"validation_fraction": 0.2, "seed": seed} | chosen)
+        with tempfile.TemporaryDirectory() as name:
+            rows.append(measured(seed, settings, options, Path(name)))
+        print(json.dumps({"seed": seed} | rows[-1]), flush=True)
+    for name in rows[0]:
+        values = [row[name] for row in rows]
+        spread = statistics.stdev(values) if len(values) > 1 else 0.0
+        print(f"{name}: {statistics.mean(values):.3f} ± {spread:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""A mask network that says the same of every picture: what is meant is in the middle, as large as objects are cut."""
+
+from pathlib import Path
+
+import torch
+
+from pipeline.alexnet import AlexNet
+from pipeline.mask_examples import TARGET_PIXELS
+from pipeline.mask_network import MaskNetwork
+from pipeline.mask_network_file import save_mask_network
+
+MIDDLE = slice(round(TARGET_PIXELS * 0.215), round(TARGET_PIXELS * 0.785))
+
+
+def save_centred_teacher(path: Path, certainty: float = 6.0) -> Path:
+    """Weights of zero, but for the mask's bias: `certainty` inside a centred square, its negative outside."""
+    network = MaskNetwork(AlexNet(), torch.Generator())
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        bias = torch.full((TARGET_PIXELS, TARGET_PIXELS), -certainty)
+        bias[MIDDLE, MIDDLE] = certainty
+        network.mask.bias.copy_(bias.flatten())
+    save_mask_network(network, path, {})
+    return path
