@@ -17,7 +17,7 @@ def with_local_teacher(settings: Settings, scratch: Path) -> Settings:
     """The same settings, with the teacher as a local file: fetched to `scratch` once, however often this is asked.
 
     Raises:
-        InvalidInput: there is no such file, or reading it would unpickle.
+        InvalidInput: there is no such file, or its name says that it holds no safetensors.
         Unavailable: the store cannot be reached.
     """
     if not settings.extract.teacher:
@@ -34,9 +34,8 @@ def local_extraction(settings: Settings) -> Iterator[ExtractionSettings]:
 
 
 def _local(teacher: str, scratch: Path) -> Path:
-    from pipeline.weight_mapping import refuse_pickled
-
-    refuse_pickled(teacher)
+    if not teacher.endswith(".safetensors"):
+        raise InvalidInput(f"extract.teacher ({teacher}): no safetensors file, and others are not read; {_INSTEAD}")
     if "://" not in teacher:
         path = Path(teacher).absolute()
         if not path.is_file():

@@ -66,7 +66,8 @@ class VideoWorkers:
         self._limits = limits
         self._children: list[_Child] = []
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([*_PRELOADED, *(["pipeline.teacher"] if settings.teacher else [])])
+        teaching = ["pipeline.teacher"] if settings.teacher and device is None else []
+        self._context.set_forkserver_preload([*_PRELOADED, *teaching])
         with _one_thread_each():
             forkserver.ensure_running()
 

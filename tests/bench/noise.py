@@ -45,8 +45,8 @@ from pipeline.world import draw_video
 
 FLIPPED, ONE_MISSED_OF = 0.3, 5
 LEAST_SIDE_PIXELS = 32
-EVERY_FRAMES = 6
-WORLD = WorldSettings(frames_per_video=24)
+EVERY_FRAMES = 3
+WORLD = WorldSettings(frames_per_video=6)
 DEFAULTS: dict[str, object] = {
     "iterations": 400,
     "batch_size": 16,

@@ -71,9 +71,9 @@ def test_weights_come_from_a_bucket_once(s3_environment: str, tmp_path: Path) ->
     assert recipe_of(first) == recipe_of(settings_with(f"extract.teacher={beside}"))
 
 
-@pytest.mark.parametrize("teacher", ["absent.safetensors", "file:///absent/x.safetensors", "net.pt", "ftp://a/b"])
+@pytest.mark.parametrize("teacher", ["absent.safetensors", "file:///absent/x.safetensors", "net.pt", "ftp://a/b.safetensors"])
 def test_a_teacher_that_cannot_be_had_is_one_line(teacher: str, tmp_path: Path) -> None:
-    """No such file, one that would have to be unpickled, or no such kind of store."""
+    """No such file, none of safetensors, or no such kind of store."""
     with pytest.raises(InvalidInput) as raised:
         with_local_teacher(settings_with(f"extract.teacher={teacher}"), tmp_path)
 
@@ -114,7 +114,8 @@ def test_extraction_with_and_without_a_teacher_never_mix(
     """Of one video two recipes; record and frames name the digest, and a plan is extracted as it was made."""
     (tmp_path / "videos").mkdir()
     write_video(tmp_path / "videos" / "a.mp4", moving_square((3, 0), 16, height=320).frames, 24.0)
-    taught, plain = make_context(f"extract.teacher=file://{weights}", "work.workers=1"), make_context("work.workers=1")
+    small = ("work.workers=1", "work.video_memory_mebibytes=3584")
+    taught, plain = make_context(f"extract.teacher=file://{weights}", *small), make_context(*small)
     planned, without = plan(taught, "taught"), plan(plain, "plain")
     with pytest.raises(InvalidInput, match="the settings of the plan, its teacher included"):
         extract(plain, "taught", 0)
