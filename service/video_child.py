@@ -15,7 +15,7 @@ import numpy as np
 
 from pipeline.errors import Unavailable, UnreadableVideo
 from pipeline.extraction import Extraction, Frame, extract_video
-from pipeline.second_watch import masks_provenance
+from pipeline.second_watch import chosen_teacher, masks_provenance
 from pipeline.segmenters import ShotSegmenter
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.tar_dataset import Sample, write_shard
@@ -53,7 +53,11 @@ def work(job: VideoJob, settings: ExtractionSettings, limits: Limits, device_add
     Masks are computed here, or by the process that holds the device, where it listens at `device_address`.
     """
     _stand_alone()
-    limit_resources(limits)
+    if settings.teacher and not device_address:
+        chosen_teacher(settings)
+        limit_resources(limits, beside_bytes=_mapped_bytes())  # torch and the weights are not the video's
+    else:
+        limit_resources(limits)
     began = time.monotonic()
     try:
         outcome = extract_to_folder(job, settings, DeviceClient(device_address) if device_address else None)
@@ -75,10 +79,21 @@ def _stand_alone() -> None:
     end_with_parent(lambda: os.killpg(0, signal.SIGKILL))
 
 
-def limit_resources(limits: Limits) -> None:
-    """Cap address space and file sizes where the platform enforces it (Linux does, macOS not all); no core files."""
+def _mapped_bytes() -> int:
+    """Address space of this process by now; 0 where the platform does not say, which does not limit it either."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except OSError:
+        return 0
+
+
+def limit_resources(limits: Limits, beside_bytes: int = 0) -> None:
+    """Cap address space and file sizes where the platform enforces it (Linux does, macOS not all); no core files.
+
+    `beside_bytes` is address space that the program itself takes up.
+    """
     for kind, wanted in (
-        (resource.RLIMIT_AS, limits.memory_mebibytes * 2**20),
+        (resource.RLIMIT_AS, limits.memory_mebibytes * 2**20 + beside_bytes),
         (resource.RLIMIT_FSIZE, limits.output_mebibytes * 2**20),
         (resource.RLIMIT_CORE, 0),
     ):

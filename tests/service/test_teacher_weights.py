@@ -71,7 +71,9 @@ def test_weights_come_from_a_bucket_once(s3_environment: str, tmp_path: Path) ->
     assert recipe_of(first) == recipe_of(settings_with(f"extract.teacher={beside}"))
 
 
-@pytest.mark.parametrize("teacher", ["absent.safetensors", "file:///absent/x.safetensors", "net.pt", "ftp://a/b.safetensors"])
+@pytest.mark.parametrize(
+    "teacher", ["absent.safetensors", "file:///absent/x.safetensors", "net.pt", "ftp://a/b.safetensors"]
+)
 def test_a_teacher_that_cannot_be_had_is_one_line(teacher: str, tmp_path: Path) -> None:
     """No such file, none of safetensors, or no such kind of store."""
     with pytest.raises(InvalidInput) as raised:
