@@ -39,7 +39,7 @@ from pipeline.pretraining import PretrainingHooks, new_network
 from pipeline.ranks import Ranks
 from pipeline.settings.pretraining import PretrainingSettings
 from pipeline.settings.world import WorldSettings
-from pipeline.tar_dataset import Sample, sample_in, write_shard
+from pipeline.tar_dataset import Sample, write_shard
 from pipeline.training_loop import TrainingLoop
 from pipeline.world import draw_video
 
@@ -73,10 +73,9 @@ class AroundObjects(MaskDataset):
     """Crops around the true boxes that the metadata holds: around what the masks show, missed objects had none."""
 
     def _example(self, row: int, seed: tuple[int, ...]) -> MaskExample | None:
-        frames = self.frames
-        shard, offset, size_bytes = frames.shards[frames.shard[row]], frames.offset[row], frames.size_bytes[row]
-        content = self._source.read_range(shard, int(offset), int(size_bytes))
-        sample = sample_in(content, frames.keys[row].decode())
+        sample = self._sample(row)
+        if sample is None:
+            return None
         image = cv2.imdecode(np.frombuffer(sample.jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
         mask = np.asarray(cv2.imdecode(np.frombuffer(sample.mask_png, np.uint8), cv2.IMREAD_GRAYSCALE))
         rng = np.random.default_rng(seed)

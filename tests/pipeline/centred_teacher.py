@@ -20,6 +20,6 @@ def save_centred_teacher(path: Path, certainty: float = 6.0) -> Path:
             parameter.zero_()
         bias = torch.full((TARGET_PIXELS, TARGET_PIXELS), -certainty)
         bias[MIDDLE, MIDDLE] = certainty
-        network.mask.bias.copy_(bias.flatten())
+        network.get_parameter("mask.bias").copy_(bias.flatten())
     save_mask_network(network, path, {})
     return path
