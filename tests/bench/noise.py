@@ -142,12 +142,12 @@ def write(path: Path, crops: Sequence[Crop], *, true: bool) -> Path:
 
 def together(batches: Sequence[Batch]) -> Batch:
     """All of them as one."""
-    return Batch(torch.cat([one.images for one in batches]), torch.cat([one.trimaps for one in batches]), 0)
+    return Batch(torch.cat([one.images for one in batches]), torch.cat([one.targets for one in batches]), 0)
 
 
 def average_mask(data: MaskDataset, batch_size: int) -> torch.Tensor:
     """Mean (56, 56) of what 640 training crops say."""
-    learnt = torch.cat([data.training_batch(number).trimaps for number in range(max(1, 640 // batch_size))])
+    learnt = torch.cat([data.training_batch(number).targets for number in range(max(1, 640 // batch_size))])
     return (learnt == 1).sum(0) / (learnt >= 0).sum(0).clamp(min=1)
 
 
@@ -169,7 +169,7 @@ def measured(seed: int, settings: PretrainingSettings, options: argparse.Namespa
     loop = TrainingLoop(new_network(settings, ranks.device), noisy, settings, PretrainingHooks(folder / "out"), ranks)
     network = loop.run(f"noise {seed}")
     images, true, _ = together(AroundObjects.of_shards([shards[True]], hard).validation_batches())
-    own = together(AroundObjects.of_shards([shards[False]], hard).validation_batches()).trimaps.float() - 0.5
+    own = together(AroundObjects.of_shards([shards[False]], hard).validation_batches()).targets.float() - 0.5
     gone = {crop.key for crop in crops if crop.is_missed}
     found = torch.tensor([noisy.frames.keys[row].decode() not in gone for row in noisy.held_out.tolist()])
     average = average_mask(noisy, settings.batch_size)

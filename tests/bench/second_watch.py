@@ -1,0 +1,94 @@
+"""What a teacher does to J on DAVIS, each sequence's having learnt from the masks of other sequences alone.
+
+    python tests/bench/second_watch.py --davis DIR [--share 0.3] [KEY=VALUE ...]
+
+Sequences are dealt into two halves by turns. All are segmented by motion; the frames that are kept of one half, with
+these masks, train a network, which is then the teacher of the other half. No true mask is learnt from. KEY=VALUE are
+pretraining settings in YAML.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import yaml
+
+from pipeline.frame_masks import mask_frames
+from pipeline.frame_stream import frames_of_folder
+from pipeline.pretraining import PretrainingHooks, pretrain
+from pipeline.settings.extraction import ExtractionSettings
+from pipeline.settings.pretraining import PretrainingSettings
+from pipeline.tar_dataset import Sample, write_shard
+from service.mask_bench import bench_masks
+
+DEFAULTS: dict[str, object] = {
+    "iterations": 400,
+    "batch_size": 16,
+    "learning_rate": 0.05,
+    "validation_fraction": 0.2,
+    "validate_every_iterations": 100,
+    "checkpoint_every_iterations": 10**6,
+    "max_corrupt_fraction": 1.0,
+}
+
+
+def write_kept(davis: Path, name: str, target: Path) -> Path:
+    """A shard of a sequence's kept frames with the masks that motion gives them."""
+    settings = ExtractionSettings()
+
+    def samples() -> Iterator[Sample]:
+        for one in mask_frames(frames_of_folder(davis / "JPEGImages" / name, settings), settings):
+            if one.found.reject_reason is None and one.frame.image is not None:
+                _, jpeg = cv2.imencode(".jpg", one.frame.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+                _, png = cv2.imencode(".png", np.rint(one.found.soft_mask * 255).astype(np.uint8))
+                yield Sample(f"{name}-{one.frame.name}", jpeg.tobytes(), png.tobytes(), {})
+
+    write_shard(target, samples())
+    return target
+
+
+def j_of(davis: Path, names: Sequence[str], settings: ExtractionSettings) -> dict[str, float]:
+    """J of each sequence."""
+    *_, scores = bench_masks(davis, names, 10_000, None, settings)
+    found: dict[str, float] = scores.facts()["J_by_sequence"]  # type: ignore[assignment]
+    return found
+
+
+def main() -> None:
+    """A line for each half, then J of all sequences before and after."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--davis", type=Path, required=True, help="folder with JPEGImages/ and Annotations/")
+    parser.add_argument("--share", type=float, default=0.3, help="the teacher's part of the evidence")
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    chosen = {key: yaml.safe_load(value) for key, _, value in (item.partition("=") for item in options.settings)}
+    pretraining = PretrainingSettings.model_validate(DEFAULTS | chosen)
+    names = sorted(path.name for path in (options.davis / "JPEGImages").iterdir())
+    before = j_of(options.davis, names, ExtractionSettings())
+    after: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shards = {one: write_kept(options.davis, one, folder / f"{one}.tar") for one in names}
+        for half in (0, 1):
+            began = time.process_time()
+            taught = [shards[one] for one in names[half::2]]
+            result = pretrain(taught, pretraining, PretrainingHooks(folder / str(half)))
+            facts = {"half": half, "held_out_iou": [point.validation_iou for point in result.curve][-1]}
+            print(json.dumps(facts | {"processor_seconds": round(time.process_time() - began)}), flush=True)
+            teaching = ExtractionSettings(teacher=str(result.mask_network), teacher_share=options.share)
+            after |= j_of(options.davis, names[1 - half :: 2], teaching)
+    for one in names:
+        print(f"{one}: {before[one]:.3f} {after[one]:.3f}")
+    print(f"J: {statistics.mean(before.values()):.3f} before, {statistics.mean(after.values()):.3f} after")
+
+
+if __name__ == "__main__":
+    main()
