@@ -19,7 +19,7 @@ from pipeline.errors import InvalidInput, UnreadableVideo
 from pipeline.tar_dataset import Sample, write_shard
 from service import layout
 from service.coco_instances import Instances
-from service.outcomes import Outcome, Video, VideoOutcome
+from service.outcomes import NO_DEVICE, Outcome, Video, VideoOutcome
 from service.records import commit, find, json_lines, need, origin
 from service.runner import StepContext
 from service.settings import settings_hash
@@ -102,11 +102,11 @@ def _import_shard(context: StepContext, plan: PlanRecord, shard: int, instances:
         for row in _outcomes(context, left, instances.annotations_of(shard), folder):
             part.add(row)
             context.metrics.count_video(row.outcome.value, row.reason)
-            if part.is_due() and not part.commit():
+            if part.is_due() and not part.commit(NO_DEVICE):
                 return
     finally:
         try:
-            part.commit()
+            part.commit(NO_DEVICE)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     context.progress.update("import-coco", shard + 1, plan.shards, f"{len(left)} pictures in the last shard")
