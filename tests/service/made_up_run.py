@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from service import layout
-from service.outcomes import Outcome, ShardRecord, Video, VideoOutcome
+from service.outcomes import NO_DEVICE, DeviceUse, Outcome, ShardRecord, Video, VideoOutcome
 from service.records import commit, from_json_lines, origin
 from service.runner import StepContext
 from service.steps.plan import PlanRecord
@@ -53,6 +53,7 @@ def commit_part(
     rows: tuple[VideoOutcome, ...],
     at: float,
     took: float,
+    device: DeviceUse = NO_DEVICE,
 ) -> None:
     """Commit rows as one part of a shard, written `at` a time after `took` seconds."""
     shard, part = place
@@ -69,6 +70,7 @@ def commit_part(
         index_key=f"{stem}-abc.index.json.gz",
         audit_key=f"{stem}-abc.audit.tar",
         seconds=took,
+        device=device,
         videos=rows,
     )
     assert commit(context.store, f"{stem}.json", record).new

@@ -7,11 +7,12 @@ from prometheus_client import CollectorRegistry
 
 from service import layout
 from service.exporter import RecordCollector
+from service.outcomes import DeviceUse
 from service.retry import retry
 from service.runner import StepContext
 from service.steps.plan import plan
 from tests.service.conftest import MakeContext
-from tests.service.made_up_run import end_shard, touch_videos
+from tests.service.made_up_run import commit_part, end_shard, planned_videos, row, touch_videos
 
 NAMES = tuple(f"{number:02d}.mp4" for number in range(6))
 
@@ -79,3 +80,16 @@ def test_a_record_is_read_once(context: StepContext, monkeypatch: pytest.MonkeyP
     assert read.pop(torn) == 3
     assert set(read.values()) == {1}
     assert values.of("watchmove_videos_total", recipe=planned.recipe, outcome="kept", reason="") == 4
+
+
+def test_how_long_a_device_waits_for_its_decoders(context: StepContext) -> None:
+    """Seconds of all parts, at work and waiting; parts without a device add nothing."""
+    planned = plan(context, "run")
+    for shard, use in enumerate((DeviceUse(busy_seconds=30, waiting_seconds=10), DeviceUse(busy_seconds=2.5))):
+        rows = tuple(row(video, "kept") for video in planned_videos(context, planned, shard))
+        commit_part(context, planned, (shard, 0), rows, 1000.0, 60.0, use)
+    values = Values(context)
+    values.collector.refresh()
+
+    assert values.of("watchmove_device_seconds_total", recipe=planned.recipe, state="busy") == 32.5
+    assert values.of("watchmove_device_seconds_total", recipe=planned.recipe, state="waiting") == 10
