@@ -115,9 +115,14 @@ def test_a_device_that_is_killed_is_unavailable() -> None:
         with pytest.raises(Unavailable, match="has gone"):
             client([SQUARE[:2]], [[0]])
         with pytest.raises(Unavailable, match="exit code -9"):
-            for _ in range(100):  # its pipe is closed a moment before it has ended
-                process.check()
-                time.sleep(0.1)
+            keep_checking(process)
+
+
+def keep_checking(process: DeviceProcess) -> None:
+    """Until it says that it has ended: its pipe is closed a moment before."""
+    for _ in range(100):
+        process.check()
+        time.sleep(0.1)
 
 
 def test_no_gpu_is_told_at_the_start() -> None:
