@@ -32,9 +32,12 @@ def step_template(step: str) -> Document:
 @cache
 def built(overlay: str) -> tuple[Document, ...]:
     """What kustomize makes of an overlay; a test that asks is skipped where there is no kustomize."""
-    command = _kustomize()
-    folder = ROOT / "k8s" / "overlays" / overlay
-    made = subprocess.run([*command, str(folder)], capture_output=True, text=True, check=False)
+    return built_in(ROOT / "k8s" / "overlays" / overlay)
+
+
+def built_in(folder: Path) -> tuple[Document, ...]:
+    """What kustomize makes of a folder."""
+    made = subprocess.run([*_kustomize(), str(folder)], capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
     return tuple(yaml.safe_load_all(made.stdout))
 

@@ -1,5 +1,6 @@
 """The manifests hold together: restricted, described, pinned, and built in every combination that is supported."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import yaml
 from service import metrics
 from service.metrics import Declared
 from service.settings import Settings, load_settings
-from tests.manifests.documents import OVERLAYS, ROOT, STEPS, built, containers, named, read
+from tests.manifests.documents import OVERLAYS, ROOT, STEPS, Document, built, built_in, containers, named, read
 
 FILES = sorted([*ROOT.glob("argo/*.yaml"), *ROOT.glob("k8s/**/*.yaml")])
 PATCHES = {"draw-world.yaml", "small-pods.yaml", "suspended.yaml", "gpu.yaml"}
@@ -124,11 +125,28 @@ def test_the_test_store_and_its_users_share_one_generated_secret() -> None:
 
 def test_only_the_trainings_ask_for_a_gpu() -> None:
     """And they tolerate the taint that GPU nodes carry."""
-    templates = [one for one in built("cloud") if one["kind"] == "WorkflowTemplate"]
-    with_gpu = [one for one in templates for box in containers(one) if "nvidia.com/gpu" in box["resources"]["limits"]]
+    assert with_gpu(built("cloud")) == {"watchmove-pretrain", "watchmove-evaluate"}
 
-    assert {one["metadata"]["name"] for one in with_gpu} == {"watchmove-pretrain", "watchmove-evaluate"}
-    assert all(one["spec"]["templates"][0]["tolerations"] for one in with_gpu)
+
+def test_extraction_asks_for_a_gpu_with_the_component(tmp_path: Path) -> None:
+    """An overlay of one's own: the cloud's and one component more."""
+    parts = "overlays/cloud", "components/gpu-extract"
+    places = [os.path.relpath(ROOT / "k8s" / part, tmp_path.resolve()) for part in parts]
+    text = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [{}]\ncomponents: [{}]\n"
+    (tmp_path / "kustomization.yaml").write_text(text.format(*places))
+
+    assert with_gpu(built_in(tmp_path)) == {"watchmove-extract", "watchmove-pretrain", "watchmove-evaluate"}
+
+
+def with_gpu(documents: tuple[Document, ...]) -> set[str]:
+    """Names of the templates whose pods get a GPU and may run where its taint is."""
+    return {
+        one["metadata"]["name"]
+        for one in documents
+        if one["kind"] == "WorkflowTemplate"
+        and any("nvidia.com/gpu" in box["resources"]["limits"] for box in containers(one))
+        and one["spec"]["templates"][0]["tolerations"][0]["key"] == "nvidia.com/gpu"
+    }
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
