@@ -64,10 +64,21 @@ class AlexNet(nn.Module):
 
     def fully_connected(self, pooled: Tensor) -> Tensor:
         """fc7's output (N, 4096) of pooled features (N, 256, 6, 6)."""
+        *_, last = self._fully_connected_outputs(pooled)
+        return last
+
+    def layer_outputs(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Name and rectified output of conv1 to fc7, (N, C, h, w) or (N, 4096), of images (N, 3, 227, 227)."""
+        for number, output in enumerate(self._convolution_outputs(images, aligned=False), start=1):
+            yield f"conv{number}", output
+        yield from zip(("fc6", "fc7"), self._fully_connected_outputs(self.pool5(output)), strict=True)
+
+    def _fully_connected_outputs(self, pooled: Tensor) -> Iterator[Tensor]:
         # axes: (N, 256, 6, 6) -> (N, 9216), channel first as Caffe's fc6 reads it
-        hidden = self.drop6(functional.relu(self._normalised("fc6", self.fc6(pooled.flatten(1)))))
+        hidden: Tensor = self.drop6(functional.relu(self._normalised("fc6", self.fc6(pooled.flatten(1)))))
+        yield hidden
         output: Tensor = self.drop7(functional.relu(self._normalised("fc7", self.fc7(hidden))))
-        return output
+        yield output
 
     def freeze_through(self, level: int) -> None:
         """Keep conv1 to conv`level` as they are in training; 0 frees all."""
@@ -104,13 +115,21 @@ class AlexNet(nn.Module):
         return result
 
     def _convolutions(self, images: Tensor, *, aligned: bool) -> Tensor:
+        *_, last = self._convolution_outputs(images, aligned=aligned)
+        return last
+
+    def _convolution_outputs(self, images: Tensor, *, aligned: bool) -> Iterator[Tensor]:
+        """What conv1 to conv5 give, rectified, before any pooling."""
         padding = _ALIGNED_PADDING if aligned else 0
         x = functional.conv2d(images, self.conv1.weight, self.conv1.bias, stride=4, padding=padding)
-        x = self._pooled(functional.relu(self._normalised("conv1", x)), aligned)
-        x = self._pooled(functional.relu(self._normalised("conv2", self.conv2(x))), aligned)
+        x = functional.relu(self._normalised("conv1", x))
+        yield x
+        x = functional.relu(self._normalised("conv2", self.conv2(self._pooled(x, aligned))))
+        yield x
+        x = self._pooled(x, aligned)
         for name in ("conv3", "conv4", "conv5"):
             x = functional.relu(self._normalised(name, getattr(self, name)(x)))
-        return x
+            yield x
 
     @staticmethod
     def _pooled(features: Tensor, aligned: bool) -> Tensor:

@@ -33,6 +33,9 @@ class EvaluateSettings(Section):
     proposal_files: tuple[str, ...] = Field(
         (), description="Published proposals (`.mat` of `boxes` and `images`), as URIs; empty: selective search is run."
     )
+    classification: bool = Field(
+        False, description="Each trunk's layers are also scored as they are, by linear SVMs that tell images' classes."
+    )
     detector: EvaluationSettings = EvaluationSettings()
 
     @model_validator(mode="before")

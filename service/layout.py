@@ -103,3 +103,8 @@ def champion(protocol: str, name: str) -> str:
 def evaluation(evaluation_id: str, name: str) -> str:
     """Key of a file of an evaluation: its record or a devkit detection file."""
     return f"evaluations/{evaluation_id}/{name}"
+
+
+def classification(classification_id: str, layer: str) -> str:
+    """Key of what linear classifiers make of one layer of a trunk."""
+    return f"classifications/{classification_id}/{layer}.json"

@@ -7,9 +7,15 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.spread import spread_of
 from service import layout
-from service.records import Record, need
+from service.records import Record, find, need
 from service.store import Store
-from service.training_records import Evaluation, EvaluationPointer, EvaluationRecord
+from service.training_records import (
+    ClassificationPointer,
+    ClassificationRecord,
+    Evaluation,
+    EvaluationPointer,
+    EvaluationRecord,
+)
 
 
 class SeedSpread(BaseModel):
@@ -44,12 +50,26 @@ class ResultRow(BaseModel):
         return f"{name}, changed" if changed else name
 
 
+class ClassificationResult(BaseModel):
+    """One layer of a trunk that stays as it is, over the trunk's seeds; `left_out` are classes without a figure."""
+
+    model_config = ConfigDict(frozen=True)
+
+    initialisation: str
+    layer: str
+    seeds: tuple[int, ...]
+    ap_11_point: SeedSpread | None
+    ap_area: SeedSpread | None
+    left_out: dict[str, str]
+
+
 class RunResult(Record):
     """All rows of a run, in the order of its settings, and the records they come from."""
 
     run: str
     rows: tuple[ResultRow, ...]
     evaluation_keys: tuple[str, ...]
+    classification: tuple[ClassificationResult, ...] = ()
 
 
 def evaluation_records(store: Store, run: str, cells: Sequence[Evaluation]) -> Iterator[tuple[str, EvaluationRecord]]:
@@ -57,6 +77,32 @@ def evaluation_records(store: Store, run: str, cells: Sequence[Evaluation]) -> I
     for number, _ in enumerate(cells):
         pointer = need(store, layout.run_record(run, f"evaluate-{number}"), EvaluationPointer, "evaluate")
         yield pointer.key, need(store, pointer.key, EvaluationRecord, "evaluate")
+
+
+def classification_records(store: Store, run: str, cells: Sequence[Evaluation]) -> Iterator[ClassificationRecord]:
+    """What was found of each layer of each trunk; nothing of trunks that were not classified."""
+    for number, _ in enumerate(cells):
+        pointer = find(store, layout.run_record(run, f"classify-{number}"), ClassificationPointer)
+        for key in pointer.keys if pointer else ():
+            yield need(store, key, ClassificationRecord, "evaluate")
+
+
+def classification_rows(records: Sequence[ClassificationRecord]) -> tuple[ClassificationResult, ...]:
+    """Records of one layer of one trunk, which differ in nothing but their seed, together."""
+    groups: dict[tuple[str, str], list[ClassificationRecord]] = {}
+    for record in records:
+        groups.setdefault((record.initialisation, record.layer), []).append(record)
+    return tuple(
+        ClassificationResult(
+            initialisation=initialisation,
+            layer=layer,
+            seeds=tuple(record.seed for record in members),
+            ap_11_point=_over_seeds([record.mean_ap_11_point for record in members]),
+            ap_area=_over_seeds([record.mean_ap_area for record in members]),
+            left_out={name: row.left_out for name, row in members[0].per_class.items() if row.left_out},
+        )
+        for (initialisation, layer), members in groups.items()
+    )
 
 
 def result_rows(records: Sequence[EvaluationRecord]) -> tuple[ResultRow, ...]:

@@ -1,12 +1,14 @@
 """What a command prints when it is done."""
 
 import json
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 
 from pipeline.average_precision import DetectionScores
 from service.run import RunResult
+from service.run_result import ClassificationResult
 from service.run_result import RunResult as ReportedResult
 
 
@@ -45,6 +47,18 @@ def print_result(result: ReportedResult, console: Console, *, as_json: bool) -> 
         interval = f"{_figure(spread.low)} to {_figure(spread.high)}" if spread and known else "–"
         table.add_row(row.initialisation, frozen, str(len(row.seeds)), mean, deviation, interval, row.preset_in_short())
     console.print(table)
+    if result.classification:
+        console.print(_layers_table(result.classification))
+
+
+def _layers_table(rows: Sequence[ClassificationResult]) -> Table:
+    table = Table(title="classes of images by linear SVMs, mean average precision, area")
+    for heading in ("initialisation", "layer", "seeds", "mean", "deviation"):
+        table.add_column(heading)
+    for row in rows:
+        mean, deviation = (row.ap_area.mean, row.ap_area.deviation) if row.ap_area else (None, None)
+        table.add_row(row.initialisation, row.layer, str(len(row.seeds)), _figure(mean), _figure(deviation))
+    return table
 
 
 def print_scores(scores: DetectionScores, *, as_json: bool) -> None:

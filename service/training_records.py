@@ -114,7 +114,44 @@ class EvaluationPointer(Record):
     key: str
 
 
+class ClassificationRow(BaseModel):
+    """Linear classification of one class; None where `left_out` says why there is no figure."""
+
+    model_config = ConfigDict(frozen=True)
+
+    ap_11_point: float | None
+    ap_area: float | None
+    cost: float | None
+    test_images: int
+    left_out: str = ""
+
+
+class ClassificationRecord(Record):
+    """What linear SVMs make of one layer of a trunk. `initialisation` and `seed` are those of the trunk."""
+
+    initialisation: str
+    seed: int
+    layer: str
+    backbone: str
+    mean_ap_11_point: float | None
+    mean_ap_area: float | None
+    per_class: dict[str, ClassificationRow]
+    seconds: float
+
+
+class ClassificationPointer(Record):
+    """Which classifications, layer by layer, are of the trunk of one cell of a run."""
+
+    keys: tuple[str, ...]
+
+
 def evaluations_of(settings: EvaluateSettings) -> tuple[Evaluation, ...]:
     """The fan-out, in a fixed order that `--evaluation N` counts."""
     cells = itertools.product(settings.initialisations, settings.freeze_through, settings.seeds)
     return tuple(Evaluation(initialisation=i, freeze_through=f, seed=s) for i, f, s in cells)
+
+
+def is_first_of_trunk(settings: EvaluateSettings, cell: Evaluation) -> bool:
+    """Whether a cell is the one that classifies its trunk's images: a trunk has several, and one seed unless random."""
+    seeds = settings.seeds if cell.initialisation == RANDOM else settings.seeds[:1]
+    return cell.freeze_through == settings.freeze_through[0] and cell.seed in seeds

@@ -14,6 +14,7 @@ from pipeline.voc import read_voc
 from pipeline.voc_detections import Detection, write_detections
 from service import layout
 from service.backbone_files import fetch_backbone
+from service.classification import ImageSet, Trunk, classify_layers
 from service.detection_set import DetectionSet
 from service.evaluate_settings import EvaluateSettings
 from service.evaluation_choices import first_by_hash, preset_in_words
@@ -27,6 +28,7 @@ from service.training_records import (
     PRETRAINED,
     RANDOM,
     BackboneRecord,
+    ClassificationPointer,
     ClassRow,
     Evaluation,
     EvaluationPointer,
@@ -34,6 +36,7 @@ from service.training_records import (
     MappedWeights,
     backbone_id_of,
     evaluations_of,
+    is_first_of_trunk,
 )
 from service.trunks import NamedWeights, load_named, named_weights
 
@@ -67,6 +70,10 @@ def evaluate(context: StepContext, run: str, number: int) -> EvaluationRecord:
         record = _train_and_score(context, _Work(cell, detector, backbone_id, voc, identity, weights), trunk)
         commit(context.store, key, record)
     _publish(context, record)
+    if context.settings.evaluate.classification and is_first_of_trunk(context.settings.evaluate, cell):
+        keys = _classified(context, Trunk(cell, backbone_id, _trunk(context, backbone, cell)[0]), voc)
+        classified = ClassificationPointer(made_by=origin(context.settings, {}), keys=keys)
+        commit(context.store, layout.run_record(run, f"classify-{number}"), classified)
     pointer = EvaluationPointer(made_by=origin(context.settings, {}), key=key)
     commit(context.store, layout.run_record(run, f"evaluate-{number}"), pointer)
     return record
@@ -146,6 +153,16 @@ def _train_and_score(context: StepContext, work: _Work, trunk: AlexNet) -> Evalu
     learnt_from = tuple(image.image_id for image in train) if settings.train_images else ()
     record = _record(context, work, scores, trained.curve, time.monotonic() - began)
     return record.model_copy(update={"train_image_ids": learnt_from})
+
+
+def _classified(context: StepContext, trunk: Trunk, voc: DetectionSet) -> tuple[str, ...]:
+    """Keys of the classifications of a trunk's layers."""
+    settings = context.settings.evaluate
+    root = voc.fetch(context.scratch / "voc", worker_count(context.settings))
+    train = first_by_hash(read_voc(root, settings.train_split), settings.train_images)
+    splits = [settings.train_split, settings.test_split, settings.train_images]
+    identity = settings_hash(voc.identity, splits)
+    return classify_layers(context, trunk, ImageSet(identity, train, read_voc(root, settings.test_split)))
 
 
 def _store_detections(context: StepContext, work: _Work, detections: Mapping[str, Sequence[Detection]]) -> None:

@@ -13,7 +13,13 @@ from service import layout
 from service.champion import promote
 from service.pictures import Picture, curve_picture, detection_picture, picture_of
 from service.records import need, origin
-from service.run_result import RunResult, evaluation_records, result_rows
+from service.run_result import (
+    RunResult,
+    classification_records,
+    classification_rows,
+    evaluation_records,
+    result_rows,
+)
 from service.runner import StepContext
 from service.settings import settings_hash
 from service.steps.gather import DatasetRecord, dataset_of, gathered_of, spread
@@ -58,7 +64,9 @@ def report(context: StepContext, run: str) -> str:
     rows = [_row(record) for record in evaluated.values()]
     made_by = origin(context.settings, {f"{store.uri}/{key}": record.backbone for key, record in evaluated.items()})
     summary = result_rows(list(evaluated.values()))
-    result = RunResult(made_by=made_by, run=run, rows=summary, evaluation_keys=tuple(evaluated))
+    layers = classification_rows(list(classification_records(store, run, cells)))
+    keys = tuple(evaluated)
+    result = RunResult(made_by=made_by, run=run, rows=summary, evaluation_keys=keys, classification=layers)
     store.write(layout.run_record(run, "result"), result.model_dump_json(indent=1).encode())
     champion, verdict = promote(context, run, backbone, list(evaluated.values()))
     gathered = gathered_of(store, run)
@@ -73,6 +81,7 @@ def report(context: StepContext, run: str) -> str:
             backbone=backbone,
             rows=rows,
             summary=summary,
+            layers=layers,
             champion=champion,
             verdict=verdict,
             classes=sorted({name for row in rows for name in row.record.per_class}),

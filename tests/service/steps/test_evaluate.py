@@ -9,14 +9,17 @@ from safetensors.torch import save_file
 from scipy.io import savemat
 from torchvision.models import alexnet, resnet18
 
-from pipeline.errors import InvalidInput
+from pipeline.errors import InvalidInput, Stopped
 from pipeline.settings.evaluation import QUICK, EvaluationSettings
 from pipeline.voc import VocImage, write_split
 from pipeline.world_voc import draw_voc_image
 from service.evaluate_settings import EvaluateSettings
 from service.evaluation_choices import first_by_hash, preset_in_words
+from service.run_result import classification_records, classification_rows
+from service.runner import StepContext
 from service.settings import Settings
 from service.steps.evaluate import evaluate
+from service.training_records import evaluations_of, is_first_of_trunk
 from tests.service.conftest import context_of
 
 IDS = [f"{number:06d}" for number in range(6)]
@@ -132,3 +135,62 @@ def test_the_defaults_are_the_published_configuration() -> None:
     defaults = EvaluationSettings().model_dump(mode="json")
 
     assert {key: defaults[key] for key in published} == published
+
+
+def test_layers_of_trunks_are_classified_once(settings: dict[str, Any], tmp_path: Path) -> None:
+    """Told to stop after a layer, it goes on with the next; a file without fc layers has none; again does nothing."""
+    ids = [f"{number:06d}" for number in range(24)]
+    for number, image_id in enumerate(ids):
+        draw_voc_image(tmp_path / "voc", image_id, np.random.default_rng(number), (160, 120))
+    write_split(tmp_path / "voc", "train", ids[:18])
+    write_split(tmp_path / "voc", "test", ids[12:])
+    state = {name: tensor for name, tensor in alexnet(weights=None).state_dict().items() if "features" in name}
+    save_file(state, tmp_path / "convolutions.safetensors")
+    name = f"file://{tmp_path}/convolutions.safetensors"
+    settings["evaluate"] |= {
+        "classification": True,
+        "initialisations": [name],
+        "proposal_files": [write_mat(tmp_path / "all.mat", ids)],
+    }
+    context = context_of(Settings.model_validate(settings), tmp_path)
+    stop_after_a_layer(context)
+    with pytest.raises(Stopped):
+        evaluate(context, "r", 0)
+    first = {item.key: item.etag for item in context.store.list("classifications/")}
+    context = context_of(Settings.model_validate(settings), tmp_path)
+    evaluate(context, "r", 0)
+    every = {item.key: item.etag for item in context.store.list("classifications/")}
+    evaluate(context, "again", 0)
+    records = list(classification_records(context.store, "r", evaluations_of(context.settings.evaluate)))
+    rows = classification_rows(records)
+
+    assert len(first) == 1
+    assert first.items() <= every.items()
+    assert [row.layer for row in rows] == ["conv1", "conv2", "conv3", "conv4", "conv5"]
+    assert {item.key: item.etag for item in context.store.list("classifications/")} == every
+    assert all(row.ap_area is not None and 0 < row.ap_area.mean <= 1 for row in rows)
+    assert not (tmp_path / "layer-features").exists()
+
+
+def test_one_cell_classifies_for_its_trunk() -> None:
+    """Of all levels of freezing the first; of all seeds the first, but for a random trunk, which is another each."""
+    settings = EvaluateSettings(freeze_through=(2, 0), seeds=(7, 8))
+    first = [cell for cell in evaluations_of(settings) if is_first_of_trunk(settings, cell)]
+
+    assert [(cell.initialisation, cell.freeze_through, cell.seed) for cell in first] == [
+        ("random", 2, 7),
+        ("random", 2, 8),
+        ("pretrained", 2, 7),
+    ]
+
+
+def stop_after_a_layer(context: StepContext) -> None:
+    """Set the context's stop once a layer has been committed."""
+    write = context.store.create
+
+    def create(key: str, data: bytes) -> bool:
+        if key.startswith("classifications/"):
+            context.stop.set()
+        return write(key, data)
+
+    context.store.create = create  # type: ignore[method-assign]
