@@ -18,7 +18,7 @@ from service.store import Store
 from service.training_records import PRETRAINED, BackboneRecord, EvaluationRecord
 
 _CONFIDENCE = 0.95
-_OF_THE_CELL = ("initialisations", "freeze_through", "seeds")
+_BESIDE_THE_DETECTOR = ("initialisations", "freeze_through", "seeds", "classification", "supervised")
 _OF_THE_MACHINE = ("device", "seed", "freeze_through", "checkpoint_every_iterations", "rois_per_forward")
 
 
@@ -40,7 +40,9 @@ class Champion(Record):
 
 def protocol_of(record: EvaluationRecord) -> str:
     """What two evaluations must share to be compared; seeds, freezing and the machine are no part of it."""
-    settings = {key: value for key, value in record.made_by.settings["evaluate"].items() if key not in _OF_THE_CELL}
+    settings = {
+        key: value for key, value in record.made_by.settings["evaluate"].items() if key not in _BESIDE_THE_DETECTOR
+    }
     detector = {key: value for key, value in settings["detector"].items() if key not in _OF_THE_MACHINE}
     voc = record.made_by.settings["voc"]
     return settings_hash(settings | {"detector": detector}, record.made_by.inputs[voc])

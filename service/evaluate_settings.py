@@ -1,6 +1,6 @@
 """Settings of the evaluate step: the fan-out, its trunks, its data, and the preset its detectors start from."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -20,6 +20,10 @@ class EvaluateSettings(Section):
         ("random", "pretrained"),
         min_length=1,
         description="Trunks to compare: `random`, `pretrained`, or a safetensors file, `URI` or `URI#caffe`.",
+    )
+    supervised: str = Field(
+        "",
+        description="One of `initialisations`: what more frames are to match, for the forecast; empty: none.",
     )
     freeze_through: tuple[int, ...] = Field(
         (0,), min_length=1, description="Convolutions kept as they were loaded, 0 (train all) to 5."
@@ -65,6 +69,12 @@ class EvaluateSettings(Section):
             if not known or layout not in ("", "own", "caffe", "torchvision"):
                 raise ValueError(f"{name} is no trunk: random, pretrained, or URI, URI#own, URI#caffe, URI#torchvision")
         return names
+
+    @model_validator(mode="after")
+    def _baseline_is_evaluated(self) -> Self:
+        if self.supervised and self.supervised not in self.initialisations:
+            raise ValueError(f"supervised {self.supervised} is not among initialisations; name it there too")
+        return self
 
     @field_validator("freeze_through")
     @classmethod

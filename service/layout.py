@@ -45,6 +45,11 @@ def report(run: str) -> str:
     return run_record(run, "report").removesuffix(".json") + ".html"
 
 
+def figure(run: str, name: str) -> str:
+    """Key of a figure of a run's result."""
+    return f"{run_record(run, name).removesuffix('.json')}.svg"
+
+
 def listing(recipe: str, plan: str) -> str:
     """Key of the list of all videos that a plan saw."""
     return plan_file(recipe, plan, "listing")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -72,7 +73,7 @@ def curve_picture(points: Sequence[tuple[int, float]], held_out: Sequence[tuple[
         right.plot(*zip(*held_out, strict=True), color="#236", marker="o", label=name)
         right.set_ylabel(f"{name} on held-out videos", color="#236")
         right.set_ylim(0, 1)
-    return _svg(figure)
+    return svg_uri(svg(figure))
 
 
 def curve_png(curve: Sequence[CurveRow], score: str) -> bytes:
@@ -109,13 +110,20 @@ def detection_picture(names: Sequence[str], values: Sequence[float]) -> str:
     axes.invert_yaxis()
     axes.set_xlim(0, max(0.05, *values) * 1.2)
     axes.set_xlabel("mAP (11-point, IoU 0.5)")
-    return _svg(figure)
+    return svg_uri(svg(figure))
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> bytes:
+    """A figure as SVG, the same bytes whenever it is drawn."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return _data_uri("image/svg+xml", buffer.getvalue())
+    with rc_context({"svg.hashsalt": "watchmove"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def svg_uri(data: bytes) -> str:
+    """An SVG as a data URI."""
+    return _data_uri("image/svg+xml", data)
 
 
 def _data_uri(kind: str, data: bytes) -> str:

@@ -63,6 +63,49 @@ class ClassificationResult(BaseModel):
     left_out: dict[str, str]
 
 
+class PretrainingFacts(BaseModel):
+    """What a run's backbone learnt from. Runs that share `comparable` differ in frames and steps alone."""
+
+    model_config = ConfigDict(frozen=True)
+
+    backbone: str
+    frames: int
+    comparable: str
+
+
+class GrowthPoint(BaseModel):
+    """One backbone: frames it learnt from, and its figure over seeds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run: str
+    backbone: str
+    frames: int
+    ap_11_point: SeedSpread
+
+
+class Growth(BaseModel):
+    """Points in order of frames; the line through them (see `pipeline.forecast`), and when it reaches the goal.
+
+    `goal` is the mean of the supervised baseline; `refused` says why there is no forecast.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    freeze_through: int
+    points: tuple[GrowthPoint, ...]
+    slope: float | None = None
+    slope_low: float | None = None
+    slope_high: float | None = None
+    intercept: float | None = None
+    goal: float | None = None
+    goal_of: str = ""
+    frames: float | None = None
+    frames_low: float | None = None
+    frames_high: float | None = None
+    refused: str = ""
+
+
 class RunResult(Record):
     """All rows of a run, in the order of its settings, and the records they come from."""
 
@@ -70,6 +113,8 @@ class RunResult(Record):
     rows: tuple[ResultRow, ...]
     evaluation_keys: tuple[str, ...]
     classification: tuple[ClassificationResult, ...] = ()
+    pretraining: PretrainingFacts | None = None
+    growth: Growth | None = None
 
 
 def evaluation_records(store: Store, run: str, cells: Sequence[Evaluation]) -> Iterator[tuple[str, EvaluationRecord]]:

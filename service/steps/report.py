@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
 
 from pipeline.tar_dataset import Sample, SamplePlace, index_shard, read_sample, read_shard
 from service import layout
 from service.champion import promote
-from service.pictures import Picture, curve_picture, detection_picture, picture_of
+from service.growth import growth, pretraining_facts
+from service.pictures import Picture, curve_picture, detection_picture, picture_of, svg, svg_uri
 from service.records import need, origin
+from service.result_figures import frames_figure, freezing_figure
 from service.run_result import (
     RunResult,
     classification_records,
@@ -24,6 +27,7 @@ from service.runner import StepContext
 from service.settings import settings_hash
 from service.steps.gather import DatasetRecord, dataset_of, gathered_of, spread
 from service.steps.plan import PlanRecord
+from service.store import Store
 from service.training_records import (
     BackboneRecord,
     EvaluationRecord,
@@ -65,8 +69,16 @@ def report(context: StepContext, run: str) -> str:
     made_by = origin(context.settings, {f"{store.uri}/{key}": record.backbone for key, record in evaluated.items()})
     summary = result_rows(list(evaluated.values()))
     layers = classification_rows(list(classification_records(store, run, cells)))
-    keys = tuple(evaluated)
-    result = RunResult(made_by=made_by, run=run, rows=summary, evaluation_keys=keys, classification=layers)
+    result = RunResult(
+        made_by=made_by,
+        run=run,
+        rows=summary,
+        evaluation_keys=tuple(evaluated),
+        classification=layers,
+        pretraining=pretraining_facts(backbone, dataset, list(evaluated.values())),
+    )
+    grown = growth(store, result, context.settings.evaluate.supervised)
+    result = result.model_copy(update={"growth": grown})
     store.write(layout.run_record(run, "result"), result.model_dump_json(indent=1).encode())
     champion, verdict = promote(context, run, backbone, list(evaluated.values()))
     gathered = gathered_of(store, run)
@@ -82,6 +94,9 @@ def report(context: StepContext, run: str) -> str:
             rows=rows,
             summary=summary,
             layers=layers,
+            growth=grown,
+            freezing_figure=_figure(store, run, "freezing", freezing_figure(summary)),
+            frames_figure=_figure(store, run, "frames", frames_figure(grown)),
             champion=champion,
             verdict=verdict,
             classes=sorted({name for row in rows for name in row.record.per_class}),
@@ -94,6 +109,15 @@ def report(context: StepContext, run: str) -> str:
     )
     store.write(layout.report(run), page.encode())
     return f"{store.uri}/{layout.report(run)}"
+
+
+def _figure(store: Store, run: str, name: str, figure: Figure | None) -> str:
+    """A figure as a data URI, and as a file beside the result; empty where there is none to draw."""
+    if figure is None:
+        return ""
+    data = svg(figure)
+    store.write(layout.figure(run, name), data)
+    return svg_uri(data)
 
 
 def _row(record: EvaluationRecord) -> _Row:
