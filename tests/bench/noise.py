@@ -6,6 +6,7 @@ Videos of the drawn world, whose true masks are known; a frame gives one crop ar
 objects. Their masks are degraded, in the videos learnt from and in those held out alike:
 
 - missed: of every five objects one is erased from every frame of its video, so that its crops say that nothing moves;
+  among the videos held out as among those learnt from;
 - flipped: of all pixels at most --band pixels from the outline, on either side, 30 % change sides. Whole cells of
   --cell x --cell pixels flip at once: single pixels would be averaged away when masks are scaled to 56x56.
 
@@ -33,7 +34,7 @@ import yaml
 from numpy.typing import NDArray
 
 from pipeline.drawn_video import DrawnVideo
-from pipeline.mask_dataset import Batch, MaskDataset, normalised
+from pipeline.mask_dataset import Batch, MaskDataset, held_out_videos, normalised
 from pipeline.mask_examples import MaskExample, cut, jittered_square
 from pipeline.mask_network import mask_iou
 from pipeline.pretraining import PretrainingHooks, new_network
@@ -118,15 +119,17 @@ def crops_of(
                 yield Crop(key, picture, true.copy(), bad, tuple(map(float, box)), gone)
 
 
-def drawn_crops(seed: int, options: argparse.Namespace) -> list[Crop]:
-    """Crops of all videos; of every five objects in them one is missed."""
+def drawn_crops(seed: int, held_out_fraction: float, options: argparse.Namespace) -> list[Crop]:
+    """Crops of all videos; of every five objects one is missed, among those held out as among those learnt from."""
     rng = np.random.default_rng(seed)
-    fates = (fate for _ in count() for fate in rng.permutation(ONE_MISSED_OF) == 0)
+    names = [f"drawn{number:04d}" for number in range(options.videos)]
+    held_out = held_out_videos(names, held_out_fraction)
+    fates = {part: (fate for _ in count() for fate in rng.permutation(ONE_MISSED_OF) == 0) for part in (True, False)}
     crops: list[Crop] = []
-    for number in range(options.videos):
+    for number, name in enumerate(names):
         video = draw_video(seed * 1_000_003 + number, WORLD, "moving")
-        missed = [bool(next(fates)) for _ in video.class_names]
-        crops += crops_of(f"drawn{number:04d}", video, missed, rng, options)
+        missed = [bool(next(fates[name in held_out])) for _ in video.class_names]
+        crops += crops_of(name, video, missed, rng, options)
     return crops
 
 
@@ -164,7 +167,7 @@ def predicted(network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
 def measured(seed: int, settings: PretrainingSettings, options: argparse.Namespace, folder: Path) -> dict[str, float]:
     """One seed: what is drawn, degraded, first weights and order all come of it."""
     spent = time.process_time()
-    crops = drawn_crops(seed, options)
+    crops = drawn_crops(seed, settings.validation_fraction, options)
     shards = {true: write(folder / f"{true}.tar", crops, true=true) for true in (True, False)}
     hard = settings.model_copy(update={"foreground_threshold": 0.51, "background_threshold": 0.49})
     noisy = AroundObjects.of_shards([shards[False]], settings)

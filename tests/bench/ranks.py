@@ -1,11 +1,13 @@
-"""Whether ranks and kills change the weights: `python tests/bench/ranks.py [--steps 4] [--kills N] [KEY=VALUE ...]`.
+"""Whether ranks and kills change the weights: `python tests/bench/ranks.py [--steps 4] [--kills N] [--float64]
+[KEY=VALUE ...]`.
 
 Trains the default network on frames of the drawn world, each time in processes of its own with one thread: alone; by
 two ranks over loopback, with the same batch of both together; alone with each batch's frames in reversed order; and
 alone again, killed at so many random steps. Prints one line of JSON: the largest difference of a weight of the backbone
 from the training alone, for each. Sums in another order differ in their last digit, and where a unit is at its kink
 that digit decides which side it is on; so differences grow with the number of steps. The reversed order says how much
-of it has nothing to do with ranks.
+of it has nothing to do with ranks; with `--float64`, in which the last digit is 2^29 times smaller, what is left is not
+rounding.
 """
 
 import argparse
@@ -30,7 +32,7 @@ from pipeline.settings.pretraining import PretrainingSettings
 from pipeline.tar_dataset import write_shard
 from tests.bench.pretraining import drawn_samples
 
-REVERSED = "reversed"
+REVERSED, FLOAT64 = "reversed", "RANKS_BENCH_FLOAT64"
 PROCESSES = multiprocessing.get_context("spawn")
 
 
@@ -48,6 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--float64", action="store_true", help="train in 64-bit numbers")
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
     options = parser.parse_args()
     chosen = {key: yaml.safe_load(value) for key, _, value in (item.partition("=") for item in options.settings)}
@@ -56,6 +59,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_shard(folder / "drawn.tar", drawn_samples(12))
+        if options.float64:
+            os.environ[FLOAT64] = "1"
         run(folder, settings, ["alone"])
         run(folder, settings, ["rank0", "rank1"])
         run(folder, settings, [REVERSED])
@@ -94,6 +99,9 @@ def train(folder: Path, name: str, settings: PretrainingSettings, environment: d
     """One rank."""
     os.environ.update(environment)
     torch.set_num_threads(1)
+    if FLOAT64 in os.environ:
+        torch.set_default_dtype(torch.float64)
+        torch.Tensor.float = torch.Tensor.double  # type: ignore[method-assign]
     if name == REVERSED:
         vars(pretraining)["MaskDataset"] = Reversed
 
