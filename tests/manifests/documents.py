@@ -1,5 +1,7 @@
 """Reading the manifests: the documents of a file, what kustomize makes of a folder, and the containers in them."""
 
+import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -53,6 +55,21 @@ def named(documents: tuple[Document, ...], kind: str, name: str) -> Document:
     """The one document of a kind and a name."""
     (found,) = [one for one in documents if one["kind"] == kind and one["metadata"]["name"] == name]
     return found
+
+
+def ranks_template() -> Document:
+    """The template of pretraining on several nodes, the one that makes a resource."""
+    (document,) = read(ROOT / "argo" / "pretrain-nodes.yaml")
+    (template,) = document["spec"]["templates"]
+    return dict(template)
+
+
+def ranks_job(template: Document, **given: str) -> Document:
+    """The Job of a template for several nodes, with Argo's variables filled in as Argo does; `given` are inputs."""
+    inputs = {row["name"]: row["value"] for row in template["inputs"]["parameters"] if "value" in row} | given
+    known = {"workflow.name": "watchmove-abcde", **{f"inputs.parameters.{name}": inputs[name] for name in inputs}}
+    text = re.sub(r"\{\{=toJson\((.*?)\)\}\}", lambda at: json.dumps(known[at[1]]), template["resource"]["manifest"])
+    return dict(yaml.safe_load(re.sub(r"\{\{(.*?)\}\}", lambda at: known[at[1]], text)))
 
 
 def containers(document: Document) -> Iterator[Document]:

@@ -14,7 +14,7 @@ from service.settings import Settings, load_settings
 from tests.manifests.documents import OVERLAYS, ROOT, STEPS, Document, built, built_in, containers, named, read
 
 FILES = sorted([*ROOT.glob("argo/*.yaml"), *ROOT.glob("k8s/**/*.yaml")])
-PATCHES = {"draw-world.yaml", "small-pods.yaml", "suspended.yaml", "gpu.yaml"}
+PATCHES = {"draw-world.yaml", "small-pods.yaml", "small-nodes.yaml", "suspended.yaml", "gpu.yaml", "gpu-nodes.yaml"}
 OBJECTS = [path for path in FILES if path.name not in PATCHES and "kind" in read(path)[0]]
 SETTINGS = [ROOT / "k8s" / "overlays" / overlay / "settings.yaml" for overlay in OVERLAYS]
 
@@ -52,7 +52,7 @@ def test_a_file_in_argo_holds_one_object(path: Path) -> None:
 
 def test_every_step_has_its_file() -> None:
     """The tree alone says what runs."""
-    known = {f"{step}.yaml" for step in STEPS}
+    known = {f"{step}.yaml" for step in STEPS} | {"pretrain-nodes.yaml"}
     others = {"kustomization.yaml", "kustomize-fields.yaml", "nightly.yaml", "watchmove.yaml"}
 
     assert {path.name for path in ROOT.glob("argo/*.yaml")} == known | others

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import typer
+from torch.distributed.run import parse_args as torchrun_arguments
 
 from service.cli import app
 from service.exit_codes import RETRIED_EXIT_CODES
@@ -41,13 +42,24 @@ def test_a_step_calls_a_command_that_the_cli_understands(step: str) -> None:
     """The arguments, with Argo's variables filled in, are parsed by the command itself."""
     container = step_template(step)["container"]
     known = {"{{inputs.parameters.run}}": "watchmove-abcde"}
-    name, *words = [known.get(word, re.sub(r"\{\{inputs\..*\}\}", "0", word)) for word in container["args"]]
+    given = [known.get(word, re.sub(r"\{\{inputs\..*\}\}", "0", word)) for word in container["args"]]
+    name, *words = given[given.index("--") + 1 :] if step == "pretrain" else given
     parsed = _parsed(name, words)
 
-    assert container["command"] == ["watchmove"]
+    assert container["command"] == (["python", "-m", "service.launch"] if step == "pretrain" else ["watchmove"])
     assert name == step
     assert str(parsed["settings"]) == "/etc/watchmove/settings.yaml"
     assert parsed.get("run", "watchmove-abcde") == "watchmove-abcde"
+
+
+def test_pretraining_in_one_pod_has_the_processes_that_were_asked_for() -> None:
+    """What stands before the command are options that torchrun understands."""
+    args = step_template("pretrain")["container"]["args"]
+    options = ["3" if word == "{{inputs.parameters.processes}}" else word for word in args[: args.index("--")]]
+    parsed = torchrun_arguments([*options, "-m", "service.cli"])  # type: ignore[no-untyped-call]
+
+    assert parsed.standalone
+    assert parsed.nproc_per_node == "3"
 
 
 def test_the_check_above_finds_an_option_that_does_not_exist() -> None:
@@ -85,10 +97,12 @@ def test_what_all_steps_share_is_the_same_in_all() -> None:
 def test_the_main_workflow_runs_every_step_with_what_it_asks_for() -> None:
     """Each step once, in order, from its own file, with each of its inputs."""
     (document,) = read(ROOT / "argo" / "watchmove.yaml")
-    tasks = document["spec"]["templates"][0]["dag"]["tasks"]
+    all_tasks = document["spec"]["templates"][0]["dag"]["tasks"]
+    tasks = [task for task in all_tasks if task["name"] != "pretrain-nodes"]
+    before_each = [None, *("pretrain && pretrain-nodes" if step == "pretrain" else step for step in STEPS)]
 
     assert [task["name"] for task in tasks] == list(STEPS)
-    for before, task in zip([None, *STEPS], tasks, strict=False):
+    for before, task in zip(before_each, tasks, strict=False):
         given = [row["name"] for row in task.get("arguments", {}).get("parameters", [])]
         wanted = [row["name"] for row in step_template(task["name"]).get("inputs", {}).get("parameters", [])]
         assert task["templateRef"] == {"name": f"watchmove-{task['name']}", "template": task["name"]}
@@ -109,6 +123,8 @@ def test_every_step_works_on_the_run_that_was_named_or_on_one_of_the_workflows_o
         "{{=workflow.parameters.run == '' ? workflow.name : workflow.parameters.run}}"
     }
     for task in tasks:
+        if task["name"] == "pretrain-nodes":  # its words are in the Job's manifest
+            continue
         words = step_template(task["name"])["container"]["args"]
         assert words[words.index("--run") + 1] == "{{inputs.parameters.run}}"
 

@@ -1,0 +1,167 @@
+"""Pretraining on several nodes: one Job, made by one template, whose pods are those of pretraining on one."""
+
+from typing import Any
+
+import pytest
+from torch.distributed.run import parse_args as torchrun_arguments
+
+from service.exit_codes import RETRIED_EXIT_CODES
+from tests.manifests.documents import OVERLAYS, ROOT, built, named, ranks_job, ranks_template, read, step_template
+
+FILES = [read(path)[0] for path in sorted(ROOT.glob("argo/*.yaml"))]
+TEMPLATES = [template for one in FILES for template in one.get("spec", {}).get("templates", [])]
+RUN = 'odd "name": {x}'
+
+
+def _job() -> dict[str, Any]:
+    return ranks_job(ranks_template(), run=RUN, nodes="3", processes="8")
+
+
+def _pod() -> dict[str, Any]:
+    return dict(_job()["spec"]["template"]["spec"])
+
+
+def test_one_template_alone_makes_a_resource_and_it_is_this_job() -> None:
+    """No other step may reach into the cluster."""
+    with_resource = [template for template in TEMPLATES if "resource" in template]
+
+    assert [template["name"] for template in with_resource] == ["pretrain-nodes"]
+    assert (_job()["apiVersion"], _job()["kind"]) == ("batch/v1", "Job")
+
+
+def test_every_node_has_a_pod_with_an_index() -> None:
+    """All at once, for they wait for each other."""
+    spec = _job()["spec"]
+
+    assert spec["completionMode"] == "Indexed"
+    assert (spec["completions"], spec["parallelism"]) == (3, 3)
+    assert spec["template"]["spec"]["restartPolicy"] == "Never"
+
+
+def test_the_pods_are_those_of_pretraining_on_one_node() -> None:
+    """Image, credentials, rights, resources, space and time: what differs is how torchrun is called."""
+    one = step_template("pretrain")
+    (pod,) = _pod()["containers"]
+    same = set(pod) - {"name", "args"}
+
+    assert {key: pod[key] for key in same} == {key: one["container"][key] for key in same}
+    assert same == set(one["container"]) - {"args"}
+    assert _pod()["volumes"] == one["volumes"]
+    assert _job()["spec"]["activeDeadlineSeconds"] == one["activeDeadlineSeconds"]
+
+
+def test_the_pods_have_what_the_workflow_gives_to_the_others() -> None:
+    """Time to save, an account that says who they are to the store, and no word in the cluster."""
+    (workflow,) = read(ROOT / "argo" / "watchmove.yaml")
+    pod = _pod()
+
+    assert workflow["spec"]["podSpecPatch"] == f"terminationGracePeriodSeconds: {pod['terminationGracePeriodSeconds']}"
+    assert pod["securityContext"] == workflow["spec"]["securityContext"]
+    assert pod["serviceAccountName"] == workflow["spec"]["serviceAccountName"]
+    assert pod["automountServiceAccountToken"] is False
+
+
+def test_torchrun_understands_its_options_and_finds_the_first_pod() -> None:
+    """The name of index 0 in the headless Service, which knows pods before they are ready."""
+    args = _pod()["containers"][0]["args"]
+    options = ["2" if word == "$(JOB_COMPLETION_INDEX)" else word for word in args[: args.index("--")]]
+    parsed = torchrun_arguments([*options, "-m", "service.cli"])  # type: ignore[no-untyped-call]
+    service = next(one for one in read(ROOT / "k8s" / "base" / "ranks.yaml") if one["kind"] == "Service")
+
+    assert (parsed.nnodes, parsed.node_rank, parsed.nproc_per_node) == ("3", 2, "8")
+    assert parsed.master_addr == f"{_job()['metadata']['name']}-0.{service['metadata']['name']}"
+    assert _pod()["subdomain"] == service["metadata"]["name"]
+    assert (service["spec"]["clusterIP"], service["spec"]["publishNotReadyAddresses"]) == ("None", True)
+    assert service["spec"]["selector"].items() <= _job()["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_the_command_is_that_of_one_node_whatever_the_run_is_called() -> None:
+    """A name with quotes and colons stays one word: it adds nothing to the Job."""
+    one = step_template("pretrain")["container"]["args"]
+    args = _pod()["containers"][0]["args"]
+    known = {"{{inputs.parameters.run}}": RUN}
+
+    assert args[args.index("--") :] == [known.get(word, word) for word in one[one.index("--") :]]
+
+
+def test_a_lost_node_is_told_from_a_bug() -> None:
+    """A disruption costs no try, the table's retried codes and a kill cost one, anything else ends the Job."""
+    disrupted, hopeless = _job()["spec"]["podFailurePolicy"]["rules"]
+    codes = hopeless["onExitCodes"]
+
+    assert disrupted == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
+    assert (hopeless["action"], codes["operator"]) == ("FailJob", "NotIn")
+    assert set(codes["values"]) == {*RETRIED_EXIT_CODES, 137}
+    assert codes["containerName"] == _pod()["containers"][0]["name"]
+
+
+def test_tries_are_as_many_as_a_pod_has_on_one_node() -> None:
+    """Of each pod, so that more nodes do not mean fewer; the first that has none left ends the Job."""
+    spec = _job()["spec"]
+
+    assert spec["backoffLimitPerIndex"] == step_template("pretrain")["retryStrategy"]["limit"]
+    assert spec["maxFailedIndexes"] == 0
+
+
+def test_the_workflow_waits_for_the_job_and_owns_it() -> None:
+    """Whoever waits may be lost and take it up again; a failed Job is not waited for."""
+    template = ranks_template()
+
+    assert template["resource"]["action"] == "apply"
+    assert template["resource"]["setOwnerReference"] is True
+    assert template["retryStrategy"] == step_template("pretrain")["retryStrategy"]
+    assert template["activeDeadlineSeconds"] == _job()["spec"]["activeDeadlineSeconds"]
+
+
+def test_only_the_pod_that_waits_may_make_jobs() -> None:
+    """Its account has three verbs on Jobs and Argo's two; it runs no code of ours and sees no video."""
+    documents = read(ROOT / "k8s" / "base" / "ranks.yaml")
+    (role,) = [one for one in documents if one["kind"] == "Role"]
+    (binding,) = [one for one in documents if one["kind"] == "RoleBinding"]
+    users = [template["name"] for template in TEMPLATES if template.get("serviceAccountName") == "watchmove-jobs"]
+
+    assert role["rules"] == [
+        {"apiGroups": ["argoproj.io"], "resources": ["workflowtaskresults"], "verbs": ["create", "patch"]},
+        {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create", "get", "patch"]},
+    ]
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "watchmove-jobs"}]
+    assert users == ["pretrain-nodes"]
+
+
+def test_the_main_workflow_takes_one_of_the_two_ways() -> None:
+    """By its parameter `nodes`; both train the same run, and one of them waits for what the other would."""
+    (document,) = read(ROOT / "argo" / "watchmove.yaml")
+    tasks = {task["name"]: task for task in document["spec"]["templates"][0]["dag"]["tasks"]}
+    one, many = tasks["pretrain"], tasks["pretrain-nodes"]
+    wanted = [row["name"] for row in ranks_template()["inputs"]["parameters"] if "value" not in row]
+    known = {row["name"]: row["value"] for row in document["spec"]["arguments"]["parameters"]}
+
+    assert (one["when"], many["when"]) == ("{{workflow.parameters.nodes}} <= 1", "{{workflow.parameters.nodes}} > 1")
+    assert many["templateRef"] == {"name": "watchmove-pretrain-nodes", "template": "pretrain-nodes"}
+    assert many["depends"] == one["depends"]
+    assert [row["name"] for row in many["arguments"]["parameters"]] == wanted
+    assert all(row in many["arguments"]["parameters"] for row in one["arguments"]["parameters"])
+    assert (known["nodes"], known["processes"]) == ("1", "1")
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_an_overlay_changes_the_pods_of_both_ways_alike(overlay: str) -> None:
+    """What kustomize writes into the template's inputs arrives in the Job: image, names, sizes, GPUs."""
+    (one,) = named(built(overlay), "WorkflowTemplate", "watchmove-pretrain")["spec"]["templates"]
+    (many,) = named(built(overlay), "WorkflowTemplate", "watchmove-pretrain-nodes")["spec"]["templates"]
+    pod = ranks_job(many, run=RUN, nodes="3", processes="1")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+
+    assert {key: container[key] for key in ("image", "env", "envFrom", "resources")} == {
+        key: one["container"][key] for key in ("image", "env", "envFrom", "resources")
+    }
+    assert pod["volumes"] == one["volumes"]
+    assert pod["tolerations"] == one.get("tolerations", [])
+
+
+def test_a_name_is_written_into_the_job_as_data() -> None:
+    """Words that come from whoever submits stand in the manifest as JSON only."""
+    manifest = ranks_template()["resource"]["manifest"]
+
+    assert "{{inputs.parameters.run}}" not in manifest
+    assert manifest.count("{{=toJson(inputs.parameters.run)}}") == 1

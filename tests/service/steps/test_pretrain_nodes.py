@@ -1,0 +1,67 @@
+"""Pretraining on two nodes, each with a launcher of its own as in its pod; one node is lost and both come back."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from service.training_records import BackboneRecord
+from tests.service.conftest import MakeContext
+from tests.service.steps.test_pretrain import SMALL, iterations_served, made_up_snapshot
+
+_STEPS = 40
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _nodes(store: Path, metrics_port: int, log: Path) -> list[subprocess.Popen[bytes]]:
+    """Two launchers, each leading a session; what both say goes to `log`."""
+    words = [f"store=file://{store}", *SMALL, f"pretrain.iterations={_STEPS}", f"work.metrics_port={metrics_port}"]
+    words += ["pretrain.validate_every_iterations=1000", "pretrain.checkpoint_every_iterations=2"]
+    master = ["--master-addr", "localhost", "--master-port", str(_free_port())]
+    line = [*master, "--", "pretrain", "--run", "run", *(part for word in words for part in ("--set", word))]
+    with log.open("wb") as said:
+        return [
+            subprocess.Popen(
+                [sys.executable, "-m", "service.launch", "--nnodes", "2", "--node-rank", str(node), *line],
+                stderr=said, start_new_session=True,
+            )
+            for node in range(2)
+        ]  # fmt: skip
+
+
+def _lose(node: subprocess.Popen[bytes]) -> None:
+    """Launcher and rank are gone at once, without a word."""
+    children = Path(f"/proc/{node.pid}/task/{node.pid}/children").read_text().split()
+    for process in (node.pid, *map(int, children)):
+        os.kill(process, signal.SIGKILL)
+
+
+def test_a_lost_node_ends_the_other_with_75_and_together_they_go_on(make_context: MakeContext, tmp_path: Path) -> None:
+    """The second try begins at a checkpoint of the first, and ends with the record."""
+    context = make_context(*SMALL)
+    made_up_snapshot(context, tmp_path)
+    port, log = _free_port(), tmp_path / "said"
+    first, second = _nodes(tmp_path / "store", port, log)
+    until = time.monotonic() + 120
+    while iterations_served(port) < 5 and time.monotonic() < until and first.poll() is None:
+        time.sleep(0.05)
+    _lose(second)
+    ends = (first.wait(60), second.wait(60))
+    checkpoints = sorted((tmp_path / "store").glob("backbones/*/checkpoints/*.json"))
+    saved = [int(found) for path in checkpoints for found in re.findall(r'"iteration": ?(\d+)', path.read_text())]
+    then = [node.wait(120) for node in _nodes(tmp_path / "store", port, tmp_path / "said-then")]
+    (record,) = (tmp_path / "store").glob("backbones/*/record.json")
+
+    assert ends == (75, -signal.SIGKILL), log.read_text()
+    assert 2 <= max(saved) < _STEPS
+    assert then == [0, 0], (tmp_path / "said-then").read_text()
+    assert BackboneRecord.model_validate_json(record.read_text()).curve[-1].iteration == _STEPS
