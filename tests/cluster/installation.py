@@ -55,9 +55,13 @@ class Installation:
 
     def training_pod(self, workflow: str) -> Any:
         """The pretraining's pod once it says of itself that it has learnt something, else None."""
-        learning = re.compile(r'^watchmove_process_training_iteration\{training="pretrain"\} [1-9]', re.MULTILINE)
-        pods = self.pods(workflow, "pretrain")
-        return next((pod for pod in pods if learning.search(self._served(pod.metadata.name))), None)
+        return next((pod for pod in self.pods(workflow, "pretrain") if self.training_iteration([pod])), None)
+
+    def training_iteration(self, pods: list[Any]) -> int:
+        """The furthest step of pretraining that pods say of themselves that they have done; 0 while none does."""
+        said = re.compile(r'^watchmove_process_training_iteration\{training="pretrain"\} ([\d.]+)', re.MULTILINE)
+        found = (said.search(self._served(pod.metadata.name)) for pod in pods)
+        return max((int(float(one[1])) for one in found if one), default=0)
 
     def exported(self) -> str:
         """What the exporter serves now, read through the API server."""

@@ -68,10 +68,36 @@ def test_step_pods_may_report_how_they_ended_and_nothing_else(
     installation: Installation, verb: str, group: str, resource: str, allowed: bool
 ) -> None:
     """The API server's own answer for the steps' service account."""
-    what = client.V1ResourceAttributes(namespace=NAMESPACE, verb=verb, group=group, resource=resource)
-    spec = client.V1SubjectAccessReviewSpec(
-        user=f"system:serviceaccount:{NAMESPACE}:watchmove", resource_attributes=what
-    )
-    answer = installation.rights.create_subject_access_review(client.V1SubjectAccessReview(spec=spec))
+    assert _may(installation, "watchmove", verb, group, resource) is allowed
 
-    assert answer.status.allowed is allowed
+
+@pytest.mark.parametrize(
+    ("verb", "group", "resource", "allowed"),
+    [
+        ("create", "batch", "jobs", True),
+        ("patch", "batch", "jobs", True),
+        ("get", "batch", "jobs", True),
+        ("delete", "batch", "jobs", False),
+        ("create", "argoproj.io", "workflowtaskresults", True),
+        ("create", "argoproj.io", "workflows", False),
+        ("get", "", "secrets", False),
+        ("create", "", "pods", False),
+        ("create", "", "pods/exec", False),
+    ],
+)
+def test_what_makes_jobs_may_do_nothing_else(
+    installation: Installation, verb: str, group: str, resource: str, allowed: bool
+) -> None:
+    """The same for the account of the one pod that makes the Job of pretraining on several nodes."""
+    assert _may(installation, "watchmove-jobs", verb, group, resource) is allowed
+
+
+def _may(installation: Installation, account: str, verb: str, group: str, resource: str) -> bool:
+    resource, _, part = resource.partition("/")
+    what = client.V1ResourceAttributes(
+        namespace=NAMESPACE, verb=verb, group=group, resource=resource, subresource=part or None
+    )
+    user = f"system:serviceaccount:{NAMESPACE}:{account}"
+    spec = client.V1SubjectAccessReviewSpec(user=user, resource_attributes=what)
+    answer = installation.rights.create_subject_access_review(client.V1SubjectAccessReview(spec=spec))
+    return bool(answer.status.allowed)

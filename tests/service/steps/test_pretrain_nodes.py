@@ -13,7 +13,7 @@ from service.training_records import BackboneRecord
 from tests.service.conftest import MakeContext
 from tests.service.steps.test_pretrain import SMALL, iterations_served, made_up_snapshot
 
-_STEPS = 40
+_STEPS, _EVERY = 9, 4
 
 
 def _free_port() -> int:
@@ -25,7 +25,7 @@ def _free_port() -> int:
 def _nodes(store: Path, metrics_port: int, log: Path) -> list[subprocess.Popen[bytes]]:
     """Two launchers, each leading a session; what both say goes to `log`."""
     words = [f"store=file://{store}", *SMALL, f"pretrain.iterations={_STEPS}", f"work.metrics_port={metrics_port}"]
-    words += ["pretrain.validate_every_iterations=1000", "pretrain.checkpoint_every_iterations=2"]
+    words += ["pretrain.validate_every_iterations=1000", f"pretrain.checkpoint_every_iterations={_EVERY}"]
     master = ["--master-addr", "localhost", "--master-port", str(_free_port())]
     line = [*master, "--", "pretrain", "--run", "run", *(part for word in words for part in ("--set", word))]
     with log.open("wb") as said:
@@ -52,7 +52,7 @@ def test_a_lost_node_ends_the_other_with_75_and_together_they_go_on(make_context
     port, log = _free_port(), tmp_path / "said"
     first, second = _nodes(tmp_path / "store", port, log)
     until = time.monotonic() + 120
-    while iterations_served(port) < 5 and time.monotonic() < until and first.poll() is None:
+    while iterations_served(port) <= _EVERY and time.monotonic() < until and first.poll() is None:
         time.sleep(0.05)
     _lose(second)
     ends = (first.wait(60), second.wait(60))
@@ -62,6 +62,6 @@ def test_a_lost_node_ends_the_other_with_75_and_together_they_go_on(make_context
     (record,) = (tmp_path / "store").glob("backbones/*/record.json")
 
     assert ends == (75, -signal.SIGKILL), log.read_text()
-    assert 2 <= max(saved) < _STEPS
+    assert max(saved) in range(_EVERY, _STEPS)
     assert then == [0, 0], (tmp_path / "said-then").read_text()
     assert BackboneRecord.model_validate_json(record.read_text()).curve[-1].iteration == _STEPS

@@ -1,0 +1,92 @@
+"""Pretraining on three pods at once, one of which is lost while it learns."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from tests.cluster.installation import NAMESPACE, Bucket, FirstRun, Installation, wait_for
+
+pytestmark = pytest.mark.timeout(900)
+
+SEED, STEPS, EVERY = 7, 8, 2
+ARGUMENT = "- {{=toJson(inputs.parameters.run)}}\n"
+
+
+def _three_nodes(installation: Installation, run: str) -> dict[str, Any]:
+    """A workflow of the installed pretraining on several nodes alone: another backbone of a run's own snapshot."""
+    (template,) = installation.get("workflowtemplates", "watchmove-pretrain-nodes")["spec"]["templates"]
+    manifest = template["resource"]["manifest"]
+    indent = re.search(rf"^( *){re.escape(ARGUMENT)}", manifest, re.MULTILINE)
+    assert indent is not None
+    settings = {
+        "seed": SEED,
+        "iterations": STEPS,
+        "checkpoint_every_iterations": EVERY,
+        "validate_every_iterations": STEPS,
+    }
+    words = [part for name, value in settings.items() for part in ("--set", f"pretrain.{name}={value}")]
+    more = "".join(f"{indent[1]}- {word}\n" for word in words)
+    template["resource"]["manifest"] = manifest.replace(indent[0], indent[0] + more)
+    values = {"run": run, "nodes": "3", "processes": "1"}
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "metadata": {"generateName": "three-nodes-"},
+        "spec": {
+            "entrypoint": "pretrain-nodes",
+            "serviceAccountName": "watchmove",
+            "arguments": {"parameters": [{"name": name, "value": value} for name, value in values.items()]},
+            "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+            "templates": [template],
+        },
+    }
+
+
+def _by_index(installation: Installation, workflow: str) -> dict[str, list[Any]]:
+    """The Job's pods that are there now, by index, in the order in which they were made."""
+    label = f"batch.kubernetes.io/job-name={workflow}-ranks"
+    pods: dict[str, list[Any]] = {"0": [], "1": [], "2": []}
+    for pod in installation.core.list_namespaced_pod(NAMESPACE, label_selector=label).items:
+        pods[pod.metadata.labels["batch.kubernetes.io/job-completion-index"]].append(pod)
+    return {index: sorted(own, key=lambda pod: pod.metadata.creation_timestamp) for index, own in pods.items()}
+
+
+def _exit_codes(pods: list[Any]) -> list[int]:
+    statuses = [status for pod in pods for status in pod.status.container_statuses or ()]
+    return [status.state.terminated.exit_code for status in statuses if status.state.terminated]
+
+
+def _steps_told(installation: Installation, pod: Any) -> list[int]:
+    """The steps of training that a pod's log tells of, in order."""
+    lines = installation.core.read_namespaced_pod_log(pod.metadata.name, NAMESPACE).splitlines()
+    told = [json.loads(line) for line in lines if line.startswith('{"step": "pretrain"')]
+    return [row["done"] for row in told]
+
+
+def test_a_lost_pod_of_three_costs_what_came_after_the_last_checkpoint(
+    installation: Installation, first_run: FirstRun, bucket: Bucket
+) -> None:
+    """The others end with 75, all three are started again, and training goes on where it was saved."""
+    before = {record["backbone"] for record in bucket.records("store/backbones/")}
+    name = installation.start(_three_nodes(installation, first_run.workflow["metadata"]["name"]))
+
+    def first_rank_that_has_saved() -> bool:
+        steps = installation.training_iteration(_by_index(installation, name)["0"])
+        return steps > EVERY
+
+    wait_for("three ranks to learn", first_rank_that_has_saved, 300)
+    (lost,) = _by_index(installation, name)["1"]
+    installation.core.delete_namespaced_pod(lost.metadata.name, NAMESPACE, grace_period_seconds=0)
+    ended = installation.ended(name)
+    pods = _by_index(installation, name)
+    (record,) = (one for one in bucket.records("store/backbones/") if one["backbone"] not in before)
+
+    assert ended["status"]["phase"] == "Succeeded"
+    assert _exit_codes(pods["0"]) == [75, 0]
+    assert _exit_codes(pods["2"])[0] == 75
+    assert lost.metadata.uid not in [pod.metadata.uid for pod in pods["1"]]
+    assert min(_steps_told(installation, pods["0"][1])) > EVERY
+    assert record["made_by"]["settings"]["pretrain"]["seed"] == SEED
+    assert record["curve"][-1]["iteration"] == STEPS
