@@ -33,6 +33,7 @@ def launch(words: Sequence[str]) -> int:
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", _SHUTDOWN_SECONDS)
     try:
         arguments = parse_args([*words[:at], "-m", "--", "service.cli", *words[at + 1 :]])  # type: ignore[no-untyped-call]
+        share_threads(str(arguments.nproc_per_node))
         run(arguments)  # type: ignore[no-untyped-call]
     except ChildFailedError as error:
         return exit_code_of(error)
@@ -42,6 +43,13 @@ def launch(words: Sequence[str]) -> int:
         print(f"watchmove: {UNAVAILABLE.meaning}: the ranks did not meet: {error}", file=sys.stderr)
         return UNAVAILABLE.exit_code
     return DONE.exit_code
+
+
+def share_threads(processes: str) -> None:
+    """Deal the machine's threads among its ranks: `OMP_NUM_THREADS` here is of all of them together."""
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if threads.isdecimal() and processes.isdecimal() and int(processes) > 1:
+        os.environ["OMP_NUM_THREADS"] = str(max(1, int(threads) // int(processes)))
 
 
 def exit_code_of(error: ChildFailedError) -> int:

@@ -1,9 +1,11 @@
 """The exit code of a launch: what the ranks' own end means."""
 
+import os
+
 import pytest
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-from service.launch import exit_code_of, launch
+from service.launch import exit_code_of, launch, share_threads
 
 
 @pytest.mark.parametrize(
@@ -21,6 +23,17 @@ def test_ranks_that_failed(codes: list[int], expected: int) -> None:
     failures = {rank: ProcessFailure(rank, 1, code, "/nowhere") for rank, code in enumerate(codes)}
 
     assert exit_code_of(ChildFailedError("ranks", failures)) == expected
+
+
+@pytest.mark.parametrize(
+    ("threads", "processes", "expected"), [("8", "2", "4"), ("4", "8", "1"), ("4", "1", "4"), ("4", "gpu", "4")]
+)
+def test_ranks_share_the_threads(threads: str, processes: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each gets its part, at least one; who starts as many as there are GPUs says so otherwise."""
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    share_threads(processes)
+
+    assert os.environ["OMP_NUM_THREADS"] == expected
 
 
 @pytest.mark.parametrize("words", [[], ["--standalone"], ["--standalone", "--"]])
