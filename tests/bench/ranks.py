@@ -1,4 +1,4 @@
-"""Whether ranks and kills change the weights: `python tests/bench/ranks.py [--steps 4] [--kills N] [--float64]
+"""Whether ranks and kills change the weights: `python -m tests.bench.ranks [--steps 4] [--kills N] [--float64]
 [KEY=VALUE ...]`.
 
 Trains the default network on frames of the drawn world, each time in processes of its own with one thread: alone; by
