@@ -50,7 +50,7 @@ LEAST_SIDE_PIXELS = 32
 EVERY_FRAMES = 3
 WORLD = WorldSettings(frames_per_video=6)
 DEFAULTS: dict[str, object] = {
-    "iterations": 400,
+    "iterations": 600,
     "batch_size": 16,
     "learning_rate": 4.0,
     "shift_fraction": 0.06,
