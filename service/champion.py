@@ -114,12 +114,16 @@ def is_better(present: Sequence[float], figures: Sequence[float]) -> tuple[bool,
     """
     mean = spread_of(figures).mean
     if not present:
-        return True, f"the first one: mAP {mean:.4f} over {len(figures)} seeds"
+        return True, f"the first one: mAP {mean:.4f} over {_seeds(len(figures))}"
     before = spread_of(present).mean
-    facts = f"mAP {mean:.4f} over {len(figures)} seeds against {before:.4f} over {len(present)}"
+    facts = f"mAP {mean:.4f} over {_seeds(len(figures))} against {before:.4f} over {len(present)}"
     if min(len(figures), len(present)) < 2:
         return False, f"{facts}: the spread is not known with one seed; evaluate more seeds"
     if max(figures) == min(figures) and max(present) == min(present):
         return mean > before, f"{facts}: no spread"
     low, high = ttest_ind(figures, present, equal_var=False).confidence_interval(_CONFIDENCE)
     return bool(low > 0), f"{facts}: the difference lies in {low:+.4f} to {high:+.4f}"
+
+
+def _seeds(count: int) -> str:
+    return "one seed" if count == 1 else f"{count} seeds"

@@ -199,4 +199,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["figure"] = lambda value: "–" if value is None else f"{value:.3f}"
+    environment.filters["rough"] = lambda value: f"{float(f'{value:.2g}'):,.0f}"
     return environment
