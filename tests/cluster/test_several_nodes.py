@@ -14,39 +14,40 @@ SEED, STEPS, EVERY = 7, 8, 2
 ARGUMENT = "- {{=toJson(inputs.parameters.run)}}\n"
 
 
-def _three_nodes(installation: Installation, run: str) -> dict[str, Any]:
-    """A workflow of the installed pretraining on several nodes alone: another backbone of a run's own snapshot."""
-    (template,) = installation.get("workflowtemplates", "watchmove-pretrain-nodes")["spec"]["templates"]
-    manifest = template["resource"]["manifest"]
+def _three_nodes(installation: Installation, run: str, seed: int = SEED) -> dict[str, Any]:
+    """The installed workflow's task of several nodes, and its end: another backbone of a run's own snapshot."""
+    train, _ = installation.get("workflowtemplates", "watchmove-pretrain-nodes")["spec"]["templates"]
+    train["resource"]["manifest"] = _with_settings(train["resource"]["manifest"], seed)
+    whole = installation.get("workflowtemplates", "watchmove")["spec"]
+    leave = next(template for template in whole["templates"] if template["name"] == whole["onExit"])
+    values = {"run": run, "nodes": "3", "processes": "1"}
+    arguments = {"parameters": [{"name": name, "value": value} for name, value in values.items()]}
+    shared = {key: whole[key] for key in ("serviceAccountName", "securityContext", "onExit")}
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "metadata": {"generateName": "three-nodes-"},
+        "spec": {**shared, "entrypoint": train["name"], "arguments": arguments, "templates": [train, leave]},
+    }
+
+
+def _with_settings(manifest: str, seed: int) -> str:
+    """The Job's manifest for a training that is short, and that nobody has had."""
     indent = re.search(rf"^( *){re.escape(ARGUMENT)}", manifest, re.MULTILINE)
     assert indent is not None
     settings = {
-        "seed": SEED,
+        "seed": seed,
         "iterations": STEPS,
         "checkpoint_every_iterations": EVERY,
         "validate_every_iterations": STEPS,
     }
     words = [part for name, value in settings.items() for part in ("--set", f"pretrain.{name}={value}")]
-    more = "".join(f"{indent[1]}- {word}\n" for word in words)
-    template["resource"]["manifest"] = manifest.replace(indent[0], indent[0] + more)
-    values = {"run": run, "nodes": "3", "processes": "1"}
-    return {
-        "apiVersion": "argoproj.io/v1alpha1",
-        "kind": "Workflow",
-        "metadata": {"generateName": "three-nodes-"},
-        "spec": {
-            "entrypoint": "pretrain-nodes",
-            "serviceAccountName": "watchmove",
-            "arguments": {"parameters": [{"name": name, "value": value} for name, value in values.items()]},
-            "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
-            "templates": [template],
-        },
-    }
+    return manifest.replace(indent[0], indent[0] + "".join(f"{indent[1]}- {word}\n" for word in words))
 
 
 def _by_index(installation: Installation, workflow: str) -> dict[str, list[Any]]:
     """The Job's pods that are there now, by index, in the order in which they were made."""
-    label = f"batch.kubernetes.io/job-name={workflow}-ranks"
+    label = f"batch.kubernetes.io/job-name,app.kubernetes.io/instance={workflow}"
     pods: dict[str, list[Any]] = {"0": [], "1": [], "2": []}
     for pod in installation.core.list_namespaced_pod(NAMESPACE, label_selector=label).items:
         pods[pod.metadata.labels["batch.kubernetes.io/job-completion-index"]].append(pod)
@@ -90,3 +91,14 @@ def test_a_lost_pod_of_three_costs_what_came_after_the_last_checkpoint(
     assert min(_steps_told(installation, pods["0"][1])) > EVERY
     assert record["made_by"]["settings"]["pretrain"]["seed"] == SEED
     assert record["curve"][-1]["iteration"] == STEPS
+
+
+def test_a_workflow_that_is_stopped_trains_no_more(installation: Installation, first_run: FirstRun) -> None:
+    """As by `argo stop`: its Job is not left behind with its pods."""
+    name = installation.start(_three_nodes(installation, first_run.workflow["metadata"]["name"], SEED + 1))
+    wait_for("three pods", lambda: all(_by_index(installation, name).values()), 120)
+    installation.change("workflows", name, {"spec": {"shutdown": "Stop"}})
+    ended = installation.ended(name, 180)
+
+    assert ended["status"]["phase"] == "Failed"
+    wait_for("no pod to be left", lambda: not any(_by_index(installation, name).values()), 180)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import yaml
@@ -58,16 +59,17 @@ def named(documents: tuple[Document, ...], kind: str, name: str) -> Document:
 
 
 def ranks_template() -> Document:
-    """The template of pretraining on several nodes, the one that makes a resource."""
+    """The template of pretraining on several nodes, the one that makes a Job."""
     (document,) = read(ROOT / "argo" / "pretrain-nodes.yaml")
-    (template,) = document["spec"]["templates"]
-    return dict(template)
+    return dict(document["spec"]["templates"][0])
 
 
 def ranks_job(template: Document, **given: str) -> Document:
     """The Job of a template for several nodes, with Argo's variables filled in as Argo does; `given` are inputs."""
-    inputs = {row["name"]: row["value"] for row in template["inputs"]["parameters"] if "value" in row} | given
-    known = {"workflow.name": "watchmove-abcde", **{f"inputs.parameters.{name}": inputs[name] for name in inputs}}
+    rows = template.get("inputs", {}).get("parameters", [])
+    inputs = {row["name"]: row["value"] for row in rows if "value" in row} | given
+    known = {"workflow.name": "watchmove-abcde", "workflow.uid": str(UUID(int=7))}
+    known |= {f"inputs.parameters.{name}": inputs[name] for name in inputs}
     text = re.sub(r"\{\{=toJson\((.*?)\)\}\}", lambda at: json.dumps(known[at[1]]), template["resource"]["manifest"])
     return dict(yaml.safe_load(re.sub(r"\{\{(.*?)\}\}", lambda at: known[at[1]], text)))
 

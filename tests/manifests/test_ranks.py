@@ -21,12 +21,35 @@ def _pod() -> dict[str, Any]:
     return dict(_job()["spec"]["template"]["spec"])
 
 
-def test_one_template_alone_makes_a_resource_and_it_is_this_job() -> None:
-    """No other step may reach into the cluster."""
+def test_two_templates_alone_touch_a_resource_and_it_is_this_job() -> None:
+    """One makes it, one suspends it; no other step may reach into the cluster."""
     with_resource = [template for template in TEMPLATES if "resource" in template]
+    suspended = ranks_job(with_resource[1])
 
-    assert [template["name"] for template in with_resource] == ["pretrain-nodes"]
+    assert [template["name"] for template in with_resource] == ["pretrain-nodes", "suspend"]
     assert (_job()["apiVersion"], _job()["kind"]) == ("batch/v1", "Job")
+    assert suspended == {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": _job()["metadata"]["name"]},
+        "spec": {"suspend": True},
+    }
+
+
+def test_a_workflow_without_success_leaves_no_job_that_runs() -> None:
+    """At its end, whatever that was, and only where there may be a Job."""
+    (workflow,) = read(ROOT / "argo" / "watchmove.yaml")
+    (leave,) = [one for one in workflow["spec"]["templates"] if one["name"] == workflow["spec"]["onExit"]]
+    ((step,),) = leave["steps"]
+
+    assert step["templateRef"] == {"name": "watchmove-pretrain-nodes", "template": "suspend"}
+    assert step["when"] == "{{workflow.parameters.nodes}} > 1 && {{workflow.status}} != Succeeded"
+    assert step["continueOn"] == {"failed": True, "error": True}
+
+
+def test_a_pods_name_fits_into_a_hosts() -> None:
+    """Whatever the workflow is called: 63 letters at most, a pod's index included."""
+    assert len(f"{_job()['metadata']['name']}-99999") <= 63
 
 
 def test_every_node_has_a_pod_with_an_index() -> None:
@@ -113,8 +136,8 @@ def test_the_workflow_waits_for_the_job_and_owns_it() -> None:
     assert template["activeDeadlineSeconds"] == _job()["spec"]["activeDeadlineSeconds"]
 
 
-def test_only_the_pod_that_waits_may_make_jobs() -> None:
-    """Its account has three verbs on Jobs and Argo's two; it runs no code of ours and sees no video."""
+def test_only_the_pods_that_touch_the_job_may() -> None:
+    """Their account has three verbs on Jobs and Argo's two; they run no code of ours and see no video."""
     documents = read(ROOT / "k8s" / "base" / "ranks.yaml")
     (role,) = [one for one in documents if one["kind"] == "Role"]
     (binding,) = [one for one in documents if one["kind"] == "RoleBinding"]
@@ -125,7 +148,7 @@ def test_only_the_pod_that_waits_may_make_jobs() -> None:
         {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create", "get", "patch"]},
     ]
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "watchmove-jobs"}]
-    assert users == ["pretrain-nodes"]
+    assert users == ["pretrain-nodes", "suspend"]
 
 
 def test_the_main_workflow_takes_one_of_the_two_ways() -> None:
@@ -148,7 +171,7 @@ def test_the_main_workflow_takes_one_of_the_two_ways() -> None:
 def test_an_overlay_changes_the_pods_of_both_ways_alike(overlay: str) -> None:
     """What kustomize writes into the template's inputs arrives in the Job: image, names, sizes, GPUs."""
     (one,) = named(built(overlay), "WorkflowTemplate", "watchmove-pretrain")["spec"]["templates"]
-    (many,) = named(built(overlay), "WorkflowTemplate", "watchmove-pretrain-nodes")["spec"]["templates"]
+    many, _ = named(built(overlay), "WorkflowTemplate", "watchmove-pretrain-nodes")["spec"]["templates"]
     pod = ranks_job(many, run=RUN, nodes="3", processes="1")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
 
