@@ -3,7 +3,6 @@
 import logging
 import signal
 import sys
-import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -15,10 +14,11 @@ from types import FrameType
 import structlog
 from rich.console import Console
 
-from pipeline.errors import InvalidInput, Stopped
+from pipeline.errors import Stopped
 from service.exit_codes import BUG, DONE, ending_of
 from service.metrics import ProcessMetrics, serve
 from service.progress import ProgressReport, progress_for
+from service.scratch_folder import scratch_folder
 from service.settings import Settings
 from service.store import Store, open_store
 
@@ -77,22 +77,11 @@ def step_context(settings: Settings) -> Iterator[StepContext]:
     if settings.work.metrics_port:
         serve(metrics.registry, settings.work.metrics_port)
     progress = progress_for(Console(stderr=True))
-    with stop_on_signals() as stop, _scratch_folder(settings) as scratch:
+    with stop_on_signals() as stop, scratch_folder(settings.work.scratch) as scratch:
         try:
             yield StepContext(settings, open_store(settings.store), metrics, progress, stop, scratch)
         finally:
             progress.close()
-
-
-@contextmanager
-def _scratch_folder(settings: Settings) -> Iterator[Path]:
-    parent = settings.work.scratch or None
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="watchmove-", dir=parent, ignore_cleanup_errors=True)
-    except OSError as error:
-        raise InvalidInput(f"work.scratch {parent}: {error.strerror}; name a folder that can be written") from error
-    with folder as name:
-        yield Path(name)
 
 
 @contextmanager

@@ -1,12 +1,12 @@
 """The teacher's weights where they are computed with: a file that the settings name, or one fetched from a store."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import InvalidInput
 from pipeline.settings.extraction import ExtractionSettings
+from service.scratch_folder import scratch_folder
 from service.settings import Settings, settings_hash
 from service.store import open_store
 
@@ -29,8 +29,8 @@ def with_local_teacher(settings: Settings, scratch: Path) -> Settings:
 @contextmanager
 def local_extraction(settings: Settings) -> Iterator[ExtractionSettings]:
     """Extraction's settings alone, with a fetched teacher kept for the length of the block; raises the same."""
-    with tempfile.TemporaryDirectory(prefix="watchmove-", dir=settings.work.scratch or None) as scratch:
-        yield with_local_teacher(settings, Path(scratch)).extract
+    with scratch_folder(settings.work.scratch) as scratch:
+        yield with_local_teacher(settings, scratch).extract
 
 
 def _local(teacher: str, scratch: Path) -> Path:

@@ -11,7 +11,6 @@ from pipeline.errors import InvalidInput
 from pipeline.second_watch import masks_provenance
 from pipeline.segmenters import shot_segmenter
 from service import layout
-from service.leftovers import held, remove_abandoned
 from service.outcomes import ShardRecord, Video, VideoOutcome
 from service.records import find, from_json_lines, need
 from service.runner import StepContext
@@ -50,16 +49,14 @@ def extract(context: StepContext, run: str, shard: int) -> tuple[VideoOutcome, .
             "of the plan, its teacher included, or plan a new run"
         )
     listed = _listed(context.store, layout.shard_list(plan.recipe, plan.plan, shard))
-    with held(context.scratch):
-        remove_abandoned(context.scratch.parent)
-        while True:
-            parts = list(committed_parts(context.store, plan, shard))
-            done = {row.video.id for part in parts for row in part.videos}
-            left = [video for video in listed if video.id not in done]
-            if not left:
-                return tuple(row for part in parts for row in part.videos)
-            _extract_rest(context, local, plan, (shard, len(parts)), left)
-            context.check_stop()
+    while True:
+        parts = list(committed_parts(context.store, plan, shard))
+        done = {row.video.id for part in parts for row in part.videos}
+        left = [video for video in listed if video.id not in done]
+        if not left:
+            return tuple(row for part in parts for row in part.videos)
+        _extract_rest(context, local, plan, (shard, len(parts)), left)
+        context.check_stop()
 
 
 def _listed(store: Store, key: str) -> list[Video]:
