@@ -22,7 +22,6 @@ COARSE_SIGMA = 5.0
 COARSE_WEIGHT = 0.8
 LIGHTNESS_TEXTURE_WEIGHT = 1.5
 POSITION_WEIGHT = 2.0
-PIXELS_PER_FRAME = 250
 BORDER_SHARE = 0.06
 RIDGE = 1e-4
 LEAST_SHARE = 0.005
@@ -33,20 +32,22 @@ SHARPENED = (0.15, 0.75)
 @dataclass(frozen=True)
 class Lesson:
     """How evidence teaches: it is stretched from `low`..`high` to 0..1; `balance` in [0, 1] is how far what moves and
-    what does not weigh the same, however small the object; `rounds` of fitting, each to the answers of the one before.
+    what does not weigh the same, however small the object; `rounds` of fitting, each to the answers of the one before;
+    of every frame that is given, so many pixels are drawn.
     """
 
     low: float
     high: float
     balance: float
     rounds: int
+    pixels_per_frame: int
 
 
-BY_MOTION = Lesson(low=0.3, high=0.8, balance=0.8, rounds=4)
+BY_MOTION = Lesson(low=0.3, high=0.8, balance=0.8, rounds=4, pixels_per_frame=250)
 """Evidence of motion: right about where, loose about outlines."""
 
-BY_OUTLINES = Lesson(low=0.4, high=0.7, balance=0.9, rounds=1)
-"""Evidence that follows the picture's edges already."""
+BY_OUTLINES = Lesson(low=0.4, high=0.7, balance=0.9, rounds=1, pixels_per_frame=500)
+"""Evidence that follows the picture's edges already; asked of every second frame, and of twice as many pixels."""
 
 
 def pixel_features(lab: NDArray[np.uint8]) -> FloatArray:
@@ -101,7 +102,7 @@ def fit_appearance(
     What lies along the border teaches that it is background, as the object that was filmed seldom stays there. Each
     round after the first trusts the previous answer more than the evidence, which sharpens what the looks agree on.
     """
-    sample, observed = _drawn_pixels(features, evidence, generator)
+    sample, observed = _drawn_pixels(features, evidence, lesson.pixels_per_frame, generator)
     observed = np.clip((observed - lesson.low) / (lesson.high - lesson.low), 0, 1)
     directions, biases = drawn_units(sample.shape[1], unit_count, generator)
     units = _units(sample, directions, biases)
@@ -128,17 +129,19 @@ def inner_pixels(height: int, width: int) -> NDArray[np.bool_]:
     return inner
 
 
-def drawn_places(pixel_count: int, frame_count: int, generator: np.random.Generator) -> list[NDArray[np.int64]]:
-    """Indices of random pixels, so many for each frame."""
-    return [generator.integers(0, pixel_count, PIXELS_PER_FRAME) for _ in range(frame_count)]
+def drawn_places(
+    pixel_count: int, frame_count: int, drawn: int, generator: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    """Indices of `drawn` random pixels of each frame."""
+    return [generator.integers(0, pixel_count, drawn) for _ in range(frame_count)]
 
 
 def _drawn_pixels(
-    features: Sequence[FloatArray], evidence: Sequence[FloatArray], generator: np.random.Generator
+    features: Sequence[FloatArray], evidence: Sequence[FloatArray], drawn: int, generator: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
     """Features (N, F) and evidence (N,) of random pixels of every frame; along the border there is no evidence."""
     inner = inner_pixels(*evidence[0].shape)
-    chosen = drawn_places(inner.size, len(features), generator)
+    chosen = drawn_places(inner.size, len(features), drawn, generator)
     sample = np.concatenate(
         [one.reshape(-1, one.shape[-1])[pixels] for one, pixels in zip(features, chosen, strict=True)]
     )

@@ -111,22 +111,27 @@ def dense_terms(height: int, width: int) -> FloatArray:
 
 
 def residual_motion(field: FloatArray, generator: np.random.Generator) -> FloatArray:
-    """Length (h, w), in the field's pixels, of what is left of `field` (h, w, 2) without the camera's part."""
-    rest = field - camera_flow(fit_camera_motion(field, generator), *field.shape[:2])
-    length: FloatArray = np.sqrt(np.einsum("hwc,hwc->hw", rest, rest))
+    """What is left (h, w, 2), in the field's pixels, of `field` (h, w, 2) without the camera's part."""
+    return field - camera_flow(fit_camera_motion(field, generator), *field.shape[:2])
+
+
+def motion_length(residual: FloatArray) -> FloatArray:
+    """Length (h, w) of the vectors of a residual (h, w, 2), in its pixels."""
+    length: FloatArray = np.sqrt(np.einsum("hwc,hwc->hw", residual, residual))
     return length
 
 
-def motion_saliency(residual: FloatArray) -> FloatArray:
-    """Evidence of own motion (h, w) in [0, 1] from a residual: how far above its noise, and how strong beside its peak.
+def motion_saliency(length: FloatArray) -> FloatArray:
+    """Evidence of own motion (h, w) in [0, 1] from a residual's length (h, w), in pixels.
 
-    Both scales have floors in pixels, so that a still scene stays dark.
+    How far it stands above its noise, and how strong it is beside its peak. Both scales have floors in pixels, so that
+    a still scene stays dark.
     """
-    middle, high = (int(share * (residual.size - 1)) for share in (0.5, 0.98))
-    ordered = np.partition(residual.ravel(), (middle, high))
+    middle, high = (int(share * (length.size - 1)) for share in (0.5, 0.98))
+    ordered = np.partition(length.ravel(), (middle, high))
     noise = max(LEAST_NOISE_PIXELS, MAD_TO_SIGMA * float(ordered[middle]))
     peak = max(1.0, float(ordered[high]))
-    squared = np.square(residual)
+    squared = np.square(length)
     above_noise = squared / (squared + np.float32(9 * noise * noise))
-    saliency: FloatArray = 0.5 * (above_noise + np.clip(residual / np.float32(peak), 0, 1))
+    saliency: FloatArray = 0.5 * (above_noise + np.clip(length / np.float32(peak), 0, 1))
     return saliency

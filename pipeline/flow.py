@@ -130,13 +130,14 @@ def window_consistency(flow: WindowFlow) -> dict[tuple[int, int], FloatArray]:
     }
 
 
-def flow_trust(agreement: dict[tuple[int, int], FloatArray], index: int) -> float:
-    """How far the flow of frame `index` can be believed, in [0, 1]: the mean over the picture of its consistency.
+def best_agreement(agreement: dict[tuple[int, int], FloatArray], index: int) -> FloatArray:
+    """Consistency (h, w) in [0, 1] of the flow of frame `index`, of a window of two frames or more.
 
-    Each pixel counts with the better of the frames before and after, as what is hidden in one is seen in the other.
+    Of the frames before and after, each pixel takes the one that agrees better: what is hidden in one is seen in the
+    other.
     """
-    maps = [agreement[index, step] for step in (-1, 1) if (index, step) in agreement]
-    return float(np.maximum.reduce(maps).mean()) if maps else 0.0
+    best: FloatArray = np.maximum.reduce([agreement[index, step] for step in (-1, 1) if (index, step) in agreement])
+    return best
 
 
 def smooth_along_flow(

@@ -17,6 +17,8 @@ Image = NDArray[np.uint8]
 
 _PARALLAX_PIXELS = 0.75
 
+_NOTHING_MOVES = ("no-motion", "short-shot")
+
 
 @dataclass(frozen=True)
 class LookedAt:
@@ -42,7 +44,8 @@ def look_at_shot(
     """Look at the `wanted` positions of windows of one shot; images are (H, W, 3) uint8 RGB of one size.
 
     `segment` finds what moves (see `shot_segmenter`). Frames of a window that is too short, or repeats itself until it
-    is, are not segmented.
+    is, are not segmented. What stops for a moment keeps its mask; where no frame shows motion, all masks
+    are empty.
     """
     stages = stages or StageSeconds()
     with stages("conditions"):
@@ -62,12 +65,19 @@ def look_at_shot(
         else ()
     )
     size = windows[0][0].shape[:2]
-    dark = LookedAt(np.zeros(size, np.float32), 0.0, "short-shot", ())
-    found = []
-    for window, positions, ready in zip(shot.windows, wanted, fit, strict=True):
-        judged = [_judged(one, shot, size, settings) for one in next(moving)] if ready else [dark for _ in positions]
-        found.append([_named(one, window, position) for one, position in zip(judged, positions, strict=True)])
-    return found
+    dark = np.zeros(size, np.float32)
+    judged = [
+        [_judged(one, shot, size, settings) for one in next(moving)]
+        if ready
+        else [LookedAt(dark, 0.0, "short-shot", ()) for _ in positions]
+        for positions, ready in zip(wanted, fit, strict=True)
+    ]
+    if all(one.reject_reason in _NOTHING_MOVES for window in judged for one in window):
+        judged = [[replace(one, soft_mask=dark) for one in window] for window in judged]
+    return [
+        [_named(one, window, position) for one, position in zip(some, positions, strict=True)]
+        for some, window, positions in zip(judged, shot.windows, wanted, strict=True)
+    ]
 
 
 def _named(one: LookedAt, window: PreparedWindow, position: int) -> LookedAt:
@@ -81,8 +91,5 @@ def _named(one: LookedAt, window: PreparedWindow, position: int) -> LookedAt:
 def _judged(moving: MovingFrame, shot: PreparedShot, size: tuple[int, int], settings: ExtractionSettings) -> LookedAt:
     facts = measure_mask(moving, settings.min_area_fraction)
     reason = reject_reason(facts, settings)
-    soft_mask = shot.whole(moving.soft_mask, *size)
-    if reason == "no-motion":
-        soft_mask = np.zeros(size, np.float32)
     parallax = facts.background_motion_pixels > _PARALLAX_PIXELS
-    return LookedAt(soft_mask, facts.confidence, reason, ("parallax",) if parallax else ())
+    return LookedAt(shot.whole(moving.soft_mask, *size), facts.confidence, reason, ("parallax",) if parallax else ())

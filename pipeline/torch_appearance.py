@@ -85,7 +85,9 @@ def fit_appearance_maps(
     count, feature_count, height, width = features.shape
     device = features.device
     which = torch.arange(count, device=device)[:, None]
-    places = torch.from_numpy(np.stack(drawn_places(height * width, count, generator))).to(device)
+    places = torch.from_numpy(np.stack(drawn_places(height * width, count, lesson.pixels_per_frame, generator))).to(
+        device
+    )
     inner = torch.from_numpy(inner_pixels(height, width)).to(device).flatten()
     observed = torch.where(inner[places], evidence.flatten(1)[which, places], 0).flatten()
     observed = ((observed - lesson.low) / (lesson.high - lesson.low)).clamp(0, 1)

@@ -22,7 +22,7 @@ from pipeline.camera_motion import (
 
 
 def residual_motions(fields: Tensor, triples: NDArray[np.int64]) -> Tensor:
-    """Length (N, h, w), in the fields' pixels, of what is left of `fields` (N, 2, h, w) without the camera's part.
+    """What is left (N, 2, h, w), in the fields' pixels, of `fields` (N, 2, h, w) without the camera's part.
 
     `triples` (N, candidate, 3) are those of `camera_motion.drawn_triples`, a draw for each field.
     """
@@ -30,7 +30,12 @@ def residual_motions(fields: Tensor, triples: NDArray[np.int64]) -> Tensor:
     height, width = fields.shape[-2:]
     terms = torch.from_numpy(dense_terms(height, width)).to(fields.device)
     camera = (terms @ parameters.float()).transpose(1, 2).reshape(fields.shape)
-    return (fields - camera).square().sum(dim=1).sqrt()
+    return fields - camera
+
+
+def motion_lengths(residuals: Tensor) -> Tensor:
+    """Lengths (N, h, w) of the vectors of residuals (N, 2, h, w), in their pixels."""
+    return residuals.square().sum(dim=1).sqrt()
 
 
 def _fit(fields: Tensor, triples: Tensor) -> Tensor:
@@ -75,10 +80,10 @@ def middle(values: Tensor) -> Tensor:
     return (ordered[..., (count - 1) // 2] + ordered[..., count // 2]) / 2
 
 
-def motion_saliencies(residuals: Tensor) -> Tensor:
-    """Evidence of own motion (N, h, w) in [0, 1] from residuals (N, h, w): see `camera_motion.motion_saliency`."""
-    ordered = residuals.flatten(1).sort(dim=1).values
+def motion_saliencies(lengths: Tensor) -> Tensor:
+    """Evidence of own motion (N, h, w) in [0, 1] of residuals of such lengths: `camera_motion.motion_saliency`."""
+    ordered = lengths.flatten(1).sort(dim=1).values
     half, high = (ordered[:, int(share * (ordered.shape[1] - 1))][:, None, None] for share in (0.5, 0.98))
     noise = (MAD_TO_SIGMA * half).clamp(min=LEAST_NOISE_PIXELS)
-    squared = residuals.square()
-    return 0.5 * (squared / (squared + 9 * noise.square()) + (residuals / high.clamp(min=1)).clamp(0, 1))
+    squared = lengths.square()
+    return 0.5 * (squared / (squared + 9 * noise.square()) + (lengths / high.clamp(min=1)).clamp(0, 1))

@@ -5,6 +5,7 @@ interpolation, which looks to a thirty-second of a pixel.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import cv2
@@ -15,26 +16,40 @@ from torch import Tensor
 
 from pipeline.appearance import BY_MOTION, BY_OUTLINES
 from pipeline.camera_motion import CANDIDATES, camera_grid, drawn_triples
+from pipeline.common_fate import SHARE
 from pipeline.device_parts import Parts
 from pipeline.errors import Unavailable
 from pipeline.flow import WORKING_SCALE, dis_flow
 from pipeline.flow_methods import chosen_method
-from pipeline.refinement import COLOUR_SIGMA, GAMMA, LEAST_PEAK, PEAK_POWER, SMOOTHING, peak_box
 from pipeline.second_watch import with_teacher
-from pipeline.segmentation import MovingFrame
+from pipeline.segmentation import DISAGREEMENT_COSTS, ROUNDS, TAUGHT_STEP, MovingFrame
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.stage_seconds import StageSeconds
-from pipeline.torch_appearance import TorchAppearance, fit_appearance_maps, pixel_feature_maps
-from pipeline.torch_camera import motion_saliencies, residual_motions
+from pipeline.torch_appearance import fit_appearance_maps, pixel_feature_maps
+from pipeline.torch_camera import motion_lengths, motion_saliencies, residual_motions
+from pipeline.torch_common_fate import like_objects, pixel_weight_maps
 from pipeline.torch_flow import TensorFlowMethod, chosen_device, tensor_flow_method
-from pipeline.torch_maps import area_resize, bilinear_resize, box_mean
-from pipeline.torch_smoother import edge_aligned
+from pipeline.torch_maps import area_resize
+from pipeline.torch_refinement import aligned_to_edges, calibrated, levelled
 from pipeline.torch_windows import STEPS, Windows, agreements, far_fields, smoothed_along_flow
 
 Image = NDArray[np.uint8]
 
 _FRAMES_AT_ONCE = 64
 """Frames, or pairs of frames, that a GPU is first given together."""
+
+
+@dataclass(frozen=True)
+class _OwnMotions:
+    """What fields say without the camera: P residuals (P, 2, h, w) over `gaps` (P,) frames, each of one of N frames
+    (P,), and the means over each frame's, motion in pixels per frame and saliency, both (N, h, w).
+    """
+
+    residuals: Tensor
+    gaps: Tensor
+    frames: Tensor
+    pixels_per_frame: Tensor
+    saliency: Tensor
 
 
 class TorchSegmenter:
@@ -81,27 +96,30 @@ class TorchSegmenter:
             pictures = torch.from_numpy(np.stack(images)).to(self._device).permute(0, 3, 1, 2)
             fields = self._fields(images, pictures, layout)
             agreement = agreements(fields, layout)
+            believed = agreement.amax(dim=0)
         with stages("camera"):
-            own_motion, saliency = self._own_motion(fields, layout, generator)
+            own = self._own_motion(fields, layout, generator)
+            stands_out = own.saliency * (1 - DISAGREEMENT_COSTS * (1 - believed))
         with stages("smoothing"):
-            moving = smoothed_along_flow(saliency, fields, agreement, layout)
+            moving = smoothed_along_flow(stands_out, fields, agreement, layout)
         if self._settings.teacher:
             with stages("teacher"):
                 mixed = with_teacher(images, list(moving.cpu().numpy()), self._settings)
                 moving = torch.from_numpy(np.stack(mixed)).to(self._device)
         with stages("appearance"):
             features = self._parts.run(lambda part: pixel_feature_maps(_shrunk(pictures[part])), len(pictures))
-            looks = self._learn_looks(pictures, features, moving, generator)
+            agreed = self._consensus(pictures, features, moving, own, generator)
         chosen = self._chosen(layout, wanted)
         with stages("edges"):
             masks = self._parts.run(
-                lambda part: _soft_masks(pictures[chosen[part]], looks, features[chosen[part]], moving[chosen[part]]),
+                lambda part: calibrated(aligned_to_edges(agreed[chosen[part]], pictures[chosen[part]].float())),
                 len(chosen),
             )
         with stages("back"):
-            trust = agreement.amax(dim=0).mean(dim=(1, 2))
-            found = zip(masks.cpu().numpy(), own_motion[chosen].cpu().numpy(), trust[chosen].tolist(), strict=True)
-            frames = iter([MovingFrame(mask, own, believed) for mask, own, believed in found])
+            trust = believed.mean(dim=(1, 2))
+            motion = own.pixels_per_frame[chosen].cpu().numpy()
+            found = zip(masks.cpu().numpy(), motion, trust[chosen].tolist(), strict=True)
+            frames = iter([MovingFrame(mask, moved, trusted) for mask, moved, trusted in found])
         counts = layout.lengths if wanted is None else [len(some) for some in wanted]
         return tuple(tuple(islice(frames, count)) for count in counts)
 
@@ -125,8 +143,8 @@ class TorchSegmenter:
         fields[direction, first] = found
         return fields
 
-    def _own_motion(self, fields: Tensor, layout: Windows, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Means over each frame's fields, both (N, h, w): own motion in pixels per frame, its saliency in [0, 1]."""
+    def _own_motion(self, fields: Tensor, layout: Windows, generator: np.random.Generator) -> _OwnMotions:
+        """What is left of each frame's fields without the camera."""
         gaps = sorted(self._settings.motion_gaps)
         far = [[far_fields(fields, layout, direction, gap) for gap in gaps] for direction in range(len(STEPS))]
         there = torch.stack([torch.stack([known for _, known in some]) for some in far])  # (direction, gap, frame)
@@ -134,22 +152,41 @@ class TorchSegmenter:
         every = torch.stack([torch.stack([field for field, _ in some]) for some in far])
         grid = camera_grid(*fields.shape[-2:])
         triples = np.array([drawn_triples(grid, generator) for _ in frame], np.int64).reshape(-1, CANDIDATES, 3)
-        chosen = every[direction, gap, frame]
+        chosen, over = every[direction, gap, frame], torch.tensor(gaps, device=gap.device)[gap]
         residuals = self._parts.run(lambda part: residual_motions(chosen[part], triples[part]), len(chosen))
-        motion = residuals / torch.tensor(gaps, device=gap.device)[gap].view(-1, 1, 1)
-        saliency = self._parts.run(lambda part: motion_saliencies(residuals[part]), len(residuals))
-        return _means(motion, frame, fields.shape[1]), _means(saliency, frame, fields.shape[1])
+        lengths = motion_lengths(residuals)
+        saliency = self._parts.run(lambda part: motion_saliencies(lengths[part]), len(lengths))
+        means = (_means(maps, frame, fields.shape[1]) for maps in (lengths / over.view(-1, 1, 1), saliency))
+        return _OwnMotions(residuals, over, frame, *means)
 
-    def _learn_looks(
-        self, pictures: Tensor, features: Tensor, moving: Tensor, generator: np.random.Generator
-    ) -> TorchAppearance:
-        """Learn what moves from motion, bring that to the picture's edges, and learn again from the outlines."""
-        units = self._settings.appearance_units
-        first = fit_appearance_maps(features, moving, BY_MOTION, units, generator)
-        outlined = self._parts.run(
-            lambda part: _outlined(pictures[part], first, features[part], moving[part]), len(pictures)
+    def _consensus(
+        self, pictures: Tensor, features: Tensor, moving: Tensor, own: _OwnMotions, generator: np.random.Generator
+    ) -> Tensor:
+        """Evidence (N, h, w) in which motion, looks and common fate agree: `segmentation._consensus`."""
+        units, stands_out = self._settings.appearance_units, moving
+        looks = fit_appearance_maps(features, moving, BY_MOTION, units, generator)
+        both = _both(looks.predict(features), moving)
+        for _ in range(ROUNDS):
+            taught = slice(None, None, TAUGHT_STEP)
+            outlined = self._outlined(pictures[taught], both[taught])
+            looks = fit_appearance_maps(features[taught], outlined, BY_OUTLINES, units, generator)
+            alike = looks.predict(features)
+            fate = self._common_fate(own, _both(alike, moving))
+            moving = (1 - SHARE) * stands_out + SHARE * fate
+            both = _both(alike, moving)
+        return both
+
+    def _outlined(self, pictures: Tensor, evidence: Tensor) -> Tensor:
+        """Evidence (N, h, w) that follows the pictures' edges."""
+        return self._parts.run(lambda part: _outlined(pictures[part], evidence[part]), len(pictures))
+
+    def _common_fate(self, own: _OwnMotions, both: Tensor) -> Tensor:
+        """How much better the motion of what has been found explains each pixel, (N, h, w) in [0, 1]."""
+        weights = pixel_weight_maps(levelled(both))
+        alike = self._parts.run(
+            lambda part: like_objects(own.residuals[part], own.gaps[part], weights[own.frames[part]]), len(own.frames)
         )
-        return fit_appearance_maps(features, outlined, BY_OUTLINES, units, generator)
+        return _means(alike, own.frames, len(both))
 
 
 def _flow_of(method: TensorFlowMethod, pictures: Tensor, first: Tensor, second: Tensor) -> Callable[[slice], Tensor]:
@@ -190,26 +227,12 @@ def _means(maps: Tensor, frame: Tensor, count: int) -> Tensor:
     return total / frame.bincount(minlength=count).clamp(min=1).view(-1, 1, 1)
 
 
-def _evidence_at(guides: Tensor, looks: TorchAppearance, features: Tensor, moving: Tensor) -> Tensor:
-    """What moves and looks like what moves, (N, H, W), flat inside the regions of the guides (N, 3, H, W)."""
-    both = (looks.predict(features) * moving).sqrt()
-    enlarged = bilinear_resize(both[:, None], *guides.shape[-2:])[:, 0]
-    return edge_aligned(enlarged, guides, SMOOTHING, COLOUR_SIGMA)
+def _both(alike: Tensor, moving: Tensor) -> Tensor:
+    """Geometric mean: what moves and looks like what moves."""
+    return (alike * moving).sqrt()
 
 
-def _levelled(evidence: Tensor) -> Tensor:
-    """Evidence (N, H, W) with most of its peak raised to one: `refinement.level`."""
-    peak = box_mean(evidence[:, None], peak_box(evidence.shape[1])).amax(dim=(1, 2, 3))
-    return evidence / peak.clamp(min=LEAST_PEAK).pow(PEAK_POWER).view(-1, 1, 1)
-
-
-def _outlined(pictures: Tensor, looks: TorchAppearance, features: Tensor, moving: Tensor) -> Tensor:
+def _outlined(pictures: Tensor, evidence: Tensor) -> Tensor:
     """Evidence (N, h, w) that follows the edges of the pictures at half their size."""
-    aligned = _levelled(_evidence_at(_shrunk(pictures, 2), looks, features, moving))
-    return area_resize(aligned[:, None], *moving.shape[-2:])[:, 0]
-
-
-def _soft_masks(pictures: Tensor, looks: TorchAppearance, features: Tensor, moving: Tensor) -> Tensor:
-    """Soft masks (N, H, W) in [0, 1]."""
-    aligned = _evidence_at(pictures.float(), looks, features, moving)
-    return _levelled(aligned).clamp(0, 1).pow(GAMMA)
+    aligned = levelled(aligned_to_edges(evidence, _shrunk(pictures, 2)))
+    return area_resize(aligned[:, None], *evidence.shape[-2:])[:, 0]

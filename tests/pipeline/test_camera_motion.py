@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.camera_motion import camera_flow, fit_camera_motion, motion_saliency, residual_motion
+from pipeline.camera_motion import camera_flow, fit_camera_motion, motion_length, motion_saliency, residual_motion
 
 HEIGHT, WIDTH = 120, 160
 
@@ -22,7 +22,7 @@ def zoom_and_pan() -> NDArray[np.float32]:
 
 def test_an_affine_field_is_fitted_exactly() -> None:
     """Where all of the picture moves with the camera, nothing is left."""
-    assert residual_motion(zoom_and_pan(), generator()).max() < 1e-3
+    assert motion_length(residual_motion(zoom_and_pan(), generator())).max() < 1e-3
 
 
 @pytest.mark.parametrize("share", [0.1, 0.35])
@@ -34,10 +34,10 @@ def test_an_object_is_what_is_left(share: float) -> None:
     inside = np.zeros((HEIGHT, WIDTH), bool)
     inside[top : top + side, left : left + side] = True
     field[inside] += np.array([3, 0], np.float32)
-    residual = residual_motion(field, generator())
+    length = motion_length(residual_motion(field, generator()))
 
-    assert residual[inside] == pytest.approx(3, abs=0.15)
-    assert residual[~inside].max() < 0.15
+    assert length[inside] == pytest.approx(3, abs=0.15)
+    assert length[~inside].max() < 0.15
 
 
 def test_noise_moves_the_fit_little() -> None:
@@ -56,9 +56,9 @@ def test_a_still_field_has_no_salience() -> None:
 
 def test_what_moves_alone_is_salient() -> None:
     """A part that moves 4 pixels where nothing else does is close to 1."""
-    residual = np.zeros((HEIGHT, WIDTH), np.float32)
-    residual[40:80, 60:100] = 4
-    saliency = motion_saliency(residual)
+    length = np.zeros((HEIGHT, WIDTH), np.float32)
+    length[40:80, 60:100] = 4
+    saliency = motion_saliency(length)
 
     assert saliency[40:80, 60:100].min() > 0.9
     assert saliency[0, 0] == 0

@@ -34,6 +34,17 @@ def test_identical_frames_have_no_mask(level: int) -> None:
     assert all(one.soft_mask.max() == 0 for one in found)
 
 
+def test_what_stops_keeps_its_mask() -> None:
+    """A square that moves, then rests in a picture that the camera pans: no motion while it rests, and still a mask."""
+    video = moving_square((3.0, 0.0), 12)
+    resting = [np.roll(video.frames[-1], 2 * t, axis=1) for t in range(1, 9)]
+    one = look_at_shot([[*video.frames, *resting]], [[6, 16]], SETTINGS, SEGMENT)[0][1]
+    mask, truth = one.soft_mask >= 0.5, np.roll(video.masks[-1], 10, axis=1)
+
+    assert one.reject_reason == "no-motion"
+    assert (mask & truth).sum() / (mask | truth).sum() > 0.85
+
+
 def test_too_few_frames_are_not_segmented() -> None:
     """In three frames motion cannot be told."""
     video = moving_square((3.0, 0.0), 3)
