@@ -1,6 +1,7 @@
 """Where the frames of a dataset lie: arrays of places in shards, small enough for millions of frames."""
 
 import hashlib
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,15 +14,20 @@ from pipeline.errors import InvalidInput, Unavailable
 from pipeline.tar_dataset import index_shard
 
 _LONGEST_KEY_BYTES = 255
+_UNKNOWN = -1
 
 
 class Frame(NamedTuple):
-    """One frame of a shard: its key, the bytes of all its files from `offset` on, and its video."""
+    """One frame of a shard: its key, the bytes of all its files from `offset` on, its video, and their CRC-32.
+
+    A sum of -1 is not known.
+    """
 
     key: str
     offset: int
     size_bytes: int
     video: str
+    crc32: int = _UNKNOWN
 
 
 class ShardBytes(Protocol):
@@ -39,7 +45,7 @@ class ShardBytes(Protocol):
 class FrameTable:
     """Frames, shard by shard in the order of their bytes; all arrays are (N,).
 
-    `shard` and `video` (int32) count in `shards` and `videos`; `offset` and `size_bytes` are int64; `keys` are bytes.
+    `shard` and `video` (int32) count in `shards` and `videos`; the rest is int64, as `Frame` says; `keys` are bytes.
     """
 
     shards: tuple[str, ...]
@@ -49,6 +55,7 @@ class FrameTable:
     video: NDArray[np.int32]
     offset: NDArray[np.int64]
     size_bytes: NDArray[np.int64]
+    crc32: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -60,6 +67,10 @@ class FrameTable:
         for array in (self.keys, self.shard, self.video, self.offset, self.size_bytes):
             total.update(np.ascontiguousarray(array).data)
         return total.hexdigest()
+
+    def is_whole(self, row: int, content: bytes) -> bool:
+        """Whether the bytes read for a row are those that were written: damaged JPEGs decode without a word."""
+        return int(self.crc32[row]) in (_UNKNOWN, zlib.crc32(content))
 
 
 class LocalShards:
@@ -92,16 +103,16 @@ def frame_table(shards: Iterable[tuple[str, Sequence[Frame]]]) -> FrameTable:
     for name, frames in shards:
         ordered = sorted(frames, key=lambda frame: frame.offset)
         _check(name, ordered)
-        rows = [(len(names), videos.setdefault(f.video, len(videos)), f.offset, f.size_bytes) for f in ordered]
+        rows = [(len(names), videos.setdefault(f.video, len(videos)), f.offset, f.size_bytes, f.crc32) for f in ordered]
         keys = np.array([frame.key.encode() for frame in ordered], np.bytes_)
-        parts.append((keys, np.array(rows, np.int64).reshape(-1, 4)))
+        parts.append((keys, np.array(rows, np.int64).reshape(-1, 5)))
         names.append(name)
     if not any(len(keys) for keys, _ in parts):
         raise InvalidInput(f"{len(names)} shards hold no frame; extract from videos in which things move")
     columns = np.concatenate([rows for _, rows in parts])
     keys = np.concatenate([keys for keys, _ in parts if len(keys)])
     shard, video = columns[:, 0].astype(np.int32), columns[:, 1].astype(np.int32)
-    return FrameTable(tuple(names), tuple(videos), keys, shard, video, columns[:, 2].copy(), columns[:, 3].copy())
+    return FrameTable(tuple(names), tuple(videos), keys, shard, video, *(columns[:, n].copy() for n in (2, 3, 4)))
 
 
 def frames_in(shards: Sequence[Path]) -> FrameTable:

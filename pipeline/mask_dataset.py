@@ -125,6 +125,8 @@ class MaskDataset:
         frames = self.frames
         shard, offset, size_bytes = frames.shards[frames.shard[row]], frames.offset[row], frames.size_bytes[row]
         content = self._source.read_range(shard, int(offset), int(size_bytes))
+        if not frames.is_whole(row, content):
+            return None
         try:
             return sample_in(content, frames.keys[row].decode())
         except InvalidInput:

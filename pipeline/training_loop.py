@@ -53,6 +53,8 @@ class TrainingLoop:
         """
         self._resume(identity)
         validation = self._data.validation_batches()
+        if not self.history.frames_read:
+            self._count(*map(int, self._ranks.total(*_counts(validation))))
         first, began = self.history.iteration, time.monotonic()
         places = self._settings.keep_checkpoints + 1
         with CheckpointWriter(self._hooks.directory, places, self._hooks.on_checkpoint) as writer:
@@ -107,13 +109,10 @@ class TrainingLoop:
     def _stops(self, batch: Batch | None) -> bool:
         """Whether any rank is told to stop; else what this step reads is counted, over all ranks."""
         stop = batch is None or self._hooks.should_stop()
-        usable, unusable = (len(batch.images), batch.unusable) if batch is not None else (0, 0)
-        stops, usable_of_all, unusable_of_all = self._ranks.total(stop, usable, unusable)
+        counts = _counts([batch] if batch is not None else [])
+        stops, self._usable, unusable = map(int, self._ranks.total(stop, *counts))
         if not stops:
-            self._usable = int(usable_of_all)
-            self.history.frames_read += int(usable_of_all + unusable_of_all)
-            self.history.frames_unusable += int(unusable_of_all)
-            self._check_corrupt()
+            self._count(self._usable, unusable)
         return bool(stops)
 
     def _stop(self, writer: CheckpointWriter, identity: str) -> NoReturn:
@@ -183,13 +182,18 @@ class TrainingLoop:
         at = f"at iteration {self.history.iteration}"
         return InvalidInput(f"{what} {at}; lower {rate}; the last good checkpoint stays")
 
-    def _check_corrupt(self) -> None:
-        """Raise when more frames than allowed could not be used; one bad batch at the start is forgiven."""
+    def _count(self, usable: int, unusable: int) -> None:
+        """Frames read by all ranks; raise when more than allowed cannot be used, a bad batch at the start forgiven."""
         history, settings = self.history, self._settings
+        history.frames_read += usable + unusable
+        history.frames_unusable += unusable
         allowed = settings.max_corrupt_fraction * max(history.frames_read, 100 * settings.batch_size)
         if history.frames_unusable > allowed:
             counts = f"{history.frames_unusable} of {history.frames_read} frames"
             rule = f"pretrain.max_corrupt_fraction ({settings.max_corrupt_fraction})"
-            raise InvalidInput(
-                f"{counts} cannot be decoded or show no certain object, above {rule}; extract them again"
-            )
+            raise InvalidInput(f"{counts} are damaged or show no certain object, above {rule}; extract them again")
+
+
+def _counts(batches: Sequence[Batch]) -> tuple[int, int]:
+    """Frames in some batches that are usable, and those that are not."""
+    return sum(len(batch.images) for batch in batches), sum(batch.unusable for batch in batches)

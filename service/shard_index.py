@@ -5,6 +5,7 @@ A snapshot names frames by these lines without reading the data, and a frame's b
 """
 
 import gzip
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,10 @@ from service.store import Store
 
 
 class FramePlace(BaseModel):
-    """One frame in its shard: key, its first header's first byte, bytes of all its members, its video's id."""
+    """One frame in its shard: key, its first header's first byte, bytes of all its members, its video's id.
+
+    `crc32` is of those bytes; -1 in an index that was written before there were such sums.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -25,6 +29,7 @@ class FramePlace(BaseModel):
     offset: int
     size_bytes: int
     video: str
+    crc32: int = -1
 
 
 def index_key(data_key: str) -> str:
@@ -39,9 +44,13 @@ def frame_key(video_id: str, frame: int) -> str:
 
 def frame_places(path: Path) -> Iterator[FramePlace]:
     """Where the frames of a local data tar lie, in its order. Raises InvalidInput where the file is no tar."""
-    for place in index_shard(path):
-        begin, size_bytes = place.extent
-        yield FramePlace(key=place.key, offset=begin, size_bytes=size_bytes, video=place.key.rpartition("-")[0])
+    places = index_shard(path)
+    with path.open("rb") as file:
+        for place in places:
+            begin, size_bytes = place.extent
+            file.seek(begin)
+            total, video = zlib.crc32(file.read(size_bytes)), place.key.rpartition("-")[0]
+            yield FramePlace(key=place.key, offset=begin, size_bytes=size_bytes, video=video, crc32=total)
 
 
 def index_bytes(path: Path) -> bytes:

@@ -31,7 +31,7 @@ def _frames(store: Store, shards: Sequence[DatasetShard]) -> Iterator[tuple[str,
 def _frames_of(store: Store, shard: DatasetShard) -> list[Frame]:
     left_out = frozenset(shard.left_out)
     places = read_index(store, shard.index_key)
-    frames = [Frame(p.key, p.offset, p.size_bytes, p.video) for p in places if p.video not in left_out]
+    frames = [Frame(p.key, p.offset, p.size_bytes, p.video, p.crc32) for p in places if p.video not in left_out]
     if len(frames) != shard.frames:
         counts = f"{len(frames)} frames, the snapshot {shard.frames}"
         raise InvalidInput(f"{store.uri}/{shard.index_key}: has {counts}; extract and gather again")

@@ -34,7 +34,7 @@ class CurveRow(BaseModel):
 class BackboneRecord(Record):
     """A finished pretraining; `weights_key` and `mask_network_key`, the trunk with its mask layer, are whole by then.
 
-    `frames_unusable` counts frames passed over as they could not be decoded or show nothing certain, in every epoch.
+    `frames_unusable` counts frames passed over as they were damaged or showed nothing certain, in every epoch.
     """
 
     backbone: str

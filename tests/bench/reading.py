@@ -103,6 +103,7 @@ def fetched_multiple(count: int, settings: PretrainingSettings, ranks: int, cach
         shard.astype(np.int32),
         offset,
         np.full(count, FRAME_BYTES),
+        np.full(count, -1),
     )
     runs = runs_of(frames, numbers)
     held: OrderedDict[tuple[int, int], None] = OrderedDict()

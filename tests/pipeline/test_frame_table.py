@@ -1,5 +1,6 @@
 """Where frames lie: tables of local shards and of indexes, and reading them by their bytes."""
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -59,3 +60,11 @@ def test_a_shard_that_is_gone_or_short_is_named(tmp_path: Path) -> None:
         LocalShards().read_range(str(tmp_path / "gone.tar"), 0, 10)
     with pytest.raises(InvalidInput, match=r"cut\.tar: ends before byte 1000000"):
         LocalShards().read_range(str(shard), 512, 999_488)
+
+
+def test_bytes_are_compared_with_their_sum_where_it_is_known() -> None:
+    """An index may have no sums; one that has says of every bit whether it is still there."""
+    table = frame_table([("s", [Frame("a-1", 0, 4, "a", zlib.crc32(b"some")), Frame("a-2", 512, 4, "a")])])
+    whole = [table.is_whole(row, content) for row in (0, 1) for content in (b"some", b"same")]
+
+    assert whole == [True, False, True, True]

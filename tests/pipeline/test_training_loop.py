@@ -6,21 +6,23 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from pipeline.errors import Stopped, Unavailable
+from pipeline.errors import InvalidInput, Stopped, Unavailable
 from pipeline.frame_table import LocalShards, frames_in
-from pipeline.mask_dataset import MaskDataset
+from pipeline.mask_dataset import MaskDataset, held_out_videos
 from pipeline.ranks import Ranks, joined_ranks
 from pipeline.settings.pretraining import PretrainingSettings
+from pipeline.tar_dataset import write_shard
 from pipeline.training_history import training_identity
 from pipeline.training_hooks import PretrainingHooks, PretrainingProgress
 from pipeline.training_loop import TrainingLoop
-from tests.pipeline.mask_samples import drawn_shard
+from tests.pipeline.mask_samples import drawn_sample, drawn_shard
 from tests.pipeline.small_training import (
     LOST,
     STOPPED,
@@ -233,6 +235,23 @@ def test_the_curve_has_loss_and_iou_of_held_out_videos(shard: Path, tmp_path: Pa
     assert [point.iteration for point in measured] == [2, 4, 6, 8]
     assert [point.iteration for point in curve if point.validation_loss is not None] == [2, 4, 6, 8]
     assert all(0.3 < point.validation_loss < 1.2 for point in measured if point.validation_loss is not None)
+
+
+def test_held_out_frames_that_cannot_be_used_count_too(tmp_path: Path) -> None:
+    """One of five frames of the video that is held out: counted once, also by whoever goes on; too many end it."""
+    videos = [f"video{number}" for number in range(3)]
+    [held_out] = held_out_videos(videos, 0.3)
+    samples = [drawn_sample(video, number) for video in videos for number in range(5)]
+    spoilt = [replace(one, jpeg=b"") if one.key == f"{held_out}-000002" else one for one in samples]
+    write_shard(tmp_path / "spoilt.tar", spoilt)
+    settings = with_(max_corrupt_fraction=0.5)
+    end([start(tmp_path / "spoilt.tar", settings, tmp_path, stop_at=1)])
+    told: list[PretrainingProgress] = []
+    train_small(tmp_path / "spoilt.tar", settings, PretrainingHooks(tmp_path, told.append))
+
+    assert [progress.frames_unusable for progress in told] == [1] * 7
+    with pytest.raises(InvalidInput, match=r"1 of 5 frames are damaged"):
+        train_small(tmp_path / "spoilt.tar", with_(max_corrupt_fraction=0), PretrainingHooks(tmp_path / "strict"))
 
 
 def test_the_best_checkpoint_and_the_last_are_kept(shard: Path, tmp_path: Path) -> None:

@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InvalidInput, Stopped
+from pipeline.mask_dataset import MaskDataset
 from service import layout
 from service.records import commit, origin
 from service.runner import StepContext
+from service.shard_cache import StoredFiles
 from service.shard_index import index_bytes, index_key
+from service.snapshot_frames import snapshot_frames
 from service.steps.gather import DatasetRecord, DatasetShard, GatherRecord, dataset_of
 from service.steps.pretrain import pretrain
 from tests.pipeline.mask_samples import drawn_shard
@@ -122,6 +125,21 @@ def test_a_shard_that_is_gone_is_named(make_context: MakeContext, tmp_path: Path
 
     with pytest.raises(InvalidInput, match=r"00000-0-abc\.tar: the snapshot names it, but it is gone"):
         pretrain(context, "run")
+
+
+def test_a_damaged_frame_is_counted_however_well_it_decodes(make_context: MakeContext, tmp_path: Path) -> None:
+    """One letter of its metadata differs; a damaged JPEG, too, decodes without a word."""
+    context = make_context(*SMALL)
+    shard = made_up_snapshot(context, tmp_path).shards[0]
+    settings = context.settings.pretrain.model_copy(update={"batch_size": 6, "validation_fraction": 0.0})
+    data = MaskDataset(snapshot_frames(context.store, [shard]), StoredFiles(context.store), settings)
+    before = data.training_batch(0)
+    path = tmp_path / "store" / shard.key
+    path.write_bytes(path.read_bytes().replace(b'"video0"', b'"videoX"', 1))
+    after = data.training_batch(0)
+
+    assert (before.unusable, after.unusable) == (0, 1)
+    assert (len(before.images), len(after.images)) == (6, 5)
 
 
 def iterations_served(port: int) -> float:
