@@ -118,12 +118,21 @@ def test_a_lost_node_is_told_from_a_bug() -> None:
     assert codes["containerName"] == _pod()["containers"][0]["name"]
 
 
-def test_tries_are_as_many_as_a_pod_has_on_one_node() -> None:
-    """Of each pod, so that more nodes do not mean fewer; the first that has none left ends the Job."""
+def test_tries_are_counted_for_each_pod_and_last_for_days_in_which_nodes_are_lost() -> None:
+    """More nodes do not mean fewer, but whichever is lost costs each of the others one; the first without ends all."""
     spec = _job()["spec"]
 
-    assert spec["backoffLimitPerIndex"] == step_template("pretrain")["retryStrategy"]["limit"]
+    assert spec["backoffLimitPerIndex"] >= 5 * step_template("pretrain")["retryStrategy"]["limit"]
     assert spec["maxFailedIndexes"] == 0
+
+
+def test_gpus_of_a_pod_have_memory_to_exchange_in() -> None:
+    """More than the 64 MiB of a container's own /dev/shm."""
+    pod = _pod()
+    (name,) = [one["name"] for one in pod["containers"][0]["volumeMounts"] if one["mountPath"] == "/dev/shm"]
+    (volume,) = [one for one in pod["volumes"] if one["name"] == name]
+
+    assert volume["emptyDir"] == {"medium": "Memory", "sizeLimit": "1Gi"}
 
 
 def test_the_workflow_waits_for_the_job_and_owns_it() -> None:

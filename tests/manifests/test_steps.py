@@ -156,5 +156,7 @@ def _parsed(name: str, words: list[str]) -> dict[str, Any]:
 
 def _shared(template: dict[str, Any]) -> dict[str, Any]:
     container = template["container"]
-    parts = {key: container[key] for key in ("image", "env", "envFrom", "securityContext", "volumeMounts")}
-    return {**parts, "retryStrategy": template["retryStrategy"]}
+    parts = {key: container[key] for key in ("image", "env", "envFrom", "securityContext")}
+    # memory that GPUs exchange in is nobody's but pretraining's
+    mounts = [mount for mount in container["volumeMounts"] if mount["mountPath"] != "/dev/shm"]
+    return {**parts, "volumeMounts": mounts, "retryStrategy": template["retryStrategy"]}
