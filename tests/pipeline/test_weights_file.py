@@ -24,3 +24,11 @@ def test_a_disk_without_room_may_have_some_later(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     assert not (tmp_path / "backbone.safetensors").exists()
+
+
+def test_weights_may_be_read_by_whoever_may_read_other_files(tmp_path: Path) -> None:
+    """They are there to be given on."""
+    (tmp_path / "other").touch()
+    save_tensors({"a": torch.zeros(2)}, tmp_path / "plain.safetensors")
+
+    assert (tmp_path / "plain.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
