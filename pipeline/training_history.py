@@ -68,5 +68,5 @@ def restored(saved: dict[str, Any] | None) -> History:
 
 def training_identity(frames: FrameTable, settings: PretrainingSettings) -> str:
     """What two trainings must share for one to continue the other; how many ranks they have is no part of it."""
-    what = [settings.model_dump(mode="json"), frames.digest()]
+    what = [settings.deciding(), frames.digest()]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]

@@ -56,7 +56,7 @@ class BackboneRecord(Record):
 
 def backbone_id_of(settings: Settings, dataset: str) -> str:
     """What decides a backbone: the snapshot, pretraining's settings and the version of its code."""
-    return settings_hash(dataset, settings.pretrain, PRETRAINING_VERSION)
+    return settings_hash(dataset, settings.pretrain.deciding(), PRETRAINING_VERSION)
 
 
 class Evaluation(BaseModel):

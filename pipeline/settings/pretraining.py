@@ -1,6 +1,6 @@
 """Settings of pretraining: a network that segments single frames as motion segmented them."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -8,6 +8,8 @@ from pipeline.settings import Section
 
 PRETRAINING_VERSION = 2
 """Raised when the same frames and settings would give other weights."""
+
+_DECIDES_NO_WEIGHT = frozenset({"checkpoint_every_iterations", "keep_checkpoints", "max_corrupt_fraction"})
 
 
 class PretrainingSettings(Section):
@@ -79,6 +81,10 @@ class PretrainingSettings(Section):
     max_corrupt_fraction: float = Field(
         0.01, ge=0, le=1, description="Training fails when more of the frames it reads than this cannot be used."
     )
+
+    def deciding(self) -> dict[str, Any]:
+        """Those that weights or the curve depend on, plain JSON: with others changed, a training still goes on."""
+        return self.model_dump(mode="json", exclude=set(_DECIDES_NO_WEIGHT))
 
     @model_validator(mode="after")
     def _thresholds_are_in_order(self) -> Self:

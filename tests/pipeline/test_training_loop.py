@@ -71,7 +71,7 @@ def two_folders(parent: Path) -> list[Path]:
     """One for each rank."""
     folders = [parent / "0", parent / "1"]
     for folder in folders:
-        folder.mkdir()
+        folder.mkdir(parents=True)
     return folders
 
 
@@ -117,6 +117,18 @@ def test_with_its_newest_checkpoint_torn_it_goes_on_from_the_one_before(
     undisturbed, _ = train_small(shard, SETTINGS, PretrainingHooks(tmp_path / "undisturbed"))
 
     assert [progress.iteration for progress in told] == [5, 6, 7, 8]
+    assert all(torch.equal(resumed[name], tensor) for name, tensor in undisturbed.items())
+
+
+def test_what_decides_no_weight_may_change_on_the_way(shard: Path, tmp_path: Path) -> None:
+    """Whoever allows more bad frames, or saves at other steps, goes on where the training was, to the same weights."""
+    end([start(shard, SETTINGS, tmp_path, stop_at=5)])
+    told: list[PretrainingProgress] = []
+    other = with_(max_corrupt_fraction=0.2, checkpoint_every_iterations=1, keep_checkpoints=1)
+    resumed, _ = train_small(shard, other, PretrainingHooks(tmp_path, told.append))
+    undisturbed, _ = train_small(shard, SETTINGS, PretrainingHooks(tmp_path / "undisturbed"))
+
+    assert [progress.iteration for progress in told] == [6, 7, 8]
     assert all(torch.equal(resumed[name], tensor) for name, tensor in undisturbed.items())
 
 
@@ -179,6 +191,17 @@ def test_a_rank_that_is_lost_ends_the_others_soon(shard: Path, tmp_path: Path) -
 
     assert codes == [LOST, -9]
     assert "run it again to continue from the last checkpoint" in (folders[0] / "lost").read_text()
+
+
+def test_what_two_ranks_lost_they_do_again_to_the_last_bit(shard: Path, tmp_path: Path) -> None:
+    """One is killed between two checkpoints; both come back and end with the weights of two that nobody disturbed."""
+    folders, undisturbed = two_folders(tmp_path), two_folders(tmp_path / "undisturbed")
+    codes = end(start_ranks(shard, SETTINGS, folders, rank1={"kill_when_asked": 6}))
+    codes += end(start_ranks(shard, SETTINGS, folders))
+    codes += end(start_ranks(shard, SETTINGS, undisturbed))
+
+    assert codes == [LOST, -9, 0, 0, 0, 0]
+    assert furthest(weights_in(folders[0]), weights_in(undisturbed[0])) == 0
 
 
 def test_ranks_that_never_come_are_given_up(shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,6 +104,7 @@ def test_stopped_on_one_machine_and_torn_it_ends_on_another(make_context: MakeCo
     for key in (record.weights_key, record.mask_network_key):
         assert elsewhere.store.head(key) is not None
     assert pretrain(elsewhere, "run") == record
+    assert pretrain(make_context(*SMALL, "pretrain.keep_checkpoints=5"), "run") == record  # no weight depends on it
 
 
 def test_a_snapshot_whose_index_says_another_number_is_refused(make_context: MakeContext, tmp_path: Path) -> None:
