@@ -1,8 +1,11 @@
 """A checkpoint folder that survives its machine: what changes goes to the store and comes back from there."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline.errors import InvalidInput
 from service.store import Store
 
 
@@ -39,3 +42,12 @@ class FolderSync:
             if self._stored.get(path.name) != changed:
                 self._store.upload(self._prefix + path.name, path)
                 self._stored[path.name] = changed
+
+    @contextmanager
+    def naming_the_store(self) -> Iterator[None]:
+        """Where the block says that a file will not do, name it as it is stored: this folder goes with the step."""
+        try:
+            yield
+        except InvalidInput as error:
+            stored = f"{self._store.uri}/{self._prefix}"
+            raise InvalidInput(str(error).replace(f"{self.folder}/", stored)) from error

@@ -139,14 +139,9 @@ def _train_and_score(context: StepContext, work: _Work, trunk: AlexNet) -> Evalu
         context.metrics.set_training(name, progress.iteration, progress.loss)
         context.progress.update(name, progress.iteration, work.detector.iterations, f"loss {progress.loss:.3f}")
 
-    trained = train_detector(
-        trunk,
-        train,
-        proposals,
-        classes,
-        work.detector,
-        DetectorHooks(checkpoints.folder, on_progress, context.stop.is_set, checkpoints.store_new),
-    )
+    hooks = DetectorHooks(checkpoints.folder, on_progress, context.stop.is_set, checkpoints.store_new)
+    with checkpoints.naming_the_store():
+        trained = train_detector(trunk, train, proposals, classes, work.detector, hooks)
     detections = detect_objects(trained.model, test, proposals, work.detector)
     _store_detections(context, work, detections)
     scores = evaluate_detections(test, detections, iou_threshold=0.5)

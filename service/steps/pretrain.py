@@ -58,7 +58,9 @@ def _train(context: StepContext, dataset: DatasetRecord, identity: str, ranks: R
         ranks,
         _readers(ranks),
     )
-    result = pretrain_frames(snapshot_frames(context.store, dataset.shards), source, context.settings.pretrain, hooks)
+    frames = snapshot_frames(context.store, dataset.shards)
+    with checkpoints.naming_the_store():
+        result = pretrain_frames(frames, source, context.settings.pretrain, hooks)
     backbone, mask_network = (
         _stored(context, identity, path) if ranks.is_first and path else ("", "")
         for path in (result.backbone, result.mask_network)

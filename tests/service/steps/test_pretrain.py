@@ -22,6 +22,7 @@ from service.shard_index import index_bytes, index_key
 from service.snapshot_frames import snapshot_frames
 from service.steps.gather import DatasetRecord, DatasetShard, GatherRecord, dataset_of
 from service.steps.pretrain import pretrain
+from service.training_records import backbone_id_of
 from tests.pipeline.mask_samples import drawn_shard
 from tests.service.conftest import MakeContext
 
@@ -141,6 +142,21 @@ def test_a_damaged_frame_is_counted_however_well_it_decodes(make_context: MakeCo
 
     assert (before.unusable, after.unusable) == (0, 1)
     assert (len(before.images), len(after.images)) == (6, 5)
+
+
+def test_a_checkpoint_that_will_not_do_is_named_where_it_can_be_removed(
+    make_context: MakeContext, tmp_path: Path
+) -> None:
+    """In the store, and not in the scratch folder, which is gone when anybody reads the line."""
+    context = make_context(*SMALL)
+    made_up_snapshot(context, tmp_path)
+    key = layout.backbone(backbone_id_of(context.settings, "made-up"), "checkpoints/checkpoint-0.json")
+    context.store.write(key, b"{}")
+
+    with pytest.raises(InvalidInput, match=r"checkpoint-0\.safetensors: not a checkpoint") as raised:
+        pretrain(context, "run")
+
+    assert str(raised.value).startswith(f"{context.store.uri}/{key.removesuffix('.json')}.safetensors: ")
 
 
 def iterations_served(port: int) -> float:
