@@ -106,7 +106,7 @@ class ShardCache:
         if item is None:
             item = self._store.head(shard)
             if item is None:
-                raise InvalidInput(f"{self._where(shard)}: the snapshot names it, but it is gone; gather again")
+                raise _gone(self._where(shard))
             if item.size_bytes != self._sizes[shard]:
                 raise self._changed(shard)
             self._items[shard] = item
@@ -141,7 +141,7 @@ class StoredFiles:
         """As `pipeline.frame_table.ShardBytes` says."""
         path = self._store.local(shard, Path())
         if path is None:
-            raise InvalidInput(f"{self._store.uri}/{shard}: the snapshot names it, but it is gone; gather again")
+            raise _gone(f"{self._store.uri}/{shard}")
         return self._local.read_range(str(path), offset, size_bytes)
 
 
@@ -150,3 +150,7 @@ def shard_bytes(store: Store, size_bytes: Mapping[str, int], folder: Path, limit
     if store.fetches_copies:
         return ShardCache(store, size_bytes, folder, limit_bytes)
     return StoredFiles(store)
+
+
+def _gone(where: str) -> InvalidInput:
+    return InvalidInput(f"{where}: the snapshot names it, but it is gone; remove its shard's record to extract anew")
