@@ -30,7 +30,7 @@ _CONTAINERS = (
     "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,ivf,ogg,flv,asf,dv,mxf,rm,gif,apng,mjpeg,yuv4mpegpipe,"
     "nut,mp3,wav,aac,flac,mpjpeg"
 )
-_LONGEST_TO_SHORTEST = 4
+LONGEST_TO_SHORTEST = 4
 _COMBED = 1.3
 """How much more the rows of a frame must disagree than those of its fields; ffmpeg's 1.04 is met by sharp patterns."""
 
@@ -42,7 +42,7 @@ def ffmpeg_executable() -> str:
 
 def _scaling(shorter_side_pixels: int) -> dict[str, str]:
     """The scale filter's arguments: shorter side as asked, square pixels, longer side bounded for any source."""
-    side, limit = shorter_side_pixels, shorter_side_pixels * _LONGEST_TO_SHORTEST
+    side, limit = shorter_side_pixels, shorter_side_pixels * LONGEST_TO_SHORTEST
     return {
         "w": f"if(gte(iw*sar,ih),min({limit},round({side}*iw*sar/ih)),{side})",
         "h": f"if(gte(iw*sar,ih),{side},min({limit},round({side}*ih/(iw*sar))))",
@@ -50,7 +50,7 @@ def _scaling(shorter_side_pixels: int) -> dict[str, str]:
     }
 
 
-def _decode_command(path: Path, shorter_side_pixels: int, max_frames: int, max_source_pixels: int) -> list[str]:
+def _decode_command(path: Path, shorter_side_pixels: int, max_frames: int | None, max_source_pixels: int) -> list[str]:
     source = ffmpeg.input(
         f"file:{path.absolute()}",
         protocol_whitelist="file,pipe",
@@ -61,9 +61,9 @@ def _decode_command(path: Path, shorter_side_pixels: int, max_frames: int, max_s
     # whether a frame holds two fields is seen in its pixels, as streams often say nothing or the wrong thing
     told = source.video.filter("idet", intl_thres=_COMBED).filter("showinfo", checksum=0)
     frames = told.filter("yadif", deint="interlaced").filter("scale", **_scaling(shorter_side_pixels))
-    output = frames.output(
-        "pipe:1", format="image2pipe", vcodec="ppm", fps_mode="passthrough", vframes=max_frames, threads=1
-    )
+    # without a pixel format, pictures of more than eight bits become pixmaps of sixteen
+    picture = {"format": "image2pipe", "vcodec": "ppm", "pix_fmt": "rgb24", "fps_mode": "passthrough", "threads": 1}
+    output = frames.output("pipe:1", **picture, **({} if max_frames is None else {"vframes": max_frames}))
     quiet = output.global_args("-nostdin", "-hide_banner", "-nostats", "-filter_complex_threads", "1")
     return [str(part) for part in quiet.compile(cmd=ffmpeg_executable())]
 
@@ -82,9 +82,10 @@ def _limit_memory(pid: int, mebibytes: int) -> None:
 class VideoReader:
     """Frames of one video file, decoded as they are asked for; a context manager, iterated once.
 
-    Yields uint8 RGB (H, W, 3) at working size: shorter side `shorter_side_pixels`, rotation and pixel aspect honoured.
-    Two frames may differ in size where the stream itself changes. A damaged stream yields what decodes. `log` holds the
-    time of each frame after the reader is closed.
+    Yields uint8 RGB (H, W, 3) at working size: shorter side `shorter_side_pixels`, rotation and pixel aspect honoured;
+    all of the first one's size, also where the stream changes its own. A damaged stream yields what decodes. `log`
+    holds the time of each frame after the reader is closed. With `max_frames` None all frames are read, and
+    `timeout_seconds` is the longest wait for each of them, else for all together.
 
     Raises UnreadableVideo: `missing-file` and `empty-file` when made; `decoder-timeout` at any frame; `not-a-video`,
     `truncated`, `no-picture-stream`, `absurd-size` (also: longer side over 4 times the shorter), `decoder-memory` or
@@ -96,7 +97,7 @@ class VideoReader:
         path: Path,
         *,
         shorter_side_pixels: int = 240,
-        max_frames: int = 20_000,
+        max_frames: int | None = 20_000,
         max_source_pixels: int = 36_000_000,
         timeout_seconds: float = 120.0,
         memory_mebibytes: int = 2048,
@@ -108,7 +109,8 @@ class VideoReader:
         self._path = path
         self._timeout_seconds = timeout_seconds
         self._waited_seconds = 0.0
-        self._longest_side = shorter_side_pixels * _LONGEST_TO_SHORTEST
+        self._waits_anew = max_frames is None
+        self._longest_side = shorter_side_pixels * LONGEST_TO_SHORTEST
         command = _decode_command(path, shorter_side_pixels, max_frames, max_source_pixels)
         try:
             self._process = subprocess.Popen(
@@ -147,7 +149,7 @@ class VideoReader:
         count = 0
         while (image := self._next_image()) is not None:
             if max(image.shape[:2]) >= self._longest_side:
-                raise UnreadableVideo("absurd-size", f"{self._path}: longer side over {_LONGEST_TO_SHORTEST} x shorter")
+                raise UnreadableVideo("absurd-size", f"{self._path}: longer side over {LONGEST_TO_SHORTEST} x shorter")
             count += 1
             yield image
         if count == 0:
@@ -157,6 +159,8 @@ class VideoReader:
 
     def _next_image(self) -> Image | None:
         """The next frame, or None where the stream ends, cleanly or in the middle of one."""
+        if self._waits_anew:
+            self._waited_seconds = 0.0
         header = b""
         while header.count(b"\n") < 3:
             byte = self._read(1)

@@ -48,6 +48,16 @@ def test_frames_come_back_as_written(short_video: Path) -> None:
     assert max(np.abs(a.astype(int) - b).mean() for a, b in zip(frames, ramps(10), strict=True)) < 2
 
 
+def test_ten_bits_arrive_as_eight(short_video: Path, tmp_path: Path) -> None:
+    """A video of ten bits a channel, as phones film, gives the frames of the same in eight."""
+    deep = ffmpeg_writes(tmp_path / "d.mkv", "-i", str(short_video), "-pix_fmt", "yuv420p10le", "-c:v", "ffv1")
+    with VideoReader(deep, shorter_side_pixels=96) as reader:
+        frames = list(reader)
+
+    assert len(frames) == 10
+    assert max(np.abs(a.astype(int) - b).mean() for a, b in zip(frames, ramps(10), strict=True)) < 2
+
+
 def test_times_are_the_streams_own(short_video: Path) -> None:
     """At 5 frames per second frame 7 is shown after 1.4 seconds."""
     with VideoReader(short_video) as reader:
@@ -101,6 +111,17 @@ def test_the_number_of_frames_is_capped(short_video: Path) -> None:
     """Decoding stops after `max_frames`."""
     with VideoReader(short_video, max_frames=4) as reader:
         assert len(list(reader)) == 4
+
+
+def test_without_a_cap_all_frames_are_read_however_long_it_takes(short_video: Path) -> None:
+    """What has been waited for earlier frames does not count."""
+    with VideoReader(short_video, max_frames=None) as reader:
+        count = 0
+        for _ in reader:
+            count += 1
+            reader._waited_seconds = 1e9
+
+    assert count == 10
 
 
 def test_reading_may_stop_early(short_video: Path) -> None:
