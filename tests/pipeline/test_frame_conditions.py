@@ -79,6 +79,17 @@ def test_a_logo_that_stays_put_is_masked_out() -> None:
     assert static_overlay(np.stack([frames[0]] * 12)) is None
 
 
+def test_what_the_camera_follows_is_no_overlay() -> None:
+    """The same plate on something that is filmed: in a few frames it hardly moves, but its edges are not that still."""
+    frames = [np.random.default_rng(t).integers(0, 150, (60, 80), dtype=np.uint8) for t in range(12)]
+    frames = [np.kron(frame, np.ones((4, 4), np.uint8)) for frame in frames]
+    for t, frame in enumerate(frames):
+        frame[10:40, 10:60] = 200 + 5 * (-1) ** t
+        frame[10:40, 10:60:5] = 20 + 5 * (-1) ** t
+
+    assert static_overlay(np.stack(frames)) is None
+
+
 def test_flicker_is_evened_out() -> None:
     """Every second frame a tenth darker: evened out to within a percent. A slow change of light is left alone."""
     frames = panned()
