@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InvalidInput
 from pipeline.settings.extraction import ExtractionSettings
-from pipeline.video import VideoReader
+from pipeline.video import LONGEST_TO_SHORTEST, VideoReader
 
 Image = NDArray[np.uint8]
 
@@ -39,8 +39,7 @@ def picture_paths(folder: Path) -> list[Path]:
     Raises:
         InvalidInput: there is none, or two of them differ by nothing but their suffix.
     """
-    found = (path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
-    paths = sorted(found, key=_by_number)
+    paths = sorted((path for path in folder.iterdir() if _is_picture(path)), key=_by_number)
     if not paths:
         known = " ".join(sorted(PICTURE_SUFFIXES))
         raise InvalidInput(f"{folder}: no picture there; name a video or a folder of frames ({known})")
@@ -50,6 +49,11 @@ def picture_paths(folder: Path) -> list[Path]:
         if other is not path:
             raise InvalidInput(f"{folder}: {other.name} and {path.name} would share one mask; rename one")
     return paths
+
+
+def _is_picture(path: Path) -> bool:
+    """Hidden files are none: beside each frame that macOS copies it leaves `._NAME` of the same suffix."""
+    return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def _by_number(path: Path) -> tuple[list[tuple[int, str]], str]:
@@ -65,13 +69,17 @@ def frames_of_folder(folder: Path, settings: ExtractionSettings) -> Iterator[Nam
     Raises:
         InvalidInput: as `picture_paths`, or no picture can be read.
     """
-    readable = 0
+    problems = set()
     for path in picture_paths(folder):
         frame = _read_picture(path, settings)
-        readable += frame.image is not None
+        problems.add(frame.problem)
         yield frame
-    if not readable:
-        raise InvalidInput(f"{folder}: none of its pictures can be read; look whether they are damaged")
+    if "" not in problems:
+        found = ", ".join(sorted(problems))
+        raise InvalidInput(
+            f"{folder}: none of its pictures can be read ({found}); look whether they are damaged, larger than "
+            f"extract.max_source_pixels ({settings.max_source_pixels}), or {LONGEST_TO_SHORTEST} times as long as wide"
+        )
 
 
 def _read_picture(path: Path, settings: ExtractionSettings) -> NamedFrame:
@@ -79,15 +87,18 @@ def _read_picture(path: Path, settings: ExtractionSettings) -> NamedFrame:
     try:
         with PIL.Image.open(path) as header:
             width, height = header.size
-    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError):
+    except PIL.Image.DecompressionBombError:
+        return NamedFrame(path.stem, None, None, "absurd-size")
+    except (OSError, SyntaxError, ValueError):
         return NamedFrame(path.stem, None, None, "unreadable")
-    if width * height > settings.max_source_pixels:
-        return NamedFrame(path.stem, None, (height, width), "absurd-size")
+    size = (height, width)
+    if height * width > settings.max_source_pixels or max(size) >= LONGEST_TO_SHORTEST * min(size):
+        return NamedFrame(path.stem, None, size, "absurd-size")
     pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
-        return NamedFrame(path.stem, None, (height, width), "unreadable")
+        return NamedFrame(path.stem, None, size, "unreadable")
     small = _at_working_size(np.asarray(pixels, np.uint8), settings.shorter_side_pixels)
-    return NamedFrame(path.stem, np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), np.uint8), (height, width))
+    return NamedFrame(path.stem, np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), np.uint8), size)
 
 
 def _at_working_size(image: Image, shorter_side_pixels: int) -> Image:
@@ -100,7 +111,7 @@ def _at_working_size(image: Image, shorter_side_pixels: int) -> Image:
 
 
 class VideoFrames:
-    """Frames of a video file, named by their number in six digits, as long as the `with` block lasts.
+    """All frames of a video file, however many, named by their number in six digits, as long as the `with` block lasts.
 
     Raises UnreadableVideo and Unavailable as VideoReader does.
     """
@@ -109,7 +120,7 @@ class VideoFrames:
         self._reader = VideoReader(
             path,
             shorter_side_pixels=settings.shorter_side_pixels,
-            max_frames=settings.max_frames,
+            max_frames=None,
             max_source_pixels=settings.max_source_pixels,
             timeout_seconds=settings.decoder_timeout_seconds,
             memory_mebibytes=settings.decoder_memory_mebibytes,

@@ -32,7 +32,7 @@ def segment(source: Path, out: Path, settings: ExtractionSettings, *, overlay: b
     `overlay.mp4`, the frames at working size with their masks and verdicts drawn in.
 
     Raises:
-        InvalidInput: nothing there can be read, or `out` is the folder that is read.
+        InvalidInput: nothing there can be read, or `out` is the folder that is read, or no folder.
         Unavailable: `out` cannot be written, or ffmpeg cannot be started.
     """
     if source.resolve() == out.resolve():
@@ -41,7 +41,10 @@ def segment(source: Path, out: Path, settings: ExtractionSettings, *, overlay: b
     shot_segmenter(settings)
     flow = masks_provenance(settings)
     rows: list[str] = []
-    (out / FACTS).unlink(missing_ok=True)
+    try:
+        (out / FACTS).unlink(missing_ok=True)
+    except NotADirectoryError as error:
+        raise InvalidInput(f"--out {out}: there is a file in its place; name a folder") from error
     with _opened(source, settings) as stream:
         written = _write_masks(mask_frames(stream, settings), stream, out, rows, flow)
         if overlay:

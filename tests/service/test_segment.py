@@ -70,6 +70,14 @@ def test_a_video_gives_masks_by_frame_number_and_an_overlay(tmp_path: Path) -> N
     assert int(film.get(cv2.CAP_PROP_FRAME_COUNT)) == FRAMES
 
 
+def test_a_long_video_has_a_mask_for_every_frame(tmp_path: Path) -> None:
+    """What bounds an extraction, `max_frames`, leaves out none here."""
+    write_video(tmp_path / "v.mp4", square(), 12)
+    rows = segmented(tmp_path / "v.mp4", tmp_path / "out", "--set", "extract.max_frames=3")
+
+    assert len(rows) == len(list((tmp_path / "out").glob("*.png"))) == FRAMES
+
+
 def test_running_again_gives_the_same_bytes(tmp_path: Path) -> None:
     """A second run into the same folder, with leftovers of a killed one beside it, changes no mask."""
     source, out = folder_of(tmp_path / "in", square()), tmp_path / "out"
@@ -141,14 +149,25 @@ def test_an_8k_picture_is_read(tmp_path: Path) -> None:
     assert mask_of(tmp_path / "out", "1").shape == (4320, 7680)
 
 
+def test_a_strip_is_of_absurd_size(tmp_path: Path) -> None:
+    """As in videos: a picture much longer than wide would fill the memory once its shorter side is as asked."""
+    source = folder_of(tmp_path / "in", square())
+    PIL.Image.new("RGB", (4000, 3)).save(source / "strip.png")
+    rows = segmented(source, tmp_path / "out")
+
+    assert [row["frame"] for row in rows if row["reject_reason"] == "absurd-size"] == ["strip"]
+    assert not (tmp_path / "out" / "strip.png").exists()
+
+
 def test_what_is_no_picture_is_passed_over_or_named(tmp_path: Path) -> None:
-    """Text is passed over; a damaged picture has a row with its reason, and the others their masks."""
+    """Text and hidden files are passed over; a damaged picture has a row with its reason, others have masks."""
     source = folder_of(tmp_path / "in", square())
     (source / "notes.txt").write_text("no picture")
+    (source / "._00001.png").write_bytes(b"what macOS leaves beside a copy")
     (source / "99999.png").write_bytes(b"no picture either")
     rows = segmented(source, tmp_path / "out")
 
-    assert [row["reject_reason"] for row in rows if row["frame"] == "99999"] == ["unreadable"]
+    assert [row["frame"] for row in rows if row["reject_reason"] == "unreadable"] == ["99999"]
     assert len(list((tmp_path / "out").glob("*.png"))) == FRAMES
 
 
@@ -172,6 +191,17 @@ def test_nothing_readable_is_one_line_and_65(content: str, tmp_path: Path) -> No
     assert str(source) in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert not (out / "frames.jsonl").exists()
+
+
+def test_a_file_in_place_of_the_folder_is_one_line_and_65(tmp_path: Path) -> None:
+    """`--out` names a file, or lies below one."""
+    source = folder_of(tmp_path / "in", square(2))
+    (tmp_path / "out").write_text("a file")
+    for out in (tmp_path / "out", tmp_path / "out" / "masks"):
+        done = CliRunner().invoke(app, ["segment", str(source), "--out", str(out)])
+
+        assert done.exit_code == 65
+        assert "--out" in done.stderr.splitlines()[-1]
 
 
 def test_numbers_in_names_are_numbers(tmp_path: Path) -> None:
