@@ -70,6 +70,15 @@ class EvaluateSettings(Section):
                 raise ValueError(f"{name} is no trunk: random, pretrained, or URI, URI#own, URI#caffe, URI#torchvision")
         return names
 
+    @field_validator("initialisations", "freeze_through", "seeds")
+    @classmethod
+    def _each_once(cls, values: tuple[str | int, ...]) -> tuple[str | int, ...]:
+        # One training counted twice would look like two that agree: an interval of nothing.
+        twice = next((value for value in values if values.count(value) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{twice} stands there more than once; name each once")
+        return values
+
     @model_validator(mode="after")
     def _baseline_is_evaluated(self) -> Self:
         if self.supervised and self.supervised not in self.initialisations:
