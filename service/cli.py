@@ -11,7 +11,17 @@ from rich.console import Console
 
 from pipeline.errors import InvalidInput
 from service.cli_files import on_files
-from service.cli_options import NO_METRICS, Overrides, SettingsFile, Teacher, end, in_context, with_teacher
+from service.cli_options import (
+    NO_METRICS,
+    Overrides,
+    SettingsFile,
+    Teacher,
+    as_uri,
+    end,
+    in_context,
+    override,
+    with_teacher,
+)
 from service.cli_runs import on_runs
 from service.cli_weights import on_weights
 from service.exit_codes import INVALID_INPUT
@@ -149,7 +159,7 @@ def run_everything(
     from service.run_summary import print_summary
 
     places = {"videos": videos, "voc": voc, "store": store}
-    words = [f"{name}={_as_uri(place)}" for name, place in places.items() if place]
+    words = [override(name, as_uri(place)) for name, place in places.items() if place]
 
     def body(context: StepContext) -> None:
         result = run_all(context, run or new_run_name(), draw_videos=not videos, draw_detection_set=not voc)
@@ -213,10 +223,6 @@ def _parameter(word: str) -> tuple[str, str]:
     if not equals or not name:
         raise InvalidInput(f"--parameter {word}: not of the form NAME=VALUE")
     return name, value
-
-
-def _as_uri(place: str) -> str:
-    return place if "://" in place else f"file://{Path(place).expanduser().absolute()}"
 
 
 if __name__ == "__main__":

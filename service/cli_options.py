@@ -21,9 +21,19 @@ Teacher = Annotated[
 ]
 
 
+def override(name: str, text: str) -> str:
+    """The word that sets `name` to just this text: a folder's name may hold what YAML takes for a comment or a key."""
+    return f"{name}={json.dumps(text, ensure_ascii=False)}"
+
+
+def as_uri(place: str) -> str:
+    """The URI of a folder, which may be one already."""
+    return place if "://" in place else f"file://{Path(place).expanduser().absolute()}"
+
+
 def with_teacher(overrides: list[str] | None, teacher: str) -> list[str]:
     """The overrides, and the setting that `--teacher` stands for."""
-    return [*(overrides or ()), *([f"extract.teacher={json.dumps(teacher)}"] if teacher else [])]
+    return [*(overrides or ()), *([override("extract.teacher", teacher)] if teacher else [])]
 
 
 def end(body: Callable[[], None]) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from service.cli_options import NO_METRICS, Overrides, SettingsFile, in_context
+from service.cli_options import NO_METRICS, Overrides, SettingsFile, as_uri, in_context, override
 from service.runner import StepContext
 from service.settings import LAPTOP
 
@@ -78,6 +78,5 @@ def import_coco(
     """Write people's masks of pictures as a run's shards, in place of plan and extract; gather goes on from there."""
     from service.coco_import import import_coco as write_shards
 
-    place = images if "://" in images else f"file://{Path(images).expanduser().absolute()}"
-    words = [*(overrides or ()), f"videos={place}", NO_METRICS]
+    words = [*(overrides or ()), override("videos", as_uri(images)), NO_METRICS]
     in_context(settings, words, lambda context: write_shards(context, run, annotations))

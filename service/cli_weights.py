@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from service.cli_options import Overrides, SettingsFile, end
-from service.runner import step_context
-from service.settings import LAPTOP, load_settings
+from service.cli_options import NO_METRICS, Overrides, SettingsFile, in_context
+from service.settings import LAPTOP
 
 on_weights = typer.Typer()
 
@@ -22,9 +21,5 @@ def export(
     """Write a run's backbone for others: safetensors, also as torchvision names them, and a model card."""
     from service.export import export as write_files
 
-    def body() -> None:
-        loaded = load_settings(settings, [*(overrides or ()), "work.metrics_port=0"])
-        with step_context(loaded) as context:
-            print(write_files(context, run, out))
-
-    end(body)
+    words = [*(overrides or ()), NO_METRICS]
+    in_context(settings, words, lambda context: print(write_files(context, run, out)))

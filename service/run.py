@@ -32,6 +32,7 @@ def run_all(context: StepContext, run: str, *, draw_videos: bool, draw_detection
 
     Raises what the steps raise; what was committed before stays, and the next run takes it up.
     """
+    from service.detection_set import DetectionSet
     from service.steps.evaluate import evaluate
     from service.steps.extract import extract
     from service.steps.gather import gather, gathered_of
@@ -40,6 +41,8 @@ def run_all(context: StepContext, run: str, *, draw_videos: bool, draw_detection
     from service.steps.report import report
     from service.steps.world import world
 
+    if not draw_detection_set:
+        DetectionSet.at(context.settings)  # one that is not there is said now, not after hours of extraction
     if draw_videos or draw_detection_set:
         world(context, videos=draw_videos, detection_set=draw_detection_set)
     for shard in range(plan(context, run).shards):

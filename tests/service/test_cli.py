@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from service.cli_options import as_uri, override
+from service.settings import LAPTOP, load_settings
+
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """A `watchmove` command, ended."""
@@ -17,7 +20,9 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["run", "--videos", "EMPTY"], "no video there"),
+        (["run"], "no detection set there"),
+        (["plan", "--run", "x", "--set", "videos=file://EMPTY"], "no video there"),
+        (["import-coco", "--run", "x", "--images", "EMPTY/#1: a", "--annotations", "EMPTY/absent"], "cannot be read"),
         (["run", "--set", "pretrain.iteration=3"], "pretrain.iteration is no setting"),
         (["run", "--settings", "EMPTY/absent.yaml"], "cannot be read"),
         (["gather", "--run", "../x"], "a run's name"),
@@ -39,6 +44,15 @@ def test_bad_input_exits_65_with_a_line(tmp_path: Path, arguments: list[str], ex
     assert done.returncode == 65
     assert expected.replace("EMPTY", str(empty)) in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["clips #2", "a: b", "[x]", "'", "é 🎬"])
+def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
+    """What YAML takes for a comment or a key is a part of the name."""
+    folder = tmp_path / name
+    word = override("videos", as_uri(str(folder)))
+
+    assert load_settings(LAPTOP, [word]).videos == f"file://{folder}"
 
 
 def test_help_lists_the_commands() -> None:
