@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipeline.average_precision import DetectionScores
@@ -26,9 +27,9 @@ def print_summary(result: RunResult, console: Console) -> None:
         cell = record.evaluation
         frozen = f"conv1-{cell.freeze_through}" if cell.freeze_through else "none"
         scores = (_figure(record.mean_ap_11_point), _figure(record.mean_ap_area))
-        table.add_row(cell.initialisation, frozen, str(cell.seed), *scores)
+        table.add_row(escape(cell.initialisation), frozen, str(cell.seed), *scores)
     console.print(table)
-    console.print(f"report: {result.report}", soft_wrap=True, highlight=False)
+    console.print(f"report: {result.report}", soft_wrap=True, highlight=False, markup=False)
 
 
 def print_result(result: ReportedResult, console: Console, *, as_json: bool) -> None:
@@ -45,7 +46,8 @@ def print_result(result: ReportedResult, console: Console, *, as_json: bool) -> 
         mean, deviation = (_figure(spread.mean), _figure(spread.deviation)) if spread else ("–", "–")
         known = spread is not None and spread.low is not None
         interval = f"{_figure(spread.low)} to {_figure(spread.high)}" if spread and known else "–"
-        table.add_row(row.initialisation, frozen, str(len(row.seeds)), mean, deviation, interval, row.preset_in_short())
+        name = escape(row.initialisation)
+        table.add_row(name, frozen, str(len(row.seeds)), mean, deviation, interval, row.preset_in_short())
     console.print(table)
     if result.classification:
         console.print(_layers_table(result.classification))
@@ -57,7 +59,7 @@ def _layers_table(rows: Sequence[ClassificationResult]) -> Table:
         table.add_column(heading)
     for row in rows:
         mean, deviation = (row.ap_area.mean, row.ap_area.deviation) if row.ap_area else (None, None)
-        table.add_row(row.initialisation, row.layer, str(len(row.seeds)), _figure(mean), _figure(deviation))
+        table.add_row(escape(row.initialisation), row.layer, str(len(row.seeds)), _figure(mean), _figure(deviation))
     return table
 
 

@@ -15,7 +15,7 @@ import structlog
 from rich.console import Console
 
 from pipeline.errors import Stopped
-from service.exit_codes import BUG, DONE, ending_of
+from service.exit_codes import BUG, DONE, STOPPED, ending_of
 from service.metrics import ProcessMetrics, serve
 from service.progress import ProgressReport, progress_for
 from service.scratch_folder import scratch_folder
@@ -43,6 +43,7 @@ class StepContext:
 def configure_logs() -> None:
     """Log to standard error: for people on a terminal, as JSON lines elsewhere."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # what its retries do not mend is an exception that says so
     renderer: structlog.types.Processor = (
         structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
     )
@@ -61,11 +62,14 @@ def run_to_exit_code(body: Callable[[], None]) -> int:
     """Run `body`, say in one line what went wrong, and give the exit code the table has for it."""
     try:
         body()
+    except KeyboardInterrupt:
+        print("watchmove: interrupted", file=sys.stderr)
+        return STOPPED.exit_code
     except Exception as error:  # noqa: BLE001 (the one place where every exception becomes an exit code)
         ending = ending_of(error)
         if ending is BUG:
             traceback.print_exc()
-        print(f"watchmove: {ending.meaning}: {error or type(error).__name__}", file=sys.stderr)
+        print(f"watchmove: {ending.meaning}: {str(error) or type(error).__name__}", file=sys.stderr)
         return ending.exit_code
     return DONE.exit_code
 

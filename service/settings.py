@@ -130,7 +130,7 @@ def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
-        raise InvalidInput(_one_line(error, path)) from error
+        raise InvalidInput(_one_line(error, path, overrides)) from error
 
 
 def settings_hash(*parts: object) -> str:
@@ -187,14 +187,18 @@ def _override(tree: dict[str, Any], word: str) -> None:
         raise InvalidInput(f"--set {word}: the value is not YAML") from error
 
 
-def _one_line(error: ValidationError, path: Path) -> str:
+def _one_line(error: ValidationError, path: Path, overrides: Sequence[str]) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
+    keys = [word.partition("=")[0] for word in overrides]
+    given = any(f"{where}.".startswith(f"{key}.") or key.startswith(f"{where}.") for key in keys)
+    source = "command line" if given else f"settings {path}"
     if first["type"] == "extra_forbidden":
         known = ", ".join(sorted(_keys_at(first["loc"][:-1])))
-        return f"settings {path}: {where} is no setting; known here: {known}"
+        return f"{source}: {where} is no setting; known here: {known}"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"settings {path}: {where} = {first['input']!r}: {first['msg']}{more}"
+    wrong = "a section; give its keys" if first["type"] == "model_type" else first["msg"].removeprefix("Value error, ")
+    return f"{source}: {where} = {first['input']!r}: {wrong}{more}"
 
 
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:

@@ -54,6 +54,15 @@ def test_a_set_without_objects_has_no_figure() -> None:
     assert row.ap_11_point is None
 
 
+def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """Brackets in a file's name are no markup."""
+    uri = "file:///[bold]/[/x].safetensors"
+    result = RunResult(made_by=MADE_BY, run="r", rows=result_rows(records(uri, [0.6])), evaluation_keys=())
+    print_result(result, Console(width=160), as_json=False)
+
+    assert uri in capsys.readouterr().out
+
+
 def test_one_seed_is_printed_without_an_interval(capsys: pytest.CaptureFixture[str]) -> None:
     """The table has a dash where nothing is known; JSON has null."""
     rows = result_rows([*records("random", [0.3, 0.4, 0.5]), *records("pretrained", [0.6])])

@@ -19,6 +19,7 @@ from service.settings import LAPTOP, load_settings
         (Unavailable("x"), 75),
         (Stopped("x"), 143),
         (ZeroDivisionError("x"), 70),
+        (AssertionError(), 70),
     ],
 )
 def test_each_exception_has_its_exit_code(error: Exception, code: int, capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,7 +29,17 @@ def test_each_exception_has_its_exit_code(error: Exception, code: int, capsys: p
         raise error
 
     assert run_to_exit_code(body) == code
-    assert str(error) in capsys.readouterr().err.splitlines()[-1]
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f": {str(error) or type(error).__name__}")
+
+
+def test_ctrl_c_where_nothing_waits_for_it_has_the_code_of_a_stop(capsys: pytest.CaptureFixture[str]) -> None:
+    """Commands on local files have nothing to save: they end at once, with a line and no trace."""
+
+    def body() -> None:
+        raise KeyboardInterrupt
+
+    assert run_to_exit_code(body) == 143
+    assert capsys.readouterr().err == "watchmove: interrupted\n"
 
 
 def test_success_is_zero() -> None:

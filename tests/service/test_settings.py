@@ -39,7 +39,10 @@ def test_overrides_beat_the_file(tmp_path: Path) -> None:
         ("pretrain: {iterations: 0}", r"pretrain\.iterations = 0: .*greater"),
         ("stoer: x", r"stoer is no setting; known here: .*store"),
         ("store: ftp://x", r"store = 'ftp://x': .*s3://BUCKET"),
-        ("evaluate: {freeze_through: [6]}", r"freeze_through = \[6\]: .*from 0 to 5"),
+        ("evaluate: {freeze_through: [6]}", r"freeze_through = \[6\]: an AlexNet .*from 0 to 5"),
+        ("evaluate: {seeds: [0, 1, 0]}", r"seeds = \[0, 1, 0\]: 0 stands there more than once"),
+        ("evaluate: {initialisations: [random, random]}", "random stands there more than once"),
+        ("extract: 5", "extract = 5: a section; give its keys"),
         ("pretrain: {background_threshold: 0.9}", "is not below foreground_threshold"),
         ("a: [", "line 1: not YAML"),
         ("- a list", "top level is no mapping"),
@@ -59,6 +62,13 @@ def test_wrong_overrides_get_one_line(tmp_path: Path, word: str) -> None:
     path = write(tmp_path, "store: file:///x")
     with pytest.raises(InvalidInput, match=r"--set|is no setting"):
         load_settings(path, [word])
+
+
+@pytest.mark.parametrize("word", ["store=ftp://x", "evaluate.seeds=[a]", "extrakt.seed=1", "extract.window_frames=3"])
+def test_what_the_command_line_got_wrong_is_not_laid_to_the_file(tmp_path: Path, word: str) -> None:
+    """A person looks where the line says."""
+    with pytest.raises(InvalidInput, match=r"^command line: "):
+        load_settings(write(tmp_path, "store: file:///x"), [word])
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
