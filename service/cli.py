@@ -119,8 +119,8 @@ def pretrain(run: Run, settings: SettingsFile = LAPTOP, overrides: Overrides = N
     """Train an AlexNet to segment, in single frames, what was seen moving."""
     from service.steps.pretrain import pretrain as step
 
-    # Of several ranks on one machine, the first alone can have the port.
-    words = [*(overrides or ()), *([NO_METRICS] if os.environ.get("RANK", "0") != "0" else [])]
+    # Of several ranks on one machine, the first alone can have the port; each machine has one, as its pod announces.
+    words = [*(overrides or ()), *([NO_METRICS] if os.environ.get("LOCAL_RANK", "0") != "0" else [])]
     in_context(settings, words, lambda context: step(context, run))
 
 

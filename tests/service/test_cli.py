@@ -1,5 +1,6 @@
 """Bad input on the command line: one clear line and an exit code of the table."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,22 @@ def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
     word = override("videos", as_uri(str(folder)))
 
     assert load_settings(LAPTOP, [word]).videos == f"file://{folder}"
+
+
+@pytest.mark.parametrize(("local_rank", "expected"), [("0", "metrics port"), ("1", "run `watchmove gather` first")])
+def test_the_first_rank_of_each_machine_serves_metrics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local_rank: str, expected: str
+) -> None:
+    """The pods of all nodes announce the port; here it is taken, which only who wants it notices."""
+    monkeypatch.setenv("RANK", "2")
+    monkeypatch.setenv("LOCAL_RANK", local_rank)
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        words = ["--set", f"work.metrics_port={port}", "--set", f"store=file://{tmp_path}"]
+        done = run("pretrain", "--run", "x", *words)
+
+    assert done.returncode == 65
+    assert expected in done.stderr.splitlines()[-1]
 
 
 def test_help_lists_the_commands() -> None:
