@@ -1,6 +1,6 @@
 """Where things lie in a store. Every key is made here, so the tree can be read off one page.
 
-world.json                                    the drawn world's record
+worlds/WORLD.json                             a drawn world's record
 extractions/RECIPE/plans/PLAN/listing.json.gz    every video taken, with its ETag
 extractions/RECIPE/plans/PLAN/removed.json.gz    videos that were extracted and are listed no more
 extractions/RECIPE/plans/PLAN/malformed.json.gz  rows of the list that could not be read
@@ -14,11 +14,13 @@ datasets/DATASET.ATTRIBUTION.tsv.gz           who made the videos that its frame
 backbones/BACKBONE/…                          checkpoints, backbone-SHA256.safetensors,
                                                   mask_network-SHA256.safetensors, record.json
 proposals/PROPOSALS.npz                       selective search boxes of one detection set
-evaluations/EVALUATION/…                      devkit detection files, record.json
+evaluations/EVALUATION/…                      checkpoints, devkit detection files, record.json
+classifications/CLASSIFICATION/LAYER.json     what linear classifiers make of one layer of a trunk
 champions/PROTOCOL/00001.json                 the first best backbone under a protocol of evaluation, and so on
 champions/PROTOCOL/champion.json              the present one
 runs/RUN/STEP.json                            what each step of a run decided or made
 runs/RUN/result.json                          mean average precision over seeds, with its spread
+runs/RUN/FIGURE.svg                           the report's figures
 runs/RUN/report.html                          the report
 """
 
@@ -27,6 +29,11 @@ import re
 from pipeline.errors import InvalidInput
 
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def world(world_id: str) -> str:
+    """Key of the record of a drawn world."""
+    return f"worlds/{world_id}.json"
 
 
 def run_record(run: str, step: str) -> str:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pipeline.world import draw_world
+from service import layout
 from service.records import Record, commit, find, origin
 from service.runner import StepContext
 from service.settings import settings_hash, worker_count
@@ -24,7 +25,7 @@ def world(context: StepContext, *, videos: bool = True, detection_set: bool = Tr
     settings = context.settings
     wanted = [name for name, asked in (("videos", videos), ("voc", detection_set)) if asked]
     places = {name: open_store(getattr(settings, name)) for name in wanted}
-    key = f"worlds/{settings_hash(settings.world, {name: store.uri for name, store in places.items()})}.json"
+    key = layout.world(settings_hash(settings.world, {name: store.uri for name, store in places.items()}))
     context.store.make()
     if find(context.store, key, WorldRecord) is not None:
         return

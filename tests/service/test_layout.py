@@ -13,6 +13,27 @@ def test_run_names_are_plain(run: str) -> None:
         layout.run_record(run, "plan")
 
 
+def test_the_page_of_keys_is_whole() -> None:
+    """What a function of the module makes lies below a folder that the page names."""
+    page = layout.__doc__ or ""
+    keys = (
+        layout.world("a"),
+        layout.listing("a", "a"),
+        layout.shard_parts("a", "a", 0),
+        layout.dataset("a"),
+        layout.backbone("a", "record.json"),
+        layout.proposals("a"),
+        layout.champion("a", "00001"),
+        layout.evaluation("a", "record.json"),
+        layout.classification("a", "conv1"),
+        layout.figure("a", "frames"),
+    )
+
+    assert {key.partition("/")[0] for key in keys} == {
+        line.partition("/")[0] for line in page.splitlines() if "/" in line
+    }
+
+
 def test_workflow_names_are_run_names() -> None:
     """What Argo calls a workflow is a run's name."""
     assert layout.run_record("watchmove-x7k2p", "plan") == "runs/watchmove-x7k2p/plan.json"
