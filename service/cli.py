@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from pipeline.atomic_file import write_bytes
 from pipeline.errors import InvalidInput
 from service.cli_files import on_files
 from service.cli_options import (
@@ -83,10 +84,9 @@ def plan(
     def body(context: StepContext) -> None:
         record = step(context, run)
         if outputs is not None:
-            outputs.mkdir(parents=True, exist_ok=True)
             cells = evaluations_of(context.settings.evaluate)
-            (outputs / "shards").write_text(json.dumps(list(range(record.shards))))
-            (outputs / "evaluations").write_text(json.dumps(list(range(len(cells)))))
+            write_bytes(outputs / "shards", json.dumps(list(range(record.shards))).encode())
+            write_bytes(outputs / "evaluations", json.dumps(list(range(len(cells)))).encode())
 
     words = [f"plan.licences=[{licences}]"] if licences else []
     in_context(settings, [*with_teacher(overrides, teacher), *words], body)

@@ -1,5 +1,6 @@
 """The exit-code table: what happened, which exception says so, and what a workflow engine does about it."""
 
+import errno
 from dataclasses import dataclass
 
 from pipeline.errors import InvalidInput, Stopped, Unavailable, UnreadableVideo
@@ -27,14 +28,16 @@ ENDINGS: dict[type[BaseException], Ending] = {
     Stopped: STOPPED,
 }
 
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
 RETRIED_EXIT_CODES = tuple(
     sorted(ending.exit_code for ending in (DONE, INVALID_INPUT, UNAVAILABLE, STOPPED, BUG) if ending.retried)
 )
 
 
 def ending_of(error: BaseException) -> Ending:
-    """The table's row for an exception; what the table does not name is a bug."""
+    """The table's row for an exception; a full disk may have room later, what the table does not name is a bug."""
     for kind, ending in ENDINGS.items():
         if isinstance(error, kind):
             return ending
-    return BUG
+    return UNAVAILABLE if isinstance(error, OSError) and error.errno in _FULL else BUG

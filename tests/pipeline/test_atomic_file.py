@@ -1,11 +1,12 @@
 """Files are there whole or not at all."""
 
+import errno
 from pathlib import Path
 
 import pytest
 
 from pipeline.atomic_file import replacing, write_bytes
-from pipeline.errors import Unavailable
+from pipeline.errors import InvalidInput, Unavailable
 
 
 def test_written_whole_with_its_folder(tmp_path: Path) -> None:
@@ -31,9 +32,20 @@ def test_stopped_in_the_middle_leaves_what_was_there(tmp_path: Path) -> None:
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.txt", b"old")]
 
 
-def test_disk_that_refuses_may_work_later(tmp_path: Path) -> None:
-    """A folder that cannot be made is Unavailable, with the path."""
-    (tmp_path / "file").write_bytes(b"")
+def test_a_disk_that_is_full_may_have_room_later(tmp_path: Path) -> None:
+    """Unavailable, with the path."""
+
+    def full() -> None:
+        with replacing(tmp_path / "a.txt"):
+            raise OSError(errno.ENOSPC, "no room")
 
     with pytest.raises(Unavailable, match=r"a\.txt: could not be written"):
+        full()
+
+
+def test_a_place_below_a_file_can_never_be_written(tmp_path: Path) -> None:
+    """InvalidInput, with the path: trying again would not help."""
+    (tmp_path / "file").write_bytes(b"")
+
+    with pytest.raises(InvalidInput, match=r"a\.txt: could not be written .* name another folder"):
         write_bytes(tmp_path / "file" / "a.txt", b"one")

@@ -1,5 +1,6 @@
 """The runner: exceptions become exit codes, signals become a request to stop."""
 
+import errno
 import signal
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from service.settings import LAPTOP, load_settings
         (UnreadableVideo("not-a-video", "x"), 65),
         (Unavailable("x"), 75),
         (Stopped("x"), 143),
+        (OSError(errno.ENOSPC, "x"), 75),
+        (OSError(errno.ENOENT, "x"), 70),
         (ZeroDivisionError("x"), 70),
         (AssertionError(), 70),
     ],
