@@ -1,6 +1,8 @@
 """What all steps share, once: logs, metrics, signals, scratch space, and the exit code."""
 
 import logging
+import os
+import select
 import signal
 import sys
 import threading
@@ -62,16 +64,34 @@ def run_to_exit_code(body: Callable[[], None]) -> int:
     """Run `body`, say in one line what went wrong, and give the exit code the table has for it."""
     try:
         body()
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("watchmove: interrupted", file=sys.stderr)
         return STOPPED.exit_code
+    except BrokenPipeError as error:
+        return DONE.exit_code if _reader_has_gone() else _told(error)
     except Exception as error:  # noqa: BLE001 (the one place where every exception becomes an exit code)
-        ending = ending_of(error)
-        if ending is BUG:
-            traceback.print_exc()
-        print(f"watchmove: {ending.meaning}: {str(error) or type(error).__name__}", file=sys.stderr)
-        return ending.exit_code
+        return _told(error)
     return DONE.exit_code
+
+
+def _told(error: Exception) -> int:
+    """Say what went wrong; its exit code."""
+    ending = ending_of(error)
+    if ending is BUG:
+        traceback.print_exc()
+    print(f"watchmove: {ending.meaning}: {str(error) or type(error).__name__}", file=sys.stderr)
+    return ending.exit_code
+
+
+def _reader_has_gone() -> bool:
+    """Whether nobody reads standard output any more, as after `| head`; what is left of it goes nowhere then."""
+    look = select.poll()
+    look.register(sys.stdout, 0)
+    if not any(event & select.POLLERR for _, event in look.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 @contextmanager

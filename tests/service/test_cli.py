@@ -47,6 +47,17 @@ def test_bad_input_exits_65_with_a_line(tmp_path: Path, arguments: list[str], ex
     assert "Traceback" not in done.stderr
 
 
+def test_a_reader_may_have_enough_at_any_time() -> None:
+    """As in `watchmove settings | head -1`: no trace, no failure."""
+    words = [sys.executable, "-m", "service.cli", "settings", "--reference"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as printing:
+        assert printing.stdout is not None
+        printing.stdout.close()
+        _, said = printing.communicate(timeout=60)
+
+    assert (printing.returncode, said) == (0, b"")
+
+
 @pytest.mark.parametrize("name", ["clips #2", "a: b", "[x]", "'", "é 🎬"])
 def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
     """What YAML takes for a comment or a key is a part of the name."""
