@@ -47,10 +47,10 @@ class LiveProgress:
 
     def __init__(self, console: Console) -> None:
         self._bars = Progress(
-            TextColumn("[bold]{task.description:<22}"),
+            TextColumn("{task.description:<22}", style="bold", markup=False),  # a step may be named after a file
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[facts]}"),
+            TextColumn("{task.fields[facts]}", markup=False),
             TimeRemainingColumn(),
             console=console,
         )
