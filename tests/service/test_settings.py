@@ -23,6 +23,13 @@ def test_the_laptop_preset_is_valid() -> None:
     assert settings.store.startswith("file://")
 
 
+def test_the_laptop_run_saves_while_it_trains() -> None:
+    """Killed at any moment, it goes on where it was or not far behind."""
+    settings = load_settings(LAPTOP)
+    for training in (settings.pretrain, settings.evaluate.detector):
+        assert training.checkpoint_every_iterations <= training.iterations / 2
+
+
 def test_overrides_beat_the_file(tmp_path: Path) -> None:
     """Words of the command line win, one key at a time."""
     path = write(tmp_path, "pretrain: {iterations: 5, batch_size: 7}")
