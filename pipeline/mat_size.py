@@ -19,10 +19,12 @@ _MATRIX, _COMPRESSED = 14, 15
 _CELL = 1
 _VALUE_BYTES = {4: 4, 6: 8, 7: 4, 8: 1, 9: 1, 10: 2, 11: 2, 12: 4, 13: 4, 14: 8, 15: 8}
 """Bytes of one value in memory by class of array: characters as NumPy keeps them, then the types of numbers."""
+_VALUE_TYPES = frozenset({1, 2, 3, 4, 5, 6, 7, 9, 12, 13, 16, 17, 18})
+"""Types in which values may be stored. SciPy looks any other up beyond the end of its table, and crashes."""
 _COMPLEX = 0x800
 _ARRAY_BYTES = 200
 """What an array costs beside its values, its place in a cell included: many small ones are large too."""
-_MAX_NAME_BYTES, _MAX_DIMENSIONS, _MAX_DEPTH = 4096, 8, 4
+_MAX_NAME_BYTES, _MIN_DIMENSIONS, _MAX_DIMENSIONS, _MAX_DEPTH = 4096, 2, 8, 4
 _PIECE_BYTES = 2**16
 
 
@@ -90,8 +92,8 @@ class _Walk:
         flags, _ = self._pair(self._content(stream, _TAG_BYTES))
         extents = self._content(stream, 4 * _MAX_DIMENSIONS)
         dimensions = struct.unpack(f"{self._order}{len(extents) // 4}i", extents[: len(extents) // 4 * 4])
-        if min(dimensions, default=0) < 0:
-            raise ValueError("a dimension below 0")
+        if len(dimensions) < _MIN_DIMENSIONS or min(dimensions) < 0:  # SciPy crashes on text that has none
+            raise ValueError(f"an array of dimensions {dimensions}")
         return _Matrix(
             flags & 0xFF, bool(flags & _COMPLEX), math.prod(dimensions), self._content(stream, _MAX_NAME_BYTES)
         )
@@ -103,24 +105,26 @@ class _Walk:
         promised = header.n_values * _VALUE_BYTES[header.kind]
         for _ in range(1 + header.is_complex):
             self._take(promised)
-            size, inline = self._tag(stream)
+            kind, size, inline = self._tag(stream)
+            if kind not in _VALUE_TYPES:
+                raise ValueError(f"values stored as type {kind}")
             self._take(max(size - promised, 0))
             for _ in _pieces(stream, 0 if inline else _padded(size)):
                 pass
 
     def _content(self, stream: _Stream, max_bytes: int) -> bytes:
         """An element's bytes, of which there are few."""
-        size, inline = self._tag(stream)
+        _, size, inline = self._tag(stream)
         if size > max_bytes:
             raise ValueError(f"a header of {size} bytes")
         return (inline or _exactly(stream, _padded(size)))[:size]
 
-    def _tag(self, stream: _Stream) -> tuple[int, bytes]:
-        """How many bytes an element has, and these with their padding where they are 4 at most, in the tag itself."""
+    def _tag(self, stream: _Stream) -> tuple[int, int, bytes]:
+        """An element's type, its bytes' number, and these with padding where they are 4 at most, in the tag itself."""
         tag = _exactly(stream, _TAG_BYTES)
         kind, size = self._pair(tag)
         inline_size = kind >> 16
-        return (inline_size, tag[4:]) if inline_size else (size, b"")
+        return (kind & 0xFFFF, inline_size, tag[4:]) if inline_size else (kind, size, b"")
 
     def _pair(self, content: bytes) -> tuple[int, int]:
         first, second = struct.unpack(f"{self._order}2I", content)

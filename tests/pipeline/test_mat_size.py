@@ -92,6 +92,28 @@ def test_what_is_neither_cells_nor_numbers_nor_text_is_refused(tmp_path: Path) -
         read_mat_proposals(path)
 
 
+@pytest.mark.parametrize("stored_as", [0, 8, 14, 19, 11529, 0xFFFFFFFF])
+def test_values_of_an_unknown_type_never_reach_the_reader(stored_as: int, tmp_path: Path) -> None:
+    """SciPy's own reader looks such a type up outside its table, which kills the process."""
+    numbers = matrix(6, (1, 4), element(stored_as, struct.pack("<4d", 1, 1, 9, 9)))
+    path = tmp_path / "type.mat"
+    path.write_bytes(HEADER + matrix(1, (1, 1), numbers, b"boxes"))
+
+    with pytest.raises(InvalidInput, match=r"type\.mat: no proposals \(values stored as type"):
+        read_mat_proposals(path)
+
+
+@pytest.mark.parametrize("dimensions", [(), (3,), (-1, 2)])
+def test_arrays_without_dimensions_never_reach_the_reader(dimensions: tuple[int, ...], tmp_path: Path) -> None:
+    """An array has two of them or more; text that has none kills SciPy's reader."""
+    text = matrix(4, dimensions, element(16, b"abc"))
+    path = tmp_path / "flat.mat"
+    path.write_bytes(HEADER + matrix(1, (1, 1), text, b"images"))
+
+    with pytest.raises(InvalidInput, match=r"flat\.mat: no proposals \(an array of dimensions"):
+        read_mat_proposals(path)
+
+
 def arrays_of(path: Path) -> list[NDArray[np.generic]]:
     """The two variables, and the arrays in their cells."""
     held = loadmat(path, variable_names=NAMES)
