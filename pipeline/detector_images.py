@@ -12,6 +12,7 @@ from torch import Tensor
 from pipeline.alexnet import CHANNEL_MEAN, CHANNEL_STD
 from pipeline.errors import InvalidInput
 from pipeline.settings.evaluation import EvaluationSettings
+from pipeline.voc import read_picture
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -19,7 +20,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
     Raises InvalidInput where there is no readable picture.
     """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    image = read_picture(path)
     if image is None:
         state = "cannot be decoded" if path.is_file() else "no such file"
         raise InvalidInput(f"{path}: {state}; put the picture there or take its id off the list")

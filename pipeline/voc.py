@@ -26,6 +26,7 @@ __all__ = [
     "VocImage",
     "VocObject",
     "read_detections",
+    "read_picture",
     "read_voc",
     "split_names",
     "write_detections",
@@ -35,6 +36,7 @@ __all__ = [
 
 _SUFFIXES = (".jpg", ".jpeg", ".JPG", ".JPEG", ".png")
 _JPEG_QUALITY = 92
+_MAX_NAME_LETTERS = 60
 _DIFFICULT = {"1": True, "true": True, "0": False, "false": False, "": False, "unspecified": False}
 
 
@@ -83,6 +85,9 @@ def _object(element: Element, where: str) -> VocObject:
     name, difficult = _text(element, "name"), _text(element, "difficult").lower()
     if not name:
         raise InvalidInput(f"{where} has no name; give its class")
+    if len(name) > _MAX_NAME_LETTERS or "/" in name or not name.isprintable():
+        wanted = f"give a class of at most {_MAX_NAME_LETTERS} letters without '/', as files are named by it"
+        raise InvalidInput(f"{where} ({name[:30]!r}): {wanted}")
     if difficult not in _DIFFICULT:
         raise InvalidInput(f"{where} ({name}): difficult is {difficult!r}; give 0 or 1")
     return VocObject(name, _box_xyxy(element, f"{where} ({name})"), _DIFFICULT[difficult])
@@ -99,12 +104,24 @@ def _size(annotation: Element, path: Path) -> tuple[int, int]:
     """Width and height as annotated, else as the picture has them, else 0, 0."""
     try:
         width, height = (int(float(_text(annotation, f"size/{tag}"))) for tag in ("width", "height"))
-    except ValueError:
+    except (ValueError, OverflowError):
         width = height = 0
     if width > 0 and height > 0:
         return width, height
-    picture = cv2.imread(str(path)) if path.is_file() else None
+    picture = read_picture(path)
     return (0, 0) if picture is None else (picture.shape[1], picture.shape[0])
+
+
+def read_picture(path: Path) -> NDArray[np.uint8] | None:
+    """A picture uint8 BGR (H, W, 3), grey ones too; as stored, whatever EXIF says, since boxes are of that.
+
+    None where there is none, or OpenCV cannot or will not decode it.
+    """
+    try:
+        picture = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:  # more pixels than it allows
+        return None
+    return None if picture is None else np.asarray(picture, np.uint8)
 
 
 def _read_image(root: Path, annotation_path: Path, image_id: str) -> VocImage:

@@ -1,5 +1,7 @@
 """Pictures as the detector's network sees them."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -31,9 +33,15 @@ def test_colours_come_as_red_green_blue(tmp_path: Path) -> None:
     assert read_image(path)[0, 0].tolist() == [200, 10, 0]
 
 
-@pytest.mark.parametrize("content", [None, b"no picture"])
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that says its size and holds nothing."""
+    size = b"IHDR" + struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + size + struct.pack(">I", zlib.crc32(size))
+
+
+@pytest.mark.parametrize("content", [None, b"no picture", png_header(9, 9), png_header(100_000, 100_000)])
 def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
-    """Missing or broken: InvalidInput with the path."""
+    """Missing, broken or of more pixels than OpenCV allows: InvalidInput with the path."""
     path = tmp_path / "gone.jpg"
     if content is not None:
         path.write_bytes(content)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
 from pipeline.errors import InvalidInput
@@ -82,6 +83,12 @@ def test_object_as_tools_write_it(tmp_path: Path, inside: str, expected: VocObje
             "difficult is '7'",
             id="difficult 7",
         ),
+        *(
+            pytest.param(
+                f"<annotation><object><name>{name}</name>{BOX}</object></annotation>", "files are named by it", id=label
+            )
+            for label, name in (("a path", "../../cat"), ("two lines", "big\ncat"), ("a long name", "c" * 61))
+        ),
     ],
 )
 def test_what_cannot_be_understood_is_refused(tmp_path: Path, xml: str, message: str) -> None:
@@ -103,6 +110,19 @@ def test_missing_size_comes_from_the_picture(tmp_path: Path) -> None:
     assert with_picture.path.name == "a.png"
     assert (without.width, without.height) == (0, 0)
     assert without.path == tmp_path / "JPEGImages" / "b.jpg"
+
+
+@pytest.mark.parametrize("width", ["", "wide", "0", "nan", "1e999"])
+def test_a_size_that_is_none_comes_from_the_picture_as_stored(tmp_path: Path, width: str) -> None:
+    """Whatever stands in its place; a picture that EXIF says to turn has the size in which its boxes are."""
+    (tmp_path / "a.xml").write_text(
+        f"<annotation><size><width>{width}</width><height>9</height></size></annotation>", encoding="utf-8"
+    )
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    PIL.Image.new("RGB", (44, 30)).save(tmp_path / "a.jpg", exif=exif)
+
+    assert [(image.width, image.height) for image in read_voc(tmp_path, None)] == [(44, 30)]
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
