@@ -13,7 +13,7 @@ datasets/DATASET.json                         snapshot: the shards a training re
 datasets/DATASET.ATTRIBUTION.tsv.gz           who made the videos that its frames come from
 backbones/BACKBONE/…                          checkpoints, backbone-SHA256.safetensors,
                                                   mask_network-SHA256.safetensors, record.json
-proposals/PROPOSALS.npz                       selective search boxes of one detection set
+proposals/SETTINGS/PICTURE.npz                selective search boxes of one picture
 evaluations/EVALUATION/…                      checkpoints, devkit detection files, record.json
 classifications/CLASSIFICATION/LAYER.json     what linear classifiers make of one layer of a trunk
 champions/PROTOCOL/00001.json                 the first best backbone under a protocol of evaluation, and so on
@@ -102,9 +102,14 @@ def backbone(backbone_id: str, name: str) -> str:
     return f"backbones/{backbone_id}/{name}"
 
 
-def proposals(proposals_id: str) -> str:
-    """Key of the cached region proposals of a detection set."""
-    return f"proposals/{proposals_id}.npz"
+def all_proposals(settings: str) -> str:
+    """Prefix of the boxes that selective search finds with some settings."""
+    return f"proposals/{settings}/"
+
+
+def proposals(settings: str, picture: str) -> str:
+    """Key of those in one picture."""
+    return f"{all_proposals(settings)}{picture}.npz"
 
 
 def champion(protocol: str, name: str) -> str:

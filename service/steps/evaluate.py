@@ -128,7 +128,7 @@ def _train_and_score(context: StepContext, work: _Work, trunk: AlexNet) -> Evalu
     root = work.voc.fetch(context.scratch / "voc", worker_count(context.settings))
     train = first_by_hash(read_voc(root, settings.train_split), settings.train_images)
     test = read_voc(root, settings.test_split)
-    proposals = proposals_of(context, work.voc, [*train, *test], work.detector.proposals)
+    proposals = proposals_of(context, [*train, *test], work.detector.proposals)
     classes = sorted({item.name for image in train for item in image.objects})
     name = f"evaluate {work.cell.initialisation} f{work.cell.freeze_through} s{work.cell.seed}"
     prefix = layout.evaluation(work.identity, "checkpoints")
