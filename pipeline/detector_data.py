@@ -77,13 +77,28 @@ class TrainingSet:
         )
 
     def target_statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and deviation (4,) of the deltas of all regions that show an object, all classes together."""
-        deltas = []
+        """Mean and deviation (C, 4) of the deltas of each class's regions, mirrored too where images are.
+
+        So they are normalised in the code published with the paper. 0 and 1 for a class that no region shows.
+        """
+        labels, deltas = self._shown()
+        if self._settings.flips:
+            labels, deltas = labels.repeat(2), torch.cat([deltas, deltas * deltas.new_tensor([-1, 1, 1, 1])])
+        mean, deviation = torch.zeros(len(self._label_of), 4), torch.ones(len(self._label_of), 4)
+        for row, label in enumerate(self._label_of.values()):
+            own = deltas[labels == label]
+            if len(own):
+                mean[row], deviation[row] = own.mean(dim=0), own.std(dim=0, correction=0).clamp(min=_MIN_DEVIATION)
+        return mean, deviation
+
+    def _shown(self) -> tuple[Tensor, Tensor]:
+        """Labels (R,) and deltas float64 (R, 4) of all regions that show an object."""
+        labels, deltas = [], []
         for image in self.images:
             regions = label_regions(proposals_of(image, self._proposals), self._objects(image), self._settings)
+            labels.append(regions.labels[regions.labels > BACKGROUND])
             deltas.append(regions.deltas[regions.labels > BACKGROUND])
-        every = torch.cat(deltas).double()
-        return every.mean(dim=0).float(), every.std(dim=0, correction=0).clamp(min=_MIN_DEVIATION).float()
+        return torch.cat(labels), torch.cat(deltas).double()
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 - a training set lives as long as its training
     def _order(self, epoch: int) -> NDArray[np.int64]:

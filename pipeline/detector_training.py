@@ -104,8 +104,8 @@ def train_detector(
         loss, rate = _step(model, optimizer, batch, history.iteration, settings)
         _remember(history, loss, settings.iterations)
         hooks.on_progress(DetectorProgress(history.iteration, loss, rate))
-        if history.iteration % settings.checkpoint_every_iterations == 0 and history.iteration < settings.iterations:
-            save()
+        if history.iteration % settings.checkpoint_every_iterations == 0 or history.iteration == settings.iterations:
+            save()  # the last one too: testing, which follows, may take hours, and be stopped
     return TrainedDetector(model.eval(), tuple(history.curve))
 
 
@@ -164,7 +164,7 @@ def _step(
         # Dropout's seed is of the step, so that a resumed training drops the same.
         torch.manual_seed(hash((settings.seed, iteration)))
         scores, given = model(batch.images.to(device), boxes)
-    loss = detection_loss(scores, given, labels, model.normalised(deltas))
+    loss = detection_loss(scores, given, labels, model.normalised(deltas, labels))
     if not torch.isfinite(loss):
         raise InvalidInput(
             f"detector's loss is {loss.item()} at iteration {iteration}: learning_rate ({settings.learning_rate:g}) is "

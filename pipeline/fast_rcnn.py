@@ -16,10 +16,12 @@ FC7_UNITS = 4096
 
 
 class FastRCNN(nn.Module):
-    """A detector of some classes. Regression targets are normalised; `deltas` undoes it."""
+    """A detector of some classes. Regression targets are normalised class by class; `deltas` undoes it."""
 
     target_mean: Tensor
+    """float32 (C, 4)."""
     target_deviation: Tensor
+    """float32 (C, 4)."""
 
     def __init__(self, trunk: AlexNet, classes: Sequence[str], dropout: float, seed: int) -> None:
         super().__init__()
@@ -31,8 +33,8 @@ class FastRCNN(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         self.class_scores = _output_layer(len(self.classes) + 1, 0.01, generator)
         self.box_deltas = _output_layer(4 * len(self.classes), 0.001, generator)
-        self.register_buffer("target_mean", torch.zeros(4))
-        self.register_buffer("target_deviation", torch.ones(4))
+        self.register_buffer("target_mean", torch.zeros(len(self.classes), 4))
+        self.register_buffer("target_deviation", torch.ones(len(self.classes), 4))
 
     def features(self, images: Tensor) -> Tensor:
         """conv5's output (N, 256, h, w) of normalised images (N, 3, H, W)."""
@@ -54,12 +56,16 @@ class FastRCNN(nn.Module):
         """`outputs` for regions (R_i, 4) of each of the normalised images (N, 3, H, W)."""
         return self.outputs(self.pooled(self.features(images), regions_xyxy))
 
-    def normalised(self, deltas: Tensor) -> Tensor:
-        """Deltas (R, 4) of `encode_boxes` as the network is to give them."""
-        return (deltas - self.target_mean) / self.target_deviation
+    def normalised(self, deltas: Tensor, labels: Tensor) -> Tensor:
+        """Deltas (R, 4) of `encode_boxes` as the network is to give them for what regions show, `labels` (R,).
+
+        Those of background, which nobody asks for, are of no meaning.
+        """
+        own = (labels - 1).clamp(min=0)
+        return (deltas - self.target_mean[own]) / self.target_deviation[own]
 
     def deltas(self, normalised: Tensor) -> Tensor:
-        """What the network gave (..., 4), as deltas for `decode_boxes`."""
+        """What the network gave (..., C, 4), as deltas for `decode_boxes`."""
         return normalised * self.target_deviation + self.target_mean
 
 

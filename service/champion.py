@@ -15,7 +15,7 @@ from service.run_result import SeedSpread, seed_spread
 from service.runner import StepContext
 from service.settings import settings_hash
 from service.store import Store
-from service.training_records import PRETRAINED, BackboneRecord, EvaluationRecord
+from service.training_records import EVALUATION_VERSION, PRETRAINED, BackboneRecord, EvaluationRecord
 
 _CONFIDENCE = 0.95
 _BESIDE_THE_DETECTOR = ("initialisations", "freeze_through", "seeds", "classification", "supervised")
@@ -39,13 +39,16 @@ class Champion(Record):
 
 
 def protocol_of(record: EvaluationRecord) -> str:
-    """What two evaluations must share to be compared; seeds, freezing and the machine are no part of it."""
+    """What two evaluations must share to be compared, the code included; seeds, freezing and the machine are no part.
+
+    The record is one that this version of the code made or would make.
+    """
     settings = {
         key: value for key, value in record.made_by.settings["evaluate"].items() if key not in _BESIDE_THE_DETECTOR
     }
     detector = {key: value for key, value in settings["detector"].items() if key not in _OF_THE_MACHINE}
     voc = record.made_by.settings["voc"]
-    return settings_hash(settings | {"detector": detector}, record.made_by.inputs[voc])
+    return settings_hash(settings | {"detector": detector}, record.made_by.inputs[voc], EVALUATION_VERSION)
 
 
 def promote(
@@ -88,15 +91,18 @@ def promote(
             present = made
             break
         # another run was faster: this one has to beat that one now
-    if present is not None:
-        _point_to(context.store, present)
+    _point_to_the_last(context.store, protocol)
     return present, verdict
 
 
-def _point_to(store: Store, present: Champion) -> None:
-    key, content = layout.champion(present.protocol, "champion"), present.model_dump_json(indent=1).encode()
-    if store.read(key) != content:
-        store.write(key, content)
+def _point_to_the_last(store: Store, protocol: str) -> None:
+    """Make the pointer say what the history says last, also where another run is promoted meanwhile."""
+    pointed = None
+    while (known := champions(store, protocol)) and known[-1] != pointed:
+        pointed = known[-1]
+        key, content = layout.champion(protocol, "champion"), pointed.model_dump_json(indent=1).encode()
+        if store.read(key) != content:
+            store.write(key, content)
 
 
 def champions(store: Store, protocol: str) -> list[Champion]:

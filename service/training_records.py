@@ -9,6 +9,9 @@ from service.evaluate_settings import EvaluateSettings
 from service.records import Record
 from service.settings import Settings, settings_hash
 
+EVALUATION_VERSION = 3
+"""Raised when the same trunk, images and settings would give other figures."""
+
 RANDOM = "random"
 PRETRAINED = "pretrained"
 

@@ -25,6 +25,7 @@ from service.runner import StepContext
 from service.settings import settings_hash, worker_count
 from service.steps.gather import dataset_of
 from service.training_records import (
+    EVALUATION_VERSION,
     PRETRAINED,
     RANDOM,
     BackboneRecord,
@@ -39,9 +40,6 @@ from service.training_records import (
     is_first_of_trunk,
 )
 from service.trunks import NamedWeights, load_named, named_weights
-
-EVALUATION_VERSION = 2
-"""Raised when the same trunk, images and settings would give other figures."""
 
 
 def evaluate(context: StepContext, run: str, number: int) -> EvaluationRecord:
@@ -139,10 +137,13 @@ def _train_and_score(context: StepContext, work: _Work, trunk: AlexNet) -> Evalu
         context.metrics.set_training(name, progress.iteration, progress.loss)
         context.progress.update(name, progress.iteration, work.detector.iterations, f"loss {progress.loss:.3f}")
 
+    def on_image(done: int) -> None:
+        context.progress.update(f"{name}, test", done, len(test), "images")
+
     hooks = DetectorHooks(checkpoints.folder, on_progress, context.stop.is_set, checkpoints.store_new)
     with checkpoints.naming_the_store():
         trained = train_detector(trunk, train, proposals, classes, work.detector, hooks)
-    detections = detect_objects(trained.model, test, proposals, work.detector)
+    detections = detect_objects(trained.model, test, proposals, work.detector, on_image, context.stop.is_set)
     _store_detections(context, work, detections)
     scores = evaluate_detections(test, detections, iou_threshold=0.5)
     learnt_from = tuple(image.image_id for image in train) if settings.train_images else ()

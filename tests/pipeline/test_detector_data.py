@@ -64,13 +64,20 @@ def test_a_batch_depends_on_seed_and_iteration_alone(tmp_path: Path) -> None:
     assert not all(torch.equal(a.boxes_xyxy, b.boxes_xyxy) for a, b in zip(one.regions, other.regions, strict=True))
 
 
-def test_statistics_are_of_regions_that_show_an_object(tmp_path: Path) -> None:
-    """The object's own box has deltas 0; the box of 38 x 40 on it -1/38 in x and log(40/38) in width; 0 elsewhere."""
-    mean, deviation = training_set([image_with(tmp_path, "a")]).target_statistics()
-    expected = np.array([[0, 0, 0, 0], [-1 / 38, 0, np.log(40 / 38), 0]])
+@pytest.mark.parametrize("flips", [False, True])
+def test_statistics_are_of_each_class_s_own_regions(tmp_path: Path, flips: bool) -> None:
+    """The cat's own box has deltas 0, one of 38 x 40 on it -1/38 in x and log(40/38) in width; mirrored, x is 1/38.
 
-    np.testing.assert_allclose(mean, expected.mean(axis=0), atol=1e-6)
-    np.testing.assert_allclose(deviation, np.maximum(expected.std(axis=0), 1e-3), atol=1e-6)
+    The dog has its own box alone, the cow none at all.
+    """
+    images = [image_with(tmp_path, "a"), image_with(tmp_path, "b", [VocObject("dog", (90.0, 60.0, 110.0, 90.0))])]
+    settings = SETTINGS.model_copy(update={"flips": flips})
+    mean, deviation = TrainingSet(images, proposals_for(images), ["cat", "cow", "dog"], settings).target_statistics()
+    cat = np.array([[0, 0, 0, 0], [-1 / 38, 0, np.log(40 / 38), 0]])
+    cat = np.concatenate([cat, cat * [-1, 1, 1, 1]]) if flips else cat
+
+    np.testing.assert_allclose(mean, [cat.mean(axis=0), [0] * 4, [0] * 4], atol=1e-6)
+    np.testing.assert_allclose(deviation, [np.maximum(cat.std(axis=0), 1e-3), [1] * 4, [1e-3] * 4], atol=1e-6)
 
 
 def test_images_without_objects_serve_as_background(tmp_path: Path) -> None:

@@ -49,13 +49,15 @@ def test_outputs_have_a_row_for_each_region_of_each_image(model: FastRCNN) -> No
 
 
 def test_normalising_deltas_can_be_undone(model: FastRCNN) -> None:
-    """What training asks the network for, testing turns back into deltas."""
-    model.target_mean.copy_(torch.tensor([0.1, -0.2, 0.0, 0.3]))
-    model.target_deviation.copy_(torch.tensor([0.1, 0.1, 0.2, 0.2]))
-    deltas = torch.tensor([[0.5, 0.5, -0.5, 1.0]])
+    """What training asks the network for in a class, testing turns back into deltas; background is no class."""
+    model.target_mean.copy_(torch.tensor([[9.0, 9, 9, 9], [0.1, -0.2, 0.0, 0.3]]))
+    model.target_deviation.copy_(torch.tensor([[9.0, 9, 9, 9], [0.1, 0.1, 0.2, 0.2]]))
+    deltas = torch.tensor([[0.5, 0.5, -0.5, 1.0]]).expand(3, 4)
+    background, cat, dog = model.normalised(deltas, torch.tensor([0, 1, 2]))
 
-    torch.testing.assert_close(model.deltas(model.normalised(deltas)), deltas)
-    torch.testing.assert_close(model.normalised(deltas)[0, 0], torch.tensor(4.0))
+    assert background.isfinite().all()
+    torch.testing.assert_close(model.deltas(torch.stack([cat, dog])), deltas[:2])
+    torch.testing.assert_close(dog[0], torch.tensor(4.0))
 
 
 def test_dropout_is_what_the_settings_say() -> None:

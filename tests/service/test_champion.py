@@ -104,12 +104,15 @@ def test_a_history_of_promotions(context: StepContext) -> None:
 
 
 def test_another_protocol_has_a_champion_of_its_own(context: StepContext) -> None:
-    """Other images or another detector do not compare; another device and seed do."""
+    """Other images, another detector or another version of the code do not compare; another device and seed do."""
     usual = protocol_of(evaluated(context, [0.5])[0])
 
     assert protocol_of(evaluated(context, [0.5], device="cuda", seed=7)[0]) == usual
     assert protocol_of(evaluated(context, [0.5], voc="other")[0]) != usual
     assert protocol_of(evaluated(context, [0.5], iterations=7)[0]) != usual
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "EVALUATION_VERSION", 0)
+        assert protocol_of(evaluated(context, [0.5])[0]) != usual
     run(context, "long", 0.9, 0.91)
     short, _ = run(context, "short", 0.1, 0.11, iterations=7)
     assert short is not None
@@ -141,6 +144,25 @@ def test_of_two_at_once_the_second_is_compared_with_the_first(
 
     assert champion.run == "faster"
     assert [one.run for one in champions(context.store, champion.protocol)] == ["faster"]
+
+
+def test_a_pointer_never_falls_behind_a_faster_run(context: StepContext) -> None:
+    """Another run is promoted between this one's number and its pointer, which is written last."""
+    write = context.store.write
+
+    def overtaken(key: str, data: bytes) -> None:
+        context.store.write = write  # type: ignore[method-assign]
+        run(context, "second", 0.60, 0.61, 0.62)
+        write(key, data)
+
+    context.store.write = overtaken  # type: ignore[method-assign]
+    first, _ = run(context, "first", 0.50, 0.51, 0.52)
+    assert first is not None
+    pointed = present(context.store, first.protocol)
+
+    assert [one.run for one in champions(context.store, first.protocol)] == ["first", "second"]
+    assert pointed is not None
+    assert pointed.run == "second"
 
 
 @pytest.mark.parametrize("pointer", [b"", b"{}"])

@@ -1,5 +1,7 @@
 """The evaluate step: foreign weights, few images, published proposals and presets, as its record tells them."""
 
+import dataclasses
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +137,38 @@ def test_the_defaults_are_the_published_configuration() -> None:
     defaults = EvaluationSettings().model_dump(mode="json")
 
     assert {key: defaults[key] for key in published} == published
+
+
+def test_stopped_while_testing_it_tests_again_and_trains_no_more(settings: dict[str, Any], tmp_path: Path) -> None:
+    """SIGTERM after the first of two images: the next call begins from the trained detector."""
+    settings["evaluate"] |= {"initialisations": ["random"], "proposal_files": [write_mat(tmp_path / "a.mat", IDS)]}
+    context = context_of(Settings.model_validate(settings), tmp_path)
+    told = Told(stop_at="evaluate random f0 s0, test", stop=context.stop)
+    with pytest.raises(Stopped, match="after 1 of 2 images"):
+        evaluate(dataclasses.replace(context, progress=told), "r", 0)
+    again, told_again = context_of(Settings.model_validate(settings), tmp_path), Told()
+    record = evaluate(dataclasses.replace(again, progress=told_again), "r", 0)
+
+    assert told.steps == {"evaluate random f0 s0", "evaluate random f0 s0, test"}
+    assert told_again.steps == {"evaluate random f0 s0, test"}
+    assert [iteration for iteration, _ in record.loss] == [1]
+
+
+class Told:
+    """Progress that remembers which steps told it something, and stops one of them."""
+
+    def __init__(self, stop_at: str = "", stop: threading.Event | None = None) -> None:
+        self.steps: set[str] = set()
+        self._stop_at, self._stop = stop_at, stop
+
+    def update(self, step: str, done: int, total: int, facts: str) -> None:  # noqa: ARG002 (a report's form)
+        """Remember the step."""
+        self.steps.add(step)
+        if step == self._stop_at and self._stop is not None:
+            self._stop.set()
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def test_layers_of_trunks_are_classified_once(settings: dict[str, Any], tmp_path: Path) -> None:
