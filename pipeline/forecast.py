@@ -16,6 +16,8 @@ CONFIDENCE = 0.95
 LEAST_SIZES = 3
 FURTHEST = 100.0
 """A forecast of more than so many times the frames of the largest run is refused: the line need not hold there."""
+WIDEST = 10_000.0
+"""So is one whose interval ends beyond so many times these frames: it would say nothing."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,9 @@ def forecast(curve: FrameCurve | None, goal: float, largest: float) -> Forecast:
         return Forecast(None, None, None, reason)
     reached = _frames((goal - curve.intercept) / curve.slope)
     low, high = (_frames(end) for end in _fieller(curve, goal))
+    if high > WIDEST * largest:
+        why = f"its 95 % interval ends beyond {WIDEST:,.0f} times the frames of the largest run: too wide to say"
+        return Forecast(None, None, None, why)
     return Forecast(reached, low, high)
 
 

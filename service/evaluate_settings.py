@@ -26,7 +26,7 @@ class EvaluateSettings(Section):
         description="One of `initialisations`: what more frames are to match, for the forecast; empty: none.",
     )
     freeze_through: tuple[int, ...] = Field(
-        (0,), min_length=1, description="Convolutions kept as they were loaded, 0 (train all) to 5."
+        (0,), min_length=1, description="Convolutions kept as they were loaded, 0 (train all) to 5; published: 1."
     )
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="Seeds of the detector's training.")
     train_split: str = Field("trainval", min_length=1, description="Image set the detector learns from.")

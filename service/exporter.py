@@ -22,7 +22,7 @@ from service.settings import Settings
 from service.steps.gather import DatasetRecord
 from service.steps.plan import PlanRecord
 from service.store import Store, open_store
-from service.training_records import BackboneRecord, EvaluationRecord
+from service.training_records import BackboneRecord, ClassificationRecord, EvaluationRecord
 
 REFRESH_SECONDS = 15.0
 RUNS_SHOWN = 20
@@ -41,6 +41,7 @@ class RecordCollector(Collector):
         self._datasets: dict[str, DatasetRecord] = {}
         self._backbones: dict[str, BackboneRecord] = {}
         self._evaluations: dict[str, EvaluationRecord] = {}
+        self._classifications: dict[str, ClassificationRecord] = {}
         self._champions: dict[str, Champion] = {}
         self._read_at = 0.0
         self._lock = threading.Lock()
@@ -58,12 +59,14 @@ class RecordCollector(Collector):
         datasets = dict(self._new("datasets/", "", DatasetRecord, self._datasets))
         backbones = dict(self._new("backbones/", "/record.json", BackboneRecord, self._backbones))
         evaluations = dict(self._new("evaluations/", "/record.json", EvaluationRecord, self._evaluations))
+        classifications = dict(self._new("classifications/", "", ClassificationRecord, self._classifications))
         champions = dict(self._new("champions/", "/0", Champion, self._champions))
         with self._lock:
             self._plans.update(plans)
             self._datasets.update(datasets)
             self._backbones.update(backbones)
             self._evaluations.update(evaluations)
+            self._classifications.update(classifications)
             self._champions.update(champions)
             self._read_at = time.time()
 
@@ -74,6 +77,7 @@ class RecordCollector(Collector):
             yield self._runs()
             yield from self._training()
             yield from self._detection()
+            yield self._classification()
             read_at = metrics.READ_AT.family()
             read_at.add_metric([], self._read_at)
             yield read_at
@@ -156,6 +160,17 @@ class RecordCollector(Collector):
         for protocol, champion in latest.items():
             best.add_metric([protocol], champion.spread.mean)
         yield best
+
+    def _classification(self) -> Metric:
+        family = metrics.CLASSIFICATION_MAP.family()
+        layers: dict[tuple[str, str, str], list[ClassificationRecord]] = {}
+        for record in self._classifications.values():
+            layers.setdefault((record.initialisation, str(record.seed), record.layer), []).append(record)
+        for labels, records in sorted(layers.items()):
+            value = _newest(records).mean_ap_area
+            if value is not None:
+                family.add_metric([*labels], value)
+        return family
 
 
 def serve_records(settings: Settings) -> None:

@@ -49,6 +49,11 @@ MEAN_AP = Declared(
     "Mean average precision of the newest evaluation.",
     ("initialisation", "freeze_through", "seed", "method"),
 )
+CLASSIFICATION_MAP = Declared(
+    "watchmove_classification_map",
+    "Mean average precision (area) of the newest linear SVMs on a layer of a trunk.",
+    ("initialisation", "seed", "layer"),
+)
 CHAMPION_MAP = Declared(
     "watchmove_champion_map", "11-point mean average precision of the champion, mean over seeds.", ("protocol",)
 )

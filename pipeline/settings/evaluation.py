@@ -1,6 +1,14 @@
 """Settings of evaluation: Fast R-CNN on a trunk. The defaults are its published CaffeNet configuration.
 
-Girshick, Fast R-CNN, ICCV 2015, sections 2.3 and 4.1, and the configuration published with it.
+Girshick, Fast R-CNN, ICCV 2015, sections 2.3 and 4.1, and the configuration published with it. What differs, and why:
+
+    published                              | here
+    ---------------------------------------|--------------------------------------------------------------
+    conv1 keeps its weights (section 4.5)  | none does, as trunks are compared; `freeze_through` 1 is that
+    response normalisation after pooling   | none: trunks here have none
+    difficult objects are learnt as others | regions on them are neither object nor background
+    detections from a probability of 0.05  | from 0.01: an AP that ends later
+    images and their mirror images by turns | each image mirrored half of the times
 """
 
 from typing import Literal
@@ -45,7 +53,9 @@ class EvaluationSettings(Section):
 
     iterations: int = Field(40_000, ge=1, description="Steps of SGD.")
     images_per_batch: int = Field(2, ge=1, description="Images in one step.")
-    rois_per_image: int = Field(64, ge=4, description="Regions sampled of each of them.")
+    rois_per_image: int = Field(
+        64, ge=4, description="Regions sampled of each of them; of two images 128, as published."
+    )
     foreground_fraction: float = Field(0.25, gt=0, lt=1, description="Fraction of the regions that show objects.")
     foreground_iou: float = Field(0.5, gt=0, le=1, description="Regions that overlap an object so much show it.")
     background_max_iou: float = Field(0.5, gt=0, le=1, description="Background overlaps objects less than this.")

@@ -8,9 +8,11 @@ from prometheus_client import CollectorRegistry
 from service import layout
 from service.exporter import RecordCollector
 from service.outcomes import DeviceUse
+from service.records import commit, origin
 from service.retry import retry
 from service.runner import StepContext
 from service.steps.plan import plan
+from service.training_records import ClassificationRecord
 from tests.service.conftest import MakeContext
 from tests.service.made_up_run import commit_part, end_shard, planned_videos, row, touch_videos
 
@@ -93,3 +95,26 @@ def test_how_long_a_device_waits_for_its_decoders(context: StepContext) -> None:
 
     assert values.of("watchmove_device_seconds_total", recipe=planned.recipe, state="busy") == 32.5
     assert values.of("watchmove_device_seconds_total", recipe=planned.recipe, state="waiting") == 10
+
+
+def test_each_layer_has_the_figure_of_its_newest_classification(context: StepContext) -> None:
+    """Of two of one layer the later one; a layer without a figure has no sample."""
+    values = Values(context)
+    for name, layer, figure, at in (("b", "conv5", 0.4, 2.0), ("a", "conv5", 0.3, 1.0), ("a", "fc6", None, 1.0)):
+        made_by = origin(context.settings, {}).model_copy(update={"written_at_unix_seconds": at})
+        record = ClassificationRecord(
+            made_by=made_by,
+            initialisation="random",
+            seed=0,
+            layer=layer,
+            backbone="random",
+            mean_ap_11_point=0.1,
+            mean_ap_area=figure,
+            per_class={},
+            seconds=1.0,
+        )
+        commit(context.store, layout.classification(name, layer), record)
+    values.collector.refresh()
+
+    assert values.of("watchmove_classification_map", initialisation="random", seed="0", layer="conv5") == 0.4
+    assert values.of("watchmove_classification_map", initialisation="random", seed="0", layer="fc6") is None
