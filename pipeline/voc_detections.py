@@ -140,10 +140,13 @@ def read_detections(directory: Path, split: str, image_ids: Container[str] | Non
 
 
 def write_detections(directory: Path, split: str, detections: Mapping[str, Sequence[Detection]]) -> None:
-    """Write one comp4_det_SPLIT_CLASS.txt for each class, scores and corners to 6 decimals, in the given order."""
+    """Write one comp4_det_SPLIT_CLASS.txt for each class, in the given order, corners to 6 decimals.
+
+    Scores have nine digits: two of float32 that differ stay two, and whoever reads them sorts as they were sorted here.
+    """
     for class_name, found in detections.items():
         lines = [
-            f"{one.image_id} {one.score:.6f} {x0 + 1:.6f} {y0 + 1:.6f} {x1:.6f} {y1:.6f}\n"
+            f"{one.image_id} {one.score:.9g} {x0 + 1:.6f} {y0 + 1:.6f} {x1:.6f} {y1:.6f}\n"
             for one in found
             for x0, y0, x1, y1 in [one.box_xyxy]
         ]

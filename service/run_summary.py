@@ -74,7 +74,11 @@ def print_scores(scores: DetectionScores, *, as_json: bool) -> None:
     for name, score in scores.per_class.items():
         table.add_row(name, _figure(score.ap_11_point), _figure(score.ap_area), str(score.n_ground_truth))
     table.add_row("mean", _figure(scores.mean_ap_11_point), _figure(scores.mean_ap_area), "", style="bold")
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    if scores.classes_without_objects:
+        names = ", ".join(scores.classes_without_objects)
+        console.print(f"without objects that count, and left out of the mean: {names}", highlight=False, markup=False)
 
 
 def _figure(value: float | None) -> str:

@@ -80,10 +80,21 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     write_detections(tmp_path, "train", {"dog": [Detection("b", 0.1, (0, 0, 1, 1))]})
 
     assert (tmp_path / "comp4_det_test_big_cat.txt").read_text().splitlines()[1] == (
-        "a 0.500000 2.000000 3.000000 3.000000 4.000000"
+        "a 0.5 2.000000 3.000000 3.000000 4.000000"
     )
     assert read_detections(tmp_path, "test") == detections
     assert list(detection_files(tmp_path)) == ["test_big_cat", "test_dog", "train_dog"]
+
+
+def test_scores_that_differ_are_written_as_two(tmp_path: Path) -> None:
+    """Neighbours in float32, whose first six decimals agree: a scorer of the files sees no tie."""
+    low = np.float32(0.0123456)
+    scores = [float(low), float(np.nextafter(low, np.float32(1)))]
+    write_detections(tmp_path, "test", {"cat": [Detection("a", score, (0, 0, 1, 1)) for score in scores]})
+    read = [one.score for one in read_detections(tmp_path, "test")["cat"]]
+
+    assert read[0] < read[1]
+    assert [np.float32(score) for score in read] == [np.float32(score) for score in scores]
 
 
 def test_folder_without_files_is_refused(tmp_path: Path) -> None:

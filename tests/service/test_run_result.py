@@ -1,13 +1,16 @@
 """Evaluations of several seeds, taken together."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from pipeline.average_precision import evaluate_detections
+from pipeline.voc import Detection, VocImage, VocObject
 from service.records import Origin
 from service.run_result import RunResult, result_rows
-from service.run_summary import print_result
+from service.run_summary import print_result, print_scores
 from service.training_records import Evaluation, EvaluationRecord
 
 MADE_BY = Origin(settings={}, settings_hash="0" * 16, version="0", image="", inputs={}, written_at_unix_seconds=0)
@@ -74,3 +77,15 @@ def test_one_seed_is_printed_without_an_interval(capsys: pytest.CaptureFixture[s
     assert "–" not in random
     assert pretrained.count("–") == 2
     assert '"low":null' in result.model_dump_json()
+
+
+def test_scores_say_which_classes_the_mean_leaves_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """One that is detected and annotated nowhere; without such a one, nothing is said."""
+    image = VocImage("a", Path("a.jpg"), 9, 9, (VocObject("cat", (0, 0, 4, 4)),))
+    found = [Detection("a", 0.9, (0.0, 0.0, 4.0, 4.0))]
+    print_scores(evaluate_detections([image], {"cat": found, "sea cow": found}), as_json=False)
+    with_two = capsys.readouterr().out
+    print_scores(evaluate_detections([image], {"cat": found}), as_json=False)
+
+    assert "left out of the mean: sea cow" in with_two
+    assert "left out" not in capsys.readouterr().out

@@ -149,7 +149,7 @@ def test_the_devkit_files_score_the_same(finished: tuple[StepContext, str], tmp_
         )
         scores = json.loads(done.stdout)
 
-        assert scores["mean_ap_11_point"] == pytest.approx(record["mean_ap_11_point"], abs=1e-3)
+        assert scores["mean_ap_11_point"] == pytest.approx(record["mean_ap_11_point"], abs=1e-6)
 
 
 def test_the_same_run_on_s3(s3_environment: str, tmp_path: Path) -> None:
