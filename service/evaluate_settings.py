@@ -70,6 +70,14 @@ class EvaluateSettings(Section):
                 raise ValueError(f"{name} is no trunk: random, pretrained, or URI, URI#own, URI#caffe, URI#torchvision")
         return names
 
+    @field_validator("detector")
+    @classmethod
+    def _leaves_the_fan_out_its_own(cls, detector: EvaluationSettings) -> EvaluationSettings:
+        for name, instead in (("freeze_through", "freeze_through"), ("seed", "seeds")):
+            if getattr(detector, name):
+                raise ValueError(f"{name} is of each evaluation, and not looked at here; set evaluate.{instead}")
+        return detector
+
     @field_validator("initialisations", "freeze_through", "seeds")
     @classmethod
     def _each_once(cls, values: tuple[str | int, ...]) -> tuple[str | int, ...]:

@@ -105,6 +105,15 @@ def test_what_is_no_trunk_is_no_setting(name: str) -> None:
         EvaluateSettings(initialisations=(name,))
 
 
+@pytest.mark.parametrize(
+    ("ignored", "instead"), [({"freeze_through": 5}, "evaluate.freeze_through"), ({"seed": 1}, "evaluate.seeds")]
+)
+def test_what_the_fan_out_decides_is_not_set_beside_it(ignored: dict[str, int], instead: str) -> None:
+    """It would be passed over, and the record would say otherwise."""
+    with pytest.raises(ValueError, match=instead):
+        EvaluateSettings.model_validate({"detector": ignored})
+
+
 def test_few_images_are_the_same_ones_always() -> None:
     """The list depends on ids alone, and a shorter one begins a longer one."""
     images = [VocImage(image_id, Path("none"), 1, 1, ()) for image_id in map(str, range(400))]
