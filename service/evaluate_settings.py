@@ -50,7 +50,10 @@ class EvaluateSettings(Section):
         given = tree.get("detector") or {}
         if not isinstance(given, dict):
             return tree
-        return {**tree, "detector": {**QUICK.model_dump(), **given}}
+        detector = {**QUICK.model_dump(), **given}
+        if isinstance(given.get("proposals"), dict):
+            detector["proposals"] = {**QUICK.proposals.model_dump(), **given["proposals"]}
+        return {**tree, "detector": detector}
 
     @field_validator("proposal_files")
     @classmethod

@@ -20,7 +20,13 @@ def first_by_hash(images: Sequence[VocImage], count: int) -> tuple[VocImage, ...
 
 def preset_in_words(settings: EvaluateSettings) -> str:
     """The preset's name, and the detector's settings that differ from it."""
-    start = (QUICK if settings.preset == "quick" else EvaluationSettings()).model_dump()
-    now = settings.detector.model_dump()
-    changed = [f"{key} {now[key]}" for key in start if now[key] != start[key] and key not in ("device", "seed")]
+    start = _flat(QUICK if settings.preset == "quick" else EvaluationSettings())
+    now = _flat(settings.detector)
+    changed = [f"{key} {now[key]}" for key in start if now[key] != start[key] and key != "device"]
     return settings.preset + (f", but {', '.join(changed)}" if changed else "")
+
+
+def _flat(detector: EvaluationSettings) -> dict[str, object]:
+    """Every setting by its own name, those of proposals with theirs before it."""
+    own = detector.model_dump(exclude={"proposals"})
+    return own | {f"proposals.{key}": value for key, value in detector.proposals.model_dump().items()}

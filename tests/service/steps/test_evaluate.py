@@ -128,9 +128,11 @@ def test_a_preset_is_said_with_what_differs_from_it() -> None:
     """`paper` and `quick` as they are, and with one change."""
     assert preset_in_words(EvaluateSettings()) == "paper"
     assert preset_in_words(EvaluateSettings.model_validate({"preset": "quick"})) == "quick"
-    changed = EvaluateSettings.model_validate({"preset": "quick", "detector": {"iterations": 7}})
-    assert preset_in_words(changed) == "quick, but iterations 7"
-    assert changed.detector == QUICK.model_copy(update={"iterations": 7})
+    search = QUICK.proposals.model_copy(update={"max_boxes": 9})
+    given = {"iterations": 7, "proposals": {"max_boxes": 9}}
+    changed = EvaluateSettings.model_validate({"preset": "quick", "detector": given})
+    assert preset_in_words(changed) == "quick, but iterations 7, proposals.max_boxes 9"
+    assert changed.detector == QUICK.model_copy(update={"iterations": 7, "proposals": search})
     assert EvaluateSettings.model_validate(changed.model_dump(mode="json")) == changed
 
 
