@@ -22,7 +22,7 @@ def test_the_page_of_keys_is_whole() -> None:
         layout.shard_parts("a", "a", 0),
         layout.dataset("a"),
         layout.backbone("a", "record.json"),
-        layout.proposals("a"),
+        layout.proposals("a", "a"),
         layout.champion("a", "00001"),
         layout.evaluation("a", "record.json"),
         layout.classification("a", "conv1"),
