@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import segmentation
-from pipeline.flow import longer_fields, smooth_along_flow, window_consistency, window_flow
+from pipeline.appearance import BY_MOTION, fit_appearance
+from pipeline.common_fate import like_the_object, pixel_weights
+from pipeline.flow import longer_fields, window_flow
 from pipeline.pruning import measure_mask, reject_reason
-from pipeline.refinement import align_to_edges
+from pipeline.refinement import align_to_edges, level
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.settings.world import WorldSettings
 from pipeline.stage_seconds import StageSeconds
@@ -42,23 +44,25 @@ def draw_stages() -> None:
     world = WorldSettings(frames_per_video=FRAMES)
     video = draw_video(SEED, world, "moving")
     frames, truth = list(video.frames), video.masks[SHOWN]
-    generator = np.random.default_rng(SETTINGS.seed)
     flow = window_flow([np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8) for frame in frames])
-    found = [segmentation._own_motion(flow, t, SETTINGS.motion_gaps, generator) for t in range(FRAMES)]
-    smooth = smooth_along_flow([saliency for _, saliency in found], flow, window_consistency(flow))
-    evidence = segmentation._window_evidence(frames, SETTINGS, np.random.default_rng(SETTINGS.seed), StageSeconds())
-    looks = segmentation._learn_looks(evidence, SETTINGS, np.random.default_rng(SETTINGS.seed))
-    alike = looks.predict(evidence[SHOWN].features)
-    both = segmentation._both(alike, evidence[SHOWN].moving)
+    generator = np.random.default_rng(SETTINGS.seed)
+    evidence = segmentation._window_evidence(frames, SETTINGS, generator, StageSeconds())
+    shown, motion = evidence[SHOWN], [frame.moving for frame in evidence]
+    looks = fit_appearance(
+        [frame.features for frame in evidence], motion, BY_MOTION, SETTINGS.appearance_units, generator
+    )
+    alike = looks.predict(shown.features)
+    weights = pixel_weights(level(segmentation._both(alike, shown.moving)))
+    agreed = segmentation._consensus(evidence, SETTINGS, generator)[SHOWN]
     soft_mask = segmentation.segment_shot([frames], SETTINGS)[0][SHOWN].soft_mask
     panels: list[tuple[str, NDArray[np.generic]]] = [
-        ("a frame", frames[SHOWN]),
         ("1  flow to the next frame", flow_colours(longer_fields(flow, SHOWN, (1,))[0][1])),
-        ("2  motion without the camera's", found[SHOWN][1]),
-        ("3  smoothed along the flow", smooth[SHOWN]),
+        ("2  motion without the camera's", shown.own.saliency),
+        ("3  smoothed along the flow", shown.moving),
         ("4  looks like what moves", alike),
-        ("5  moves and looks like it", both),
-        ("6  along the picture's edges", align_to_edges(both, frames[SHOWN])),
+        ("5  moves as it moves", like_the_object(shown.own.residuals, weights)),
+        ("   all three agree", agreed),
+        ("6  along the picture's edges", align_to_edges(agreed, frames[SHOWN])),
         (f"soft mask, J = {jaccard(soft_mask, truth):.2f}", soft_mask),
     ]
     draw_panels(panels, FOLDER / "stages.png")

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from pipeline import appearance, camera_motion, flow, refinement, segmentation
+from pipeline import appearance, camera_motion, common_fate, flow, refinement, segmentation
 from pipeline.settings.extraction import ExtractionSettings
 from service.mask_bench import bench_masks
 
@@ -53,17 +53,6 @@ def _unbalanced() -> AbstractContextManager[object]:
     return _together(*(patch.object(segmentation, name, lesson) for name, lesson in lessons.items()))
 
 
-def _one_lesson() -> AbstractContextManager[object]:
-    def learn(
-        frames: Sequence[segmentation._Evidence], settings: ExtractionSettings, generator: np.random.Generator
-    ) -> appearance.AppearanceModel:
-        features, moving = [frame.features for frame in frames], [frame.moving for frame in frames]
-        units = settings.appearance_units
-        return appearance.fit_appearance(features, moving, appearance.BY_MOTION, units, generator)
-
-    return patch.object(segmentation, "_learn_looks", learn)
-
-
 VARIANTS: dict[str, tuple[dict[str, object], Patches]] = {
     "the whole chain": ({}, nullcontext),
     "flow by DIS medium instead of a finer DIS": ({}, lambda: patch.object(flow, "dense_flow", _medium_flow)),
@@ -78,7 +67,13 @@ VARIANTS: dict[str, tuple[dict[str, object], Patches]] = {
     ),
     "without looks (motion alone, edges)": ({}, lambda: patch.object(segmentation, "_both", lambda _, moving: moving)),
     "looks alone, without motion at the end": ({}, lambda: patch.object(segmentation, "_both", lambda looks, _: looks)),
-    "looks learnt once, from motion only": ({}, _one_lesson),
+    "looks learnt once, from motion only; no common fate": ({}, lambda: patch.object(segmentation, "ROUNDS", 0)),
+    "one round instead of three": ({}, lambda: patch.object(segmentation, "ROUNDS", 1)),
+    "without common fate": ({}, lambda: patch.object(common_fate, "SHARE", 0.0)),
+    "flow that disagrees with itself counts in full": (
+        {},
+        lambda: patch.object(segmentation, "DISAGREEMENT_COSTS", 0.0),
+    ),
     "looks learnt without balance": ({}, _unbalanced),
     "without edges": ({}, lambda: patch.object(segmentation, "align_to_edges", _enlarged)),
     "without levelling": ({}, lambda: patch.object(refinement, "level", lambda evidence: evidence)),
