@@ -87,8 +87,8 @@ def segment_shot(
 
     Images are (H, W, 3) uint8 RGB, of one size, at least two in each window. Nothing is learned beforehand: all
     evidence comes from these frames. The same frames and settings give the same bytes. Memory grows with the number of
-    frames given: about MEMORY each at 427x240 beside the frames themselves. `stages` is told the seconds of
-    each stage: flow, camera, smoothing, appearance, edges.
+    frames given: about three quarters of a megabyte each at 427x240 beside the frames themselves. `stages` is told the
+    seconds of each stage: flow, camera, smoothing, appearance, edges.
     """
     stages = stages or StageSeconds()
     generator = np.random.default_rng(settings.seed)

@@ -31,7 +31,7 @@ from service.sources.source import Source
 from service.store import Store
 from service.teacher_weights import with_local_teacher
 
-EXTRACTION_VERSION = 2
+EXTRACTION_VERSION = 3
 """Raised when the same settings would give other masks, so that old frames are not taken for new ones."""
 
 _LOGGED_ROWS = 3
