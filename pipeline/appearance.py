@@ -27,6 +27,8 @@ RIDGE = 1e-4
 LEAST_SHARE = 0.005
 TRUST_IN_ANSWER = 0.8
 SHARPENED = (0.15, 0.75)
+_PIXELS_AT_ONCE = 256
+"""As many responses as a core's own cache holds: more than twice as fast as all at once."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,10 @@ class AppearanceModel:
     def predict(self, features: FloatArray) -> FloatArray:
         """How much a pixel of each feature vector (..., F) looks like what moves, in [0, 1]."""
         flat = features.reshape(-1, features.shape[-1])
-        scores = _units(flat, self.directions, self.biases) @ self.weights
+        scores = np.empty(len(flat), np.float32)
+        for start in range(0, len(flat), _PIXELS_AT_ONCE):
+            part = slice(start, start + _PIXELS_AT_ONCE)
+            np.matmul(_units(flat[part], self.directions, self.biases), self.weights, out=scores[part])
         likeness: FloatArray = np.clip(scores, 0, 1).reshape(features.shape[:-1])
         return likeness
 
@@ -155,8 +160,9 @@ def _balanced_ridge(units: FloatArray, target: FloatArray, balance: float) -> Fl
     """Weights (units,) of the ridge regression of `target` (N,) in [0, 1], each half of it weighing the same."""
     share = min(max(float(target.mean()), LEAST_SHARE), 1 - LEAST_SHARE)
     importance = np.power(target * (0.5 / share) + (1 - target) * (0.5 / (1 - share)), np.float32(balance))
-    weighted = units * (importance / importance.mean())[:, None]
-    gram = (weighted.T @ units).astype(np.float64)
+    root = np.sqrt(importance / importance.mean())
+    weighted = units * root[:, None]  # by the root, as the product of a matrix with itself takes half the time
+    gram = (weighted.T @ weighted).astype(np.float64)
     gram[np.diag_indices_from(gram)] += RIDGE * np.trace(gram) / len(gram)
-    solution: FloatArray = np.linalg.solve(gram, (weighted.T @ target).astype(np.float64)).astype(np.float32)
+    solution: FloatArray = np.linalg.solve(gram, (weighted.T @ (root * target)).astype(np.float64)).astype(np.float32)
     return solution

@@ -22,7 +22,8 @@ WORKING_SCALE = 4
 
 CONSISTENCY_PIXELS = 1.5
 KEEP = 0.9
-_PATCH_STRIDE = 5
+_PATCH_STRIDE = 4
+_DESCENT_ITERATIONS = 12
 _PAIRS_AT_ONCE = 8
 
 
@@ -56,11 +57,12 @@ def dense_flow(first_grey: NDArray[np.uint8], second_grey: NDArray[np.uint8]) ->
     """Flow (H, W, 2) float32 in pixels that carries `first_grey` onto `second_grey`, both (H, W) uint8.
 
     DIS (Kroeger et al., ECCV 2016, OpenCV's implementation), its patches searched down to the finest scale and without
-    the variational refinement at the end: as dear as the preset "medium", and with sharper outlines of what moves.
+    the variational refinement at the end: 1.5 times the time of the preset "medium", and sharper outlines of what moves.
     """
     estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     estimator.setFinestScale(0)
     estimator.setPatchStride(_PATCH_STRIDE)
+    estimator.setGradientDescentIterations(_DESCENT_ITERATIONS)
     estimator.setVariationalRefinementIterations(0)
     field: FloatArray = np.asarray(estimator.calc(first_grey, second_grey, None), np.float32)  # type: ignore[call-overload]
     return field
