@@ -69,6 +69,13 @@ def commit(store: Store, key: str, record: Record) -> Written:
     return Written(key, store.create(key, record.model_dump_json(indent=1).encode()))
 
 
+def point(store: Store, key: str, pointer: Record) -> None:
+    """Make a record that points to others say what `pointer` says; one that says it already stays as it is."""
+    known = find(store, key, type(pointer))
+    if known is None or known.model_dump(exclude={"made_by"}) != pointer.model_dump(exclude={"made_by"}):
+        store.write(key, pointer.model_dump_json(indent=1).encode())
+
+
 def find(store: Store, key: str, kind: type[AnyRecord]) -> AnyRecord | None:
     """The record at `key`, or None.
 

@@ -5,16 +5,20 @@ from dataclasses import asdict
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.errors import InvalidInput
 from pipeline.spread import spread_of
 from service import layout
+from service.evaluate_settings import EvaluateSettings
 from service.records import Record, find, need
 from service.store import Store
 from service.training_records import (
+    PRETRAINED,
     ClassificationPointer,
     ClassificationRecord,
-    Evaluation,
     EvaluationPointer,
     EvaluationRecord,
+    evaluations_of,
+    is_first_of_trunk,
 )
 
 
@@ -117,19 +121,31 @@ class RunResult(Record):
     growth: Growth | None = None
 
 
-def evaluation_records(store: Store, run: str, cells: Sequence[Evaluation]) -> Iterator[tuple[str, EvaluationRecord]]:
-    """Key and record of each cell's evaluation. Raises InvalidInput where one has not been done."""
-    for number, _ in enumerate(cells):
+def evaluation_records(
+    store: Store, run: str, settings: EvaluateSettings, backbone: str
+) -> Iterator[tuple[str, EvaluationRecord]]:
+    """Key and record of each evaluation that the settings ask for.
+
+    Raises InvalidInput where one has not been done, or only by other settings or of another backbone than the run's.
+    """
+    for number, cell in enumerate(evaluations_of(settings)):
         pointer = need(store, layout.run_record(run, f"evaluate-{number}"), EvaluationPointer, "evaluate")
-        yield pointer.key, need(store, pointer.key, EvaluationRecord, "evaluate")
+        record = need(store, pointer.key, EvaluationRecord, "evaluate")
+        if record.evaluation != cell or (cell.initialisation == PRETRAINED and record.backbone != backbone):
+            raise InvalidInput(f"run {run}: evaluation {number} is of other settings or weights; run evaluate again")
+        yield pointer.key, record
 
 
-def classification_records(store: Store, run: str, cells: Sequence[Evaluation]) -> Iterator[ClassificationRecord]:
-    """What was found of each layer of each trunk; nothing of trunks that were not classified."""
-    for number, _ in enumerate(cells):
+def classification_records(store: Store, run: str, settings: EvaluateSettings) -> Iterator[ClassificationRecord]:
+    """What was found of each layer of each trunk, where the settings ask for that."""
+    for number, cell in enumerate(evaluations_of(settings)):
+        if not settings.classification or not is_first_of_trunk(settings, cell):
+            continue
         pointer = find(store, layout.run_record(run, f"classify-{number}"), ClassificationPointer)
         for key in pointer.keys if pointer else ():
-            yield need(store, key, ClassificationRecord, "evaluate")
+            record = need(store, key, ClassificationRecord, "evaluate")
+            if (record.initialisation, record.seed) == (cell.initialisation, cell.seed):
+                yield record
 
 
 def classification_rows(records: Sequence[ClassificationRecord]) -> tuple[ClassificationResult, ...]:

@@ -20,7 +20,7 @@ from service.evaluate_settings import EvaluateSettings
 from service.evaluation_choices import first_by_hash, preset_in_words
 from service.folder_sync import FolderSync
 from service.proposal_cache import proposal_files_identity, proposals_of
-from service.records import commit, find, need, origin
+from service.records import commit, find, need, origin, point
 from service.runner import StepContext
 from service.settings import settings_hash, worker_count
 from service.steps.gather import dataset_of
@@ -71,9 +71,9 @@ def evaluate(context: StepContext, run: str, number: int) -> EvaluationRecord:
     if context.settings.evaluate.classification and is_first_of_trunk(context.settings.evaluate, cell):
         keys = _classified(context, Trunk(cell, backbone_id, _trunk(context, backbone, cell)[0]), voc)
         classified = ClassificationPointer(made_by=origin(context.settings, {}), keys=keys)
-        commit(context.store, layout.run_record(run, f"classify-{number}"), classified)
+        point(context.store, layout.run_record(run, f"classify-{number}"), classified)
     pointer = EvaluationPointer(made_by=origin(context.settings, {}), key=key)
-    commit(context.store, layout.run_record(run, f"evaluate-{number}"), pointer)
+    point(context.store, layout.run_record(run, f"evaluate-{number}"), pointer)
     return record
 
 

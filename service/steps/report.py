@@ -32,7 +32,6 @@ from service.training_records import (
     BackboneRecord,
     EvaluationRecord,
     backbone_id_of,
-    evaluations_of,
 )
 
 Anything = TypeVar("Anything")
@@ -63,12 +62,12 @@ def report(context: StepContext, run: str) -> str:
     dataset = dataset_of(store, run)
     backbone_key = layout.backbone(backbone_id_of(context.settings, dataset.dataset), "record.json")
     backbone = need(store, backbone_key, BackboneRecord, "pretrain")
-    cells = evaluations_of(context.settings.evaluate)
-    evaluated = dict(evaluation_records(store, run, cells))
+    settings = context.settings.evaluate
+    evaluated = dict(evaluation_records(store, run, settings, backbone.backbone))
     rows = [_row(record) for record in evaluated.values()]
     made_by = origin(context.settings, {f"{store.uri}/{key}": record.backbone for key, record in evaluated.items()})
     summary = result_rows(list(evaluated.values()))
-    layers = classification_rows(list(classification_records(store, run, cells)))
+    layers = classification_rows(list(classification_records(store, run, settings)))
     result = RunResult(
         made_by=made_by,
         run=run,
@@ -77,7 +76,7 @@ def report(context: StepContext, run: str) -> str:
         classification=layers,
         pretraining=pretraining_facts(backbone, dataset, list(evaluated.values())),
     )
-    grown = growth(store, result, context.settings.evaluate.supervised)
+    grown = growth(store, result, settings.supervised)
     result = result.model_copy(update={"growth": grown})
     store.write(layout.run_record(run, "result"), result.model_dump_json(indent=1).encode())
     champion, verdict = promote(context, run, backbone, list(evaluated.values()))

@@ -2,16 +2,27 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from pipeline.average_precision import evaluate_detections
+from pipeline.errors import InvalidInput
 from pipeline.voc import Detection, VocImage, VocObject
-from service.records import Origin
-from service.run_result import RunResult, result_rows
+from service import layout
+from service.evaluate_settings import EvaluateSettings
+from service.file_store import FileStore
+from service.records import Origin, point
+from service.run_result import RunResult, classification_records, evaluation_records, result_rows
 from service.run_summary import print_result, print_scores
-from service.training_records import Evaluation, EvaluationRecord
+from service.training_records import (
+    ClassificationPointer,
+    ClassificationRecord,
+    Evaluation,
+    EvaluationPointer,
+    EvaluationRecord,
+)
 
 MADE_BY = Origin(settings={}, settings_hash="0" * 16, version="0", image="", inputs={}, written_at_unix_seconds=0)
 
@@ -77,6 +88,53 @@ def test_one_seed_is_printed_without_an_interval(capsys: pytest.CaptureFixture[s
     assert "–" not in random
     assert pretrained.count("–") == 2
     assert '"low":null' in result.model_dump_json()
+
+
+def test_evaluations_of_other_settings_or_weights_are_not_taken_for_these(tmp_path: Path) -> None:
+    """A run's name is used again: what was evaluated before, under the same numbers, is refused."""
+    store = FileStore(tmp_path)
+    for number, record in enumerate([*records("random", [0.3]), *records("pretrained", [0.4])]):
+        key = layout.evaluation(str(number), "record.json")
+        store.write(key, record.model_dump_json().encode())
+        point(store, layout.run_record("r", f"evaluate-{number}"), EvaluationPointer(made_by=MADE_BY, key=key))
+    found = [record.mean_ap_area for _, record in evaluation_records(store, "r", EvaluateSettings(), "pretrained")]
+
+    assert found == [0.3, 0.4]
+    with pytest.raises(InvalidInput, match="evaluation 1 is of other settings or weights; run evaluate again"):
+        list(evaluation_records(store, "r", EvaluateSettings(seeds=(0, 1)), "pretrained"))
+    with pytest.raises(InvalidInput, match="evaluation 1 is of other settings or weights"):
+        list(evaluation_records(store, "r", EvaluateSettings(), "another backbone"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "layers"),
+    [
+        ({"classification": True}, ["conv1", "fc7"]),
+        ({"classification": False}, []),
+        ({"classification": True, "initialisations": ("pretrained", "random")}, []),
+    ],
+)
+def test_layers_are_those_of_the_settings(tmp_path: Path, changed: dict[str, Any], layers: list[str]) -> None:
+    """Not asked for, or found of another trunk under the same number: they are no part of the result."""
+    store = FileStore(tmp_path)
+    for layer in ("conv1", "fc7"):
+        record = ClassificationRecord(
+            made_by=MADE_BY,
+            initialisation="random",
+            seed=0,
+            layer=layer,
+            backbone="random",
+            mean_ap_11_point=0.5,
+            mean_ap_area=0.5,
+            per_class={},
+            seconds=1.0,
+        )
+        store.write(layout.classification("any", layer), record.model_dump_json().encode())
+    keys = tuple(layout.classification("any", layer) for layer in ("conv1", "fc7"))
+    point(store, layout.run_record("r", "classify-0"), ClassificationPointer(made_by=MADE_BY, keys=keys))
+    found = classification_records(store, "r", EvaluateSettings(**changed))
+
+    assert [record.layer for record in found] == layers
 
 
 def test_scores_say_which_classes_the_mean_leaves_out(capsys: pytest.CaptureFixture[str]) -> None:

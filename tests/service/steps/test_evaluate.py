@@ -17,7 +17,7 @@ from pipeline.voc import VocImage, write_split
 from pipeline.world_voc import draw_voc_image
 from service.evaluate_settings import EvaluateSettings
 from service.evaluation_choices import first_by_hash, preset_in_words
-from service.run_result import classification_records, classification_rows
+from service.run_result import classification_records, classification_rows, evaluation_records
 from service.runner import StepContext
 from service.settings import Settings
 from service.steps.evaluate import evaluate
@@ -165,6 +165,23 @@ def test_stopped_while_testing_it_tests_again_and_trains_no_more(settings: dict[
     assert [iteration for iteration, _ in record.loss] == [1]
 
 
+def test_a_run_that_is_evaluated_by_other_settings_points_to_what_they_gave(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """The same run and number, two steps in place of one: the later counts; again, nothing is written."""
+    settings["evaluate"] |= {"initialisations": ["random"], "proposal_files": [write_mat(tmp_path / "a.mat", IDS)]}
+    evaluate(context_of(Settings.model_validate(settings), tmp_path), "r", 0)
+    settings["evaluate"]["detector"]["iterations"] = 2
+    context = context_of(Settings.model_validate(settings), tmp_path)
+    evaluate(context, "r", 0)
+    every = {item.key: item.etag for item in context.store.list()}
+    evaluate(context, "r", 0)
+    [(_, record)] = evaluation_records(context.store, "r", context.settings.evaluate, "none")
+
+    assert [iteration for iteration, _ in record.loss] == [1, 2]
+    assert {item.key: item.etag for item in context.store.list()} == every
+
+
 class Told:
     """Progress that remembers which steps told it something, and stops one of them."""
 
@@ -206,7 +223,7 @@ def test_layers_of_trunks_are_classified_once(settings: dict[str, Any], tmp_path
     evaluate(context, "r", 0)
     every = {item.key: item.etag for item in context.store.list("classifications/")}
     evaluate(context, "again", 0)
-    records = list(classification_records(context.store, "r", evaluations_of(context.settings.evaluate)))
+    records = list(classification_records(context.store, "r", context.settings.evaluate))
     rows = classification_rows(records)
 
     assert len(first) == 1
