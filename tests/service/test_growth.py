@@ -12,7 +12,8 @@ from service.file_store import FileStore
 from service.growth import growth
 from service.pictures import svg
 from service.result_figures import frames_figure, freezing_figure
-from service.run_result import PretrainingFacts, RunResult, result_rows
+from service.run_result import Growth, GrowthPoint, PretrainingFacts, RunResult, SeedSpread, result_rows
+from service.steps.report import _environment
 from tests.service.test_run_result import MADE_BY, records
 
 LINE = "backbones", "+0.098 for ten times the frames", "95 % band"
@@ -119,3 +120,22 @@ def test_the_figure_over_freezing_has_a_line_for_each_trunk() -> None:
     assert (low, high) == pytest.approx((0.61 - 0.12706, 0.61 + 0.12706), abs=1e-4)  # t(0.975; 1) · 0.01
     assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["none", "conv1–5"]
     assert freezing_figure(result_rows(records("random", [0.3]))) is None
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ((), "No backbone of this store"),
+        ((1000,), "One backbone of 1,000 frames"),
+        ((1000, 2000), "2 backbones in this"),
+    ],
+)
+def test_the_report_says_how_many_backbones_compare(counts: tuple[int, ...], said: str) -> None:
+    """None, where the pretrained trunk is not among those evaluated."""
+    figure = SeedSpread(count=1, mean=0.3, deviation=None, low=None, high=None)
+    made = [GrowthPoint(run="r", backbone=str(one), frames=one, ap_11_point=figure) for one in counts]
+    shown = Growth(freeze_through=0, points=tuple(made), refused="too few")
+    page = _environment().get_template("growth.html.j2").render(growth=shown, frames_figure="")
+
+    assert said in page
+    assert "No forecast: too few." in page
