@@ -109,7 +109,7 @@ def _shots(reader: VideoReader, progress: _Progress, settings: ExtractionSetting
             if progress.windows >= settings.windows_per_video:
                 return
             progress.shots += 1
-        sampler.add(image)
+        sampler.add(image, detector.thumbnail)
         progress.frames_seen += 1
     yield _finish_shot(sampler, progress)
 
@@ -130,7 +130,8 @@ def _sampled(window: Window, settings: ExtractionSettings) -> Sequence[int]:
 def _look_at(windows: Sequence[Window], settings: ExtractionSettings, segment: ShotSegmenter) -> list[Frame]:
     """Sampled frames of a shot, its windows segmented together, with the reason each would be dropped for by itself."""
     sampled = [_sampled(window, settings) for window in windows]
-    found = look_at_shot([window.images for window in windows], sampled, settings, segment) if windows else []
+    images, fading = [window.images for window in windows], [window.fading for window in windows]
+    found = look_at_shot(images, sampled, settings, segment, fading=fading) if windows else []
     return [
         Frame(
             index=window.start + position,

@@ -57,7 +57,7 @@ def dense_flow(first_grey: NDArray[np.uint8], second_grey: NDArray[np.uint8]) ->
     """Flow (H, W, 2) float32 in pixels that carries `first_grey` onto `second_grey`, both (H, W) uint8.
 
     DIS (Kroeger et al., ECCV 2016, OpenCV's implementation), its patches searched down to the finest scale and without
-    the variational refinement at the end: 1.5 times the time of the preset "medium", and sharper outlines of what moves.
+    the variational refinement at the end: 1.5 times the time of the preset "medium", sharper outlines of what moves.
     """
     estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     estimator.setFinestScale(0)

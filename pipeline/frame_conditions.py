@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.fades import fading_frames
 from pipeline.flow import shrink
 
 Image = NDArray[np.uint8]
@@ -42,14 +41,12 @@ class PreparedWindow:
     """A window as the chain may see it.
 
     images: what is left of it, cropped and evened out; sources: of each frame of the window, the position in `images`
-    that stands for it; conditions: names from CONDITIONS, in their order, that hold for all of it; fading: of each
-    frame of the window, whether it is part of a fade.
+    that stands for it; conditions: names from CONDITIONS, in their order, that hold for all of it.
     """
 
     images: tuple[Image, ...]
     sources: tuple[int, ...]
     conditions: tuple[str, ...]
-    fading: tuple[bool, ...]
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,6 @@ def _prepare_window(images: Sequence[Image], blocks: Sequence[Image], shared: di
         tuple(np.ascontiguousarray(even[t]) for t in used),
         tuple(int(source) for source in sources),
         names,
-        tuple(bool(fading) for fading in fading_frames(means)),
     )
 
 

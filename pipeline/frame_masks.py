@@ -1,10 +1,12 @@
 """A mask for every frame of a stream: cut into shots, shots into pieces that fit in memory, pieces looked at whole."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pipeline.fades import LONGEST_SPAN, fading_frames, small_picture
 from pipeline.frame_stream import NamedFrame
 from pipeline.segmenters import shot_segmenter
 from pipeline.settings.extraction import ExtractionSettings
@@ -36,29 +38,60 @@ def mask_frames(frames: Iterable[NamedFrame], settings: ExtractionSettings) -> I
     """
     detector = CutDetector(settings.cut_distance)
     most = longest_piece(settings)
-    held: list[NamedFrame] = []
-    shot, index = 0, 0
+    piece = _Piece()
     for frame in frames:
-        if held and (frame.image is None or held[-1].image is None or detector.is_cut(frame.image)):
-            yield from _look(held, index, shot, settings)
-            index, shot, held = index + len(held), shot + 1, []
-        elif not held and frame.image is not None:
-            detector.is_cut(frame.image)
-        held.append(frame)
-        if len(held) == most:
-            yield from _look(held[: most // 2], index, shot, settings)
-            index, held = index + most // 2, held[most // 2 :]
-    yield from _look(held, index, shot, settings)
+        cut = frame.image is not None and detector.is_cut(frame.image)
+        if piece.held and (cut or frame.image is None or piece.held[-1].image is None):
+            yield from _look(piece, settings)
+            piece = _Piece(piece.first + len(piece.held), piece.shot + 1)
+        piece.add(frame, detector.thumbnail)
+        if len(piece.held) == most:
+            before, piece = piece.halves()
+            yield from _look(before, settings)
+    yield from _look(piece, settings)
 
 
-def _look(held: list[NamedFrame], first: int, shot: int, settings: ExtractionSettings) -> Iterator[MaskedFrame]:
-    images = [frame.image for frame in held if frame.image is not None]
+@dataclass(frozen=True)
+class _Piece:
+    """Frames of one shot that are looked at together, the first with its number in the stream.
+
+    small: `small_picture` of each, and of some frames before and after them; lead: how many lie before.
+    """
+
+    first: int = 0
+    shot: int = 0
+    held: list[NamedFrame] = field(default_factory=list)
+    small: list[NDArray[np.uint8]] = field(default_factory=list)
+    lead: int = 0
+
+    def add(self, frame: NamedFrame, thumbnail: NDArray[np.uint8]) -> None:
+        """Take the next frame."""
+        self.held.append(frame)
+        self.small.append(small_picture(thumbnail))
+
+    def halves(self) -> tuple["_Piece", "_Piece"]:
+        """Two pieces, each with what the other tells it of its fades."""
+        half = len(self.held) // 2
+        lead = min(LONGEST_SPAN, self.lead + half)
+        later = self.small[self.lead + half - lead :]
+        return replace(self, held=self.held[:half]), _Piece(self.first + half, self.shot, self.held[half:], later, lead)
+
+    def fading(self) -> list[bool]:
+        """Of each frame, whether it is part of a fade or a dissolve."""
+        fading: list[bool] = fading_frames(self.small)[self.lead : self.lead + len(self.held)].tolist()
+        return fading
+
+
+def _look(piece: _Piece, settings: ExtractionSettings) -> Iterator[MaskedFrame]:
+    images = [frame.image for frame in piece.held if frame.image is not None]
     if not images:
-        for index, frame in enumerate(held, first):
-            yield MaskedFrame(frame, index, shot, LookedAt(np.zeros((0, 0), np.float32), 0.0, frame.problem, ()), {})
+        for index, frame in enumerate(piece.held, piece.first):
+            nothing = LookedAt(np.zeros((0, 0), np.float32), 0.0, frame.problem, ())
+            yield MaskedFrame(frame, index, piece.shot, nothing, {})
         return
     stages = StageSeconds()
-    found = look_at_shot([images], [range(len(images))], settings, shot_segmenter(settings), stages)[0]
+    every = [range(len(images))]
+    found = look_at_shot([images], every, settings, shot_segmenter(settings), stages, fading=[piece.fading()])[0]
     share = {stage: seconds / len(images) for stage, seconds in stages.cpu.items()}
-    for index, (frame, one) in enumerate(zip(held, found, strict=True), first):
-        yield MaskedFrame(frame, index, shot, one, share)
+    for index, (frame, one) in enumerate(zip(piece.held, found, strict=True), piece.first):
+        yield MaskedFrame(frame, index, piece.shot, one, share)

@@ -40,12 +40,14 @@ def look_at_shot(
     settings: ExtractionSettings,
     segment: ShotSegmenter,
     stages: StageSeconds | None = None,
+    *,
+    fading: Sequence[Sequence[bool]] | None = None,
 ) -> list[list[LookedAt]]:
     """Look at the `wanted` positions of windows of one shot; images are (H, W, 3) uint8 RGB of one size.
 
-    `segment` finds what moves (see `shot_segmenter`). Frames of a window that is too short, or repeats itself until it
-    is, are not segmented. What stops for a moment keeps its mask; where no frame shows motion, all masks
-    are empty.
+    `segment` finds what moves (see `shot_segmenter`); `fading` says of each frame of each window whether it is part of
+    a fade or a dissolve. Frames of a window that is too short, or repeats itself until it is, are not segmented. What
+    stops for a moment keeps its mask; where no frame shows motion, all masks are empty.
     """
     stages = stages or StageSeconds()
     with stages("conditions"):
@@ -74,15 +76,15 @@ def look_at_shot(
     ]
     if all(one.reject_reason in _NOTHING_MOVES for window in judged for one in window):
         judged = [[replace(one, soft_mask=dark) for one in window] for window in judged]
+    fades = fading or [[False] * len(images) for images in windows]
     return [
-        [_named(one, window, position) for one, position in zip(some, positions, strict=True)]
-        for some, window, positions in zip(judged, shot.windows, wanted, strict=True)
+        [_named(one, window, fading=fade[position]) for one, position in zip(some, positions, strict=True)]
+        for some, window, fade, positions in zip(judged, shot.windows, fades, wanted, strict=True)
     ]
 
 
-def _named(one: LookedAt, window: PreparedWindow, position: int) -> LookedAt:
+def _named(one: LookedAt, window: PreparedWindow, *, fading: bool) -> LookedAt:
     """A frame with the conditions of its window and its own; inside a fade nothing else is asked."""
-    fading = window.fading[position]
     found = {*window.conditions, *one.conditions, *(["fade"] if fading else [])}
     names = tuple(name for name in CONDITIONS if name in found)
     return replace(one, conditions=names, reject_reason="fade" if fading else one.reject_reason)

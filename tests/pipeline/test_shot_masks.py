@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.drawn_video import moving_square
+from pipeline.fades import fading_frames, small_picture
 from pipeline.segmenters import shot_segmenter
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.shot_masks import look_at_shot
@@ -85,7 +86,8 @@ def test_frames_inside_a_fade_are_dropped_and_those_before_are_not() -> None:
     video = moving_square((3.0, 0.0), 26)
     brightness = np.concatenate([np.ones(14), np.linspace(1, 0.0, 12)])
     frames = [(frame * factor).astype(np.uint8) for frame, factor in zip(video.frames, brightness, strict=True)]
-    found = look_at_shot([frames], [[5, 18, 20]], SETTINGS, SEGMENT)[0]
+    fading = fading_frames([small_picture(frame) for frame in frames])
+    found = look_at_shot([frames], [[5, 18, 20]], SETTINGS, SEGMENT, fading=[fading.tolist()])[0]
 
     assert [one.reject_reason for one in found] == [None, "fade", "fade"]
     assert ["fade" in one.conditions for one in found] == [False, True, True]

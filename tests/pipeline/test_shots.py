@@ -63,7 +63,8 @@ def sampled(length: int, most: int = 3) -> list[tuple[int, int]]:
     """(start, frames) of the windows of a shot."""
     sampler = WindowSampler(window_frames=10, least_frames=4, most=most)
     for index in range(length):
-        sampler.add(np.full((2, 2, 3), index % 256, np.uint8))
+        image = np.full((12, 12, 3), index % 256, np.uint8)
+        sampler.add(image, image)
     return [(window.start, len(window.images)) for window in sampler.finish(2, length)]
 
 
@@ -94,15 +95,27 @@ def test_a_long_shot_is_held_in_bounded_memory() -> None:
     assert windows[-1][0] >= 5000
 
 
+def test_a_window_inside_a_long_fade_is_told_so() -> None:
+    """The frames between its windows count: in ten frames of a fade of forty, little changes."""
+    picture = np.random.default_rng(0).uniform(0, 255, (48, 64, 3))
+    brightness = np.concatenate([np.ones(40), np.linspace(1, 0, 40), np.zeros(40)])
+    sampler = WindowSampler(window_frames=10, least_frames=4, most=3)
+    for factor in brightness:
+        frame = (factor * picture).astype(np.uint8)
+        sampler.add(frame, frame)
+
+    assert {w.start: sum(w.fading) for w in sampler.finish(1, 120)} == {0: 0, 40: 6, 80: 0}
+
+
 def test_the_next_shot_starts_afresh() -> None:
     """After a shot has ended, windows carry the next one's number and start."""
     sampler = WindowSampler(window_frames=10, least_frames=4, most=3, shot=1)
-    image = np.zeros((2, 2, 3), np.uint8)
+    image = np.zeros((12, 12, 3), np.uint8)
     for _ in range(12):
-        sampler.add(image)
+        sampler.add(image, image)
     first = sampler.finish(2, 12)
     for _ in range(10):
-        sampler.add(image)
+        sampler.add(image, image)
     second = sampler.finish(3, 22)
 
     assert [(window.shot, window.start) for window in (*first, *second)] == [(1, 0), (2, 12)]

@@ -204,6 +204,15 @@ def test_a_file_in_place_of_the_folder_is_one_line_and_65(tmp_path: Path) -> Non
         assert "--out" in done.stderr.splitlines()[-1]
 
 
+def test_after_a_damaged_picture_one_shot_begins(tmp_path: Path) -> None:
+    """The next picture is compared with no other: not with the one before the gap, and not as if it were the first."""
+    source = folder_of(tmp_path / "in", [*square(), *square(seed=3)])
+    (source / f"{FRAMES - 1:05d}.png").write_bytes(b"no picture")
+    rows = segmented(source, tmp_path / "out")
+
+    assert [row["shot"] for row in rows] == [0] * (FRAMES - 1) + [1] + [2] * FRAMES
+
+
 def test_numbers_in_names_are_numbers(tmp_path: Path) -> None:
     """frame2 comes before frame10, with or without leading zeros."""
     (tmp_path / "in").mkdir()
