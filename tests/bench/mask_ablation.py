@@ -8,7 +8,7 @@ only the first N frames of each sequence are segmented, so that J differs a litt
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
