@@ -1,10 +1,12 @@
 """How steps end in a real workflow engine: at once for what can never work, again for what may."""
 
+import shutil
+import subprocess
 from typing import Any
 
 import pytest
 
-from tests.cluster.installation import Installation, pods_of, wait_for
+from tests.cluster.installation import NAMESPACE, FirstRun, Installation, pods_of, wait_for
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -46,6 +48,19 @@ def test_a_store_that_cannot_be_reached_is_tried_again(installation: Installatio
     tries = pods_of(ended, ended["metadata"]["name"])
 
     assert [node["outputs"]["exitCode"] for node in tries] == ["75", "75"]
+
+
+def test_a_workflow_that_is_retried_ends(installation: Installation, first_run: FirstRun) -> None:
+    """As by `argo retry`, after fan-outs that are done: its last step alone is done again."""
+    if not shutil.which("argo"):
+        pytest.skip("argo is not on PATH: what a retry changes in a workflow is the command's own business")
+    name = first_run.workflow["metadata"]["name"]
+    words = ["--restart-successful", "--node-field-selector", "templateName=report"]
+    subprocess.run(["argo", "retry", name, "-n", NAMESPACE, *words], check=True)
+    again = installation.ended(name, 300)
+
+    assert again["status"]["phase"] == "Succeeded"
+    assert again["status"]["finishedAt"] > first_run.workflow["status"]["finishedAt"]
 
 
 def test_the_nightly_run_starts_by_itself(installation: Installation) -> None:

@@ -110,6 +110,15 @@ def test_the_main_workflow_runs_every_step_with_what_it_asks_for() -> None:
         assert given == wanted
 
 
+def test_a_workflow_that_is_retried_looks_again_at_what_was_fanned_out() -> None:
+    """Argo sets fanned-out tasks back to running and looks at targets only: one that is none would run for ever."""
+    (document,) = read(ROOT / "argo" / "watchmove.yaml")
+    dag = document["spec"]["templates"][0]["dag"]
+    fanned_out = [task["name"] for task in dag["tasks"] if "withParam" in task]
+
+    assert dag["target"].split() == [*fanned_out, "report"]
+
+
 def test_every_step_works_on_the_run_that_was_named_or_on_one_of_the_workflows_own() -> None:
     """So a retry's plan is taken up by its name, and a workflow that is told nothing has a run to itself."""
     (document,) = read(ROOT / "argo" / "watchmove.yaml")
