@@ -29,7 +29,7 @@ FloatArray = NDArray[np.float32]
 
 FOLDER = Path(__file__).parent / "masks"
 SETTINGS = ExtractionSettings()
-FRAMES, SHOWN, SEED = 36, 18, 15
+FRAMES, SHOWN, SEED = 36, 18, 4
 
 
 def main() -> None:
