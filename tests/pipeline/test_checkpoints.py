@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from pipeline.checkpoints import CHECKPOINT_NAMES, load_checkpoint, save_checkpoint
-from pipeline.errors import InvalidInput, Unavailable
+from pipeline.errors import InvalidInput
 
 IDENTITY = "these settings, these frames"
 
@@ -102,9 +102,11 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
-    """A disk that refuses is told as such; here, a file where the folder should be."""
+    """A place that refuses is told as such; here, a file where the folder should be."""
     model, optimizer = model_and_optimizer(0)
-    (tmp_path / "folder").write_bytes(b"")
+    (tmp_path / "folder").write_bytes(b"mine")
 
-    with pytest.raises(Unavailable, match="checkpoint-0"):
+    with pytest.raises(InvalidInput, match="checkpoint-0"):
         save_checkpoint(tmp_path / "folder", model, optimizer, {"iteration": 1}, IDENTITY)
+
+    assert (tmp_path / "folder").read_bytes() == b"mine"
