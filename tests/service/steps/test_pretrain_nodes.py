@@ -23,15 +23,16 @@ def _free_port() -> int:
 
 
 def _nodes(store: Path, metrics_port: int, log: Path) -> list[subprocess.Popen[bytes]]:
-    """Two launchers, each leading a session; what both say goes to `log`."""
-    words = [f"store=file://{store}", *SMALL, f"pretrain.iterations={_STEPS}", f"work.metrics_port={metrics_port}"]
+    """Two launchers, each leading a session; what both say goes to `log`. The port is the first's: here is one host."""
+    words = [f"store=file://{store}", *SMALL, f"pretrain.iterations={_STEPS}"]
     words += ["pretrain.validate_every_iterations=1000", f"pretrain.checkpoint_every_iterations={_EVERY}"]
     master = ["--master-addr", "localhost", "--master-port", str(_free_port())]
     line = [*master, "--", "pretrain", "--run", "run", *(part for word in words for part in ("--set", word))]
     with log.open("wb") as said:
         return [
             subprocess.Popen(
-                [sys.executable, "-m", "service.launch", "--nnodes", "2", "--node-rank", str(node), *line],
+                [sys.executable, "-m", "service.launch", "--nnodes", "2", "--node-rank", str(node), *line,
+                 "--set", f"work.metrics_port={0 if node else metrics_port}"],
                 stderr=said, start_new_session=True,
             )
             for node in range(2)
