@@ -158,8 +158,8 @@ def _consensus(
     features = [frame.features for frame in frames]
     looks = fit_appearance(features, moving, BY_MOTION, units, generator)
     alike = [looks.predict(feature) for feature in features]
+    taught = range(0, len(frames), TAUGHT_STEP)
     for _ in range(ROUNDS):
-        taught = range(0, len(frames), TAUGHT_STEP)
         outlined = [_outlined(frames[i].image, _both(alike[i], moving[i])) for i in taught]
         looks = fit_appearance([features[i] for i in taught], outlined, BY_OUTLINES, units, generator)
         alike = [looks.predict(feature) for feature in features]
