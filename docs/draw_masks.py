@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline import segmentation
 from pipeline.appearance import BY_MOTION, fit_appearance
+from pipeline.arrays import FloatArray, Image
 from pipeline.common_fate import like_the_object, pixel_weights
 from pipeline.flow import longer_fields, window_flow
 from pipeline.pruning import measure_mask, reject_reason
@@ -23,9 +24,6 @@ from pipeline.world import draw_video
 
 mpl.use("agg")
 from matplotlib import pyplot as plt
-
-Image = NDArray[np.uint8]
-FloatArray = NDArray[np.float32]
 
 FOLDER = Path(__file__).parent / "masks"
 SETTINGS = ExtractionSettings()

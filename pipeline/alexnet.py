@@ -7,7 +7,9 @@ out: batch normalisation stands in for it while pretraining, and is folded into 
 from collections.abc import Container, Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional
@@ -210,3 +212,15 @@ def _scale_and_shift(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Ten
         raise TypeError("a batch normalisation here keeps running statistics")
     scale = norm.weight.detach() / torch.sqrt(norm.running_var + norm.eps)
     return scale, norm.bias.detach() - norm.running_mean * scale
+
+
+def normalised(images: Tensor) -> Tensor:
+    """uint8 RGB (N, 3, H, W) to the network's float32 input."""
+    mean = torch.tensor(CHANNEL_MEAN, device=images.device).view(1, 3, 1, 1)
+    deviation = torch.tensor(CHANNEL_STD, device=images.device).view(1, 3, 1, 1)
+    return (images.float() / 255 - mean) / deviation
+
+
+def normalised_image(image: NDArray[np.uint8]) -> Tensor:
+    """An image uint8 RGB (H, W, 3) as float32 (3, H, W), each channel with the trunk's mean and deviation."""
+    return normalised(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None])[0]

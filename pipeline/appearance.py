@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
+from pipeline.arrays import FloatArray
 
 FEATURES = 14
 

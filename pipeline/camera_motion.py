@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
+from pipeline.arrays import FloatArray
 
 _GRID_STEP = 2
 _BORDER_SHARE = 0.12

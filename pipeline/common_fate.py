@@ -8,11 +8,9 @@ That the parts of a thing share its motion is the oldest rule of seeing (Werthei
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pipeline.arrays import FloatArray
 from pipeline.camera_motion import dense_terms
-
-FloatArray = NDArray[np.float32]
 
 SHARE = 0.5
 """Part that common fate has in the evidence of motion; the rest is how far a pixel's motion stands out."""

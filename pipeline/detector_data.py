@@ -9,14 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.arrays import BoxArray
 from pipeline.boxes import mirror_boxes
-from pipeline.detector_images import network_image, padded_batch, read_image
+from pipeline.detector_images import network_image, padded_batch
 from pipeline.errors import InvalidInput
 from pipeline.region_sampling import BACKGROUND, Objects, Regions, label_regions, sample_regions
 from pipeline.settings.evaluation import EvaluationSettings
-from pipeline.voc import VocImage
-
-BoxArray = NDArray[np.float32]
+from pipeline.voc import VocImage, read_image
 
 # What a random number is for; with the seed and a counter it is the seed of that number.
 _ORDER, _REGIONS = 0, 1

@@ -1,7 +1,6 @@
 """Pictures as the detector's network sees them: scaled, normalised, several in one padded batch."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,35 +8,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.alexnet import CHANNEL_MEAN, CHANNEL_STD
-from pipeline.errors import InvalidInput
+from pipeline.alexnet import normalised_image
 from pipeline.settings.evaluation import EvaluationSettings
-from pipeline.voc import read_picture
-
-
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """Picture of a file, uint8 RGB (H, W, 3), grey ones too; as stored, whatever EXIF says, since boxes are of that.
-
-    Raises InvalidInput where there is no readable picture.
-    """
-    image = read_picture(path)
-    if image is None:
-        state = "cannot be decoded" if path.is_file() else "no such file"
-        raise InvalidInput(f"{path}: {state}; put the picture there or take its id off the list")
-    return np.ascontiguousarray(image[..., ::-1], np.uint8)
 
 
 def scaled_size(height: int, width: int, settings: EvaluationSettings) -> tuple[int, int]:
     """Height and width at which the network sees an image: shorter side as set, unless the longer one gets too long."""
     scale = min(settings.shorter_side_pixels / min(height, width), settings.longer_side_pixels / max(height, width))
     return max(round(height * scale), 1), max(round(width * scale), 1)
-
-
-def normalised_image(image: NDArray[np.uint8]) -> Tensor:
-    """An image uint8 RGB (H, W, 3) as float32 (3, H, W), each channel with the trunk's mean and deviation."""
-    mean, deviation = np.asarray(CHANNEL_MEAN, np.float32), np.asarray(CHANNEL_STD, np.float32)
-    normalised = (image.astype(np.float32) / 255 - mean) / deviation
-    return torch.from_numpy(np.ascontiguousarray(normalised.transpose(2, 0, 1), np.float32))
 
 
 def network_image(image: NDArray[np.uint8], settings: EvaluationSettings) -> tuple[Tensor, Tensor]:

@@ -8,15 +8,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.ops import batched_nms
 
+from pipeline.arrays import BoxArray
 from pipeline.boxes import clip_boxes, decode_boxes
 from pipeline.detector_data import proposals_of
-from pipeline.detector_images import network_image, read_image, scaled_size
+from pipeline.detector_images import network_image, scaled_size
 from pipeline.errors import Stopped
 from pipeline.fast_rcnn import FastRCNN
 from pipeline.settings.evaluation import EvaluationSettings
-from pipeline.voc import Detection, VocImage
-
-BoxArray = NDArray[np.float32]
+from pipeline.voc import Detection, VocImage, read_image
 
 _BEST_REGION_PIXELS = 224**2
 

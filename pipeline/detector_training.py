@@ -1,33 +1,57 @@
 """Training a detector on a trunk: Fast R-CNN's SGD (Girshick, ICCV 2015, section 2.3), stoppable and resumable."""
 
+import hashlib
+import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from pipeline.alexnet import AlexNet
+from pipeline.alexnet import AlexNet, normalised_image
+from pipeline.arrays import BoxArray
 from pipeline.checkpoints import load_checkpoint, save_checkpoint
 from pipeline.detector_data import Batch, TrainingSet
-from pipeline.detector_history import History, restored, training_identity
-from pipeline.detector_images import normalised_image, read_image
 from pipeline.errors import InvalidInput, Stopped
 from pipeline.fast_rcnn import FastRCNN, detection_loss
 from pipeline.rescaling import rescale_to_unit_variance
 from pipeline.settings.evaluation import EvaluationSettings
-from pipeline.voc import VocImage
-
-BoxArray = NDArray[np.float32]
+from pipeline.voc import VocImage, read_image
 
 _BIAS_RATE = 2.0
 _CURVE_POINTS = 100
 _RESCALING_IMAGES = 32
 _RESCALING_SIDE_PIXELS = 227
+
+
+@dataclass
+class History:
+    """How far a training is."""
+
+    iteration: int = 0
+    """Steps done."""
+    curve: list[tuple[int, float]] = field(default_factory=list)
+    """Iteration and mean loss since the point before."""
+    pending: list[float] = field(default_factory=list)
+    """Losses since the last point."""
+
+
+def restored(saved: dict[str, Any] | None) -> History:
+    """The history that a checkpoint holds as plain JSON; a new one where there is none."""
+    if saved is None:
+        return History()
+    return History(saved["iteration"], [(at, loss) for at, loss in saved["curve"]], saved["pending"])
+
+
+def training_identity(settings: EvaluationSettings, classes: Sequence[str], image_ids: Sequence[str]) -> str:
+    """What two trainings must share for one to continue the other."""
+    what = [settings.model_dump(mode="json"), list(classes), list(image_ids)]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

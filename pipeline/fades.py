@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
-Image = NDArray[np.uint8]
+from pipeline.arrays import FloatArray, Image
 
 _SPANS = (6, 8, 11, 16, 24, 36, 48)
 LONGEST_SPAN = _SPANS[-1]

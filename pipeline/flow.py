@@ -8,30 +8,18 @@ inside objects, and outlines come from the picture afterwards.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
-Number = TypeVar("Number", np.uint8, np.float32)
-
-WORKING_SCALE = 4
-"""Pixels of the frame, along each side, in one pixel of the working size."""
+from pipeline.arrays import FloatArray
+from pipeline.dis_flow import FlowMethod, dis_flow
+from pipeline.mask_chain import WORKING_SCALE, shrink
 
 CONSISTENCY_PIXELS = 1.5
 KEEP = 0.9
-_PATCH_STRIDE = 4
-_DESCENT_ITERATIONS = 12
 _PAIRS_AT_ONCE = 8
-
-
-class FlowMethod(Protocol):
-    """A way to find flow between the frames of each of N pairs."""
-
-    def __call__(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Flow (N, H, W, 2) float32 in pixels, x then y, that carries `first` onto `second`, both (N, H, W) uint8."""
 
 
 @dataclass(frozen=True)
@@ -44,33 +32,6 @@ class WindowFlow:
     def steps(self, index: int) -> list[int]:
         """Steps, of -1 and 1, that lead from frame `index` to another frame of the window."""
         return [step for step in (-1, 1) if (index, step) in self.fields]
-
-
-def shrink(array: NDArray[Number], scale: int = WORKING_SCALE) -> NDArray[Number]:
-    """(H, W) or (H, W, C), uint8 or float32, by area averaging at 1/`scale` of its size, rounded up, same dtype."""
-    height, width = array.shape[:2]
-    smaller = cv2.resize(array, (-(-width // scale), -(-height // scale)), interpolation=cv2.INTER_AREA)
-    return np.asarray(smaller, array.dtype)
-
-
-def dense_flow(first_grey: NDArray[np.uint8], second_grey: NDArray[np.uint8]) -> FloatArray:
-    """Flow (H, W, 2) float32 in pixels that carries `first_grey` onto `second_grey`, both (H, W) uint8.
-
-    DIS (Kroeger et al., ECCV 2016, OpenCV's implementation), its patches searched down to the finest scale and without
-    the variational refinement at the end: 1.5 times the time of the preset "medium", sharper outlines of what moves.
-    """
-    estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    estimator.setFinestScale(0)
-    estimator.setPatchStride(_PATCH_STRIDE)
-    estimator.setGradientDescentIterations(_DESCENT_ITERATIONS)
-    estimator.setVariationalRefinementIterations(0)
-    field: FloatArray = np.asarray(estimator.calc(first_grey, second_grey, None), np.float32)  # type: ignore[call-overload]
-    return field
-
-
-def dis_flow(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """`dense_flow` between the pairs of two batches (N, H, W) uint8, one after the other: (N, H, W, 2) in pixels."""
-    return np.stack([dense_flow(one, other) for one, other in zip(first, second, strict=True)])
 
 
 def window_flow(greys: Sequence[NDArray[np.uint8]], method: FlowMethod = dis_flow) -> WindowFlow:

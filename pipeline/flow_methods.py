@@ -8,7 +8,7 @@ those that need it: a worker of `dis` starts faster and smaller without it.
 from functools import lru_cache
 from pathlib import Path
 
-from pipeline.flow import FlowMethod, dis_flow
+from pipeline.dis_flow import FlowMethod, dis_flow
 from pipeline.settings.extraction import ExtractionSettings
 
 

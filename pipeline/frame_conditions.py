@@ -16,10 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.flow import shrink
-
-Image = NDArray[np.uint8]
-FloatArray = NDArray[np.float32]
+from pipeline.arrays import FloatArray, Image
+from pipeline.mask_chain import shrink
 
 CONDITIONS = ("borders", "overlay", "flicker", "duplicates", "fade", "parallax", "interlaced")
 

@@ -8,13 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import PIL.Image
-from numpy.typing import NDArray
 
+from pipeline.arrays import Image
 from pipeline.errors import InvalidInput
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.video import LONGEST_TO_SHORTEST, VideoReader
-
-Image = NDArray[np.uint8]
 
 PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _VIDEO_RATE = 25.0

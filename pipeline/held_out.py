@@ -6,7 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from pipeline.mask_dataset import Batch, normalised
+from pipeline.alexnet import normalised
+from pipeline.mask_dataset import Batch
 from pipeline.mask_examples import IGNORED
 from pipeline.objectives import Objective
 from pipeline.ranks import Ranks

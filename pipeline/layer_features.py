@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.alexnet import INPUT_PIXELS, AlexNet
-from pipeline.detector_images import normalised_image, read_image
+from pipeline.alexnet import INPUT_PIXELS, AlexNet, normalised_image
+from pipeline.voc import read_image
 
 SHORTER_SIDE_PIXELS = 256
 GRIDS = {"conv1": 10, "conv2": 6, "conv3": 5, "conv4": 5, "conv5": 6}

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.alexnet import CHANNEL_MEAN, CHANNEL_STD, INPUT_PIXELS
+from pipeline.alexnet import INPUT_PIXELS
 from pipeline.batch_examples import UncutBatch, cut_together, together
 from pipeline.errors import InvalidInput
 from pipeline.frame_order import ALONE, Share, epoch_order, runs_of, share_of
@@ -149,10 +149,3 @@ def held_out_videos(videos: Sequence[str], fraction: float) -> frozenset[str]:
     if fraction == 0 or len(ranked) < 2:
         return frozenset()
     return frozenset(ranked[: min(len(ranked) - 1, max(1, round(fraction * len(ranked))))])
-
-
-def normalised(images: Tensor) -> Tensor:
-    """uint8 RGB (N, 3, H, W) to the network's float32 input."""
-    mean = torch.tensor(CHANNEL_MEAN, device=images.device).view(1, 3, 1, 1)
-    deviation = torch.tensor(CHANNEL_STD, device=images.device).view(1, 3, 1, 1)
-    return (images.float() / 255 - mean) / deviation

@@ -6,14 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
+from pipeline.arrays import BoxArray
 from pipeline.errors import InvalidInput
 from pipeline.mat_size import check_unpacked_size
-
-BoxArray = NDArray[np.float32]
 
 _NAMES = ("boxes", "images")
 _MAX_UNPACKED_BYTES = 2**30

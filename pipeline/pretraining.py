@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from pipeline.alexnet import AlexNet
+from pipeline.alexnet import AlexNet, normalised
 from pipeline.frame_table import FrameTable, LocalShards, ShardBytes, frames_in
-from pipeline.mask_dataset import MaskDataset, normalised
+from pipeline.mask_dataset import MaskDataset
 from pipeline.mask_network import MaskNetwork
 from pipeline.mask_network_file import MASK_NETWORK_NAME, save_mask_network
 from pipeline.objectives import PretextNetwork, objective_of
@@ -19,8 +19,7 @@ from pipeline.ranks import Ranks, device_of
 from pipeline.rescaling import rescale_to_unit_variance
 from pipeline.settings.pretraining import PretrainingSettings
 from pipeline.training_history import CurvePoint, training_identity
-from pipeline.training_hooks import PretrainingHooks, PretrainingProgress
-from pipeline.training_loop import TrainingLoop
+from pipeline.training_loop import PretrainingHooks, PretrainingProgress, TrainingLoop
 from pipeline.trunk_choice import new_trunk, save_trunk
 
 __all__ = [

@@ -7,10 +7,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.arrays import BoxArray
 from pipeline.errors import InvalidInput
 from pipeline.settings.evaluation import ProposalSettings
-
-BoxArray = NDArray[np.float32]
 
 _MIN_SEARCHED_SIDE = 16
 

@@ -7,11 +7,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.segmentation import MovingFrame
+from pipeline.arrays import FloatArray, Image
+from pipeline.mask_chain import MovingFrame
 from pipeline.settings.extraction import ExtractionSettings
-
-FloatArray = NDArray[np.float32]
-Image = NDArray[np.uint8]
 
 REJECT_REASONS = (
     "short-shot",

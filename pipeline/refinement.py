@@ -5,10 +5,8 @@ The fast global smoother (Min et al., TIP 2014) makes a map flat inside the pict
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
-Image = NDArray[np.uint8]
+from pipeline.arrays import FloatArray, Image
 
 SMOOTHING = 20_000.0
 COLOUR_SIGMA = 3.5

@@ -10,14 +10,11 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pipeline.arrays import FloatArray, Image
 from pipeline.errors import InvalidInput
 from pipeline.flow_methods import flow_provenance
 from pipeline.settings.extraction import ExtractionSettings
-
-FloatArray = NDArray[np.float32]
-Image = NDArray[np.uint8]
 
 
 class Votes(Protocol):

@@ -11,50 +11,18 @@ from itertools import islice
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.appearance import BY_MOTION, BY_OUTLINES, fit_appearance, pixel_features
+from pipeline.arrays import FloatArray, Image
 from pipeline.camera_motion import motion_length, motion_saliency, residual_motion
 from pipeline.common_fate import like_the_object, pixel_weights, with_common_fate
-from pipeline.flow import (
-    WindowFlow,
-    best_agreement,
-    longer_fields,
-    shrink,
-    smooth_along_flow,
-    window_consistency,
-    window_flow,
-)
+from pipeline.flow import WindowFlow, best_agreement, longer_fields, smooth_along_flow, window_consistency, window_flow
 from pipeline.flow_methods import flow_method
+from pipeline.mask_chain import DISAGREEMENT_COSTS, ROUNDS, TAUGHT_STEP, MovingFrame, shrink
 from pipeline.refinement import align_to_edges, calibrate, level
 from pipeline.second_watch import with_teacher
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.stage_seconds import StageSeconds
-
-FloatArray = NDArray[np.float32]
-Image = NDArray[np.uint8]
-
-DISAGREEMENT_COSTS = 0.3
-"""What evidence of motion loses where the flow there and back disagree: smoke and spray have no motion to follow."""
-
-ROUNDS = 3
-"""How often outlines teach looks, and looks say which motion is the object's."""
-
-TAUGHT_STEP = 2
-"""Every so many frames are outlined to teach looks."""
-
-
-@dataclass(frozen=True)
-class MovingFrame:
-    """One segmented frame.
-
-    soft_mask: (H, W) in [0, 1]; own_motion: (h, w), a quarter of the size, in full-size pixels per frame, without the
-    camera's part; flow_trust: in [0, 1], how well the flow there and back agreed.
-    """
-
-    soft_mask: FloatArray
-    own_motion: FloatArray
-    flow_trust: float
 
 
 @dataclass(frozen=True)

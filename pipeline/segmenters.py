@@ -7,16 +7,13 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from pipeline.arrays import Image
 from pipeline.flow_methods import flow_method
+from pipeline.mask_chain import MovingFrame
 from pipeline.second_watch import chosen_teacher
-from pipeline.segmentation import MovingFrame, segment_shot
+from pipeline.segmentation import segment_shot
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.stage_seconds import StageSeconds
-
-Image = NDArray[np.uint8]
 
 
 class ShotSegmenter(Protocol):

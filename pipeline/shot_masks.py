@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.arrays import Image
 from pipeline.frame_conditions import CONDITIONS, PreparedShot, PreparedWindow, prepare_shot
+from pipeline.mask_chain import MovingFrame
 from pipeline.pruning import measure_mask, reject_reason
-from pipeline.segmentation import MovingFrame
 from pipeline.segmenters import ShotSegmenter
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.stage_seconds import StageSeconds
-
-Image = NDArray[np.uint8]
 
 _PARALLAX_PIXELS = 0.75
 

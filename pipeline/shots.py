@@ -11,9 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.arrays import Image
 from pipeline.fades import LONGEST_SPAN, fading_frames, small_picture
-
-Image = NDArray[np.uint8]
 
 _THUMBNAIL = (64, 48)
 _BINS = (6, 6, 6)

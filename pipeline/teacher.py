@@ -10,18 +10,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from pipeline.alexnet import INPUT_PIXELS
+from pipeline.alexnet import INPUT_PIXELS, normalised
+from pipeline.arrays import FloatArray, Image
 from pipeline.errors import InvalidInput
-from pipeline.flow import WORKING_SCALE
-from pipeline.mask_dataset import normalised
+from pipeline.mask_chain import WORKING_SCALE
 from pipeline.mask_examples import TARGET_PIXELS, Square, into_square
 from pipeline.mask_network_file import load_mask_network
-
-FloatArray = NDArray[np.float32]
-Image = NDArray[np.uint8]
 
 _OBJECT_FRACTION = 0.57
 _SIZES = (0.8, 1.0, 1.25)

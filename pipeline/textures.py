@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.arrays import FloatArray
+
 TEXTURES = ("stripes", "checks", "blotches", "plain")
 
-FloatImage = NDArray[np.float32]
 
-
-def smooth_noise(rng: np.random.Generator, height: int, width: int, scale_pixels: float) -> FloatImage:
+def smooth_noise(rng: np.random.Generator, height: int, width: int, scale_pixels: float) -> FloatArray:
     """Noise without structure finer than `scale_pixels`, float32 (height, width), mean 0 and deviation about 1."""
     rows, columns = int(height / scale_pixels) + 4, int(width / scale_pixels) + 4
     grid = rng.standard_normal((rows, columns), dtype=np.float32)
@@ -22,12 +22,12 @@ def smooth_noise(rng: np.random.Generator, height: int, width: int, scale_pixels
     return np.asarray((noise - noise.mean()) / max(float(noise.std()), 1e-6), np.float32)
 
 
-def rgb_from_hsv(hue: float, saturation: float, value: float) -> FloatImage:
+def rgb_from_hsv(hue: float, saturation: float, value: float) -> FloatArray:
     """One colour, float32 (3,) in [0, 1]; the hue wraps round."""
     return np.array(colorsys.hsv_to_rgb(hue % 1.0, saturation, value), np.float32)
 
 
-def _pattern(rng: np.random.Generator, kind: str, side: int) -> FloatImage:
+def _pattern(rng: np.random.Generator, kind: str, side: int) -> FloatArray:
     """Which of two colours, float32 (side, side) in [0, 1], soft at the borders between them."""
     y, x = np.mgrid[:side, :side].astype(np.float32)
     angle, period = rng.uniform(0, np.pi), rng.uniform(0.16, 0.3) * side
@@ -44,7 +44,7 @@ def _pattern(rng: np.random.Generator, kind: str, side: int) -> FloatImage:
     return np.asarray(np.clip(0.5 + wave * period / 8, 0, 1), np.float32)
 
 
-def _shading(rng: np.random.Generator, side: int) -> FloatImage:
+def _shading(rng: np.random.Generator, side: int) -> FloatArray:
     """Light from one side, float32 (side, side, 1), from 0.55 in the shadow to 1.15 in the light."""
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[:side, :side].astype(np.float32) / np.float32(side) - np.float32(0.5)
@@ -66,7 +66,7 @@ def object_texture(rng: np.random.Generator, kind: str, side: int, hue: float, *
     return _to_bytes(texture)
 
 
-def _add_clutter(rng: np.random.Generator, scene: FloatImage, hue: float) -> None:
+def _add_clutter(rng: np.random.Generator, scene: FloatArray, hue: float) -> None:
     """Blend one irregular, half-transparent patch of muted colour into `scene`, float32 (height, width, 3)."""
     height, width, _ = scene.shape
     n_corners = int(rng.integers(4, 8))
@@ -97,7 +97,7 @@ def background(rng: np.random.Generator, height: int, width: int, hue: float) ->
     return _to_bytes(scene + np.asarray(grain, np.float32)[..., None])
 
 
-def _to_bytes(image: FloatImage) -> NDArray[np.uint8]:
+def _to_bytes(image: FloatArray) -> NDArray[np.uint8]:
     """[0, 1] to uint8, lightly blurred so that moving by part of a pixel does not make the texture shimmer."""
     blurred = cv2.GaussianBlur(np.clip(image, 0, 1).astype(np.float32), (0, 0), 0.6)
     return np.rint(np.asarray(blurred) * 255).astype(np.uint8)

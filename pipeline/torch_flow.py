@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.dis_flow import FlowMethod
 from pipeline.errors import InvalidInput
-from pipeline.flow import FlowMethod
 from pipeline.raft_flow import RaftFlow
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.variational_flow import variational_flow

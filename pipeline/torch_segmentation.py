@@ -11,18 +11,18 @@ from itertools import islice
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.appearance import BY_MOTION, BY_OUTLINES
+from pipeline.arrays import Image
 from pipeline.camera_motion import CANDIDATES, camera_grid, drawn_triples
 from pipeline.common_fate import SHARE
 from pipeline.device_parts import Parts
+from pipeline.dis_flow import dis_flow
 from pipeline.errors import Unavailable
-from pipeline.flow import WORKING_SCALE, dis_flow
 from pipeline.flow_methods import chosen_method
+from pipeline.mask_chain import DISAGREEMENT_COSTS, ROUNDS, TAUGHT_STEP, WORKING_SCALE, MovingFrame
 from pipeline.second_watch import with_teacher
-from pipeline.segmentation import DISAGREEMENT_COSTS, ROUNDS, TAUGHT_STEP, MovingFrame
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.stage_seconds import StageSeconds
 from pipeline.torch_appearance import fit_appearance_maps, pixel_feature_maps
@@ -32,8 +32,6 @@ from pipeline.torch_flow import TensorFlowMethod, chosen_device, tensor_flow_met
 from pipeline.torch_maps import area_resize
 from pipeline.torch_refinement import aligned_to_edges, calibrated, levelled
 from pipeline.torch_windows import STEPS, Windows, agreements, far_fields, smoothed_along_flow
-
-Image = NDArray[np.uint8]
 
 _FRAMES_AT_ONCE = 64
 """Frames, or pairs of frames, that a GPU is first given together."""

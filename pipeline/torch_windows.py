@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.flow import CONSISTENCY_PIXELS, KEEP, WORKING_SCALE
+from pipeline.flow import CONSISTENCY_PIXELS, KEEP
+from pipeline.mask_chain import WORKING_SCALE
 from pipeline.torch_maps import warp
 
 STEPS = (-1, 1)

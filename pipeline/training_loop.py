@@ -4,7 +4,9 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NoReturn
 
 import torch
@@ -15,17 +17,43 @@ from pipeline.checkpoint_writer import CheckpointWriter
 from pipeline.checkpoints import load_checkpoint, snapshot_of
 from pipeline.errors import InvalidInput, Stopped
 from pipeline.held_out import measure_held_out
-from pipeline.learning_rates import learning_rate
 from pipeline.mask_dataset import Batch, MaskDataset
 from pipeline.objectives import objective_of
 from pipeline.ranks import Ranks
 from pipeline.read_ahead import read_ahead
 from pipeline.settings.pretraining import PretrainingSettings
 from pipeline.training_history import History, curve_point, restored
-from pipeline.training_hooks import PretrainingHooks, PretrainingProgress
-from pipeline.training_step import Stepper
+from pipeline.training_step import Stepper, learning_rate
 
 _CURVE_POINTS = 100
+
+
+@dataclass(frozen=True)
+class PretrainingProgress:
+    """What a training tells while it runs."""
+
+    iteration: int
+    iterations: int
+    loss: float
+    images_per_second: float
+    frames_unusable: int
+
+
+@dataclass(frozen=True)
+class PretrainingHooks:
+    """Where a training keeps its checkpoints and its result, whom it tells, and who takes part.
+
+    Of several ranks each asks its own `should_stop`, and where one is told to stop all do; the first alone writes and
+    tells. `on_checkpoint` is called in a thread of its own, after a checkpoint is whole. `readers`: threads that read
+    and decode; 0: half of the cores, at most eight.
+    """
+
+    directory: Path
+    on_progress: Callable[[PretrainingProgress], None] = field(default=lambda _: None)
+    should_stop: Callable[[], bool] = field(default=lambda: False)
+    on_checkpoint: Callable[[], None] = field(default=lambda: None)
+    ranks: Ranks | None = None
+    readers: int = 0
 
 
 class TrainingLoop:

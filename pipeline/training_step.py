@@ -14,13 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pipeline.learning_rates import learning_rate
-from pipeline.mask_dataset import Batch, normalised
+from pipeline.alexnet import normalised
+from pipeline.mask_dataset import Batch
 from pipeline.mask_examples import IGNORED
 from pipeline.objectives import objective_of
 from pipeline.ranks import Ranks, lost_ranks_named
 from pipeline.settings.pretraining import PretrainingSettings
 from pipeline.shared_normalisation import share_normalisation
+
+_DROP_FACTOR = 0.1
 
 
 class Stepper:
@@ -142,3 +144,15 @@ def _optimizer(network: nn.Module, settings: PretrainingSettings) -> torch.optim
     others = [parameter for parameter in network.parameters() if parameter.dim() <= 1]
     groups = [{"params": weights, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum, fused=True)
+
+
+def learning_rate(iteration: int, settings: PretrainingSettings) -> float:
+    """Learning rate in step `iteration`, counted from 0."""
+    warmup = settings.warmup_fraction * settings.iterations
+    if iteration < warmup:
+        return settings.learning_rate * (iteration + 1) / (warmup + 1)
+    if settings.schedule == "step":
+        drops = sum(iteration >= fraction * settings.iterations for fraction in settings.drop_fractions)
+        return settings.learning_rate * _DROP_FACTOR**drops
+    done = (iteration - warmup) / (settings.iterations - warmup)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))

@@ -18,12 +18,10 @@ from typing import Any
 import ffmpeg
 import imageio_ffmpeg
 import numpy as np
-from numpy.typing import NDArray
 
+from pipeline.arrays import Image
 from pipeline.decoder_log import DecoderLog
 from pipeline.errors import InvalidInput, Unavailable, UnreadableVideo
-
-Image = NDArray[np.uint8]
 
 # Containers of pictures or sound. Playlists (hls, concat, dash) are left out: they name other files to be opened.
 _CONTAINERS = (

@@ -212,3 +212,15 @@ def write_split(root: Path, split: str, image_ids: Sequence[str]) -> None:
     """Write ImageSets/Main/SPLIT.txt, one id a line. Raises Unavailable where the disk refuses."""
     text = "".join(f"{image_id}\n" for image_id in image_ids)
     write_bytes(root / "ImageSets" / "Main" / f"{split}.txt", text.encode())
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Picture of a file, uint8 RGB (H, W, 3), grey ones too; as stored, whatever EXIF says, since boxes are of that.
+
+    Raises InvalidInput where there is no readable picture.
+    """
+    image = read_picture(path)
+    if image is None:
+        state = "cannot be decoded" if path.is_file() else "no such file"
+        raise InvalidInput(f"{path}: {state}; put the picture there or take its id off the list")
+    return np.ascontiguousarray(image[..., ::-1], np.uint8)

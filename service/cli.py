@@ -24,7 +24,6 @@ from service.cli_options import (
     with_teacher,
 )
 from service.cli_runs import on_runs
-from service.cli_weights import on_weights
 from service.exit_codes import INVALID_INPUT
 from service.runner import StepContext
 from service.settings import LAPTOP, load_settings
@@ -43,7 +42,6 @@ app = typer.Typer(
 
 app.add_typer(on_files)
 app.add_typer(on_runs)
-app.add_typer(on_weights)
 
 Run = Annotated[str, typer.Option("--run", help="Name of the run.")]
 

@@ -8,8 +8,8 @@ from rich.console import Console
 from threadpoolctl import threadpool_limits
 
 from service.cli_options import Overrides, SettingsFile, Teacher, end, with_teacher
+from service.recipe import local_extraction
 from service.settings import LAPTOP, load_settings
-from service.teacher_weights import local_extraction
 
 on_files = typer.Typer()
 bench = typer.Typer(help="Measure on data whose answers are known.", no_args_is_help=True)
@@ -49,8 +49,7 @@ def bench_of_masks(
     overrides: Overrides = None,
 ) -> None:
     """Measure masks on sequences whose true masks are known, and what they cost on one core."""
-    from service.mask_bench import bench_masks
-    from service.mask_bench_table import print_mask_scores
+    from service.mask_bench import bench_masks, print_mask_scores
 
     def body() -> None:
         names = [name.strip() for name in sequences.split(",") if name.strip()]

@@ -1,4 +1,4 @@
-"""Questions about a run, its failures planned again, and a run made of annotations."""
+"""Commands on a run that exists: status, results, retry, export; and a run made from COCO's annotations."""
 
 from pathlib import Path
 from typing import Annotated
@@ -80,3 +80,17 @@ def import_coco(
 
     words = [*(overrides or ()), override("videos", as_uri(images)), NO_METRICS]
     in_context(settings, words, lambda context: write_shards(context, run, annotations))
+
+
+@on_runs.command()
+def export(
+    run: Annotated[str, typer.Argument(help="Name of the run.")],
+    out: Annotated[Path, typer.Option(help="Folder for the weights and their model card.")],
+    settings: SettingsFile = LAPTOP,
+    overrides: Overrides = None,
+) -> None:
+    """Write a run's backbone for others: safetensors, also as torchvision names them, and a model card."""
+    from service.export import export as write_files
+
+    words = [*(overrides or ()), NO_METRICS]
+    in_context(settings, words, lambda context: print(write_files(context, run, out)))

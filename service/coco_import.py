@@ -20,14 +20,14 @@ from pipeline.tar_dataset import Sample, write_shard
 from service import layout
 from service.coco_instances import Instances
 from service.outcomes import NO_DEVICE, Outcome, Video, VideoOutcome
+from service.plans import PlanRecord
 from service.records import commit, find, json_lines, need, origin
 from service.runner import StepContext
 from service.settings import settings_hash
 from service.shard_index import frame_key
-from service.shard_part import OpenPart
-from service.steps.extract import committed_parts
-from service.steps.plan import PlanRecord
-from service.store import Store, open_videos
+from service.shard_part import OpenPart, committed_parts
+from service.store import Store
+from service.store_opening import open_videos
 from service.video_child import JPEG_QUALITY, KEPT
 from service.video_fetcher import ScratchSpace
 

@@ -1,13 +1,16 @@
 """A detection set in VOC's layout, wherever it lies."""
 
+import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import InvalidInput
+from pipeline.voc import VocImage
 from service.settings import Settings, settings_hash
-from service.store import Store, StoredObject, open_store
+from service.store import Store, StoredObject
+from service.store_opening import open_store
 
 _PARTS = ("Annotations/", "JPEGImages/", "ImageSets/Main/")
 
@@ -42,3 +45,13 @@ class DetectionSet:
         if first is None or first.is_relative_to(folder):
             return folder
         return first.parents[self.files[0].key.count("/")]
+
+
+def first_by_hash(images: Sequence[VocImage], count: int) -> tuple[VocImage, ...]:
+    """The `count` images whose id's SHA-256, in hex, is lowest, in that order; all of them, as given, where it is 0.
+
+    Anyone can make the list again from the split's ids alone; a shorter list is the beginning of a longer one.
+    """
+    if count == 0:
+        return tuple(images)
+    return tuple(sorted(images, key=lambda one: hashlib.sha256(one.image_id.encode()).hexdigest())[:count])

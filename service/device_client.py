@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from functools import cached_property
 from multiprocessing.connection import Client, Connection
 
+from pipeline.arrays import Image
 from pipeline.errors import Unavailable
 from pipeline.stage_seconds import StageSeconds
-from service.shot_messages import Image, Masks, MasksHeader, receive_masks, send_shot
+from service.shot_messages import Masks, MasksHeader, receive_masks, send_shot
 
 
 class DeviceClient:

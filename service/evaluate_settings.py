@@ -102,3 +102,17 @@ class EvaluateSettings(Section):
         if not all(0 <= level <= 5 for level in levels):
             raise ValueError("an AlexNet has five convolutions: levels go from 0 to 5")
         return levels
+
+
+def preset_in_words(settings: EvaluateSettings) -> str:
+    """The preset's name, and the detector's settings that differ from it."""
+    start = _flat(QUICK if settings.preset == "quick" else EvaluationSettings())
+    now = _flat(settings.detector)
+    changed = [f"{key} {now[key]}" for key in start if now[key] != start[key] and key != "device"]
+    return settings.preset + (f", but {', '.join(changed)}" if changed else "")
+
+
+def _flat(detector: EvaluationSettings) -> dict[str, object]:
+    """Every setting by its own name, those of proposals with theirs before it."""
+    own = detector.model_dump(exclude={"proposals"})
+    return own | {f"proposals.{key}": value for key, value in detector.proposals.model_dump().items()}

@@ -14,10 +14,10 @@ from pipeline.torchvision_layout import LOADING_LINES, save_in_torchvision_layou
 from pipeline.trunk_choice import ALEXNET
 from service import layout
 from service.backbone_files import fetch_backbone, fetch_mask_network, sha256_of
+from service.datasets import dataset_of
 from service.pictures import curve_png
 from service.records import find, need
 from service.runner import StepContext
-from service.steps.gather import dataset_of
 from service.training_records import (
     PRETRAINED,
     BackboneRecord,

@@ -14,14 +14,15 @@ from pipeline.errors import InvalidInput, Unavailable
 from service import metrics
 from service.attempts import Attempts
 from service.champion import Champion
+from service.datasets import DatasetRecord
 from service.outcomes import ShardRecord
+from service.plans import PlanRecord
 from service.record_stream import read_ahead
 from service.records import AnyRecord
 from service.runner import stop_on_signals
 from service.settings import Settings
-from service.steps.gather import DatasetRecord
-from service.steps.plan import PlanRecord
-from service.store import Store, open_store
+from service.store import Store
+from service.store_opening import open_store
 from service.training_records import BackboneRecord, ClassificationRecord, EvaluationRecord
 
 REFRESH_SECONDS = 15.0

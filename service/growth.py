@@ -7,10 +7,10 @@ import structlog
 from pipeline.errors import InvalidInput
 from pipeline.forecast import fit_frames, forecast
 from service.champion import protocol_of
+from service.datasets import DatasetRecord
 from service.records import find
 from service.run_result import Growth, GrowthPoint, PretrainingFacts, ResultRow, RunResult
 from service.settings import settings_hash
-from service.steps.gather import DatasetRecord
 from service.store import Store
 from service.training_records import PRETRAINED, BackboneRecord, EvaluationRecord
 

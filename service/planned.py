@@ -11,11 +11,11 @@ from service import layout
 from service.attempts import Ids, ids_of, number_of
 from service.listing import read_listing
 from service.outcomes import Video
+from service.plans import PlanRecord
 from service.record_stream import in_order
 from service.records import from_json_lines
 from service.settings import PlanSettings
 from service.sharding import expected_seconds
-from service.steps.plan import PlanRecord
 from service.store import Store
 
 

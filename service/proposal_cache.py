@@ -12,18 +12,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.detector_images import read_image
 from pipeline.errors import InvalidInput, Unavailable
 from pipeline.mat_proposals import need_all, read_mat_proposals
 from pipeline.proposals import proposals_from_bytes, proposals_to_bytes, selective_search
 from pipeline.settings.evaluation import ProposalSettings
-from pipeline.voc import VocImage
+from pipeline.voc import VocImage, read_image
 from service import layout
 from service.child_process import end_with_parent, leave_signals
 from service.record_stream import in_order
 from service.runner import StepContext
 from service.settings import Settings, settings_hash, worker_count
-from service.store import Store, StoredObject, open_store
+from service.store import Store, StoredObject
+from service.store_opening import open_store
 
 PROPOSALS_VERSION = 1
 """Raised when the same images and settings would give other boxes."""

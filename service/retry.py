@@ -4,37 +4,20 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import InvalidInput
 from service import layout
 from service.attempts import Attempts, AttemptTable, Rows, number_of
 from service.outcomes import FAILED, Outcome, Video
 from service.planned import listed_ids, listed_videos
+from service.plans import PlanRecord, Retries, RetryRecord
+from service.recipe import recipe_of, with_local_teacher
 from service.record_stream import shard_records
 from service.records import commit, find, json_lines, need, origin
 from service.runner import StepContext
 from service.settings import settings_hash
 from service.sharding import deal, expected_seconds
-from service.steps.plan import PlanRecord, recipe_of
 from service.store import Store
-from service.teacher_weights import with_local_teacher
-
-
-class Retries(BaseModel):
-    """Which videos a retry plans again: those of `plan`'s listing whose attempt that counts ended so."""
-
-    model_config = ConfigDict(frozen=True)
-
-    plan: str
-    outcomes: tuple[str, ...]
-    reasons: tuple[str, ...]
-
-
-class RetryRecord(PlanRecord):
-    """A run's plan; `retries` is None where it plans what is new."""
-
-    retries: Retries | None = None
 
 
 def outcomes_named(words: str) -> frozenset[Outcome]:

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict
 
+from service.datasets import DatasetRecord, GatherRecord
 from service.runner import StepContext
-from service.steps.gather import DatasetRecord, GatherRecord
 from service.training_records import BackboneRecord, EvaluationRecord, evaluations_of
 
 
@@ -32,10 +32,11 @@ def run_all(context: StepContext, run: str, *, draw_videos: bool, draw_detection
 
     Raises what the steps raise; what was committed before stays, and the next run takes it up.
     """
+    from service.datasets import gathered_of
     from service.detection_set import DetectionSet
     from service.steps.evaluate import evaluate
     from service.steps.extract import extract
-    from service.steps.gather import gather, gathered_of
+    from service.steps.gather import gather
     from service.steps.plan import plan
     from service.steps.pretrain import pretrain
     from service.steps.report import report

@@ -22,7 +22,8 @@ from service.metrics import ProcessMetrics, serve
 from service.progress import ProgressReport, progress_for
 from service.scratch_folder import scratch_folder
 from service.settings import Settings
-from service.store import Store, open_store
+from service.store import Store
+from service.store_opening import open_store
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from pipeline.arrays import Image
 from pipeline.atomic_file import replacing, write_bytes
 from pipeline.errors import InvalidInput, UnreadableVideo
 from pipeline.frame_masks import MaskedFrame, mask_frames
@@ -17,8 +17,6 @@ from pipeline.second_watch import masks_provenance
 from pipeline.segmenters import shot_segmenter
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.video import write_video
-
-Image = NDArray[np.uint8]
 
 FACTS, OVERLAY = "frames.jsonl", "overlay.mp4"
 _FOLDER_RATE = 25.0

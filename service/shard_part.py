@@ -12,10 +12,11 @@ from typing import NamedTuple
 from pipeline.tar_dataset import Sample, read_shard, write_shard
 from service import layout
 from service.outcomes import FAILED, NO_DEVICE, DeviceUse, ShardRecord, VideoOutcome
-from service.records import commit, origin
+from service.plans import PlanRecord
+from service.records import commit, find, origin
 from service.runner import StepContext
 from service.shard_index import index_bytes, index_key
-from service.steps.plan import PlanRecord
+from service.store import Store
 from service.video_child import AUDIT, KEPT
 from service.video_fetcher import ScratchSpace
 from service.video_worker import folder_bytes
@@ -147,3 +148,12 @@ def _thinned(samples: Iterator[Sample]) -> Iterator[Sample]:
         seen[reason] += 1
         if seen[reason] <= _AUDIT_FRAMES_PER_REASON:
             yield sample
+
+
+def committed_parts(store: Store, plan: PlanRecord, shard: int) -> Iterator[ShardRecord]:
+    """What of a shard is done, part by part."""
+    for item in store.list(layout.shard_parts(plan.recipe, plan.plan, shard)):
+        if item.key.endswith(".json"):
+            record = find(store, item.key, ShardRecord)
+            if record is not None:
+                yield record

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pipeline.segmentation import MovingFrame
+from pipeline.arrays import Image
+from pipeline.mask_chain import MovingFrame
 
-Image = NDArray[np.uint8]
 Masks = tuple[tuple[MovingFrame, ...], ...]
 
 _MOST_HEADER_BYTES = 2**20

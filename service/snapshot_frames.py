@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pipeline.errors import InvalidInput
 from pipeline.frame_table import Frame, FrameTable, frame_table
+from service.datasets import DatasetShard
 from service.shard_index import read_index
-from service.steps.gather import DatasetShard
 from service.store import Store
 
 _REQUESTS_AT_ONCE = 8

@@ -18,11 +18,10 @@ from service import layout
 from service.attempts import Attempts, AttemptTable, Ids, Rows
 from service.pace import Finish, Speed, finish, speeds
 from service.planned import PlannedVideos, listed_ids, planned_videos
+from service.plans import PlanRecord, Retries, RetryRecord
 from service.record_stream import shard_records
 from service.records import need
-from service.retry import Retries, RetryRecord
 from service.settings import PlanSettings
-from service.steps.plan import PlanRecord
 from service.store import Store
 
 

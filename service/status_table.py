@@ -8,7 +8,7 @@ from rich.table import Table
 
 from pipeline.errors import InvalidInput
 from service.pace import Speed
-from service.retry import RetryRecord
+from service.plans import RetryRecord
 from service.status import RunStatus
 
 

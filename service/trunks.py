@@ -8,7 +8,7 @@ from pipeline.errors import InvalidInput
 from pipeline.weight_mapping import Layout, load_mapped, refuse_pickled
 from service.runner import StepContext
 from service.settings import settings_hash
-from service.store import open_store
+from service.store_opening import open_store
 from service.training_records import MappedWeights
 
 

@@ -9,7 +9,7 @@ from threading import Event
 from service.device_process import DeviceProcess
 from service.outcomes import NO_DEVICE, DeviceUse, Video, VideoOutcome
 from service.settings import Settings, worker_count
-from service.store import open_videos
+from service.store_opening import open_videos
 from service.video_child import Limits
 from service.video_fetcher import ScratchSpace, VideoFetcher
 from service.video_worker import VideoWorkers

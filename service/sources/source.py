@@ -8,7 +8,8 @@ from pipeline.errors import InvalidInput
 from service.settings import Settings
 from service.sources import folder, video_list, yfcc100m, yfcc100m_sqlite
 from service.sources.listed import ListedVideo, Tally
-from service.store import Access, Store, StoredObject, access_to_videos, open_store, open_videos
+from service.store import Access, Store, StoredObject
+from service.store_opening import access_to_videos, open_store, open_videos
 from service.text_stream import text_of
 
 _FORMATS = {

@@ -15,15 +15,14 @@ from pipeline.voc_detections import Detection, write_detections
 from service import layout
 from service.backbone_files import fetch_backbone
 from service.classification import ImageSet, Trunk, classify_layers
-from service.detection_set import DetectionSet
-from service.evaluate_settings import EvaluateSettings
-from service.evaluation_choices import first_by_hash, preset_in_words
+from service.datasets import dataset_of
+from service.detection_set import DetectionSet, first_by_hash
+from service.evaluate_settings import EvaluateSettings, preset_in_words
 from service.folder_sync import FolderSync
 from service.proposal_cache import proposal_files_identity, proposals_of
 from service.records import commit, find, need, origin, point
 from service.runner import StepContext
 from service.settings import settings_hash, worker_count
-from service.steps.gather import dataset_of
 from service.training_records import (
     EVALUATION_VERSION,
     PRETRAINED,

@@ -4,21 +4,21 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import InvalidInput
 from pipeline.second_watch import masks_provenance
 from pipeline.segmenters import shot_segmenter
 from service import layout
-from service.outcomes import ShardRecord, Video, VideoOutcome
-from service.records import find, from_json_lines, need
+from service.outcomes import Video, VideoOutcome
+from service.plans import PlanRecord
+from service.recipe import recipe_of, with_local_teacher
+from service.records import from_json_lines, need
 from service.runner import StepContext
 from service.settings import Settings
-from service.shard_part import OpenPart
-from service.steps.plan import PlanRecord, recipe_of
+from service.shard_part import OpenPart, committed_parts
 from service.store import Store
-from service.teacher_weights import with_local_teacher
 from service.video_fetcher import ScratchSpace
 from service.video_pipeline import VideoPipeline
 
@@ -66,15 +66,6 @@ def _listed(store: Store, key: str) -> list[Video]:
         if not _VIDEO_ID.fullmatch(video.id):
             raise InvalidInput(f"{store.uri}/{key}: {video.id!r} is no video's id; remove the file to plan again")
     return videos
-
-
-def committed_parts(store: Store, plan: PlanRecord, shard: int) -> Iterator[ShardRecord]:
-    """What of a shard is done, part by part."""
-    for item in store.list(layout.shard_parts(plan.recipe, plan.plan, shard)):
-        if item.key.endswith(".json"):
-            record = find(store, item.key, ShardRecord)
-            if record is not None:
-                yield record
 
 
 def _extract_rest(

@@ -2,75 +2,25 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, TypeVar
+from collections.abc import Iterator, Mapping
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import InvalidInput
 from service import layout
 from service.attempts import Attempts, AttemptTable, Rows, id_of
-from service.attribution import Credits, LicenceCount
+from service.attribution import Credits
+from service.datasets import DatasetRecord, DatasetShard, GatherRecord, dataset_of, evenly_chosen
 from service.outcomes import FAILED
 from service.planned import listed_ids
+from service.plans import PlanRecord
 from service.record_stream import shard_records
-from service.records import Origin, Record, commit, find, need, origin
+from service.records import Origin, commit, find, need, origin
 from service.runner import StepContext
 from service.settings import GatherSettings, settings_hash
-from service.steps.plan import PlanRecord
-from service.store import Store
-
-Anything = TypeVar("Anything")
 
 AUDITS = 24
 """Most tars of rejected frames that a run's record names."""
-
-
-class DatasetShard(BaseModel):
-    """One tar file of the snapshot, with `frames` that belong to it; those of the videos in `left_out` do not.
-
-    The object at `index_key` has a line for each frame of the tar: its key, its video, its first byte and its length.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    key: str
-    sha256: str
-    size_bytes: int
-    index_key: str
-    frames: int
-    left_out: tuple[str, ...] = ()
-
-
-class DatasetRecord(Record):
-    """A dataset snapshot: which frames of which shards. Its name is made of those: same frames, same snapshot."""
-
-    dataset: str
-    recipe: str
-    masks_from: Literal["motion", "annotations"] = "motion"
-    shards: tuple[DatasetShard, ...]
-    kept_frames: int
-    kept_videos: int
-    licences: dict[str, LicenceCount]
-    attribution_key: str
-    attribution_sha256: str
-
-
-class GatherRecord(Record):
-    """Which snapshot a run trains on, and how every video of its listing ended.
-
-    `audit_keys` are some of the tars of rejected frames, from all over the extraction.
-    """
-
-    dataset: str
-    videos_listed: int
-    videos_removed: int
-    outcomes: dict[str, int]
-    frames: dict[str, int]
-    frames_seen: int
-    seconds_of_extraction: float
-    audit_keys: tuple[str, ...]
 
 
 def gather(context: StepContext, run: str) -> DatasetRecord:
@@ -97,16 +47,6 @@ def gather(context: StepContext, run: str) -> DatasetRecord:
     return dataset_of(context.store, run)
 
 
-def gathered_of(store: Store, run: str) -> GatherRecord:
-    """What a run gathered. Raises InvalidInput where it has not yet."""
-    return need(store, layout.run_record(run, "gather"), GatherRecord, "gather")
-
-
-def dataset_of(store: Store, run: str) -> DatasetRecord:
-    """The snapshot that a run trains on. Raises InvalidInput where the run has none yet."""
-    return need(store, layout.dataset(gathered_of(store, run).dataset), DatasetRecord, "gather")
-
-
 def check_gate(
     listed: int, outcomes: Counter[tuple[str, str]], frames: Counter[tuple[str, str]], settings: GatherSettings
 ) -> None:
@@ -128,12 +68,6 @@ def check_gate(
             f"{kept} frames kept of {listed} videos ({_text(frames) or _text(outcomes)}), below {rule}; "
             "add videos in which things move"
         )
-
-
-def spread(things: Sequence[Anything], most: int) -> list[Anything]:
-    """Up to `most` of some things, evenly from first to last."""
-    count = min(most, len(things))
-    return [things[number * len(things) // count] for number in range(count)]
 
 
 def flat(counts: Mapping[tuple[str, str], int]) -> dict[str, int]:
@@ -158,7 +92,7 @@ def _gathered(made_by: Origin, plan: PlanRecord, table: AttemptTable, rows: Rows
         frames=flat(table.frames(rows)),
         frames_seen=int(table.frames_seen[rows].sum()),
         seconds_of_extraction=sum(part.seconds for part in parts),
-        audit_keys=tuple(part.audit_key for part in spread(parts, AUDITS)),
+        audit_keys=tuple(part.audit_key for part in evenly_chosen(parts, AUDITS)),
     )
 
 

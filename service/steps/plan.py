@@ -7,20 +7,19 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import compress, islice
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
-from pydantic import Field
 
 from pipeline.errors import InvalidInput
-from pipeline.second_watch import masks_provenance
 from service import layout
 from service.attempts import Ids, ids_of, number_of
 from service.listing import listing_lines
+from service.plans import PlanRecord
+from service.recipe import recipe_of, with_local_teacher
 from service.record_stream import shard_records
-from service.records import Record, commit, find, json_lines, need, origin
+from service.records import commit, find, json_lines, need, origin
 from service.runner import StepContext
 from service.settings import Settings, settings_hash
 from service.sharding import Load, shard_sizes
@@ -29,47 +28,10 @@ from service.sources.folder import VIDEO_SUFFIXES
 from service.sources.listed import Tally
 from service.sources.source import Source
 from service.store import Store
-from service.teacher_weights import with_local_teacher
-
-EXTRACTION_VERSION = 3
-"""Raised when the same settings would give other masks, so that old frames are not taken for new ones."""
 
 _LOGGED_ROWS = 3
 _WRITERS = 8
 """Requests under way at once: they wait for the network or a disk."""
-
-
-class PlanRecord(Record):
-    """What a run extracts. `shards` counts the shards of videos that no earlier run has finished.
-
-    Of `videos_new`, `videos_changed` were extracted before in another version. `videos_removed` were extracted and are
-    listed no more; the store has a list of them, and one of the malformed rows. `filtered` counts listed videos that
-    the settings leave out, by reason. `expected_seconds` is the work of all shards for one worker.
-    """
-
-    recipe: str
-    plan: str
-    shards: int
-    videos_listed: int
-    videos_new: int
-    videos_changed: int = 0
-    videos_removed: int = 0
-    files_ignored: int
-    rows_malformed: int = 0
-    filtered: dict[str, int] = Field(default_factory=dict)
-    expected_seconds: float = 0.0
-    masks_from: Literal["motion", "annotations"] = "motion"
-
-
-def recipe_of(settings: Settings) -> str:
-    """What decides a video's masks beside the video: extraction's settings, the weights in use, its code's version.
-
-    A teacher counts by its bytes, wherever they lie; it must be a local file, as `with_local_teacher` makes it.
-    Raises InvalidInput where weights cannot be read.
-    """
-    without = {"teacher"} if settings.extract.teacher else {"teacher", "teacher_share"}
-    decides = settings.extract.model_dump(mode="json", exclude=without)
-    return settings_hash(decides, masks_provenance(settings.extract), EXTRACTION_VERSION)
 
 
 def plan(context: StepContext, run: str) -> PlanRecord:

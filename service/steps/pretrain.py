@@ -6,13 +6,13 @@ from pipeline.pretraining import PretrainingHooks, PretrainingProgress, pretrain
 from pipeline.ranks import Ranks, joined_ranks, ranks_on_this_machine
 from service import layout
 from service.backbone_files import sha256_of
+from service.datasets import DatasetRecord, dataset_of
 from service.folder_sync import FolderSync
 from service.records import commit, find, need, origin
 from service.runner import StepContext
 from service.settings import usable_cores
 from service.shard_cache import shard_bytes
 from service.snapshot_frames import snapshot_frames
-from service.steps.gather import DatasetRecord, dataset_of
 from service.training_records import BackboneRecord, CurveRow, backbone_id_of
 
 _MOST_READERS = 16

@@ -12,8 +12,10 @@ from matplotlib.figure import Figure
 from pipeline.tar_dataset import Sample, SamplePlace, index_shard, read_sample, read_shard
 from service import layout
 from service.champion import promote
+from service.datasets import DatasetRecord, dataset_of, evenly_chosen, gathered_of
 from service.growth import growth, pretraining_facts
 from service.pictures import Picture, curve_picture, detection_picture, picture_of, svg, svg_uri
+from service.plans import PlanRecord
 from service.records import need, origin
 from service.result_figures import frames_figure, freezing_figure
 from service.run_result import (
@@ -25,8 +27,6 @@ from service.run_result import (
 )
 from service.runner import StepContext
 from service.settings import settings_hash
-from service.steps.gather import DatasetRecord, dataset_of, gathered_of, spread
-from service.steps.plan import PlanRecord
 from service.store import Store
 from service.training_records import (
     BackboneRecord,
@@ -129,7 +129,7 @@ def _row(record: EvaluationRecord) -> _Row:
 
 def _kept(context: StepContext, dataset: DatasetRecord) -> Iterator[Sample]:
     """Kept frames from shards of all over the snapshot, and in each from as many videos as may be."""
-    shards = spread(dataset.shards, KEPT_PICTURES)
+    shards = evenly_chosen(dataset.shards, KEPT_PICTURES)
     quota = -(-KEPT_PICTURES // max(len(shards), 1))
     for shard in shards:
         with _at_hand(context, shard.key) as path:

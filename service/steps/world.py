@@ -7,7 +7,8 @@ from service import layout
 from service.records import Record, commit, find, origin
 from service.runner import StepContext
 from service.settings import settings_hash, worker_count
-from service.store import Store, open_store
+from service.store import Store
+from service.store_opening import open_store
 
 
 class WorldRecord(Record):

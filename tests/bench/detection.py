@@ -22,12 +22,11 @@ from torchvision.ops import box_iou
 
 from pipeline.alexnet import load_backbone, random_backbone
 from pipeline.average_precision import evaluate_detections
-from pipeline.detector_images import read_image
 from pipeline.detector_testing import detect_objects
 from pipeline.detector_training import DetectorHooks, train_detector
 from pipeline.proposals import proposals_from_bytes, proposals_to_bytes, selective_search
 from pipeline.settings.evaluation import QUICK, EvaluationSettings
-from pipeline.voc import VocImage, read_voc
+from pipeline.voc import VocImage, read_image, read_voc
 
 Proposals = dict[str, NDArray[np.float32]]
 

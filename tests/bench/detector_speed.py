@@ -19,12 +19,12 @@ from torch import Tensor
 
 from pipeline.alexnet import random_backbone
 from pipeline.detector_data import TrainingSet
-from pipeline.detector_images import network_image, read_image
+from pipeline.detector_images import network_image
 from pipeline.detector_testing import detect_in_image
 from pipeline.detector_training import _optimizer, _step
 from pipeline.fast_rcnn import FastRCNN, detection_loss
 from pipeline.settings.evaluation import EvaluationSettings
-from pipeline.voc import VocImage, VocObject
+from pipeline.voc import VocImage, VocObject, read_image
 
 
 def seconds_of(work: Callable[[], object], repeats: int) -> float:

@@ -29,10 +29,11 @@ import pipeline.extraction
 from pipeline.shots import CutDetector
 from pipeline.video import VideoReader
 from service.outcomes import VideoOutcome
+from service.recipe import recipe_of
 from service.record_stream import shard_records
 from service.settings import LAPTOP, Settings, load_settings
-from service.steps.plan import plan, recipe_of
-from service.store import open_store
+from service.steps.plan import plan
+from service.store_opening import open_store
 from service.video_child import AUDIT, KEPT, VideoJob, extract_to_folder
 from tests.service.conftest import context_of
 

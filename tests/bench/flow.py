@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.flow import FlowMethod
+from pipeline.dis_flow import FlowMethod
 from pipeline.flow_methods import flow_method
 from pipeline.settings.extraction import ExtractionSettings
 

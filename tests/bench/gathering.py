@@ -21,9 +21,10 @@ from rich.table import Table
 from service import layout
 from service.listing import ListingWriter
 from service.outcomes import Credit, Outcome, ShardRecord, Video, VideoOutcome, video_id
+from service.plans import PlanRecord
+from service.recipe import recipe_of
 from service.records import json_lines, origin
 from service.settings import LAPTOP, Settings, load_settings
-from service.steps.plan import PlanRecord, recipe_of
 
 RUN = "large"
 COMMANDS = (

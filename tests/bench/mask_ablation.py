@@ -21,10 +21,10 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline import appearance, camera_motion, common_fate, flow, refinement, segmentation
+from pipeline.arrays import FloatArray
 from pipeline.settings.extraction import ExtractionSettings
 from service.mask_bench import bench_masks
 
-FloatArray = NDArray[np.float32]
 Patches = Callable[[], AbstractContextManager[object]]
 
 

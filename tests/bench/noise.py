@@ -33,8 +33,9 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
+from pipeline.alexnet import normalised
 from pipeline.drawn_video import DrawnVideo
-from pipeline.mask_dataset import Batch, MaskDataset, held_out_videos, normalised
+from pipeline.mask_dataset import Batch, MaskDataset, held_out_videos
 from pipeline.mask_examples import MaskExample, cut, jittered_square
 from pipeline.mask_network import mask_iou
 from pipeline.pretraining import PretrainingHooks, new_network

@@ -21,12 +21,12 @@ from rich.table import Table
 
 from service import layout
 from service.outcomes import Outcome, ShardRecord, Video, VideoOutcome
+from service.plans import PlanRecord
 from service.records import from_json_lines, origin
 from service.settings import LAPTOP, Settings, load_settings
 from service.sources.listed import Tally
 from service.sources.yfcc100m import hash_of, videos_in
-from service.steps.plan import PlanRecord
-from service.store import open_store
+from service.store_opening import open_store
 
 PHOTOS_FOR_A_VIDEO = 124
 COME_LATER = 1000

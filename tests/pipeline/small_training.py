@@ -18,8 +18,7 @@ from pipeline.mask_dataset import MaskDataset
 from pipeline.ranks import Ranks, joined_ranks
 from pipeline.settings.pretraining import PretrainingSettings
 from pipeline.training_history import CurvePoint, training_identity
-from pipeline.training_hooks import PretrainingHooks, PretrainingProgress
-from pipeline.training_loop import TrainingLoop
+from pipeline.training_loop import PretrainingHooks, PretrainingProgress, TrainingLoop
 
 STOPPED, LOST = 143, 75
 _WEIGHTS = "weights.safetensors"

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from pipeline.alexnet import CHANNEL_MEAN, CHANNEL_STD
-from pipeline.detector_images import network_image, padded_batch, read_image, scaled_size
+from pipeline.detector_images import network_image, padded_batch, scaled_size
 from pipeline.errors import InvalidInput
 from pipeline.settings.evaluation import EvaluationSettings
+from pipeline.voc import read_image
 
 
 def test_a_grey_jpeg_has_three_equal_channels(tmp_path: Path) -> None:

@@ -8,12 +8,11 @@ import pytest
 import torch
 
 from pipeline.alexnet import random_backbone
-from pipeline.detector_images import read_image
 from pipeline.detector_testing import best_detections, best_scales, detect_in_image, detect_objects
 from pipeline.errors import InvalidInput, Stopped
 from pipeline.fast_rcnn import FastRCNN
 from pipeline.settings.evaluation import EvaluationSettings
-from pipeline.voc import VocImage
+from pipeline.voc import VocImage, read_image
 
 SETTINGS = EvaluationSettings(shorter_side_pixels=64, longer_side_pixels=128, rois_per_forward=2)
 

@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from pipeline.alexnet import random_backbone
 from pipeline.average_precision import evaluate_detections
 from pipeline.checkpoints import CHECKPOINT_NAMES
-from pipeline.detector_images import read_image
 from pipeline.detector_testing import detect_objects
 from pipeline.detector_training import DetectorHooks, DetectorProgress, TrainedDetector, learning_rate, train_detector
 from pipeline.errors import InvalidInput, Stopped
 from pipeline.proposals import selective_search
 from pipeline.settings.evaluation import QUICK, EvaluationSettings, ProposalSettings
 from pipeline.shapes import SHAPES
-from pipeline.voc import VocImage, VocObject, read_voc, write_split
+from pipeline.voc import VocImage, VocObject, read_image, read_voc, write_split
 from pipeline.world_voc import draw_voc_image
 
 CLASSES = ("disk", "square")

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.arrays import Image
 from pipeline.drawn_video import moving_square
 from pipeline.fades import fading_frames, small_picture
-
-Image = NDArray[np.uint8]
 
 
 def panned(frames: int, seed: int = 0, step: float = -2.0) -> NDArray[np.float32]:

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.dis_flow import dense_flow
 from pipeline.drawn_video import moving_square
 from pipeline.flow import (
     WindowFlow,
     best_agreement,
     carry,
     consistency,
-    dense_flow,
     longer_fields,
-    shrink,
     smooth_along_flow,
     window_consistency,
     window_flow,
 )
+from pipeline.mask_chain import shrink
 
 
 def greys(frames: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torchvision.models.optical_flow import raft_small
 
+from pipeline.dis_flow import FlowMethod, dense_flow
 from pipeline.errors import InvalidInput
-from pipeline.flow import FlowMethod, dense_flow
 from pipeline.flow_methods import chosen_method, flow_method, flow_provenance
 from pipeline.raft_flow import RaftFlow, weights_sha256
 from pipeline.settings.extraction import ExtractionSettings

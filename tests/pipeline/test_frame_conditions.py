@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.arrays import Image
 from pipeline.drawn_video import moving_square
 from pipeline.frame_conditions import (
     CONDITIONS,
@@ -11,8 +12,6 @@ from pipeline.frame_conditions import (
     prepare_shot,
     static_overlay,
 )
-
-Image = NDArray[np.uint8]
 
 
 def panned(frames: int = 12) -> list[Image]:

@@ -8,12 +8,11 @@ import pytest
 import torch
 
 from pipeline.alexnet import random_backbone
-from pipeline.detector_images import read_image
 from pipeline.errors import InvalidInput
 from pipeline.layer_features import GRIDS, centre_crop, layer_features, write_features
 from pipeline.linear_classification import COSTS, classification_scores, image_labels
 from pipeline.linear_svm import fit_svms, svm_scores
-from pipeline.voc import VocImage, VocObject
+from pipeline.voc import VocImage, VocObject, read_image
 
 BOX = (0.0, 0.0, 9.0, 9.0)
 

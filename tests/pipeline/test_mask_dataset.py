@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipeline.alexnet import normalised
 from pipeline.errors import InvalidInput
 from pipeline.frame_order import Share
 from pipeline.frame_table import LocalShards, frames_in
-from pipeline.mask_dataset import MaskDataset, held_out_videos, normalised
+from pipeline.mask_dataset import MaskDataset, held_out_videos
 from pipeline.mask_examples import FOREGROUND
 from pipeline.objectives import objective_of
 from pipeline.settings.pretraining import PretrainingSettings

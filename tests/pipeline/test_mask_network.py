@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.alexnet import random_backbone
-from pipeline.mask_dataset import normalised
+from pipeline.alexnet import normalised, random_backbone
 from pipeline.mask_examples import example_of
 from pipeline.mask_network import MaskNetwork, mask_iou, mask_loss
 from pipeline.settings.pretraining import PretrainingSettings

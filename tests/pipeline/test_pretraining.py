@@ -9,15 +9,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipeline.alexnet import load_backbone
+from pipeline.alexnet import load_backbone, normalised
 from pipeline.checkpoints import CHECKPOINT_NAMES
 from pipeline.errors import InvalidInput, Stopped
-from pipeline.learning_rates import learning_rate
-from pipeline.mask_dataset import MaskDataset, normalised
+from pipeline.mask_dataset import MaskDataset
 from pipeline.mask_network_file import load_mask_network
 from pipeline.pretraining import PretrainingHooks, PretrainingProgress, PretrainingResult, pretrain
 from pipeline.settings.pretraining import PretrainingSettings
 from pipeline.tar_dataset import Sample, write_shard
+from pipeline.training_step import learning_rate
 from tests.pipeline.mask_samples import drawn_sample, drawn_shard
 
 SETTINGS = PretrainingSettings(

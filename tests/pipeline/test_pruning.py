@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.mask_chain import MovingFrame
 from pipeline.pruning import (
     REJECT_REASONS,
     MaskFacts,
@@ -16,7 +17,6 @@ from pipeline.pruning import (
     prune_shot,
     reject_reason,
 )
-from pipeline.segmentation import MovingFrame
 from pipeline.settings.extraction import ExtractionSettings
 
 SETTINGS = ExtractionSettings()

@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.drawn_video import moving_square
-from pipeline.segmentation import MovingFrame, segment_shot
+from pipeline.mask_chain import MovingFrame
+from pipeline.segmentation import segment_shot
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.settings.world import WorldSettings
 from pipeline.world import draw_video

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.arrays import FloatArray
 from pipeline.torch_maps import (
     area_resize,
     bilinear_resize,
@@ -20,8 +20,6 @@ from pipeline.torch_maps import (
     minus_divergence,
     warp,
 )
-
-FloatArray = NDArray[np.float32]
 
 TOLERANCE = 1e-4
 """Greatest difference, maps in [0, 1]."""

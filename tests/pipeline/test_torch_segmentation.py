@@ -8,14 +8,14 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from pipeline import torch_segmentation
+from pipeline.arrays import Image
 from pipeline.device_parts import Parts
 from pipeline.drawn_video import moving_square
 from pipeline.errors import InvalidInput, Unavailable
 from pipeline.frame_stream import frames_of_folder
-from pipeline.segmentation import MovingFrame
+from pipeline.mask_chain import MovingFrame
 from pipeline.segmenters import shot_segmenter
 from pipeline.settings.extraction import ExtractionSettings
 from pipeline.settings.world import WorldSettings
@@ -30,8 +30,6 @@ MEAN_TOLERANCE = 0.005
 
 FLIPPED_TOLERANCE = 0.005
 """Share of pixels that lie on the other side of one half."""
-
-Image = NDArray[np.uint8]
 
 
 @pytest.fixture(autouse=True)

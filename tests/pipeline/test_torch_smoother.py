@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.torch_smoother import edge_aligned
+from pipeline.torch_refinement import edge_aligned
 
 TOLERANCE = 1e-3
 """Greatest difference, maps in [0, 1]: both round in float32 while their systems weigh up to 40,000 to 1."""

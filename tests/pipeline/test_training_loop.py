@@ -20,8 +20,7 @@ from pipeline.ranks import Ranks, joined_ranks
 from pipeline.settings.pretraining import PretrainingSettings
 from pipeline.tar_dataset import write_shard
 from pipeline.training_history import training_identity
-from pipeline.training_hooks import PretrainingHooks, PretrainingProgress
-from pipeline.training_loop import TrainingLoop
+from pipeline.training_loop import PretrainingHooks, PretrainingProgress, TrainingLoop
 from tests.pipeline.mask_samples import drawn_sample, drawn_shard
 from tests.pipeline.small_training import (
     LOST,

@@ -12,7 +12,8 @@ from service.metrics import ProcessMetrics
 from service.progress import LoggedProgress
 from service.runner import StepContext
 from service.settings import LAPTOP, Settings, load_settings
-from service.store import Store, open_store
+from service.store import Store
+from service.store_opening import open_store
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from service import layout
 from service.outcomes import NO_DEVICE, DeviceUse, Outcome, ShardRecord, Video, VideoOutcome
+from service.plans import PlanRecord
 from service.records import commit, from_json_lines, origin
 from service.runner import StepContext
-from service.steps.plan import PlanRecord
 
 Ending = tuple[str, str]
 """An outcome and its reason."""

@@ -1,10 +1,10 @@
 """The frames of a snapshot as pretraining reads them."""
 
 from pipeline.tar_dataset import Sample, sample_in
+from service.datasets import DatasetRecord
 from service.runner import StepContext
 from service.shard_cache import shard_bytes
 from service.snapshot_frames import snapshot_frames
-from service.steps.gather import DatasetRecord
 
 
 def snapshot_samples(context: StepContext, dataset: DatasetRecord) -> list[Sample]:

@@ -17,10 +17,12 @@ from pipeline.settings.pretraining import PretrainingSettings
 from service import layout
 from service.cli import app
 from service.coco_import import import_coco
+from service.datasets import gathered_of
+from service.plans import PlanRecord
 from service.runner import StepContext
-from service.steps.extract import committed_parts, extract
-from service.steps.gather import gather, gathered_of
-from service.steps.plan import PlanRecord
+from service.shard_part import committed_parts
+from service.steps.extract import extract
+from service.steps.gather import gather
 from tests.service.conftest import MakeContext
 from tests.service.snapshot_samples import snapshot_samples
 

@@ -19,10 +19,10 @@ from pipeline.trunk_choice import Trunk, new_trunk, save_trunk
 from service import layout
 from service.attribution import LicenceCount
 from service.backbone_files import sha256_of
+from service.datasets import DatasetRecord, GatherRecord
 from service.export import export
 from service.records import commit, need, origin
 from service.runner import StepContext
-from service.steps.gather import DatasetRecord, GatherRecord
 from service.training_records import BackboneRecord, CurveRow, backbone_id_of
 from tests.service.conftest import MakeContext
 

@@ -9,16 +9,18 @@ import pytest
 from pipeline.errors import InvalidInput
 from pipeline.video import write_video
 from pipeline.world import moving_square
+from service.datasets import gathered_of
+from service.plans import PlanRecord, RetryRecord
 from service.records import need
-from service.retry import RetryRecord, retry
+from service.retry import retry
 from service.run import run_all
 from service.runner import StepContext
 from service.settings import LAPTOP, load_settings
 from service.status import status
 from service.status_table import print_retry
 from service.steps.extract import extract
-from service.steps.gather import gather, gathered_of
-from service.steps.plan import PlanRecord, plan
+from service.steps.gather import gather
+from service.steps.plan import plan
 from tests.service.conftest import MakeContext, context_of
 from tests.service.made_up_run import Ending, end_shard, planned_videos, touch_videos
 from tests.service.test_cli import run

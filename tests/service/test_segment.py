@@ -8,14 +8,13 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
-from numpy.typing import NDArray
 from typer.testing import CliRunner
 
+from pipeline.arrays import Image
 from pipeline.drawn_video import moving_square
 from pipeline.video import write_video
 from service.cli import app
 
-Image = NDArray[np.uint8]
 FRAMES = 8
 
 

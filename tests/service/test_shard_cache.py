@@ -10,7 +10,8 @@ import pytest
 from pipeline.errors import InvalidInput, Unavailable
 from service import ranged_download
 from service.shard_cache import PIECE_BYTES, ShardCache, shard_bytes
-from service.store import Store, open_store
+from service.store import Store
+from service.store_opening import open_store
 from tests.service.faults.faulty_proxy import faulty_proxy
 
 SIZE = 2 * PIECE_BYTES + 12_345

@@ -13,13 +13,14 @@ from rich.console import Console
 from pipeline.errors import InvalidInput
 from service import layout
 from service.outcomes import Outcome
+from service.plans import PlanRecord
 from service.retry import retry
 from service.runner import StepContext
 from service.settings import LAPTOP, load_settings
 from service.sharding import expected_seconds
 from service.status import RunStatus, status
 from service.status_table import print_status
-from service.steps.plan import PlanRecord, plan
+from service.steps.plan import plan
 from tests.service.conftest import MakeContext, context_of
 from tests.service.made_up_run import commit_part, end_shard, planned_videos, row, touch_videos
 

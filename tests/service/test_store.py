@@ -12,7 +12,8 @@ import pytest
 from pipeline.errors import InvalidInput, Stopped, Unavailable
 from service import file_store, ranged_download
 from service.ranged_download import RANGE_BYTES
-from service.store import Access, ObjectChanged, Store, StoredObject, open_store
+from service.store import Access, ObjectChanged, Store, StoredObject
+from service.store_opening import open_store
 from tests.service.faults.faulty_proxy import faulty_proxy
 
 

@@ -12,12 +12,12 @@ from pipeline.second_watch import masks_provenance
 from pipeline.video import write_video
 from pipeline.world import moving_square
 from service.cli import app
+from service.recipe import EXTRACTION_VERSION, recipe_of, with_local_teacher
 from service.record_stream import shard_records
 from service.settings import LAPTOP, Settings, load_settings, settings_hash
 from service.steps.extract import extract
 from service.steps.gather import gather
-from service.steps.plan import EXTRACTION_VERSION, plan, recipe_of
-from service.teacher_weights import with_local_teacher
+from service.steps.plan import plan
 from tests.pipeline.centred_teacher import save_centred_teacher
 from tests.service.conftest import MakeContext
 from tests.service.snapshot_samples import snapshot_samples

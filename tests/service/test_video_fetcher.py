@@ -8,7 +8,8 @@ import pytest
 
 from pipeline.errors import Stopped
 from service.outcomes import MISSING_REASONS, WORKER_REASONS, Outcome, Video, VideoOutcome
-from service.store import Access, Store, open_store
+from service.store import Access, Store
+from service.store_opening import open_store
 from service.video_child import VideoJob
 from service.video_fetcher import ScratchSpace, VideoFetcher
 

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from service.exporter import RecordCollector
 from service.runner import StepContext
 from service.settings import LAPTOP, load_settings
-from service.store import open_store
+from service.store_opening import open_store
 from tests.service.conftest import context_of
 
 SMALL = (

@@ -15,11 +15,12 @@ from pipeline.drawn_video import moving_square
 from pipeline.tar_dataset import read_shard
 from pipeline.video import write_video
 from service.outcomes import ShardRecord, VideoOutcome
+from service.recipe import recipe_of
 from service.record_stream import shard_records
 from service.settings import LAPTOP, load_settings
 from service.shard_index import read_index
-from service.steps.plan import recipe_of
-from service.store import Store, open_store
+from service.store import Store
+from service.store_opening import open_store
 
 STEPS = ((3, 0), (0, 3), (-3, 0), (2, 2), (0, -3), (-2, 2))
 FRAMES = 10

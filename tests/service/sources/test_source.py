@@ -12,7 +12,8 @@ from service import ranged_download
 from service.settings import LAPTOP, Settings, load_settings
 from service.sources.listed import Tally
 from service.sources.source import Source
-from service.store import ObjectChanged, Store, StoredObject, open_store
+from service.store import ObjectChanged, Store, StoredObject
+from service.store_opening import open_store
 from tests.service.conftest import MakeContext
 from tests.service.faults.faulty_proxy import faulty_proxy
 from tests.service.sources.test_yfcc100m import HASH, row, sqlite_file

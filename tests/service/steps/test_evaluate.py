@@ -15,8 +15,8 @@ from pipeline.errors import InvalidInput, Stopped
 from pipeline.settings.evaluation import QUICK, EvaluationSettings
 from pipeline.voc import VocImage, write_split
 from pipeline.world_voc import draw_voc_image
-from service.evaluate_settings import EvaluateSettings
-from service.evaluation_choices import first_by_hash, preset_in_words
+from service.detection_set import first_by_hash
+from service.evaluate_settings import EvaluateSettings, preset_in_words
 from service.run_result import classification_records, classification_rows, evaluation_records
 from service.runner import StepContext
 from service.settings import Settings

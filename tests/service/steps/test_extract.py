@@ -11,13 +11,15 @@ from pipeline.errors import InvalidInput, Stopped
 from pipeline.video import write_video
 from pipeline.world import moving_square
 from service import layout
+from service.datasets import gathered_of
 from service.outcomes import Outcome, ShardRecord
+from service.plans import PlanRecord
 from service.record_stream import shard_records
 from service.records import find
 from service.runner import StepContext
 from service.steps.extract import extract
-from service.steps.gather import gather, gathered_of
-from service.steps.plan import PlanRecord, plan
+from service.steps.gather import gather
+from service.steps.plan import plan
 from tests.service.conftest import MakeContext
 from tests.service.snapshot_samples import snapshot_samples
 

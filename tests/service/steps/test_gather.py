@@ -7,10 +7,12 @@ import pytest
 from pipeline.errors import InvalidInput
 from pipeline.video import write_video
 from pipeline.world import moving_square
+from service.datasets import gathered_of
+from service.plans import PlanRecord
 from service.runner import StepContext
 from service.steps.extract import extract
-from service.steps.gather import gather, gathered_of
-from service.steps.plan import PlanRecord, plan
+from service.steps.gather import gather
+from service.steps.plan import plan
 from tests.service.conftest import MakeContext
 from tests.service.made_up_run import commit_part, end_shard, row, touch_videos
 from tests.service.made_up_run import planned_videos as made_up_videos

@@ -11,10 +11,12 @@ from pipeline.errors import InvalidInput
 from service import layout
 from service.listing import read_listing
 from service.outcomes import Credit
+from service.plans import PlanRecord
 from service.runner import StepContext
 from service.settings import LAPTOP, load_settings
-from service.steps.plan import PlanRecord, plan
-from service.store import Store, open_store
+from service.steps.plan import plan
+from service.store import Store
+from service.store_opening import open_store
 from tests.service.conftest import MakeContext, context_of
 from tests.service.made_up_run import end_shard, planned_videos, touch_videos
 from tests.service.sources.test_yfcc100m import HASH, PHOTO, row

@@ -15,12 +15,12 @@ import pytest
 from pipeline.errors import InvalidInput, Stopped
 from pipeline.mask_dataset import MaskDataset
 from service import layout
+from service.datasets import DatasetRecord, DatasetShard, GatherRecord, dataset_of
 from service.records import commit, origin
 from service.runner import StepContext
 from service.shard_cache import StoredFiles
 from service.shard_index import index_bytes, index_key
 from service.snapshot_frames import snapshot_frames
-from service.steps.gather import DatasetRecord, DatasetShard, GatherRecord, dataset_of
 from service.steps.pretrain import pretrain
 from service.training_records import backbone_id_of
 from tests.pipeline.mask_samples import drawn_shard

@@ -1,16 +1,32 @@
-"""The teacher's weights where they are computed with: a file that the settings name, or one fetched from a store."""
+"""What decides a video's masks: extraction's settings, the weights in use and the version of its code."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import InvalidInput
+from pipeline.second_watch import masks_provenance
 from pipeline.settings.extraction import ExtractionSettings
 from service.scratch_folder import scratch_folder
 from service.settings import Settings, settings_hash
-from service.store import open_store
+from service.store_opening import open_store
 
 _INSTEAD = "name the mask_network.safetensors that pretraining wrote"
+
+
+EXTRACTION_VERSION = 3
+"""Raised when the same settings would give other masks, so that old frames are not taken for new ones."""
+
+
+def recipe_of(settings: Settings) -> str:
+    """What decides a video's masks beside the video: extraction's settings, the weights in use, its code's version.
+
+    A teacher counts by its bytes, wherever they lie; it must be a local file, as `with_local_teacher` makes it.
+    Raises InvalidInput where weights cannot be read.
+    """
+    without = {"teacher"} if settings.extract.teacher else {"teacher", "teacher_share"}
+    decides = settings.extract.model_dump(mode="json", exclude=without)
+    return settings_hash(decides, masks_provenance(settings.extract), EXTRACTION_VERSION)
 
 
 def with_local_teacher(settings: Settings, scratch: Path) -> Settings:

@@ -1,0 +1,13 @@
+"""Names of the array types that many modules use; shapes, units and ranges stand in each function's docstring."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+"""Colour or grey values in 0..255: (H, W, 3) RGB unless the name says `bgr`, or (H, W)."""
+
+FloatArray = NDArray[np.float32]
+"""Maps (H, W), fields (H, W, 2), soft masks (H, W) in [0, 1], or features (..., F)."""
+
+BoxArray = NDArray[np.float32]
+"""Boxes (N, 4) in the format that the variable's name says, normally `xyxy` in pixels, 0-based, maximum exclusive."""
