@@ -11,8 +11,7 @@ FROM python AS wheel
 COPY requirements-build.txt /build/
 RUN pip install --no-cache-dir --require-hashes --no-deps --only-binary=:all: --requirement /build/requirements-build.txt
 COPY pyproject.toml README.md /build/
-COPY pipeline /build/pipeline
-COPY service /build/service
+COPY watchmove /build/watchmove
 RUN pip wheel --no-cache-dir --no-deps --no-index --no-build-isolation --wheel-dir /wheels /build
 
 FROM python

@@ -10,17 +10,17 @@ import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import segmentation
-from pipeline.appearance import BY_MOTION, fit_appearance
-from pipeline.arrays import FloatArray, Image
-from pipeline.common_fate import like_the_object, pixel_weights
-from pipeline.flow import longer_fields, window_flow
-from pipeline.pruning import measure_mask, reject_reason
-from pipeline.refinement import align_to_edges, level
-from pipeline.settings.extraction import ExtractionSettings
-from pipeline.settings.world import WorldSettings
-from pipeline.stage_seconds import StageSeconds
-from pipeline.world import draw_video
+from watchmove.pipeline.arrays import FloatArray, Image
+from watchmove.pipeline.extraction.pruning import measure_mask, reject_reason
+from watchmove.pipeline.masks.cpu import segmentation
+from watchmove.pipeline.masks.cpu.appearance import BY_MOTION, fit_appearance
+from watchmove.pipeline.masks.cpu.common_fate import like_the_object, pixel_weights
+from watchmove.pipeline.masks.cpu.edges import align_to_edges, level
+from watchmove.pipeline.masks.cpu.windows import longer_fields, window_flow
+from watchmove.pipeline.masks.stage_seconds import StageSeconds
+from watchmove.pipeline.settings.extraction import ExtractionSettings
+from watchmove.pipeline.settings.world import WorldSettings
+from watchmove.pipeline.world.drawing import draw_video
 
 mpl.use("agg")
 from matplotlib import pyplot as plt

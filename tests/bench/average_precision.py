@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.average_precision import evaluate_detections, score_directory
-from pipeline.voc import VocImage, VocObject, write_split, write_voc_image
-from pipeline.voc_detections import Detection, write_detections
+from watchmove.pipeline.voc.annotations import VocImage, VocObject, write_split, write_voc_image
+from watchmove.pipeline.voc.average_precision import evaluate_detections, score_directory
+from watchmove.pipeline.voc.detections import Detection, write_detections
 
 _WIDTH, _HEIGHT = 500, 375
 _OBJECTS_PER_IMAGE = 3

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.alexnet import AlexNet, load_backbone, random_backbone
-from pipeline.layer_features import write_features
-from pipeline.linear_classification import classification_scores, image_labels
-from pipeline.voc import read_voc
+from watchmove.pipeline.classification.classification import classification_scores, image_labels
+from watchmove.pipeline.classification.features import write_features
+from watchmove.pipeline.networks.alexnet import AlexNet, load_backbone, random_backbone
+from watchmove.pipeline.voc.annotations import read_voc
 
 
 def trunks(options: argparse.Namespace) -> Iterator[tuple[str, AlexNet]]:

@@ -20,13 +20,13 @@ import yaml
 from numpy.typing import NDArray
 from torchvision.ops import box_iou
 
-from pipeline.alexnet import load_backbone, random_backbone
-from pipeline.average_precision import evaluate_detections
-from pipeline.detector_testing import detect_objects
-from pipeline.detector_training import DetectorHooks, train_detector
-from pipeline.proposals import proposals_from_bytes, proposals_to_bytes, selective_search
-from pipeline.settings.evaluation import QUICK, EvaluationSettings
-from pipeline.voc import VocImage, read_image, read_voc
+from watchmove.pipeline.detection.proposals import proposals_from_bytes, proposals_to_bytes, selective_search
+from watchmove.pipeline.detection.testing import detect_objects
+from watchmove.pipeline.detection.training import DetectorHooks, train_detector
+from watchmove.pipeline.networks.alexnet import load_backbone, random_backbone
+from watchmove.pipeline.settings.evaluation import QUICK, EvaluationSettings
+from watchmove.pipeline.voc.annotations import VocImage, read_image, read_voc
+from watchmove.pipeline.voc.average_precision import evaluate_detections
 
 Proposals = dict[str, NDArray[np.float32]]
 

@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.alexnet import random_backbone
-from pipeline.detector_data import TrainingSet
-from pipeline.detector_images import network_image
-from pipeline.detector_testing import detect_in_image
-from pipeline.detector_training import _optimizer, _step
-from pipeline.fast_rcnn import FastRCNN, detection_loss
-from pipeline.settings.evaluation import EvaluationSettings
-from pipeline.voc import VocImage, VocObject, read_image
+from watchmove.pipeline.detection.fast_rcnn import FastRCNN, detection_loss
+from watchmove.pipeline.detection.images import network_image
+from watchmove.pipeline.detection.testing import detect_in_image
+from watchmove.pipeline.detection.training import _optimizer, _step
+from watchmove.pipeline.detection.training_set import TrainingSet
+from watchmove.pipeline.networks.alexnet import random_backbone
+from watchmove.pipeline.settings.evaluation import EvaluationSettings
+from watchmove.pipeline.voc.annotations import VocImage, VocObject, read_image
 
 
 def seconds_of(work: Callable[[], object], repeats: int) -> float:

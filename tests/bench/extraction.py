@@ -25,17 +25,17 @@ import cv2
 from rich.console import Console
 from rich.table import Table
 
-import pipeline.extraction
-from pipeline.shots import CutDetector
-from pipeline.video import VideoReader
-from service.outcomes import VideoOutcome
-from service.recipe import recipe_of
-from service.record_stream import shard_records
-from service.settings import LAPTOP, Settings, load_settings
-from service.steps.plan import plan
-from service.store_opening import open_store
-from service.video_child import AUDIT, KEPT, VideoJob, extract_to_folder
 from tests.service.conftest import context_of
+from watchmove.pipeline.extraction import sampled_video
+from watchmove.pipeline.video.ffmpeg import VideoReader
+from watchmove.pipeline.video.shots import CutDetector
+from watchmove.service.extraction.child import AUDIT, KEPT, VideoJob, extract_to_folder
+from watchmove.service.extraction.recipe import recipe_of
+from watchmove.service.records.outcomes import VideoOutcome
+from watchmove.service.records.stream import shard_records
+from watchmove.service.settings.settings import LAPTOP, Settings, load_settings
+from watchmove.service.steps.plan import plan
+from watchmove.service.store.opening import open_store
 
 FILES, HOURS, FRAMES_PER_SECOND = 787_479, 8_081, 30.0
 PROPER = ("decoding", "cuts", "masks", "coding")
@@ -81,7 +81,7 @@ def run_step(settings: Settings, scratch: Path) -> Step:
     plan(context_of(settings, scratch), "bench")
     words = [f"{name}={getattr(settings, name)}" for name in ("videos", "store")]
     words += ["plan.max_shard_videos=100000", "plan.max_shard_mebibytes=1000000", "work.workers=1"]
-    line = [sys.executable, "-m", "service.cli", "extract", "--run", "bench", "--shard", "0"]
+    line = [sys.executable, "-m", "watchmove", "extract", "--run", "bench", "--shard", "0"]
     began, before = time.perf_counter(), children_seconds()
     subprocess.run([*line, *(part for word in words for part in ("--set", word))], check=True, capture_output=True)
     wall, processor = time.perf_counter() - began, children_seconds() - before
@@ -92,7 +92,7 @@ def run_step(settings: Settings, scratch: Path) -> Step:
 def run_here(rows: list[VideoOutcome], settings: Settings, scratch: Path) -> tuple[Stages, int]:
     """The worker's function on the same videos, in stages; also the bytes that it wrote."""
     stages = Stages()
-    pipeline.extraction._look_at = stages.timed("masks", pipeline.extraction._look_at)
+    sampled_video._look_at = stages.timed("masks", sampled_video._look_at)
     VideoReader._next_image = stages.timed("decoding", VideoReader._next_image)  # type: ignore[method-assign]
     CutDetector.is_cut = stages.timed("cuts", CutDetector.is_cut)  # type: ignore[method-assign]
     cv2.imencode = stages.timed("coding", cv2.imencode)

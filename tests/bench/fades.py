@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.fades import fading_frames, small_picture
+from watchmove.pipeline.video.fades import fading_frames, small_picture
 
 LENGTHS = (8, 16, 24, 36)
 NEXT = (1, 7)

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.dis_flow import FlowMethod
-from pipeline.flow_methods import flow_method
-from pipeline.settings.extraction import ExtractionSettings
+from watchmove.pipeline.flow.choice import flow_method
+from watchmove.pipeline.flow.dis import FlowMethod
+from watchmove.pipeline.settings.extraction import ExtractionSettings
 
 UNKNOWN_FROM = 1e6
 FLO_HEADER_BYTES = 12

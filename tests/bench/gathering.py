@@ -18,13 +18,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from service import layout
-from service.listing import ListingWriter
-from service.outcomes import Credit, Outcome, ShardRecord, Video, VideoOutcome, video_id
-from service.plans import PlanRecord
-from service.recipe import recipe_of
-from service.records import json_lines, origin
-from service.settings import LAPTOP, Settings, load_settings
+from watchmove.service.extraction.recipe import recipe_of
+from watchmove.service.records import layout
+from watchmove.service.records.listing import ListingWriter
+from watchmove.service.records.outcomes import Credit, Outcome, ShardRecord, Video, VideoOutcome, video_id
+from watchmove.service.records.plans import PlanRecord
+from watchmove.service.records.record import json_lines, origin
+from watchmove.service.settings.settings import LAPTOP, Settings, load_settings
 
 RUN = "large"
 COMMANDS = (
@@ -36,8 +36,8 @@ COMMANDS = (
 )
 EXPORTER = """
 import sys
-from service.exporter import RecordCollector
-from service.store import open_store
+from watchmove.service.watching.exporter import RecordCollector
+from watchmove.service.store.store import open_store
 collector = RecordCollector(open_store(sys.argv[1]))
 collector.refresh()
 print(len(list(collector.collect())))
@@ -62,7 +62,7 @@ def main() -> None:
         maker.join()
         places = [part for word in words for part in ("--set", word)]
         for command in COMMANDS:
-            table.add_row(" ".join(command), *measured(["-m", "service.cli", *command, *places]))
+            table.add_row(" ".join(command), *measured(["-m", "watchmove", *command, *places]))
         table.add_row("exporter, one refresh", *measured(["-c", EXPORTER, f"file://{name}/store"]))
     Console().print(table)
 

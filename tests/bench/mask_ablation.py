@@ -20,10 +20,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from pipeline import appearance, camera_motion, common_fate, flow, refinement, segmentation
-from pipeline.arrays import FloatArray
-from pipeline.settings.extraction import ExtractionSettings
-from service.mask_bench import bench_masks
+from watchmove.pipeline.arrays import FloatArray
+from watchmove.pipeline.masks.cpu import appearance, common_fate, segmentation
+from watchmove.pipeline.masks.cpu import camera as camera_motion
+from watchmove.pipeline.masks.cpu import edges as refinement
+from watchmove.pipeline.masks.cpu import windows as flow
+from watchmove.pipeline.settings.extraction import ExtractionSettings
+from watchmove.service.cli.mask_bench import bench_masks
 
 Patches = Callable[[], AbstractContextManager[object]]
 

@@ -14,17 +14,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.drawn_video import moving_square
-from pipeline.video import write_video
+from watchmove.pipeline.video.ffmpeg import write_video
+from watchmove.pipeline.world.video import moving_square
 
 _EXTRACT = (
-    "import resource, sys; from pathlib import Path; from pipeline.extraction import extract_video;"
-    "from pipeline.settings.extraction import ExtractionSettings;"
+    "import resource, sys; from pathlib import Path;"
+    "from watchmove.pipeline.extraction.sampled_video import extract_video;"
+    "from watchmove.pipeline.settings.extraction import ExtractionSettings;"
     "print(len(extract_video(Path(sys.argv[1]), ExtractionSettings()).frames), 'frames looked at');"
 )
 _SEGMENT = (
-    "import resource, sys; from pathlib import Path; from service.segment import segment;"
-    "from pipeline.settings.extraction import ExtractionSettings;"
+    "import resource, sys; from pathlib import Path; from watchmove.service.cli.segment import segment;"
+    "from watchmove.pipeline.settings.extraction import ExtractionSettings;"
     "print(segment(Path(sys.argv[1]), Path(sys.argv[2]), ExtractionSettings()), 'frames segmented');"
 )
 _PEAK = (

@@ -33,18 +33,18 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
-from pipeline.alexnet import normalised
-from pipeline.drawn_video import DrawnVideo
-from pipeline.mask_dataset import Batch, MaskDataset, held_out_videos
-from pipeline.mask_examples import MaskExample, cut, jittered_square
-from pipeline.mask_network import mask_iou
-from pipeline.pretraining import PretrainingHooks, new_network
-from pipeline.ranks import Ranks
-from pipeline.settings.pretraining import PretrainingSettings
-from pipeline.settings.world import WorldSettings
-from pipeline.tar_dataset import Sample, write_shard
-from pipeline.training_loop import TrainingLoop
-from pipeline.world import draw_video
+from watchmove.pipeline.dataset.shard import Sample, write_shard
+from watchmove.pipeline.networks.alexnet import normalised
+from watchmove.pipeline.pretraining.batches import Batch, MaskDataset, held_out_videos
+from watchmove.pipeline.pretraining.examples import MaskExample, cut, jittered_square
+from watchmove.pipeline.pretraining.loop import TrainingLoop
+from watchmove.pipeline.pretraining.mask_network import mask_iou
+from watchmove.pipeline.pretraining.pretraining import PretrainingHooks, new_network
+from watchmove.pipeline.settings.pretraining import PretrainingSettings
+from watchmove.pipeline.settings.world import WorldSettings
+from watchmove.pipeline.training.ranks import Ranks
+from watchmove.pipeline.world.drawing import draw_video
+from watchmove.pipeline.world.video import DrawnVideo
 
 FLIPPED, ONE_MISSED_OF = 0.3, 5
 LEAST_SIDE_PIXELS = 32

@@ -19,14 +19,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from service import layout
-from service.outcomes import Outcome, ShardRecord, Video, VideoOutcome
-from service.plans import PlanRecord
-from service.records import from_json_lines, origin
-from service.settings import LAPTOP, Settings, load_settings
-from service.sources.listed import Tally
-from service.sources.yfcc100m import hash_of, videos_in
-from service.store_opening import open_store
+from watchmove.service.planning.sources.listed import Tally
+from watchmove.service.planning.sources.yfcc100m import hash_of, videos_in
+from watchmove.service.records import layout
+from watchmove.service.records.outcomes import Outcome, ShardRecord, Video, VideoOutcome
+from watchmove.service.records.plans import PlanRecord
+from watchmove.service.records.record import from_json_lines, origin
+from watchmove.service.settings.settings import LAPTOP, Settings, load_settings
+from watchmove.service.store.opening import open_store
 
 PHOTOS_FOR_A_VIDEO = 124
 COME_LATER = 1000
@@ -58,7 +58,7 @@ def main() -> None:
 
 def measure(folder: Path, rows: int, videos: int, table: Table) -> None:
     """Fill the table."""
-    loaded = measured(["-m", "service.cli", "settings"])
+    loaded = measured(["-m", "watchmove", "settings"])
     table.add_row("the program alone", *in_words(loaded))
     metadata = folder / "yfcc100m_dataset-mixed"
     write(metadata, (row(number, number % (PHOTOS_FOR_A_VIDEO + 1) == 0) for number in range(rows)))
@@ -70,7 +70,7 @@ def measure(folder: Path, rows: int, videos: int, table: Table) -> None:
         write(listed, (row(number, True) for number in range(count)))
         words = [f"store=file://{folder}/store", "videos=s3://multimedia-commons", f"plan.manifest=file://{listed}"]
         places = [part for word in (*words, "plan.max_shard_videos=100") for part in ("--set", word)]
-        planning = measured(["-m", "service.cli", "plan", "--run", run, *places])
+        planning = measured(["-m", "watchmove", "plan", "--run", run, *places])
         table.add_row(f"plan {count:,}", *in_words(planning), "")
         if run == "first":
             end_all(load_settings(LAPTOP, words), run)

@@ -23,15 +23,15 @@ import numpy as np
 import torch
 import yaml
 
-from pipeline.mask_dataset import Batch, MaskDataset
-from pipeline.mask_network import mask_iou
-from pipeline.pretraining import PretrainingHooks, PretrainingProgress, new_network, pretrain
-from pipeline.ranks import Ranks
-from pipeline.settings.pretraining import PretrainingSettings
-from pipeline.settings.world import WorldSettings
-from pipeline.tar_dataset import Sample, write_shard
-from pipeline.training_loop import TrainingLoop
-from pipeline.world import draw_video
+from watchmove.pipeline.dataset.shard import Sample, write_shard
+from watchmove.pipeline.pretraining.batches import Batch, MaskDataset
+from watchmove.pipeline.pretraining.loop import TrainingLoop
+from watchmove.pipeline.pretraining.mask_network import mask_iou
+from watchmove.pipeline.pretraining.pretraining import PretrainingHooks, PretrainingProgress, new_network, pretrain
+from watchmove.pipeline.settings.pretraining import PretrainingSettings
+from watchmove.pipeline.settings.world import WorldSettings
+from watchmove.pipeline.training.ranks import Ranks
+from watchmove.pipeline.world.drawing import draw_video
 
 WORLD = WorldSettings(frames_per_video=16)
 LEAST_AREA_FRACTION = 0.01

@@ -24,13 +24,13 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from pipeline import pretraining
-from pipeline.mask_dataset import Batch, MaskDataset
-from pipeline.pretraining import BACKBONE_NAME, PretrainingHooks, PretrainingProgress, pretrain
-from pipeline.ranks import joined_ranks
-from pipeline.settings.pretraining import PretrainingSettings
-from pipeline.tar_dataset import write_shard
 from tests.bench.pretraining import drawn_samples
+from watchmove.pipeline.dataset.shard import write_shard
+from watchmove.pipeline.pretraining import pretraining
+from watchmove.pipeline.pretraining.batches import Batch, MaskDataset
+from watchmove.pipeline.pretraining.pretraining import BACKBONE_NAME, PretrainingHooks, PretrainingProgress, pretrain
+from watchmove.pipeline.settings.pretraining import PretrainingSettings
+from watchmove.pipeline.training.ranks import joined_ranks
 
 REVERSED, FLOAT64 = "reversed", "RANKS_BENCH_FLOAT64"
 PROCESSES = multiprocessing.get_context("spawn")

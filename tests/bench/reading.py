@@ -19,17 +19,17 @@ import cv2
 import numpy as np
 import torch
 
-from pipeline.frame_order import Share, epoch_order, runs_of, share_of
-from pipeline.frame_table import FrameTable
-from pipeline.mask_dataset import MaskDataset
-from pipeline.pretraining import new_network
-from pipeline.ranks import Ranks
-from pipeline.read_ahead import read_ahead
-from pipeline.settings.pretraining import PretrainingSettings
-from pipeline.tar_dataset import write_shard
-from pipeline.training_step import Stepper
-from service.shard_cache import PIECE_BYTES
 from tests.bench.pretraining import drawn_samples
+from watchmove.pipeline.dataset.frame_order import Share, epoch_order, runs_of, share_of
+from watchmove.pipeline.dataset.frame_table import FrameTable
+from watchmove.pipeline.dataset.shard import write_shard
+from watchmove.pipeline.pretraining.batches import MaskDataset
+from watchmove.pipeline.pretraining.pretraining import new_network
+from watchmove.pipeline.pretraining.step import Stepper
+from watchmove.pipeline.settings.pretraining import PretrainingSettings
+from watchmove.pipeline.training.ranks import Ranks
+from watchmove.pipeline.training.read_ahead import read_ahead
+from watchmove.service.training.shard_cache import PIECE_BYTES
 
 FRAME_BYTES = 40_960
 FRAMES_PER_SHARD = 4096

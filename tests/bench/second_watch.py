@@ -20,13 +20,13 @@ import numpy as np
 import torch
 import yaml
 
-from pipeline.frame_masks import mask_frames
-from pipeline.frame_stream import frames_of_folder
-from pipeline.pretraining import PretrainingHooks, pretrain
-from pipeline.settings.extraction import ExtractionSettings
-from pipeline.settings.pretraining import PretrainingSettings
-from pipeline.tar_dataset import Sample, write_shard
-from service.mask_bench import bench_masks
+from watchmove.pipeline.dataset.shard import Sample, write_shard
+from watchmove.pipeline.extraction.every_frame import mask_frames
+from watchmove.pipeline.pretraining.pretraining import PretrainingHooks, pretrain
+from watchmove.pipeline.settings.extraction import ExtractionSettings
+from watchmove.pipeline.settings.pretraining import PretrainingSettings
+from watchmove.pipeline.video.frames import frames_of_folder
+from watchmove.service.cli.mask_bench import bench_masks
 
 DEFAULTS: dict[str, object] = {
     "iterations": 400,

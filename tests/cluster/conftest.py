@@ -17,8 +17,8 @@ import yaml
 from kubernetes import config
 from kubernetes.client.exceptions import ApiException
 
-from service.submit import submit
 from tests.cluster.installation import NAMESPACE, Bucket, FirstRun, Installation, wait_for
+from watchmove.service.cluster.submit import submit
 
 ROOT = Path(__file__).parents[2]
 KIND = ROOT / "k8s" / "overlays" / "kind"

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from service import metrics
-from service.metrics import Declared
-from service.settings import Settings, load_settings
 from tests.manifests.documents import OVERLAYS, ROOT, STEPS, Document, built, built_in, containers, named, read
+from watchmove.service.runner import metrics
+from watchmove.service.runner.metrics import Declared
+from watchmove.service.settings.settings import Settings, load_settings
 
 FILES = sorted([*ROOT.glob("argo/*.yaml"), *ROOT.glob("k8s/**/*.yaml")])
 PATCHES = {"draw-world.yaml", "small-pods.yaml", "small-nodes.yaml", "suspended.yaml", "gpu.yaml", "gpu-nodes.yaml"}

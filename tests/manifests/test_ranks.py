@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from torch.distributed.run import parse_args as torchrun_arguments
 
-from service.exit_codes import RETRIED_EXIT_CODES
 from tests.manifests.documents import OVERLAYS, ROOT, built, named, ranks_job, ranks_template, read, step_template
+from watchmove.service.runner.exit_codes import RETRIED_EXIT_CODES
 
 FILES = [read(path)[0] for path in sorted(ROOT.glob("argo/*.yaml"))]
 TEMPLATES = [template for one in FILES for template in one.get("spec", {}).get("templates", [])]
@@ -88,7 +88,7 @@ def test_torchrun_understands_its_options_and_finds_the_first_pod() -> None:
     """The name of index 0 in the headless Service, which knows pods before they are ready."""
     args = _pod()["containers"][0]["args"]
     options = ["2" if word == "$(JOB_COMPLETION_INDEX)" else word for word in args[: args.index("--")]]
-    parsed = torchrun_arguments([*options, "-m", "service.cli"])  # type: ignore[no-untyped-call]
+    parsed = torchrun_arguments([*options, "-m", "watchmove"])  # type: ignore[no-untyped-call]
     service = next(one for one in read(ROOT / "k8s" / "base" / "ranks.yaml") if one["kind"] == "Service")
 
     assert (parsed.nnodes, parsed.node_rank, parsed.nproc_per_node) == ("3", 2, "8")

@@ -7,9 +7,9 @@ import pytest
 import typer
 from torch.distributed.run import parse_args as torchrun_arguments
 
-from service.cli import app
-from service.exit_codes import RETRIED_EXIT_CODES
 from tests.manifests.documents import ROOT, STEPS, read, step_template
+from watchmove.service.cli.main import app
+from watchmove.service.runner.exit_codes import RETRIED_EXIT_CODES
 
 POD_LOST = {-1, 137}
 """What Argo sees of a pod that vanished or was killed; no step can say this itself."""
@@ -46,7 +46,9 @@ def test_a_step_calls_a_command_that_the_cli_understands(step: str) -> None:
     name, *words = given[given.index("--") + 1 :] if step == "pretrain" else given
     parsed = _parsed(name, words)
 
-    assert container["command"] == (["python", "-m", "service.launch"] if step == "pretrain" else ["watchmove"])
+    assert container["command"] == (
+        ["python", "-m", "watchmove.service.launch"] if step == "pretrain" else ["watchmove"]
+    )
     assert name == step
     assert str(parsed["settings"]) == "/etc/watchmove/settings.yaml"
     assert parsed.get("run", "watchmove-abcde") == "watchmove-abcde"
@@ -56,7 +58,7 @@ def test_pretraining_in_one_pod_has_the_processes_that_were_asked_for() -> None:
     """What stands before the command are options that torchrun understands."""
     args = step_template("pretrain")["container"]["args"]
     options = ["3" if word == "{{inputs.parameters.processes}}" else word for word in args[: args.index("--")]]
-    parsed = torchrun_arguments([*options, "-m", "service.cli"])  # type: ignore[no-untyped-call]
+    parsed = torchrun_arguments([*options, "-m", "watchmove"])  # type: ignore[no-untyped-call]
 
     assert parsed.standalone
     assert parsed.nproc_per_node == "3"

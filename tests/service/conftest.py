@@ -8,12 +8,12 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from service.metrics import ProcessMetrics
-from service.progress import LoggedProgress
-from service.runner import StepContext
-from service.settings import LAPTOP, Settings, load_settings
-from service.store import Store
-from service.store_opening import open_store
+from watchmove.service.runner.metrics import ProcessMetrics
+from watchmove.service.runner.progress import LoggedProgress
+from watchmove.service.runner.runner import StepContext
+from watchmove.service.settings.settings import LAPTOP, Settings, load_settings
+from watchmove.service.store.opening import open_store
+from watchmove.service.store.store import Store
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import os
 import pytest
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-from service.launch import exit_code_of, launch, share_threads
+from watchmove.service.launch import exit_code_of, launch, share_threads
 
 
 @pytest.mark.parametrize(

@@ -11,16 +11,16 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.drawn_video import moving_square
-from pipeline.tar_dataset import read_shard
-from pipeline.video import write_video
-from service.outcomes import ShardRecord, VideoOutcome
-from service.recipe import recipe_of
-from service.record_stream import shard_records
-from service.settings import LAPTOP, load_settings
-from service.shard_index import read_index
-from service.store import Store
-from service.store_opening import open_store
+from watchmove.pipeline.dataset.shard import read_shard
+from watchmove.pipeline.video.ffmpeg import write_video
+from watchmove.pipeline.world.video import moving_square
+from watchmove.service.extraction.recipe import recipe_of
+from watchmove.service.records.outcomes import ShardRecord, VideoOutcome
+from watchmove.service.records.shard_index import read_index
+from watchmove.service.records.stream import shard_records
+from watchmove.service.settings.settings import LAPTOP, load_settings
+from watchmove.service.store.opening import open_store
+from watchmove.service.store.store import Store
 
 STEPS = ((3, 0), (0, 3), (-3, 0), (2, 2), (0, -3), (-2, 2))
 FRAMES = 10
@@ -57,7 +57,7 @@ def words(videos: str, store: str, *more: str) -> list[str]:
 def command(step: str, overrides: list[str], *arguments: str) -> list[str]:
     """A `watchmove` command line of this run."""
     settings = [part for word in overrides for part in ("--set", word)]
-    return [sys.executable, "-m", "service.cli", step, "--run", RUN, *arguments, *settings]
+    return [sys.executable, "-m", "watchmove", step, "--run", RUN, *arguments, *settings]
 
 
 def started(words_of_run: list[str], **environment: str) -> "subprocess.Popen[str]":

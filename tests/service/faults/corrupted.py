@@ -5,8 +5,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.drawn_video import moving_square
-from pipeline.video import ffmpeg_executable, write_video
+from watchmove.pipeline.video.ffmpeg import ffmpeg_executable, write_video
+from watchmove.pipeline.world.video import moving_square
 
 _SUFFIXES = (".mp4", ".mkv", ".avi")
 _TEXTS = (

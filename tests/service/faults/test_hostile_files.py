@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.decoder_log import UNREADABLE_REASONS
-from pipeline.errors import UnreadableVideo
-from pipeline.pruning import REJECT_REASONS
-from pipeline.video import VideoReader, ffmpeg_executable
-from service.outcomes import WORKER_REASONS
 from tests.service.faults.conftest import Undisturbed
 from tests.service.faults.corpus import Frames, committed, draw, extracted, planned, words
 from tests.service.faults.corrupted import write_corrupted
+from watchmove.pipeline.errors import UnreadableVideo
+from watchmove.pipeline.extraction.pruning import REJECT_REASONS
+from watchmove.pipeline.video.decoder_log import UNREADABLE_REASONS
+from watchmove.pipeline.video.ffmpeg import VideoReader, ffmpeg_executable
+from watchmove.service.records.outcomes import WORKER_REASONS
 
 LIMIT_SECONDS = 60
 ALL_SECONDS = 400

@@ -11,18 +11,18 @@ from safetensors.torch import save_file
 from scipy.io import savemat
 from torchvision.models import alexnet, resnet18
 
-from pipeline.errors import InvalidInput, Stopped
-from pipeline.settings.evaluation import QUICK, EvaluationSettings
-from pipeline.voc import VocImage, write_split
-from pipeline.world_voc import draw_voc_image
-from service.detection_set import first_by_hash
-from service.evaluate_settings import EvaluateSettings, preset_in_words
-from service.run_result import classification_records, classification_rows, evaluation_records
-from service.runner import StepContext
-from service.settings import Settings
-from service.steps.evaluate import evaluate
-from service.training_records import evaluations_of, is_first_of_trunk
 from tests.service.conftest import context_of
+from watchmove.pipeline.errors import InvalidInput, Stopped
+from watchmove.pipeline.settings.evaluation import QUICK, EvaluationSettings
+from watchmove.pipeline.voc.annotations import VocImage, write_split
+from watchmove.pipeline.world.pictures import draw_voc_image
+from watchmove.service.evaluation.detection_set import first_by_hash
+from watchmove.service.records.training import evaluations_of, is_first_of_trunk
+from watchmove.service.report.result import classification_records, classification_rows, evaluation_records
+from watchmove.service.runner.runner import StepContext
+from watchmove.service.settings.evaluate import EvaluateSettings, preset_in_words
+from watchmove.service.settings.settings import Settings
+from watchmove.service.steps.evaluate import evaluate
 
 IDS = [f"{number:06d}" for number in range(6)]
 

@@ -7,21 +7,21 @@ from pathlib import Path
 import boto3
 import pytest
 
-from pipeline.errors import InvalidInput, Stopped
-from pipeline.video import write_video
-from pipeline.world import moving_square
-from service import layout
-from service.datasets import gathered_of
-from service.outcomes import Outcome, ShardRecord
-from service.plans import PlanRecord
-from service.record_stream import shard_records
-from service.records import find
-from service.runner import StepContext
-from service.steps.extract import extract
-from service.steps.gather import gather
-from service.steps.plan import plan
 from tests.service.conftest import MakeContext
-from tests.service.snapshot_samples import snapshot_samples
+from tests.service.records.snapshot_samples import snapshot_samples
+from watchmove.pipeline.errors import InvalidInput, Stopped
+from watchmove.pipeline.video.ffmpeg import write_video
+from watchmove.pipeline.world.drawing import moving_square
+from watchmove.service.records import layout
+from watchmove.service.records.datasets import gathered_of
+from watchmove.service.records.outcomes import Outcome, ShardRecord
+from watchmove.service.records.plans import PlanRecord
+from watchmove.service.records.record import find
+from watchmove.service.records.stream import shard_records
+from watchmove.service.runner.runner import StepContext
+from watchmove.service.steps.extract import extract
+from watchmove.service.steps.gather import gather
+from watchmove.service.steps.plan import plan
 
 
 @pytest.fixture

@@ -4,19 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import InvalidInput
-from pipeline.video import write_video
-from pipeline.world import moving_square
-from service.datasets import gathered_of
-from service.plans import PlanRecord
-from service.runner import StepContext
-from service.steps.extract import extract
-from service.steps.gather import gather
-from service.steps.plan import plan
 from tests.service.conftest import MakeContext
-from tests.service.made_up_run import commit_part, end_shard, row, touch_videos
-from tests.service.made_up_run import planned_videos as made_up_videos
-from tests.service.snapshot_samples import snapshot_samples
+from tests.service.records.made_up_run import commit_part, end_shard, row, touch_videos
+from tests.service.records.made_up_run import planned_videos as made_up_videos
+from tests.service.records.snapshot_samples import snapshot_samples
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.video.ffmpeg import write_video
+from watchmove.pipeline.world.drawing import moving_square
+from watchmove.service.records.datasets import gathered_of
+from watchmove.service.records.plans import PlanRecord
+from watchmove.service.runner.runner import StepContext
+from watchmove.service.steps.extract import extract
+from watchmove.service.steps.gather import gather
+from watchmove.service.steps.plan import plan
 
 
 @pytest.fixture

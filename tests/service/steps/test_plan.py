@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import InvalidInput
-from service import layout
-from service.listing import read_listing
-from service.outcomes import Credit
-from service.plans import PlanRecord
-from service.runner import StepContext
-from service.settings import LAPTOP, load_settings
-from service.steps.plan import plan
-from service.store import Store
-from service.store_opening import open_store
 from tests.service.conftest import MakeContext, context_of
-from tests.service.made_up_run import end_shard, planned_videos, touch_videos
-from tests.service.sources.test_yfcc100m import HASH, PHOTO, row
+from tests.service.planning.sources.test_yfcc100m import HASH, PHOTO, row
+from tests.service.records.made_up_run import end_shard, planned_videos, touch_videos
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.service.records import layout
+from watchmove.service.records.listing import read_listing
+from watchmove.service.records.outcomes import Credit
+from watchmove.service.records.plans import PlanRecord
+from watchmove.service.runner.runner import StepContext
+from watchmove.service.settings.settings import LAPTOP, load_settings
+from watchmove.service.steps.plan import plan
+from watchmove.service.store.opening import open_store
+from watchmove.service.store.store import Store
 
 
 def planned_keys(context: StepContext, record: PlanRecord) -> list[list[str]]:

@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import InvalidInput, Stopped
-from pipeline.mask_dataset import MaskDataset
-from service import layout
-from service.datasets import DatasetRecord, DatasetShard, GatherRecord, dataset_of
-from service.records import commit, origin
-from service.runner import StepContext
-from service.shard_cache import StoredFiles
-from service.shard_index import index_bytes, index_key
-from service.snapshot_frames import snapshot_frames
-from service.steps.pretrain import pretrain
-from service.training_records import backbone_id_of
-from tests.pipeline.mask_samples import drawn_shard
+from tests.pipeline.dataset.mask_samples import drawn_shard
 from tests.service.conftest import MakeContext
+from watchmove.pipeline.errors import InvalidInput, Stopped
+from watchmove.pipeline.pretraining.batches import MaskDataset
+from watchmove.service.records import layout
+from watchmove.service.records.datasets import DatasetRecord, DatasetShard, GatherRecord, dataset_of
+from watchmove.service.records.record import commit, origin
+from watchmove.service.records.shard_index import index_bytes, index_key
+from watchmove.service.records.training import backbone_id_of
+from watchmove.service.runner.runner import StepContext
+from watchmove.service.steps.pretrain import pretrain
+from watchmove.service.training.shard_cache import StoredFiles
+from watchmove.service.training.snapshot_frames import snapshot_frames
 
 SMALL = (
     "pretrain.device=cpu",
@@ -179,7 +179,7 @@ def test_two_ranks_told_to_stop_end_with_143_and_a_checkpoint(make_context: Make
         port = int(probe.getsockname()[1])
     words = [f"store=file://{tmp_path}/store", *SMALL, "pretrain.iterations=10000", f"work.metrics_port={port}"]
     words += ["pretrain.checkpoint_every_iterations=10000"]
-    line = [sys.executable, "-m", "service.launch", "--standalone", "--nproc-per-node", "2", "--", "pretrain"]
+    line = [sys.executable, "-m", "watchmove.service.launch", "--standalone", "--nproc-per-node", "2", "--", "pretrain"]
     line += ["--run", "run", *(part for word in words for part in ("--set", word))]
     process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 120

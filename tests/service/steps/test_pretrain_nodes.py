@@ -9,9 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-from service.training_records import BackboneRecord
 from tests.service.conftest import MakeContext
 from tests.service.steps.test_pretrain import SMALL, iterations_served, made_up_snapshot
+from watchmove.service.records.training import BackboneRecord
 
 _STEPS, _EVERY = 9, 4
 
@@ -31,7 +31,7 @@ def _nodes(store: Path, metrics_port: int, log: Path) -> list[subprocess.Popen[b
     with log.open("wb") as said:
         return [
             subprocess.Popen(
-                [sys.executable, "-m", "service.launch", "--nnodes", "2", "--node-rank", str(node), *line,
+                [sys.executable, "-m", "watchmove.service.launch", "--nnodes", "2", "--node-rank", str(node), *line,
                  "--set", f"work.metrics_port={0 if node else metrics_port}"],
                 stderr=said, start_new_session=True,
             )

@@ -1,1 +1,0 @@
-"""Everything with a side effect: settings, object store, steps, runner, metrics, command line, submission, report."""

@@ -1,0 +1,162 @@
+"""COCO's masks by hand, in a round trip, and written wrongly."""
+
+import json
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from watchmove.pipeline.coco.json_stream import elements
+from watchmove.pipeline.coco.masks import UNSURE, mask_of, run_lengths, soft_mask_of
+from watchmove.pipeline.errors import InvalidInput, UnreadableVideo
+
+SQUARE = [[2.0, 1.0, 6.0, 1.0, 6.0, 4.0, 2.0, 4.0]]
+
+
+def runs_of(mask: NDArray[np.bool_]) -> list[int]:
+    """Lengths of equal pixels down the columns, off first."""
+    column_major = mask.T.ravel().tolist()
+    lengths = [len(list(group)) for _, group in groupby(column_major)]
+    return [0, *lengths] if column_major[0] else lengths
+
+
+def packed(counts: list[int]) -> str:
+    """Run lengths as COCO packs them (maskApi.c, rleToString)."""
+    text = ""
+    for number, count in enumerate(counts):
+        value, more = count - (counts[number - 2] if number > 2 else 0), True
+        while more:
+            code, value = value & 31, value >> 5
+            more = value != (-1 if code & 16 else 0)
+            text += chr(48 + code + (32 if more else 0))
+    return text
+
+
+def test_a_polygon_of_known_pixels() -> None:
+    """Four columns and three rows between the corners, and at most one pixel more around them."""
+    mask = mask_of(SQUARE, 10, 12)
+    rows, columns = np.nonzero(mask)
+
+    assert mask[1:4, 2:6].all()
+    assert (rows.min(), columns.min()) >= (0, 1)
+    assert (rows.max(), columns.max()) <= (4, 6)
+
+
+def test_run_lengths_go_down_the_columns() -> None:
+    """Two off, three on, one off in a picture of three rows and two columns."""
+    mask = mask_of({"size": [3, 2], "counts": [2, 3, 1]}, 3, 2)
+
+    assert mask.tolist() == [[False, True], [False, True], [True, False]]
+
+
+def test_a_packed_string_of_known_numbers() -> None:
+    """By hand: 5, then 40 in two groups, then 1, then 3 as -37 after 40."""
+    assert run_lengths("5" + "X1" + "1" + chr(48 + 27 + 32) + chr(48 + 30)) == [5, 40, 1, 3]
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrays(np.bool_, st.tuples(st.integers(1, 40), st.integers(1, 40))))
+def test_there_and_back(mask: NDArray[np.bool_]) -> None:
+    """Any mask, as numbers and packed."""
+    size, counts = list(mask.shape), runs_of(mask)
+
+    for written in (counts, packed(counts)):
+        np.testing.assert_array_equal(mask_of({"size": size, "counts": written}, *mask.shape), mask)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=30))
+def test_any_string_is_run_lengths_or_refused(text: str) -> None:
+    """Nothing else is raised, whatever the characters."""
+    with suppress(UnreadableVideo):
+        assert mask_of({"size": [5, 5], "counts": text}, 5, 5).shape == (5, 5)
+
+
+def test_crowds_teach_nothing_and_objects_lie_over_them() -> None:
+    """A crowd everywhere: unsure, but for the pixels of the object."""
+    crowd = {"iscrowd": 1, "segmentation": {"size": [10, 12], "counts": [0, 120]}}
+    soft_mask = soft_mask_of([{"iscrowd": 0, "segmentation": SQUARE}, crowd], 10, 12)
+
+    assert set(np.unique(soft_mask).tolist()) == {float(np.float32(UNSURE)), 1.0}
+    assert (soft_mask[1:4, 2:6] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "reason"),
+    [
+        (None, "bad-mask"),
+        ([[1, 2, 3, 4]], "bad-mask"),
+        ([[1, 2, 3, 4, 5]], "bad-mask"),
+        ([[1, 2, 3, 4, "a", 6]], "bad-mask"),
+        ([[1, 2, 3, 4, float("nan"), 6]], "bad-mask"),
+        ([[1, 2, 3, 4, 10**400, 6]], "bad-mask"),
+        ([[1, 2, 3, 4, 50, 6]], "mask-beyond-picture"),
+        ([[-5, 2, 3, 4, 5, 6]], "mask-beyond-picture"),
+        ({"size": [9, 9], "counts": [81]}, "mask-beyond-picture"),
+        ({"size": [10, 12], "counts": [119]}, "bad-mask"),
+        ({"size": [10, 12], "counts": [121, -1]}, "bad-mask"),
+        ({"size": [10, 12], "counts": [1.5, 118.5]}, "bad-mask"),
+        ({"size": [10, 12], "counts": [2**63, 2**63]}, "bad-mask"),
+        ({"size": [10, 12], "counts": "X"}, "bad-mask"),
+        ({"size": [10, 12], "counts": "ooooooooo"}, "bad-mask"),
+    ],
+)
+def test_what_is_no_mask_is_named(segmentation: object, reason: str) -> None:
+    """The reason comes from a closed list, and nothing is drawn."""
+    with pytest.raises(UnreadableVideo) as told:
+        mask_of(segmentation, 10, 12)
+
+    assert told.value.reason == reason
+
+
+def in_pieces(text: str, size: int) -> Iterator[bytes]:
+    """The text's bytes, `size` at a time."""
+    data = text.encode()
+    return (data[at : at + size] for at in range(0, len(data), size))
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 1000])
+def test_elements_come_as_json_reads_them(size: int) -> None:
+    """Wherever pieces end, be it within a number or a letter of two bytes."""
+    whole = {"info": {"a": [1]}, "images": [{"id": 12.5, "name": "é€"}, [1, 2]], "none": [], "n": 1234, "ids": [1, 23]}
+    found: dict[str, list[Any]] = {}
+    for key, element in elements(in_pieces(json.dumps(whole, ensure_ascii=False), size), "file"):
+        found.setdefault(key, []).append(element)
+
+    assert found == {"images": whole["images"], "ids": [1, 23]}
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"a": [1,]}', '{"a": [1', '{"a": [1] "b": 2}', '{"a": [tru]}', '{"a"'])
+def test_what_is_no_json_ends_in_a_line(text: str) -> None:
+    """The file is named."""
+    with pytest.raises(InvalidInput, match="file: no JSON object of lists"):
+        list(elements(in_pieces(text, 4), "file"))
+
+
+def test_nesting_without_end_and_other_bytes_are_no_json() -> None:
+    """No recursion error, no Unicode error."""
+    with pytest.raises(InvalidInput, match="no JSON"):
+        list(elements(iter([b'{"a": [' + b"[" * 100_000]), "file"))
+    with pytest.raises(InvalidInput, match="not UTF-8"):
+        list(elements(iter([b'{"a": ["\xff"]}']), "file"))
+
+
+def test_memory_does_not_grow_with_the_list() -> None:
+    """Seven megabytes go through less than two."""
+    one = json.dumps({"id": 1, "segmentation": [[1.5] * 60]}).encode()
+    pieces = iter([b'{"annotations": [', *([one + b","] * 20_000), one + b"]}"])
+    tracemalloc.start()
+    count = sum(1 for _ in elements(pieces, "file"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert count == 20_001
+    assert peak < 2 * 2**20

@@ -1,0 +1,47 @@
+"""Every frame of a stream, in pieces that fit in memory; what a piece is told of fades does not end with it."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from watchmove.pipeline.extraction import every_frame as frame_masks
+from watchmove.pipeline.extraction.every_frame import mask_frames
+from watchmove.pipeline.settings.extraction import ExtractionSettings
+from watchmove.pipeline.video.frames import NamedFrame
+
+SETTINGS = ExtractionSettings(window_frames=10, windows_per_shot=1)
+LONGEST = 30
+
+
+def dissolve(before: int, length: int, after: int) -> list[NamedFrame]:
+    """From one still picture to another."""
+    first, second = np.random.default_rng(0).uniform(0, 255, (2, 48, 64, 3))
+    shares = np.concatenate([np.zeros(before), np.arange(1, length + 1) / (length + 1), np.ones(after)])
+    images = [(1 - share) * first + share * second for share in shares]
+    return [NamedFrame(f"{t}", image.astype(np.uint8), None) for t, image in enumerate(images)]
+
+
+@pytest.fixture(autouse=True)
+def nothing_moves(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Instead of a segmentation: how many frames it was given at once."""
+    given: list[int] = []
+
+    def look(windows: list[list[NDArray[np.uint8]]], *_: object, fading: list[list[bool]]) -> list[list[bool]]:
+        given.append(len(windows[0]))
+        return fading
+
+    monkeypatch.setattr(frame_masks, "look_at_shot", look)
+    return given
+
+
+@pytest.mark.parametrize("before", [5, 12, 17, 40])
+def test_a_dissolve_is_found_wherever_a_piece_ends(before: int, nothing_moves: list[int]) -> None:
+    """Twelve frames of a dissolve, the end of a piece before, inside, or after it."""
+    frames = dissolve(before, 12, 40)
+    found = list(mask_frames(frames, SETTINGS))
+    fading = [bool(one.found) for one in found]
+
+    assert [one.index for one in found] == list(range(len(frames)))
+    assert all(fading[before + 2 : before + 10])
+    assert not any([*fading[: before - 1], *fading[before + 13 :]])
+    assert max(nothing_moves) < LONGEST

@@ -1,0 +1,134 @@
+"""Each reason for dropping a frame has a mask that it is given for."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from watchmove.pipeline.extraction.pruning import (
+    REJECT_REASONS,
+    MaskFacts,
+    border_fraction,
+    confidence_of,
+    measure_mask,
+    object_fraction,
+    prune_shot,
+    reject_reason,
+)
+from watchmove.pipeline.masks.chain import MovingFrame
+from watchmove.pipeline.settings.extraction import ExtractionSettings
+
+SETTINGS = ExtractionSettings()
+GOOD = MaskFacts(
+    area_fraction=0.1,
+    border_fraction=0.0,
+    object_fraction=1.0,
+    moving_fraction=0.1,
+    background_motion_pixels=0.0,
+    motion_pixels=2.0,
+    flow_trust=0.98,
+    confidence=0.8,
+)
+
+
+def block(height: int = 100, width: int = 200) -> NDArray[np.float32]:
+    """A certain mask of 40 x 50 pixels, a tenth of the picture."""
+    mask = np.zeros((height, width), np.float32)
+    mask[30:70, 60:110] = 1
+    return mask
+
+
+def test_a_good_mask_is_kept() -> None:
+    """No reason is found."""
+    assert reject_reason(GOOD, SETTINGS) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"area_fraction": 0.0}, "no-motion"),
+        ({"motion_pixels": 0.1}, "no-motion"),
+        ({"flow_trust": 0.5}, "unreliable-flow"),
+        ({"moving_fraction": 0.95}, "everything-moves"),
+        ({"area_fraction": 0.005}, "too-small"),
+        ({"area_fraction": 0.7}, "too-large"),
+        ({"border_fraction": 0.5}, "touches-border"),
+        ({"object_fraction": 0.4}, "scattered"),
+        ({"confidence": 0.1}, "low-confidence"),
+    ],
+)
+def test_each_fault_has_its_reason(change: dict[str, float], reason: str) -> None:
+    """One fault in an otherwise good mask gives that fault's name."""
+    assert reject_reason(replace(GOOD, **change), SETTINGS) == reason
+    assert reason in REJECT_REASONS
+
+
+def test_border_fraction_counts_the_outermost_pixels() -> None:
+    """A mask over the whole left column of a 4 x 6 picture has 4 of its 16 border pixels."""
+    mask = np.zeros((4, 6), bool)
+    mask[:, 0] = True
+
+    assert border_fraction(mask) == 4 / 16
+    assert border_fraction(~np.zeros((4, 6), bool)) == 1
+
+
+def test_object_fraction_leaves_specks_out() -> None:
+    """Of 100 mask pixels, 90 are in a part of at least 5 % of the picture."""
+    mask = np.zeros((30, 40), bool)
+    mask[2:12, 2:11] = True
+    mask[20:25, 30:32] = True
+
+    assert object_fraction(mask, 0.05) == pytest.approx(0.9)
+    assert object_fraction(mask, 0.0) == 1
+    assert object_fraction(np.zeros((30, 40), bool), 0.05) == 0
+
+
+def test_confidence_is_high_for_sharp_and_low_for_vague_masks() -> None:
+    """A mask of ones and zeros is certain; one that hovers about a half is not; no mask is worth nothing."""
+    sharp, vague = block(), np.full((100, 200), 0.55, np.float32)
+
+    assert confidence_of(sharp) == 1
+    assert confidence_of(vague) < 0.2
+    assert confidence_of(np.zeros((100, 200), np.float32)) == 0
+
+
+def test_confidence_falls_with_unsure_pixels_only() -> None:
+    """As many unsure pixels as certain ones: exp(-1 / 1.75)."""
+    half = block()
+    half[30:70, 110:160] = 0.4
+
+    assert confidence_of(half) == pytest.approx(np.exp(-1 / 1.75), abs=1e-6)
+
+
+def test_facts_of_a_block_that_moves() -> None:
+    """A tenth of the picture that moves 3 pixels a frame where all else moves half a pixel."""
+    mask = block()
+    motion = np.where(mask[::2, ::2] > 0, 3, 0.5).astype(np.float32)
+    facts = measure_mask(MovingFrame(mask, motion, 0.9), 0.01)
+
+    assert facts.area_fraction == pytest.approx(0.1)
+    assert facts.motion_pixels == pytest.approx(2.5)
+    assert facts.moving_fraction == pytest.approx(0.1)
+    assert (facts.border_fraction, facts.object_fraction, facts.flow_trust, facts.confidence) == (0, 1, 0.9, 1)
+
+
+def picture(seed: int) -> NDArray[np.uint8]:
+    """Large random blocks."""
+    small = np.random.default_rng(seed).integers(0, 255, (10, 20, 3), dtype=np.uint8)
+    return small.repeat(10, axis=0).repeat(10, axis=1)
+
+
+def test_the_surer_of_two_equal_frames_is_kept() -> None:
+    """Twins give one frame, the one with more confidence; another picture is kept beside it."""
+    images = [picture(0), picture(0), picture(1)]
+
+    assert prune_shot(images, [block()] * 3, [0.7, 0.9, 0.6], SETTINGS) == ("near-duplicate", None, None)
+
+
+def test_a_shot_gives_no_more_than_its_quota() -> None:
+    """With a quota of 2 the two surest of four are kept."""
+    settings = ExtractionSettings(max_frames_per_shot=2)
+    reasons = prune_shot([picture(n) for n in range(4)], [block()] * 4, [0.5, 0.8, 0.9, 0.6], settings)
+
+    assert reasons == ("over-quota", None, None, "over-quota")

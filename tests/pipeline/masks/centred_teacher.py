@@ -1,0 +1,25 @@
+"""A mask network that says the same of every picture: what is meant is in the middle, as large as objects are cut."""
+
+from pathlib import Path
+
+import torch
+
+from watchmove.pipeline.networks.alexnet import AlexNet
+from watchmove.pipeline.pretraining.examples import TARGET_PIXELS
+from watchmove.pipeline.pretraining.mask_network import MaskNetwork
+from watchmove.pipeline.pretraining.mask_network_file import save_mask_network
+
+MIDDLE = slice(round(TARGET_PIXELS * 0.215), round(TARGET_PIXELS * 0.785))
+
+
+def save_centred_teacher(path: Path, certainty: float = 6.0) -> Path:
+    """Weights of zero, but for the mask's bias: `certainty` inside a centred square, its negative outside."""
+    network = MaskNetwork(AlexNet(), torch.Generator())
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        bias = torch.full((TARGET_PIXELS, TARGET_PIXELS), -certainty)
+        bias[MIDDLE, MIDDLE] = certainty
+        network.get_parameter("mask.bias").copy_(bias.flatten())
+    save_mask_network(network, path, {})
+    return path

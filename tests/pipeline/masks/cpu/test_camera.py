@@ -1,0 +1,70 @@
+"""A known camera motion is found under an object that moves otherwise."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from watchmove.pipeline.masks.cpu.camera import (
+    camera_flow,
+    fit_camera_motion,
+    motion_length,
+    motion_saliency,
+    residual_motion,
+)
+
+HEIGHT, WIDTH = 120, 160
+
+
+def generator() -> np.random.Generator:
+    """The same random numbers for every test."""
+    return np.random.default_rng(0)
+
+
+def zoom_and_pan() -> NDArray[np.float32]:
+    """A field that grows by 4 pixels over the width, turns a little and pans by (5, -3)."""
+    parameters = np.array([[4.0, 0.5], [-0.5, 4.0], [5.0, -3.0]])
+    return camera_flow(parameters, HEIGHT, WIDTH)
+
+
+def test_an_affine_field_is_fitted_exactly() -> None:
+    """Where all of the picture moves with the camera, nothing is left."""
+    assert motion_length(residual_motion(zoom_and_pan(), generator())).max() < 1e-3
+
+
+@pytest.mark.parametrize("share", [0.1, 0.35])
+def test_an_object_is_what_is_left(share: float) -> None:
+    """A square with its own 3 pixels is left with 3 pixels, all else with none."""
+    field = zoom_and_pan()
+    side = int(np.sqrt(share * HEIGHT * WIDTH))
+    top, left = (HEIGHT - side) // 2, (WIDTH - side) // 2
+    inside = np.zeros((HEIGHT, WIDTH), bool)
+    inside[top : top + side, left : left + side] = True
+    field[inside] += np.array([3, 0], np.float32)
+    length = motion_length(residual_motion(field, generator()))
+
+    assert length[inside] == pytest.approx(3, abs=0.15)
+    assert length[~inside].max() < 0.15
+
+
+def test_noise_moves_the_fit_little() -> None:
+    """Half a pixel of noise on every vector moves the fit by less than a tenth."""
+    noisy = zoom_and_pan() + generator().normal(0, 0.5, (HEIGHT, WIDTH, 2)).astype(np.float32)
+    fitted = camera_flow(fit_camera_motion(noisy, generator()), HEIGHT, WIDTH)
+
+    assert np.abs(fitted - zoom_and_pan()).max() < 0.1
+
+
+def test_a_still_field_has_no_salience() -> None:
+    """Without motion all is dark, though there is no noise to compare with; a tenth of a pixel stays nearly so."""
+    assert motion_saliency(np.zeros((HEIGHT, WIDTH), np.float32)).max() == 0
+    assert motion_saliency(np.full((HEIGHT, WIDTH), 0.1, np.float32)).max() < 0.1
+
+
+def test_what_moves_alone_is_salient() -> None:
+    """A part that moves 4 pixels where nothing else does is close to 1."""
+    length = np.zeros((HEIGHT, WIDTH), np.float32)
+    length[40:80, 60:100] = 4
+    saliency = motion_saliency(length)
+
+    assert saliency[40:80, 60:100].min() > 0.9
+    assert saliency[0, 0] == 0

@@ -1,0 +1,73 @@
+"""A square that moves by 3 pixels is found, to the pixel nearly, with or without a moving camera."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from watchmove.pipeline.masks.chain import MovingFrame
+from watchmove.pipeline.masks.cpu.segmentation import segment_shot
+from watchmove.pipeline.settings.extraction import ExtractionSettings
+from watchmove.pipeline.settings.world import WorldSettings
+from watchmove.pipeline.world.drawing import draw_video
+from watchmove.pipeline.world.video import moving_square
+
+SETTINGS = ExtractionSettings()
+
+
+def segment_one(images: Sequence[NDArray[np.uint8]], settings: ExtractionSettings) -> tuple[MovingFrame, ...]:
+    """All frames of a shot of one window."""
+    return segment_shot([images], settings)[0]
+
+
+@pytest.mark.parametrize("camera_step", [(0.0, 0.0), (-2.0, 1.0)])
+def test_moving_square_is_found(camera_step: tuple[float, float]) -> None:
+    """IoU above 0.9 in every frame, and a box within 6 pixels of the true one."""
+    cv2.setNumThreads(1)
+    video = moving_square((3.0, 0.0), 10, camera_step_pixels=camera_step)
+    masks = np.stack([frame.soft_mask >= 0.5 for frame in segment_one(list(video.frames), SETTINGS)])
+    overlap = (masks & video.masks).sum(axis=(1, 2)) / (masks | video.masks).sum(axis=(1, 2))
+    boxes = []
+    for mask in masks:
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        boxes.append([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+
+    assert overlap.min() > 0.9
+    assert np.abs(np.array(boxes) - video.boxes_xyxy[:, 0]).max() <= 6
+
+
+def test_own_motion_is_in_pixels_per_frame() -> None:
+    """Inside the square the motion beside the camera's is 3 pixels per frame, whatever the gap it was measured over."""
+    video = moving_square((1.0, 1.0), 6, camera_step_pixels=(-2.0, 1.0))
+    frame = segment_one(list(video.frames), SETTINGS)[3]
+    inner = cv2.erode(video.masks[3].astype(np.uint8), np.ones((31, 31), np.uint8))[::4, ::4] > 0
+
+    assert np.median(frame.own_motion[inner]) == pytest.approx(3, abs=0.3)
+
+
+@pytest.mark.parametrize("kind", ["still", "camera"])
+def test_nothing_is_found_where_nothing_moves_by_itself(kind: str) -> None:
+    """A still scene and a panned one stay dark."""
+    video = draw_video(3, WorldSettings(frames_per_video=8), kind)
+    frames = segment_one(list(video.frames), SETTINGS)
+
+    assert max(float((frame.soft_mask >= 0.5).mean()) for frame in frames) < 0.01
+
+
+def test_same_frames_give_the_same_bytes() -> None:
+    """Run twice, the masks are equal to the bit."""
+    frames = list(moving_square(frames=6).frames)
+    first, second = segment_one(frames, SETTINGS), segment_one(frames, SETTINGS)
+
+    assert all(np.array_equal(a.soft_mask, b.soft_mask) for a, b in zip(first, second, strict=True))
+
+
+def test_two_frames_and_odd_sizes_are_enough() -> None:
+    """The least that can move, in a picture of odd width and height."""
+    frames = [frame[:-1, :-1] for frame in moving_square(frames=2).frames]
+    masks = [frame.soft_mask for frame in segment_one(frames, SETTINGS)]
+
+    assert [mask.shape for mask in masks] == [(239, 319)] * 2
+    assert all(mask.dtype == np.float32 and mask.min() >= 0 and mask.max() <= 1 for mask in masks)

@@ -1,0 +1,85 @@
+"""Weights of other AlexNets: what is taken of them, and that they compute what they did."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torchvision.models import alexnet
+
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.networks.alexnet import CHANNEL_MEAN, CHANNEL_STD, random_backbone, save_backbone
+from watchmove.pipeline.networks.weight_mapping import CAFFE_MEAN_BGR, load_mapped
+
+
+def normalised(rgb: torch.Tensor) -> torch.Tensor:
+    """Pictures in [0, 1] as the trunk wants them."""
+    return (rgb - torch.tensor(CHANNEL_MEAN).view(3, 1, 1)) / torch.tensor(CHANNEL_STD).view(3, 1, 1)
+
+
+@torch.no_grad()
+def test_torchvisions_alexnet_computes_what_it_did(tmp_path: Path) -> None:
+    """Every layer up to fc7 is taken, the classifier's last is not, and the output is torchvision's own."""
+    theirs = alexnet(weights=None).eval()
+    save_file(theirs.state_dict(), tmp_path / "alexnet.safetensors")
+    trunk, mapping = load_mapped(tmp_path / "alexnet.safetensors", None, seed=0)
+    padded = torch.nn.functional.pad(normalised(torch.rand(2, 3, 224, 224)), (2, 2, 2, 2))
+    wanted = theirs.classifier[:6](theirs.avgpool(theirs.features(padded[..., 2:-2, 2:-2])).flatten(1))
+
+    assert (mapping.layout, mapping.fresh, mapping.unused) == (
+        "torchvision",
+        (),
+        ("classifier.6.bias", "classifier.6.weight"),
+    )
+    torch.testing.assert_close(trunk.eval()(padded), wanted, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_caffes_input_is_folded_into_conv1(tmp_path: Path) -> None:
+    """conv1 gives on our input what Caffe's gives on blue, green, red from 0 to 255 less their mean."""
+    source = random_backbone(3)
+    source.get_parameter("conv1.bias").uniform_(-1, 1)
+    save_backbone(source, tmp_path / "caffe.safetensors", {})
+    trunk, mapping = load_mapped(tmp_path / "caffe.safetensors", "caffe", seed=0)
+    rgb = torch.rand(1, 3, 59, 59)
+    wanted = source.conv1(255 * rgb.flip(1) - torch.tensor(CAFFE_MEAN_BGR).view(3, 1, 1))
+
+    assert len(mapping.taken) == 14
+    torch.testing.assert_close(trunk.conv1(normalised(rgb)), wanted, rtol=1e-4, atol=1e-2)
+
+
+def test_fully_connected_layers_that_differ_are_left_random(tmp_path: Path) -> None:
+    """An fc6 of another shape is said to be fresh and not used; the convolutions and fc7 are taken."""
+    weights = {name: value.detach() for name, value in random_backbone(0).named_parameters()}
+    save_file({**weights, "fc6.weight": torch.zeros(4096, 100)}, tmp_path / "w.safetensors")
+    trunk, mapping = load_mapped(tmp_path / "w.safetensors", None, seed=0)
+
+    assert mapping.fresh == ("fc6.weight", "fc6.bias")
+    assert trunk.random_layers == {"fc6"}
+    assert mapping.unused == ("fc6.bias", "fc6.weight")
+    assert torch.equal(trunk.conv5.weight, weights["conv5.weight"])
+    assert trunk.fc6.weight.std() > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        ("conv2.weight", torch.zeros(256, 96, 5, 5), r"conv2\.weight has shape"),
+        ("conv3.bias", torch.full((384,), torch.nan), "not finite"),
+        ("conv4.weight", None, r"conv4\.weight is missing"),
+    ],
+)
+def test_a_wrong_convolution_is_named(tmp_path: Path, name: str, value: torch.Tensor | None, line: str) -> None:
+    """Without all five convolutions it is no trunk."""
+    weights = {key: one.detach() for key, one in random_backbone(0).named_parameters() if not key.startswith("fc")}
+    weights.pop(name)
+    save_file(weights if value is None else {**weights, name: value}, tmp_path / "w.safetensors")
+
+    with pytest.raises(InvalidInput, match=line):
+        load_mapped(tmp_path / "w.safetensors", None, seed=0)
+
+
+def test_pickled_weights_are_refused_with_the_way_to_convert_them(tmp_path: Path) -> None:
+    """A .pth is not even opened."""
+    with pytest.raises(InvalidInput, match="safetensors"):
+        load_mapped(tmp_path / "alexnet.pth", None, seed=0)

@@ -1,0 +1,199 @@
+"""Rotation on the frames of masks: crops, loss and measure against known values, and a training that learns it."""
+
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from tests.pipeline.dataset.mask_samples import HEIGHT, WIDTH, drawn_sample, encoded
+from watchmove.pipeline.dataset.shard import Sample, write_shard
+from watchmove.pipeline.errors import InvalidInput, Stopped
+from watchmove.pipeline.networks.alexnet import load_backbone
+from watchmove.pipeline.networks.resnet import random_resnet
+from watchmove.pipeline.pretraining.examples import Square, example_of, moved_inside
+from watchmove.pipeline.pretraining.pretraining import PretrainingHooks, PretrainingResult, pretrain
+from watchmove.pipeline.pretraining.rotation import RotationNetwork, rotation_example_of, rotation_hits, rotation_loss
+from watchmove.pipeline.settings.pretraining import PretrainingSettings
+
+SETTINGS = PretrainingSettings(
+    objective="rotation",
+    device="cpu",
+    iterations=8,
+    batch_size=8,
+    learning_rate=0.01,
+    validation_fraction=0.3,
+    validation_frames=24,
+    validate_every_iterations=8,
+    checkpoint_every_iterations=100,
+)
+
+
+def lit_from_above(video: str, frame: int) -> Sample:
+    """Noise with a square, darker from top to bottom: whoever looks knows how it is turned."""
+    rng = np.random.default_rng([*video.encode(), frame])
+    light = np.linspace(160, 0, HEIGHT)[:, None, None]
+    image = (rng.integers(0, 90, (HEIGHT, WIDTH, 3)) + light).astype(np.uint8)
+    mask = np.zeros((HEIGHT, WIDTH), np.float32)
+    y, x = (int(rng.integers(0, side - 32)) for side in (HEIGHT, WIDTH))
+    mask[y : y + 32, x : x + 32] = 1
+    return encoded(image, mask, f"{video}-{frame:06d}")
+
+
+@pytest.fixture(scope="module")
+def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six videos of eight frames, of which two videos are held out."""
+    path = tmp_path_factory.mktemp("shard") / "lit.tar"
+    write_shard(path, (lit_from_above(f"video{video}", frame) for video in range(6) for frame in range(8)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(shard: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PretrainingResult]:
+    """Eight steps at a stretch."""
+    folder = tmp_path_factory.mktemp("trained")
+    yield pretrain([shard], SETTINGS, PretrainingHooks(folder))
+    shutil.rmtree(folder)
+
+
+def turned(sample: Sample, seed: int) -> tuple[NDArray[np.uint8], int]:
+    """The example of a usable frame: picture and turns."""
+    example = rotation_example_of(sample, SETTINGS, np.random.default_rng(seed))
+    assert example is not None
+    return example[0], int(example[1])
+
+
+def test_turned_back_it_is_the_crop_that_a_mask_is_learnt_from() -> None:
+    """All four turns come up, and each only moves pixels."""
+    sample = drawn_sample("video", 0)
+    seen = set()
+    for seed in range(20):
+        image, turns = turned(sample, seed)
+        upright = example_of(sample, SETTINGS, np.random.default_rng(seed), inside_frame=True)
+        assert upright is not None
+        np.testing.assert_array_equal(np.rot90(image, -turns), upright.image)
+        seen.add(turns)
+
+    assert seen == {0, 1, 2, 3}
+
+
+def test_one_turn_is_counter_clockwise() -> None:
+    """What was on top lies on the left then, below after two, on the right after three."""
+    for seed in range(12):
+        image, turns = turned(lit_from_above("video", 3), seed)
+        brightness = [float(side.mean()) for side in (image[:80], image[:, :80], image[-80:], image[:, -80:])]
+        assert int(np.argmax(brightness)) == turns
+
+
+@pytest.mark.parametrize(
+    ("square", "inside"),
+    [
+        (Square(30, 40, 20), Square(30, 40, 20)),
+        (Square(2, 40, 20), Square(10, 40, 20)),
+        (Square(99, 78, 20), Square(90, 70, 20)),
+        (Square(20, 70, 200), Square(40, 40, 80)),
+    ],
+    ids=["inside already", "over the left edge", "over a corner", "larger than the frame"],
+)
+def test_a_crop_is_moved_into_its_frame(square: Square, inside: Square) -> None:
+    """Of 100 x 80 pixels; it is made smaller only where it must be."""
+    assert moved_inside(square, 80, 100) == inside
+
+
+def test_no_edge_is_repeated() -> None:
+    """An object in the corner of a picture of one bright pixel line at the border: a crop shows the line once."""
+    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    image[0], image[:, 0] = 255, 255
+    mask = np.zeros((HEIGHT, WIDTH), np.float32)
+    mask[:20, :20] = 1
+    for seed in range(10):
+        crop, _ = turned(encoded(image, mask, "corner-0"), seed)
+        assert (crop > 128).mean() < 0.16
+
+
+def test_a_frame_that_teaches_no_mask_teaches_no_turn() -> None:
+    """Nothing certain in its mask, so that both objectives have the same frames."""
+    blank = encoded(np.zeros((HEIGHT, WIDTH, 3), np.uint8), np.full((HEIGHT, WIDTH), 0.5, np.float32), "blank-0")
+
+    assert rotation_example_of(blank, SETTINGS, np.random.default_rng(0)) is None
+
+
+def test_loss_and_hits_of_known_logits() -> None:
+    """ln 4 where nothing is known and ln(1 + 3 e^-2) for a logit of 2; the ignored frame counts for neither."""
+    logits = torch.tensor([[0.0, 0.0, 0.0, 0.0], [0.0, 2.0, 0.0, 0.0], [9.0, 0.0, 0.0, 0.0]])
+    turns = torch.tensor([3, 1, -1], dtype=torch.int8)
+
+    expected = (math.log(4) + math.log(1 + 3 * math.exp(-2))) / 2
+    assert float(rotation_loss(logits, turns)) == pytest.approx(expected, rel=1e-6)
+    assert float(rotation_loss(logits[:0], turns[:0])) == 0
+    assert rotation_hits(logits, turns).tolist() == [0, 1, 0]
+
+
+def test_a_resnet_answers_too() -> None:
+    """Its maps are averaged; the first answer knows nothing."""
+    trunk = random_resnet("resnet18", 0).eval()
+    with torch.no_grad():
+        logits = RotationNetwork(trunk, torch.Generator().manual_seed(0))(torch.rand(2, 3, 227, 227))
+
+    assert logits.shape == (2, 4)
+    assert float(rotation_loss(logits, torch.tensor([0, 2], dtype=torch.int8))) == pytest.approx(math.log(4), abs=0.1)
+
+
+def test_a_device_that_cuts_masks_is_refused() -> None:
+    """Rotation has no such way, and does not take another one in silence."""
+    with pytest.raises(ValidationError, match="set it to auto or cpu"):
+        PretrainingSettings(objective="rotation", crop_on="device")
+
+
+def test_it_is_learnt_and_measured_on_held_out_videos(trained: PretrainingResult) -> None:
+    """From a loss of log 4 to nearly every turn known on videos that were never seen; there is no IoU."""
+    first, last = trained.curve[0], trained.curve[-1]
+
+    assert first.loss == pytest.approx(math.log(4), abs=0.1)
+    assert last.validation_accuracy is not None
+    assert last.validation_accuracy >= 0.8
+    assert last.validation_loss is not None
+    assert last.validation_loss < 1
+    assert last.validation_iou is None
+    assert last.validation_score == last.validation_accuracy
+
+
+def test_its_backbone_loads_as_any_other(trained: PretrainingResult) -> None:
+    """A trunk without the layer of turns, whose file says what it learnt from."""
+    trunk = load_backbone(trained.backbone)
+    with safe_open(trained.backbone, "pt") as file:
+        assert file.metadata()["objective"] == "rotation"
+
+    assert trained.mask_network is None
+    assert not hasattr(trunk, "turns")
+    assert trunk(torch.zeros(1, 3, 227, 227)).isfinite().all()
+
+
+def test_stopped_and_resumed_ends_with_the_same_weights(
+    shard: Path, trained: PretrainingResult, tmp_path: Path
+) -> None:
+    """Told to stop after three steps; then masks do not go on from its checkpoint, and rotation does, bit by bit."""
+    done = [0]
+    hooks = PretrainingHooks(
+        tmp_path,
+        on_progress=lambda told: done.__setitem__(0, told.iteration),
+        should_stop=lambda: done[0] >= 3,
+    )
+    with pytest.raises(Stopped):
+        pretrain([shard], SETTINGS, hooks)
+    with pytest.raises(InvalidInput, match="of other settings or data"):
+        pretrain([shard], SETTINGS.model_copy(update={"objective": "masks"}), PretrainingHooks(tmp_path))
+    resumed = pretrain([shard], SETTINGS, PretrainingHooks(tmp_path))
+    weights, expected = load_file(resumed.backbone), load_file(trained.backbone)
+    shutil.rmtree(tmp_path)
+
+    assert done == [3]
+    assert resumed.curve == trained.curve
+    assert all(torch.equal(weights[name], tensor) for name, tensor in expected.items())

@@ -1,0 +1,35 @@
+"""Spread of a few figures, against values worked out by hand and by textbooks."""
+
+import math
+
+import pytest
+
+from watchmove.pipeline.statistics.seed_spread import spread_of
+
+
+def test_one_value_has_no_interval() -> None:
+    """Nothing is known of its spread, and nothing is claimed."""
+    spread = spread_of([0.4])
+
+    assert (spread.count, spread.mean, spread.deviation, spread.low, spread.high) == (1, 0.4, None, None, None)
+
+
+@pytest.mark.parametrize(("count", "factor"), [(2, 12.706), (3, 4.303), (5, 2.776), (10, 2.262)])
+def test_the_interval_is_students(count: int, factor: float) -> None:
+    """Half its width is the table's factor for n - 1 degrees of freedom times the standard error."""
+    values = [0.3 + 0.01 * n for n in range(count)]
+    spread = spread_of(values)
+
+    assert spread.deviation is not None
+    assert spread.low is not None
+    assert spread.high is not None
+    assert spread.mean == pytest.approx(sum(values) / count)
+    assert spread.deviation == pytest.approx(math.sqrt(sum((v - spread.mean) ** 2 for v in values) / (count - 1)))
+    assert (spread.high - spread.low) / 2 == pytest.approx(factor * spread.deviation / math.sqrt(count), rel=3e-4)
+
+
+def test_equal_values_have_an_interval_of_no_width() -> None:
+    """All seeds agree."""
+    spread = spread_of([0.5, 0.5, 0.5])
+
+    assert (spread.deviation, spread.low, spread.high) == (0.0, 0.5, 0.5)

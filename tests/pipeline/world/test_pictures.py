@@ -1,0 +1,73 @@
+"""The detection set: pictures whose boxes fit what is seen, large enough to be learnt."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from watchmove.pipeline.voc.annotations import VocObject, read_voc
+from watchmove.pipeline.world.pictures import draw_picture, draw_voc_image
+from watchmove.pipeline.world.shapes import SHAPES
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn picture and its objects."""
+
+    image: NDArray[np.uint8]
+    objects: tuple[VocObject, ...]
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Picture]:
+    """A hundred and twenty pictures of 320 by 240 pixels."""
+    return [Picture(*draw_picture(np.random.default_rng([7, number]), (320, 240))) for number in range(120)]
+
+
+def test_pictures_hold_one_to_three_objects_within_them(pictures: list[Picture]) -> None:
+    """Boxes lie within the picture; those that are not difficult have a side of 15 to 55 % of its shorter side."""
+    objects = [one for picture in pictures for one in picture.objects]
+    boxes = np.array([one.box_xyxy for one in objects])
+    sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)[[not one.difficult for one in objects]]
+
+    assert {len(picture.objects) for picture in pictures} == {1, 2, 3}
+    assert boxes[:, :2].min() >= 0
+    assert (boxes[:, 2:] <= (320, 240)).all()
+    assert sides.min() > 0.15 * 240
+    assert sides.max() < 0.55 * 240
+
+
+def test_every_class_is_drawn_and_few_objects_are_difficult(pictures: list[Picture]) -> None:
+    """All six shapes occur, none rarely; some objects are difficult, most are not."""
+    objects = [one for picture in pictures for one in picture.objects]
+    counts = [sum(one.name == shape for one in objects) for shape in SHAPES]
+
+    assert min(counts) > 0.09 * len(objects)
+    assert 0 < sum(one.difficult for one in objects) < 0.12 * len(objects)
+
+
+def test_objects_stand_out_from_what_is_round_them(pictures: list[Picture]) -> None:
+    """The middle half of a box is more colourful than the picture as a whole, for nearly all but rings."""
+    more_colourful = []
+    for picture in pictures:
+        colour = np.ptp(picture.image.astype(int), axis=2)
+        for one in picture.objects:
+            box = np.array(one.box_xyxy).reshape(2, 2)
+            (x0, y0), (x1, y1) = (np.array([[3, 1], [1, 3]]) @ box / 4).astype(int)
+            if one.name != "ring":
+                more_colourful.append(colour[y0:y1, x0:x1].mean() > 1.5 * np.median(colour))
+
+    assert np.mean(more_colourful) > 0.9
+
+
+def test_image_is_drawn_once(tmp_path: Path) -> None:
+    """What has an annotation stays as it is, whatever it would be drawn from now."""
+    draw_voc_image(tmp_path, "a", np.random.default_rng(0), (160, 120))
+    first = read_voc(tmp_path, None)
+    draw_voc_image(tmp_path, "a", np.random.default_rng(1), (160, 120))
+
+    assert read_voc(tmp_path, None) == first
+    assert first[0].objects
+    assert abs(first[0].width - 160) <= 20

@@ -1,0 +1,41 @@
+"""Shapes cover what geometry says they cover."""
+
+import numpy as np
+import pytest
+
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.world.shapes import SHAPES, shape_coverage, shape_outline
+
+AREAS = {
+    "disk": np.pi,
+    "square": 1.8**2,
+    "triangle": 3 * np.sqrt(3) / 4,
+    "star": 5 * 0.45 * np.sin(np.pi / 5),
+    "cross": 2 * 2 * 0.68 - 0.68**2,
+    "ring": np.pi * (1 - 0.52**2),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_area(name: str) -> None:
+    """The covered area is the shape's, within a percent and a half."""
+    coverage = shape_coverage(name, 102)
+
+    assert float(coverage.sum()) == pytest.approx(AREAS[name] * 50**2, rel=0.015)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_within_its_square_and_smooth(name: str) -> None:
+    """Outlines stay within [-1, 1], the margin is clear, and edges are antialiased."""
+    coverage = shape_coverage(name, 40)
+
+    assert np.abs(shape_outline(name)).max() <= 1 + 1e-9
+    assert coverage[[0, -1]].max() < 0.2
+    assert coverage[:, [0, -1]].max() < 0.2
+    assert ((coverage > 0.05) & (coverage < 0.95)).sum() > 8 or name == "square"
+
+
+def test_unknown_shape_is_refused() -> None:
+    """The message lists what there is."""
+    with pytest.raises(InvalidInput, match="'blob' is not drawn here; one of disk"):
+        shape_outline("blob")

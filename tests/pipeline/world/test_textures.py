@@ -1,0 +1,63 @@
+"""Textures have the structure, contrast and colours that the drawn world promises."""
+
+import numpy as np
+import pytest
+
+from watchmove.pipeline.world.textures import TEXTURES, background, object_texture, smooth_noise
+
+
+def test_noise_is_smooth_at_its_scale() -> None:
+    """Mean 0, deviation 1, and little change from one pixel to the next where the scale is 16 pixels."""
+    noise = smooth_noise(np.random.default_rng(0), 100, 140, 16.0)
+
+    assert noise.shape == (100, 140)
+    assert abs(float(noise.mean())) < 1e-4
+    assert float(noise.std()) == pytest.approx(1, abs=1e-4)
+    assert float(np.abs(np.diff(noise, axis=1)).mean()) < 0.12
+
+
+@pytest.mark.parametrize("kind", TEXTURES)
+def test_textures_have_grain_and_follow_the_seed(kind: str) -> None:
+    """Every kind, plain too, has structure that flow can follow; one seed gives one texture."""
+    draw = [object_texture(np.random.default_rng(seed), kind, 64, 0.1, shaded=False) for seed in (3, 3, 4)]
+
+    assert draw[0].shape == (64, 64, 3)
+    assert float(draw[0].std(axis=(0, 1)).max()) > 4
+    assert np.array_equal(draw[0], draw[1])
+    assert not np.array_equal(draw[0], draw[2])
+
+
+def test_stripes_differ_from_plain() -> None:
+    """A pattern has far more contrast than the grain alone."""
+    stripes, plain = (
+        np.mean(
+            [object_texture(np.random.default_rng(s), kind, 64, 0.1, shaded=False).std(axis=(0, 1)) for s in range(8)]
+        )
+        for kind in ("stripes", "plain")
+    )
+
+    assert stripes > 1.5 * plain
+
+
+def test_shading_darkens_one_side() -> None:
+    """The same texture shaded is darker somewhere, by a fifth at least of its light."""
+    plain, shaded = (
+        object_texture(np.random.default_rng(5), "plain", 64, 0.6, shaded=shaded).astype(float)
+        for shaded in (False, True)
+    )
+
+    assert (shaded.mean(axis=2) < 0.8 * plain.mean(axis=2)).mean() > 0.05
+
+
+def test_backgrounds_are_muted_and_objects_are_not() -> None:
+    """Colour sets objects apart from any background."""
+    rng = np.random.default_rng(1)
+    muted = np.mean([np.ptp(background(rng, 60, 80, rng.uniform()).astype(int), axis=2).mean() for _ in range(6)])
+    vivid = np.mean(
+        [
+            np.ptp(object_texture(rng, "plain", 40, rng.uniform(), shaded=False).astype(int), axis=2).mean()
+            for _ in range(6)
+        ]
+    )
+
+    assert vivid > 2.5 * muted

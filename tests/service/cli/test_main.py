@@ -1,0 +1,98 @@
+"""Bad input on the command line: one clear line and an exit code of the table."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from watchmove.service.cli.options import as_uri, override
+from watchmove.service.settings.settings import LAPTOP, load_settings
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A `watchmove` command, ended."""
+    return subprocess.run(
+        [sys.executable, "-m", "watchmove", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["run"], "no detection set there"),
+        (["plan", "--run", "x", "--set", "videos=file://EMPTY"], "no video there"),
+        (["import-coco", "--run", "x", "--images", "EMPTY/#1: a", "--annotations", "EMPTY/absent"], "cannot be read"),
+        (["run", "--set", "pretrain.iteration=3"], "pretrain.iteration is no setting"),
+        (["run", "--settings", "EMPTY/absent.yaml"], "cannot be read"),
+        (["gather", "--run", "../x"], "a run's name"),
+        (["extract", "--run", "x"], "--shard"),
+        (["plan", "--run", "x", "--licences", "fun"], "plan.licences"),
+        (["walk"], "walk"),
+        (["score", "--voc", "EMPTY", "--detections", "EMPTY"], "EMPTY"),
+        (["exporter"], "work.metrics_port"),
+        (["submit", "-p", "novalue"], "NAME=VALUE"),
+    ],
+)
+def test_bad_input_exits_65_with_a_line(tmp_path: Path, arguments: list[str], expected: str) -> None:
+    """The last line says what; nothing is a trace."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    places = ["--store", str(tmp_path / "store"), "--voc", str(empty)] if arguments[0] == "run" else []
+    done = run(*(word.replace("EMPTY", str(empty)) for word in arguments), *places)
+
+    assert done.returncode == 65
+    assert expected.replace("EMPTY", str(empty)) in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_may_have_enough_at_any_time() -> None:
+    """As in `watchmove settings | head -1`: no trace, no failure."""
+    words = [sys.executable, "-m", "watchmove", "settings", "--reference"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as printing:
+        assert printing.stdout is not None
+        printing.stdout.close()
+        _, said = printing.communicate(timeout=60)
+
+    assert (printing.returncode, said) == (0, b"")
+
+
+@pytest.mark.parametrize("name", ["clips #2", "a: b", "[x]", "'", "é 🎬"])
+def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
+    """What YAML takes for a comment or a key is a part of the name."""
+    folder = tmp_path / name
+    word = override("videos", as_uri(str(folder)))
+
+    assert load_settings(LAPTOP, [word]).videos == f"file://{folder}"
+
+
+@pytest.mark.parametrize(("local_rank", "expected"), [("0", "metrics port"), ("1", "run `watchmove gather` first")])
+def test_the_first_rank_of_each_machine_serves_metrics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local_rank: str, expected: str
+) -> None:
+    """The pods of all nodes announce the port; here it is taken, which only who wants it notices."""
+    monkeypatch.setenv("RANK", "2")
+    monkeypatch.setenv("LOCAL_RANK", local_rank)
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        words = ["--set", f"work.metrics_port={port}", "--set", f"store=file://{tmp_path}"]
+        done = run("pretrain", "--run", "x", *words)
+
+    assert done.returncode == 65
+    assert expected in done.stderr.splitlines()[-1]
+
+
+def test_help_lists_the_commands() -> None:
+    """A newcomer sees every step."""
+    done = run("--help")
+
+    assert done.returncode == 0
+    for name in ("plan", "extract", "gather", "pretrain", "evaluate", "report", "run", "status", "retry", "results"):
+        assert name in done.stdout
+    for name in ("segment", "bench", "score", "export", "exporter", "submit", "settings"):
+        assert name in done.stdout

@@ -1,0 +1,106 @@
+"""Proposals kept in the store: each picture searched once, by whichever process, and none of that lost."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.service.conftest import MakeContext
+from watchmove.pipeline.detection.proposals import proposals_to_bytes
+from watchmove.pipeline.errors import InvalidInput, Stopped
+from watchmove.pipeline.settings.evaluation import ProposalSettings
+from watchmove.pipeline.voc.annotations import VocImage, read_voc
+from watchmove.pipeline.world.pictures import draw_voc_image
+from watchmove.service.evaluation.proposal_cache import proposals_of
+from watchmove.service.runner.runner import StepContext
+
+SMALL = ProposalSettings(mode="single", longer_side_pixels=64)
+ALL_OF_IT = np.array([[0, 0, 160, 120]], np.float32)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> list[VocImage]:
+    """Five drawn pictures."""
+    for number in range(5):
+        draw_voc_image(tmp_path / "voc", f"{number}", np.random.default_rng(number), (160, 120))
+    return list(read_voc(tmp_path / "voc", None))
+
+
+def stored(context: StepContext) -> dict[str, str]:
+    """Key and ETag of each picture's boxes."""
+    return {item.key: item.etag for item in context.store.list("proposals/")}
+
+
+def test_a_picture_is_searched_once_whatever_list_and_folder_it_is_in(
+    make_context: MakeContext, images: list[VocImage], tmp_path: Path
+) -> None:
+    """A longer list costs its new pictures; a copy under another name nothing; other settings all of them."""
+    context = make_context("work.workers=1")
+    first = proposals_of(context, images[:3], SMALL)
+    after_three = stored(context)
+    every = proposals_of(context, [*images, images[0]], SMALL)
+    after_five = stored(context)
+    copy = VocImage("copy", Path(shutil.copy(images[4].path, tmp_path / "copy.jpg")), 160, 120, ())
+    again = proposals_of(context, [copy], SMALL)
+
+    assert (len(after_three), len(after_five), stored(context)) == (3, 5, after_five)
+    assert after_three.items() < after_five.items()
+    assert list(every) == [image.image_id for image in images]
+    assert all(np.array_equal(first[name], every[name]) and len(first[name]) for name in first)
+    np.testing.assert_array_equal(again["copy"], every["4"])
+    proposals_of(context, images[:1], ProposalSettings(mode="single", longer_side_pixels=80))
+    assert len(stored(context)) == 6
+
+
+def test_told_to_stop_it_keeps_what_was_searched(make_context: MakeContext, images: list[VocImage]) -> None:
+    """The next call searches the others alone."""
+    context = make_context("work.workers=1")
+    create = context.store.create
+
+    def stop_then(key: str, data: bytes) -> bool:
+        context.stop.set()
+        return create(key, data)
+
+    context.store.create = stop_then  # type: ignore[method-assign]
+    with pytest.raises(Stopped):
+        proposals_of(context, images, SMALL)
+    kept = stored(context)
+    context = make_context("work.workers=1")
+    proposals_of(context, images, SMALL)
+
+    assert 1 <= len(kept) < 5
+    assert kept.items() < stored(context).items()
+
+
+def test_what_another_process_stores_meanwhile_is_not_searched_again(
+    make_context: MakeContext, images: list[VocImage]
+) -> None:
+    """Boxes that come between the listing and the search are taken as they are."""
+    context = make_context("work.workers=1")
+    proposals_of(context, images, SMALL)
+    keys, seen = list(stored(context)), make_context("work.workers=1", f"store=file://{context.scratch}/other")
+    head = seen.store.head
+
+    def overtaken(key: str) -> object:
+        seen.store.create(key, proposals_to_bytes({"x": ALL_OF_IT}))
+        return head(key)
+
+    seen.store.head = overtaken  # type: ignore[method-assign, assignment]
+    found = proposals_of(seen, images, SMALL)
+
+    assert list(stored(seen)) == keys
+    assert all(np.array_equal(boxes, ALL_OF_IT) for boxes in found.values())
+
+
+@pytest.mark.parametrize("content", [None, b"no picture"])
+def test_a_picture_that_is_none_is_named(
+    make_context: MakeContext, images: list[VocImage], content: bytes | None
+) -> None:
+    """Missing or broken: in one line."""
+    images[2].path.unlink()
+    if content is not None:
+        images[2].path.write_bytes(content)
+
+    with pytest.raises(InvalidInput, match=r"2\.jpg: (no such file|cannot be decoded)"):
+        proposals_of(make_context("work.workers=1"), images, SMALL)

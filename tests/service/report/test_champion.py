@@ -1,0 +1,190 @@
+"""Promotion: who becomes champion, who does not, and that two at once make one."""
+
+from collections.abc import Sequence
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from tests.service.conftest import MakeContext
+from watchmove.service.records import layout
+from watchmove.service.records.record import Written, commit, find, origin
+from watchmove.service.records.training import PRETRAINED, BackboneRecord, Evaluation, EvaluationRecord
+from watchmove.service.report import champion as module
+from watchmove.service.report.champion import Champion, champions, is_better, promote, protocol_of
+from watchmove.service.runner.runner import StepContext
+from watchmove.service.store.store import Store
+from watchmove.service.watching.exporter import RecordCollector
+
+
+@pytest.fixture
+def context(make_context: MakeContext) -> StepContext:
+    """An empty store."""
+    return make_context()
+
+
+def backbone(context: StepContext, name: str) -> BackboneRecord:
+    """A finished pretraining."""
+    return BackboneRecord(
+        made_by=origin(context.settings, {}),
+        backbone=name,
+        dataset="frames",
+        weights_key=f"backbones/{name}/backbone.safetensors",
+        weights_sha256="0" * 64,
+        images_per_second=1.0,
+        curve=(),
+    )
+
+
+def evaluated(
+    context: StepContext, figures: Sequence[float | None], voc: str = "voc", **changed: object
+) -> list[EvaluationRecord]:
+    """Its evaluations, one seed each; `changed` settings of the detector make another protocol."""
+    detector = context.settings.evaluate.detector.model_copy(update=changed)
+    evaluate = context.settings.evaluate.model_copy(update={"detector": detector})
+    settings = context.settings.model_copy(update={"evaluate": evaluate})
+    return [
+        EvaluationRecord(
+            made_by=origin(settings, {settings.voc: voc}),
+            evaluation=Evaluation(initialisation=PRETRAINED, freeze_through=0, seed=seed),
+            backbone="any",
+            mean_ap_11_point=figure,
+            mean_ap_area=figure,
+            per_class={},
+            loss=(),
+            seconds=1.0,
+        )
+        for seed, figure in enumerate(figures)
+    ]
+
+
+def run(context: StepContext, name: str, *figures: float | None, **changed: object) -> tuple[Champion | None, str]:
+    """A run of that name, whose backbone has that name too."""
+    return promote(context, name, backbone(context, name), evaluated(context, figures, **changed))  # type: ignore[arg-type]
+
+
+def present(store: Store, protocol: str) -> Champion | None:
+    """What the pointer says."""
+    return find(store, layout.champion(protocol, "champion"), Champion)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "better"),
+    [
+        ([], [0.1], True),
+        ([0.40, 0.41, 0.42], [0.50, 0.51, 0.52], True),
+        ([0.40, 0.41, 0.42], [0.415, 0.425, 0.435], False),
+        ([0.40, 0.50, 0.60], [0.50, 0.60, 0.70], False),
+        ([0.50, 0.51, 0.52], [0.40, 0.41, 0.42], False),
+        ([0.4], [0.9], False),
+        ([0.4, 0.41], [0.9], False),
+        ([0.4, 0.4], [0.5, 0.5], True),
+        ([0.4, 0.4], [0.4, 0.4], False),
+    ],
+)
+def test_better_is_better_by_more_than_the_spread(before: list[float], after: list[float], better: bool) -> None:
+    """One seed says nothing of the spread, so it beats nobody."""
+    assert is_better(before, after)[0] is better
+
+
+def test_a_history_of_promotions(context: StepContext) -> None:
+    """The first, one that does not beat it, one that does; the first again changes nothing."""
+    run(context, "first", 0.40, 0.41, 0.42)
+    first, _ = run(context, "weaker", 0.405, 0.41, 0.415)
+    better, why = run(context, "better", 0.60, 0.61, 0.62)
+    again, _ = run(context, "first", 0.40, 0.41, 0.42)
+    assert first is not None
+    assert better is not None
+    assert again is not None
+    history = champions(context.store, better.protocol)
+
+    assert (first.run, better.run, better.before, again.run) == ("first", "better", "first", "better")
+    assert "0.6100 over 3 seeds against 0.4100 over 3" in why
+    assert [one.backbone for one in history] == ["first", "better"]
+    assert present(context.store, better.protocol) == better
+
+
+def test_another_protocol_has_a_champion_of_its_own(context: StepContext) -> None:
+    """Other images, another detector or another version of the code do not compare; another device and seed do."""
+    usual = protocol_of(evaluated(context, [0.5])[0])
+
+    assert protocol_of(evaluated(context, [0.5], device="cuda", seed=7)[0]) == usual
+    assert protocol_of(evaluated(context, [0.5], voc="other")[0]) != usual
+    assert protocol_of(evaluated(context, [0.5], iterations=7)[0]) != usual
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "EVALUATION_VERSION", 0)
+        assert protocol_of(evaluated(context, [0.5])[0]) != usual
+    run(context, "long", 0.9, 0.91)
+    short, _ = run(context, "short", 0.1, 0.11, iterations=7)
+    assert short is not None
+    assert short.run == "short"
+
+
+def test_without_a_figure_nobody_is_promoted(context: StepContext) -> None:
+    """A test set without objects has no mAP."""
+    champion, why = run(context, "empty", None)
+
+    assert champion is None
+    assert "no evaluation" in why
+    assert list(context.store.list("champions/")) == []
+
+
+def test_of_two_at_once_the_second_is_compared_with_the_first(
+    context: StepContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run takes the number while this one is about to: this one has to beat that one then."""
+
+    def overtaken(store: Store, key: str, record: Champion) -> Written:
+        monkeypatch.setattr(module, "commit", commit)
+        run(context, "faster", 0.60, 0.61, 0.62)
+        return commit(store, key, record)
+
+    monkeypatch.setattr(module, "commit", overtaken)
+    champion, _ = run(context, "slower", 0.50, 0.51, 0.52)
+    assert champion is not None
+
+    assert champion.run == "faster"
+    assert [one.run for one in champions(context.store, champion.protocol)] == ["faster"]
+
+
+def test_a_pointer_never_falls_behind_a_faster_run(context: StepContext) -> None:
+    """Another run is promoted between this one's number and its pointer, which is written last."""
+    write = context.store.write
+
+    def overtaken(key: str, data: bytes) -> None:
+        context.store.write = write  # type: ignore[method-assign]
+        run(context, "second", 0.60, 0.61, 0.62)
+        write(key, data)
+
+    context.store.write = overtaken  # type: ignore[method-assign]
+    first, _ = run(context, "first", 0.50, 0.51, 0.52)
+    assert first is not None
+    pointed = present(context.store, first.protocol)
+
+    assert [one.run for one in champions(context.store, first.protocol)] == ["first", "second"]
+    assert pointed is not None
+    assert pointed.run == "second"
+
+
+@pytest.mark.parametrize("pointer", [b"", b"{}"])
+def test_a_pointer_left_behind_is_put_right(context: StepContext, pointer: bytes) -> None:
+    """Killed between the number and the pointer, or half written by somebody: the next report writes it."""
+    first, _ = run(context, "first", 0.40, 0.41)
+    assert first is not None
+    context.store.write(layout.champion(first.protocol, "champion"), pointer)
+    run(context, "first", 0.40, 0.41)
+
+    assert present(context.store, first.protocol) == first
+
+
+def test_the_exporter_reads_the_history(context: StepContext) -> None:
+    """The newest of a protocol, whatever the pointer says."""
+    run(context, "first", 0.40, 0.41)
+    better, _ = run(context, "better", 0.60, 0.61)
+    assert better is not None
+    collector = RecordCollector(context.store)
+    collector.refresh()
+    registry = CollectorRegistry()
+    registry.register(collector)
+    value = registry.get_sample_value("watchmove_champion_map", {"protocol": better.protocol})
+
+    assert value == pytest.approx(0.605)

@@ -1,0 +1,145 @@
+"""Export: files that plain torchvision loads, a card that says what they are, and weights that were changed."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from tests.service.conftest import MakeContext
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.networks.choice import Trunk, new_trunk, save_trunk
+from watchmove.pipeline.pretraining.mask_network import MaskNetwork
+from watchmove.pipeline.pretraining.mask_network_file import MASK_NETWORK_NAME, save_mask_network
+from watchmove.service.records import layout
+from watchmove.service.records.attribution import LicenceCount
+from watchmove.service.records.datasets import DatasetRecord, GatherRecord
+from watchmove.service.records.record import commit, need, origin
+from watchmove.service.records.training import BackboneRecord, CurveRow, backbone_id_of
+from watchmove.service.report.export import export
+from watchmove.service.runner.runner import StepContext
+from watchmove.service.training.backbone_files import sha256_of
+
+FEATURES = """
+import sys
+import torch
+from safetensors.torch import save_file
+images = torch.rand(2, 3, 227, 227, generator=torch.Generator().manual_seed(5))
+with torch.no_grad():
+    save_file({"features": net(images)}, "features.safetensors")
+assert not {"pipeline", "service"} & {name.partition(".")[0] for name in sys.modules}
+"""
+
+
+def trained_run(context: StepContext, scratch: Path) -> tuple[Trunk, str]:
+    """A run with a backbone of random weights, as if trained with batch normalisation; trunk and the weights' key."""
+    made_by = origin(context.settings, {})
+    dataset = DatasetRecord(
+        made_by=made_by, dataset="seen", recipe="r", shards=(), kept_frames=7, kept_videos=3,
+        licences={"CC BY": LicenceCount(videos=3, frames=7)}, attribution_key="", attribution_sha256="",
+    )  # fmt: skip
+    gathered = GatherRecord(
+        made_by=made_by, dataset="seen", videos_listed=3, videos_removed=0, outcomes={}, frames={}, frames_seen=9,
+        seconds_of_extraction=0.0, audit_keys=(),
+    )  # fmt: skip
+    commit(context.store, layout.dataset("seen"), dataset)
+    commit(context.store, layout.run_record("run", "gather"), gathered)
+    trunk = new_trunk(context.settings.pretrain).eval()
+    with torch.no_grad():
+        for norm in trunk.modules():
+            if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
+                norm.get_buffer("running_mean").uniform_(-0.2, 0.2)
+                norm.get_buffer("running_var").uniform_(0.5, 2.0)
+    path = scratch / "trained.safetensors"
+    save_trunk(trunk, path, {})
+    identity = backbone_id_of(context.settings, "seen")
+    key = layout.backbone(identity, "backbone.safetensors")
+    context.store.upload(key, path)
+    whole = scratch / MASK_NETWORK_NAME
+    save_mask_network(MaskNetwork(trunk, torch.Generator().manual_seed(0)), whole, {})
+    whole_key = layout.backbone(identity, MASK_NETWORK_NAME)
+    context.store.upload(whole_key, whole)
+    record = BackboneRecord(
+        made_by=made_by, backbone=identity, dataset="seen", weights_key=key,
+        weights_sha256=sha256_of(path), images_per_second=1.0,
+        mask_network_key=whole_key, mask_network_sha256=sha256_of(whole),
+        curve=(CurveRow(iteration=4, loss=0.5, learning_rate=0.01, validation_iou=0.25),),
+    )  # fmt: skip
+    commit(context.store, layout.backbone(identity, "record.json"), record)
+    return trunk, key
+
+
+@pytest.mark.parametrize("kind", ["alexnet", "resnet18"])
+def test_the_cards_own_lines_load_the_same_features_without_this_project(
+    make_context: MakeContext, tmp_path: Path, kind: str
+) -> None:
+    """The Python in the card runs in a process of its own, isolated: features are the trained trunk's to 1e-5."""
+    context = make_context(f"pretrain.trunk={kind}")
+    trunk, _ = trained_run(context, tmp_path)
+    card = export(context, "run", tmp_path / "out").read_text()
+    lines = re.search(r"```python\n(.*?)```", card, re.DOTALL)
+    assert lines is not None
+    subprocess.run([sys.executable, "-I", "-c", lines[1] + FEATURES], cwd=tmp_path / "out", check=True, timeout=120)
+    there = load_file(tmp_path / "out" / "features.safetensors")["features"]
+    with torch.no_grad():
+        here = trunk(torch.rand(2, 3, 227, 227, generator=torch.Generator().manual_seed(5)))
+
+    here = here.mean((2, 3)) if kind == "resnet18" else here
+    assert float(here.std()) > 0.01
+    torch.testing.assert_close(there, here, atol=1e-5, rtol=1e-5)
+
+
+def test_the_card_says_what_it_was_made_of(make_context: MakeContext, tmp_path: Path) -> None:
+    """Snapshot, frames, licences, curve, settings, sums of the files, and that nobody evaluated it."""
+    context = make_context()
+    trained_run(context, tmp_path)
+    out = tmp_path / "out"
+    card = export(context, "run", out).read_text()
+
+    for name in ("backbone.safetensors", "backbone.torchvision.safetensors", MASK_NETWORK_NAME):
+        assert sha256_of(out / name) in card
+    assert sha256_of(out / MASK_NETWORK_NAME) == sha256_of(tmp_path / MASK_NETWORK_NAME)
+    assert "](curve.png)" in card
+    assert np.asarray(cv2.imread(str(out / "curve.png"))).shape == (480, 1050, 3)
+    assert "Snapshot `seen`, extraction recipe `r`: 7 frames of 3 videos." in card
+    assert "| CC BY | 3 | 7 |" in card
+    assert "| 4 | 0.5000 | 0.01 | – | 0.250 |" in card
+    assert f"| batch_size | {context.settings.pretrain.batch_size} |" in card
+    assert "Not evaluated when this was written." in card
+
+
+def test_weights_that_are_not_the_records_are_refused(make_context: MakeContext, tmp_path: Path) -> None:
+    """One byte of the stored file is another: nothing is written."""
+    context = make_context()
+    _, key = trained_run(context, tmp_path)
+    stored = bytearray((tmp_path / "store" / key).read_bytes())
+    stored[-1] ^= 1
+    context.store.write(key, bytes(stored))
+
+    with pytest.raises(InvalidInput, match=r"sha256 is .*, its record says"):
+        export(context, "run", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_card_of_a_control_says_what_it_learnt(make_context: MakeContext, tmp_path: Path) -> None:
+    """A backbone of rotation: its objective, its accuracy instead of an IoU, and no word of masks as its teacher."""
+    context = make_context("pretrain.objective=rotation")
+    trained_run(context, tmp_path)
+    key = layout.backbone(backbone_id_of(context.settings, "seen"), "record.json")
+    record = need(context.store, key, BackboneRecord, "pretrain")
+    point = CurveRow(iteration=4, loss=0.5, learning_rate=0.01, validation_iou=None, validation_accuracy=0.75)
+    turned = record.model_copy(update={"objective": "rotation", "curve": (point,)})
+    context.store.write(key, turned.model_dump_json().encode())
+    card = export(context, "run", tmp_path / "out").read_text()
+
+    assert "# AlexNet that learnt how frames are turned\n" in card
+    assert "Objective `rotation`." in card
+    assert "held-out accuracy |\n" in card
+    assert "| 4 | 0.5000 | 0.01 | – | 0.750 |\n" in card
+    assert "Pathak" not in card

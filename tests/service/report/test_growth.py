@@ -1,0 +1,141 @@
+"""Average precision over frames and freezing: which runs compare, what is drawn, and what the report says of it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+
+from tests.service.report.test_result import MADE_BY, records
+from watchmove.service.records import layout
+from watchmove.service.report.figures import frames_figure, freezing_figure
+from watchmove.service.report.growth import growth
+from watchmove.service.report.pictures import svg
+from watchmove.service.report.result import Growth, GrowthPoint, PretrainingFacts, RunResult, SeedSpread, result_rows
+from watchmove.service.steps.report import _environment
+from watchmove.service.store.folder import FileStore
+
+LINE = "backbones", "+0.098 for ten times the frames", "95 % band"
+SUPERVISED = "s3://weights/imagenet.safetensors"
+
+
+def result(name: str, frames: int, figure: float, comparable: str = "same", level: int = 0) -> RunResult:
+    """A run's result: its backbone over two seeds, and a supervised one."""
+    rows = result_rows(
+        [*records("pretrained", [figure - 0.01, figure + 0.01], level), *records(SUPERVISED, [0.61, 0.59], level)]
+    )
+    facts = PretrainingFacts(backbone=f"backbone-{frames}", frames=frames, comparable=comparable)
+    return RunResult(made_by=MADE_BY, run=name, rows=rows, evaluation_keys=(), pretraining=facts)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FileStore:
+    """Results of three runs that compare, and of others that do not."""
+    store = FileStore(tmp_path)
+    runs = [result("a", 1000, 0.30), result("b", 10_000, 0.405), result("c", 100_000, 0.495)]
+    others = [result("other", 500_000, 0.9, "another"), result("frozen", 400_000, 0.9, level=3)]
+    for one in [*runs, *others, result("again", 10_000, 0.1)]:
+        store.write(layout.run_record(one.run, "result"), one.model_dump_json().encode())
+    store.write(layout.run_record("torn", "result"), b'{"run": ')
+    store.write(layout.run_record("a", "plan"), b"no result")
+    return store
+
+
+def test_runs_that_compare_make_one_line(store: FileStore) -> None:
+    """One point for each backbone, this run's own figures first; others, torn ones and other protocols are no part."""
+    found = growth(store, result("b", 10_000, 0.405), SUPERVISED)
+
+    assert [(point.run, point.frames) for point in found.points] == [("a", 1000), ("b", 10_000), ("c", 100_000)]
+    assert found.slope == pytest.approx(0.0975)
+    assert found.goal == pytest.approx(0.6)
+    assert (found.goal_of, found.refused) == (SUPERVISED, "")
+    assert found.frames == pytest.approx(10 ** (4 + (0.6 - 0.4) / 0.0975), rel=1e-6)
+    assert 100_000 < (found.frames_low or 0) < (found.frames or 0) < (found.frames_high or 0)
+
+
+def test_without_a_baseline_there_is_no_forecast(store: FileStore) -> None:
+    """The line is fitted, and what is missing is said; with a run alone, that too."""
+    without = growth(store, result("b", 10_000, 0.405), "")
+    alone = growth(store, result("b", 10_000, 0.405, "nobody's"), SUPERVISED)
+
+    assert without.slope is not None
+    assert "evaluate.supervised" in without.refused
+    assert "fewer than 3" in alone.refused
+    assert (len(alone.points), alone.slope, alone.frames) == (1, None, None)
+
+
+def labels(figure: Figure | None) -> list[str]:
+    """What a figure's legend names."""
+    assert figure is not None
+    return list(figure.axes[0].get_legend_handles_labels()[1])
+
+
+def errorbar(figure: Figure, name: str) -> ErrorbarContainer:
+    """What a figure draws with bars, by its name in the legend."""
+    boxes = (box for box in figure.axes[0].containers if isinstance(box, ErrorbarContainer))
+    return next(box for box in boxes if box.get_label() == name)
+
+
+def points(figure: Figure, name: str) -> list[tuple[float, ...]]:
+    """Where its points are."""
+    line = errorbar(figure, name).lines[0]
+    assert line is not None
+    return [tuple(map(float, point)) for point in np.asarray(line.get_xydata())]
+
+
+def whiskers(figure: Figure, name: str) -> list[list[tuple[float, ...]]]:
+    """Both ends of each of its bars."""
+    (bars,) = errorbar(figure, name).lines[2]
+    return [[tuple(map(float, end)) for end in np.asarray(bar)] for bar in bars.get_segments()]
+
+
+def test_the_figure_over_frames_shows_points_line_band_and_goal(store: FileStore) -> None:
+    """Each in its place; without a forecast none is drawn, and a single backbone draws nothing."""
+    whole = growth(store, result("b", 10_000, 0.405), SUPERVISED)
+    figure = frames_figure(whole)
+    assert figure is not None
+    axes = figure.axes[0]
+
+    assert axes.get_xscale() == "log"
+    assert set(labels(figure)) == {*LINE, "supervised, 0.600", "forecast"}
+    assert points(figure, "forecast") == [(whole.frames, whole.goal)]
+    assert whiskers(figure, "forecast") == [[(whole.frames_low, whole.goal), (whole.frames_high, whole.goal)]]
+    refused = growth(store, result("b", 10_000, 0.405), "")
+    assert set(labels(frames_figure(refused))) == set(LINE)
+    assert frames_figure(growth(store, result("x", 7, 0.2, "nobody's"), "")) is None
+    again = frames_figure(whole)
+    assert again is not None
+    assert b"<svg" in svg(figure) == svg(again)
+
+
+def test_the_figure_over_freezing_has_a_line_for_each_trunk() -> None:
+    """Means in order of level, bars as long as the interval; one level is no figure."""
+    made = [*records("pretrained", [0.5, 0.52], 5), *records("pretrained", [0.6, 0.62]), *records("random", [0.3])]
+    figure = freezing_figure(result_rows(made))
+    assert figure is not None
+    assert labels(figure) == ["pretrained", "random"]
+    assert np.allclose(points(figure, "pretrained"), [(0, 0.61), (5, 0.51)])
+    (_, low), (_, high) = whiskers(figure, "pretrained")[0]
+    assert (low, high) == pytest.approx((0.61 - 0.12706, 0.61 + 0.12706), abs=1e-4)  # t(0.975; 1) · 0.01
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["none", "conv1–5"]
+    assert freezing_figure(result_rows(records("random", [0.3]))) is None
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ((), "No backbone of this store"),
+        ((1000,), "One backbone of 1,000 frames"),
+        ((1000, 2000), "2 backbones in this"),
+    ],
+)
+def test_the_report_says_how_many_backbones_compare(counts: tuple[int, ...], said: str) -> None:
+    """None, where the pretrained trunk is not among those evaluated."""
+    figure = SeedSpread(count=1, mean=0.3, deviation=None, low=None, high=None)
+    made = [GrowthPoint(run="r", backbone=str(one), frames=one, ap_11_point=figure) for one in counts]
+    shown = Growth(freeze_through=0, points=tuple(made), refused="too few")
+    page = _environment().get_template("growth.html.j2").render(growth=shown, frames_figure="")
+
+    assert said in page
+    assert "No forecast: too few." in page

@@ -1,0 +1,149 @@
+"""Evaluations of several seeds, taken together."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.voc.annotations import Detection, VocImage, VocObject
+from watchmove.pipeline.voc.average_precision import evaluate_detections
+from watchmove.service.cli.result_table import print_result, print_scores
+from watchmove.service.records import layout
+from watchmove.service.records.record import Origin, point
+from watchmove.service.records.training import (
+    ClassificationPointer,
+    ClassificationRecord,
+    Evaluation,
+    EvaluationPointer,
+    EvaluationRecord,
+)
+from watchmove.service.report.result import RunResult, classification_records, evaluation_records, result_rows
+from watchmove.service.settings.evaluate import EvaluateSettings
+from watchmove.service.store.folder import FileStore
+
+MADE_BY = Origin(settings={}, settings_hash="0" * 16, version="0", image="", inputs={}, written_at_unix_seconds=0)
+
+
+def records(initialisation: str, figures: Sequence[float | None], freeze_through: int = 0) -> list[EvaluationRecord]:
+    """One evaluation for each figure, of the seeds 0, 1, and so on."""
+    return [
+        EvaluationRecord(
+            made_by=MADE_BY,
+            evaluation=Evaluation(initialisation=initialisation, freeze_through=freeze_through, seed=seed),
+            backbone=initialisation,
+            mean_ap_11_point=figure,
+            mean_ap_area=figure,
+            per_class={},
+            preset="quick, but iterations 7",
+            loss=(),
+            seconds=1.5,
+        )
+        for seed, figure in enumerate(figures)
+    ]
+
+
+def test_seeds_of_one_cell_make_one_row() -> None:
+    """Rows keep the order in which their cells come; a frozen trunk is another cell."""
+    rows = result_rows(
+        [*records("random", [0.3, 0.4]), *records("pretrained", [0.5]), *records("pretrained", [0.4], 2)]
+    )
+
+    assert [(row.initialisation, row.freeze_through, row.seeds) for row in rows] == [
+        ("random", 0, (0, 1)),
+        ("pretrained", 0, (0,)),
+        ("pretrained", 2, (0,)),
+    ]
+    assert rows[0].ap_11_point is not None
+    assert rows[0].ap_11_point.mean == pytest.approx(0.35)
+    assert rows[0].seconds == 3.0
+
+
+def test_a_set_without_objects_has_no_figure() -> None:
+    """Nothing to average is said as such."""
+    [row] = result_rows(records("random", [None, None]))
+
+    assert row.ap_11_point is None
+
+
+def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """Brackets in a file's name are no markup."""
+    uri = "file:///[bold]/[/x].safetensors"
+    result = RunResult(made_by=MADE_BY, run="r", rows=result_rows(records(uri, [0.6])), evaluation_keys=())
+    print_result(result, Console(width=160), as_json=False)
+
+    assert uri in capsys.readouterr().out
+
+
+def test_one_seed_is_printed_without_an_interval(capsys: pytest.CaptureFixture[str]) -> None:
+    """The table has a dash where nothing is known; JSON has null."""
+    rows = result_rows([*records("random", [0.3, 0.4, 0.5]), *records("pretrained", [0.6])])
+    result = RunResult(made_by=MADE_BY, run="r", rows=rows, evaluation_keys=())
+    print_result(result, Console(width=120), as_json=False)
+    random, pretrained = (line for line in capsys.readouterr().out.splitlines() if "quick, changed" in line)
+
+    assert "0.1516 to 0.6484" in random
+    assert "–" not in random
+    assert pretrained.count("–") == 2
+    assert '"low":null' in result.model_dump_json()
+
+
+def test_evaluations_of_other_settings_or_weights_are_not_taken_for_these(tmp_path: Path) -> None:
+    """A run's name is used again: what was evaluated before, under the same numbers, is refused."""
+    store = FileStore(tmp_path)
+    for number, record in enumerate([*records("random", [0.3]), *records("pretrained", [0.4])]):
+        key = layout.evaluation(str(number), "record.json")
+        store.write(key, record.model_dump_json().encode())
+        point(store, layout.run_record("r", f"evaluate-{number}"), EvaluationPointer(made_by=MADE_BY, key=key))
+    found = [record.mean_ap_area for _, record in evaluation_records(store, "r", EvaluateSettings(), "pretrained")]
+
+    assert found == [0.3, 0.4]
+    with pytest.raises(InvalidInput, match="evaluation 1 is of other settings or weights; run evaluate again"):
+        list(evaluation_records(store, "r", EvaluateSettings(seeds=(0, 1)), "pretrained"))
+    with pytest.raises(InvalidInput, match="evaluation 1 is of other settings or weights"):
+        list(evaluation_records(store, "r", EvaluateSettings(), "another backbone"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "layers"),
+    [
+        ({"classification": True}, ["conv1", "fc7"]),
+        ({"classification": False}, []),
+        ({"classification": True, "initialisations": ("pretrained", "random")}, []),
+    ],
+)
+def test_layers_are_those_of_the_settings(tmp_path: Path, changed: dict[str, Any], layers: list[str]) -> None:
+    """Not asked for, or found of another trunk under the same number: they are no part of the result."""
+    store = FileStore(tmp_path)
+    for layer in ("conv1", "fc7"):
+        record = ClassificationRecord(
+            made_by=MADE_BY,
+            initialisation="random",
+            seed=0,
+            layer=layer,
+            backbone="random",
+            mean_ap_11_point=0.5,
+            mean_ap_area=0.5,
+            per_class={},
+            seconds=1.0,
+        )
+        store.write(layout.classification("any", layer), record.model_dump_json().encode())
+    keys = tuple(layout.classification("any", layer) for layer in ("conv1", "fc7"))
+    point(store, layout.run_record("r", "classify-0"), ClassificationPointer(made_by=MADE_BY, keys=keys))
+    found = classification_records(store, "r", EvaluateSettings(**changed))
+
+    assert [record.layer for record in found] == layers
+
+
+def test_scores_say_which_classes_the_mean_leaves_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """One that is detected and annotated nowhere; without such a one, nothing is said."""
+    image = VocImage("a", Path("a.jpg"), 9, 9, (VocObject("cat", (0, 0, 4, 4)),))
+    found = [Detection("a", 0.9, (0.0, 0.0, 4.0, 4.0))]
+    print_scores(evaluate_detections([image], {"cat": found, "sea cow": found}), as_json=False)
+    with_two = capsys.readouterr().out
+    print_scores(evaluate_detections([image], {"cat": found}), as_json=False)
+
+    assert "left out of the mean: sea cow" in with_two
+    assert "left out" not in capsys.readouterr().out

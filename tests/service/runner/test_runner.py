@@ -1,0 +1,90 @@
+"""The runner: exceptions become exit codes, signals become a request to stop."""
+
+import errno
+import signal
+from pathlib import Path
+
+import pytest
+
+from watchmove.pipeline.errors import InvalidInput, Stopped, Unavailable, UnreadableVideo
+from watchmove.service.runner.exit_codes import RETRIED_EXIT_CODES
+from watchmove.service.runner.runner import run_to_exit_code, step_context
+from watchmove.service.settings.settings import LAPTOP, load_settings
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InvalidInput("x"), 65),
+        (UnreadableVideo("not-a-video", "x"), 65),
+        (Unavailable("x"), 75),
+        (Stopped("x"), 143),
+        (OSError(errno.ENOSPC, "x"), 75),
+        (OSError(errno.ENOENT, "x"), 70),
+        (ZeroDivisionError("x"), 70),
+        (AssertionError(), 70),
+    ],
+)
+def test_each_exception_has_its_exit_code(error: Exception, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """The table, row by row; the last line on standard error says what happened."""
+
+    def body() -> None:
+        raise error
+
+    assert run_to_exit_code(body) == code
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f": {str(error) or type(error).__name__}")
+
+
+def test_ctrl_c_where_nothing_waits_for_it_has_the_code_of_a_stop(capsys: pytest.CaptureFixture[str]) -> None:
+    """Commands on local files have nothing to save: they end at once, with a line and no trace."""
+
+    def body() -> None:
+        raise KeyboardInterrupt
+
+    assert run_to_exit_code(body) == 143
+    assert capsys.readouterr().err == "watchmove: interrupted\n"
+
+
+def test_success_is_zero() -> None:
+    """Nothing raised is done."""
+    assert run_to_exit_code(lambda: None) == 0
+
+
+def test_only_what_can_work_later_is_retried() -> None:
+    """A bug and bad input are never tried again."""
+    assert RETRIED_EXIT_CODES == (75, 143)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_asks_the_step_to_stop(number: signal.Signals, tmp_path: Path) -> None:
+    """The signal interrupts nothing; the step sees it when it looks."""
+    settings = load_settings(LAPTOP, [f"store=file://{tmp_path}"])
+    before = signal.getsignal(number)
+    with step_context(settings) as context:
+        signal.raise_signal(number)
+
+        with pytest.raises(Stopped, match="run again"):
+            context.check_stop()
+    assert signal.getsignal(number) == before
+
+
+def test_scratch_space_is_cleaned(tmp_path: Path) -> None:
+    """Nothing stays in the scratch folder, also after a failure."""
+    settings = load_settings(LAPTOP, [f"store=file://{tmp_path}/store", f"work.scratch={tmp_path}"])
+
+    def fail() -> None:
+        with step_context(settings) as context:
+            (context.scratch / "file").write_text("x")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scratch_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """The setting to change is in the line."""
+    settings = load_settings(LAPTOP, [f"work.scratch={tmp_path}/absent"])
+    with pytest.raises(InvalidInput, match=r"work\.scratch"), step_context(settings):
+        pass

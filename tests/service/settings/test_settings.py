@@ -1,0 +1,115 @@
+"""Settings: what is wrong is said in one line, with where and what would do."""
+
+from pathlib import Path
+
+import pytest
+
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.service.settings.reference import as_yaml, reference_table
+from watchmove.service.settings.settings import LAPTOP, Settings, load_settings, settings_hash
+
+
+def write(folder: Path, text: str) -> Path:
+    """A settings file."""
+    path = folder / "settings.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_the_laptop_preset_is_valid() -> None:
+    """What `make run` uses loads, and writes to local folders only."""
+    settings = load_settings(LAPTOP)
+
+    assert settings.store.startswith("file://")
+
+
+def test_the_laptop_run_saves_while_it_trains() -> None:
+    """Killed at any moment, it goes on where it was or not far behind."""
+    settings = load_settings(LAPTOP)
+    for training in (settings.pretrain, settings.evaluate.detector):
+        assert training.checkpoint_every_iterations <= training.iterations / 2
+
+
+def test_overrides_beat_the_file(tmp_path: Path) -> None:
+    """Words of the command line win, one key at a time."""
+    path = write(tmp_path, "pretrain: {iterations: 5, batch_size: 7}")
+    settings = load_settings(path, ["pretrain.iterations=9", "store=s3://b/x/"])
+
+    assert (settings.pretrain.iterations, settings.pretrain.batch_size, settings.store) == (9, 7, "s3://b/x")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("pretrain: {iteration: 5}", r"pretrain\.iteration is no setting; known here: .*iterations"),
+        ("pretrain: {iterations: many}", r"pretrain\.iterations = 'many': .*integer"),
+        ("pretrain: {iterations: 0}", r"pretrain\.iterations = 0: .*greater"),
+        ("stoer: x", r"stoer is no setting; known here: .*store"),
+        ("store: ftp://x", r"store = 'ftp://x': .*s3://BUCKET"),
+        ("evaluate: {freeze_through: [6]}", r"freeze_through = \[6\]: an AlexNet .*from 0 to 5"),
+        ("evaluate: {seeds: [0, 1, 0]}", r"seeds = \[0, 1, 0\]: 0 stands there more than once"),
+        ("evaluate: {initialisations: [random, random]}", "random stands there more than once"),
+        ("extract: 5", "extract = 5: a section; give its keys"),
+        ("pretrain: {background_threshold: 0.9}", "is not below foreground_threshold"),
+        ("a: [", "line 1: not YAML"),
+        ("- a list", "top level is no mapping"),
+    ],
+)
+def test_wrong_settings_get_one_line(tmp_path: Path, text: str, expected: str) -> None:
+    """A wrong key, type or range is named with its place."""
+    with pytest.raises(InvalidInput, match=expected) as caught:
+        load_settings(write(tmp_path, text))
+
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("word", ["store", "=x", "store.deeper=x", "a.b=["])
+def test_wrong_overrides_get_one_line(tmp_path: Path, word: str) -> None:
+    """So do words of the command line."""
+    path = write(tmp_path, "store: file:///x")
+    with pytest.raises(InvalidInput, match=r"--set|is no setting"):
+        load_settings(path, [word])
+
+
+@pytest.mark.parametrize("word", ["store=ftp://x", "evaluate.seeds=[a]", "extrakt.seed=1", "extract.window_frames=3"])
+def test_what_the_command_line_got_wrong_is_not_laid_to_the_file(tmp_path: Path, word: str) -> None:
+    """A person looks where the line says."""
+    with pytest.raises(InvalidInput, match=r"^command line: "):
+        load_settings(write(tmp_path, "store: file:///x"), [word])
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    """A settings file that is not there is named."""
+    with pytest.raises(InvalidInput, match=r"absent\.yaml: cannot be read"):
+        load_settings(tmp_path / "absent.yaml")
+
+
+def test_hash_depends_on_values_only() -> None:
+    """The same settings hash alike however they were given; another value hashes otherwise."""
+    one, same, other = (Settings(store=f"file:///{name}") for name in ("a", "a", "b"))
+
+    assert settings_hash(one) == settings_hash(same) != settings_hash(other)
+
+
+def test_printed_settings_load_to_the_same(tmp_path: Path) -> None:
+    """What `watchmove settings` prints is a settings file."""
+    settings = load_settings(LAPTOP)
+
+    assert load_settings(write(tmp_path, as_yaml(settings))) == settings
+
+
+def test_every_setting_is_explained() -> None:
+    """The reference has a sentence for each setting."""
+    rows = reference_table().splitlines()[2:]
+
+    assert len(rows) > 50
+    assert all(row.rstrip(" |").endswith((".", "`.", ":")) for row in rows), [
+        r for r in rows if not r.rstrip(" |").endswith(".")
+    ]
+
+
+def test_the_readme_has_the_reference() -> None:
+    """The README's table of settings is the generated one."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+
+    assert reference_table() in readme, "run: watchmove settings --reference, and paste it into README.md"

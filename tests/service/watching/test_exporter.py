@@ -1,0 +1,120 @@
+"""The exporter reads each record once, counts as gather does, and shows how far runs are."""
+
+from collections import Counter
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from tests.service.conftest import MakeContext
+from tests.service.records.made_up_run import commit_part, end_shard, planned_videos, row, touch_videos
+from watchmove.service.planning.retry import retry
+from watchmove.service.records import layout
+from watchmove.service.records.outcomes import DeviceUse
+from watchmove.service.records.record import commit, origin
+from watchmove.service.records.training import ClassificationRecord
+from watchmove.service.runner.runner import StepContext
+from watchmove.service.steps.plan import plan
+from watchmove.service.watching.exporter import RecordCollector
+
+NAMES = tuple(f"{number:02d}.mp4" for number in range(6))
+
+
+@pytest.fixture
+def context(make_context: MakeContext) -> StepContext:
+    """Six videos, four to a shard."""
+    made = make_context("plan.max_shard_videos=4")
+    touch_videos(made, *NAMES)
+    return made
+
+
+class Values:
+    """What an exporter of a store says, refresh after refresh."""
+
+    def __init__(self, context: StepContext) -> None:
+        self.collector = RecordCollector(context.store)
+        self._registry = CollectorRegistry()
+        self._registry.register(self.collector)
+
+    def of(self, metric: str, **labels: str) -> float | None:
+        """One sample."""
+        return self._registry.get_sample_value(metric, labels)
+
+
+def test_a_run_by_outcome_as_it_goes_on(context: StepContext) -> None:
+    """What waits grows less with every part, and a retry's videos count once in all, by the attempt that counts."""
+    planned = plan(context, "run")
+    values = Values(context)
+    values.collector.refresh()
+    waiting = [values.of("watchmove_run_videos", run="run", outcome="waiting")]
+    for shard in range(planned.shards):
+        end_shard(context, planned, shard, {"01.mp4": ("missing", ""), "05.mp4": ("missing", "")}, at=1000.0)
+        values.collector.refresh()
+        waiting.append(values.of("watchmove_run_videos", run="run", outcome="waiting"))
+    name, again = retry(context, "run", "missing")
+    end_shard(context, again, 0, {"05.mp4": ("missing", "")}, at=2000.0)
+    values.collector.refresh()
+
+    assert waiting == [6, 2, 0]
+    assert values.of("watchmove_run_videos", run="run", outcome="missing") == 2
+    assert values.of("watchmove_run_videos", run=name, outcome="kept") == 1
+    assert values.of("watchmove_videos_total", recipe=planned.recipe, outcome="kept", reason="") == 5
+    assert values.of("watchmove_videos_total", recipe=planned.recipe, outcome="missing", reason="") == 1
+    assert values.of("watchmove_frames_total", recipe=planned.recipe, outcome="kept", reason="") == 15
+
+
+def test_a_record_is_read_once(context: StepContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it is refreshed; a damaged one is asked for again, and takes nothing from the others."""
+    planned = plan(context, "run")
+    end_shard(context, planned, 0, {}, at=1000.0)
+    torn = layout.shard_part(planned.recipe, planned.plan, 1, 0) + ".json"
+    context.store.write(torn, b"{")
+    values, read = Values(context), Counter[str]()
+    original = context.store.read
+
+    def counted(key: str) -> bytes | None:
+        read[key] += 1
+        return original(key)
+
+    monkeypatch.setattr(context.store, "read", counted)
+    for _ in range(3):
+        values.collector.refresh()
+
+    assert read.pop(torn) == 3
+    assert set(read.values()) == {1}
+    assert values.of("watchmove_videos_total", recipe=planned.recipe, outcome="kept", reason="") == 4
+
+
+def test_how_long_a_device_waits_for_its_decoders(context: StepContext) -> None:
+    """Seconds of all parts, at work and waiting; parts without a device add nothing."""
+    planned = plan(context, "run")
+    for shard, use in enumerate((DeviceUse(busy_seconds=30, waiting_seconds=10), DeviceUse(busy_seconds=2.5))):
+        rows = tuple(row(video, "kept") for video in planned_videos(context, planned, shard))
+        commit_part(context, planned, (shard, 0), rows, 1000.0, 60.0, use)
+    values = Values(context)
+    values.collector.refresh()
+
+    assert values.of("watchmove_device_seconds_total", recipe=planned.recipe, state="busy") == 32.5
+    assert values.of("watchmove_device_seconds_total", recipe=planned.recipe, state="waiting") == 10
+
+
+def test_each_layer_has_the_figure_of_its_newest_classification(context: StepContext) -> None:
+    """Of two of one layer the later one; a layer without a figure has no sample."""
+    values = Values(context)
+    for name, layer, figure, at in (("b", "conv5", 0.4, 2.0), ("a", "conv5", 0.3, 1.0), ("a", "fc6", None, 1.0)):
+        made_by = origin(context.settings, {}).model_copy(update={"written_at_unix_seconds": at})
+        record = ClassificationRecord(
+            made_by=made_by,
+            initialisation="random",
+            seed=0,
+            layer=layer,
+            backbone="random",
+            mean_ap_11_point=0.1,
+            mean_ap_area=figure,
+            per_class={},
+            seconds=1.0,
+        )
+        commit(context.store, layout.classification(name, layer), record)
+    values.collector.refresh()
+
+    assert values.of("watchmove_classification_map", initialisation="random", seed="0", layer="conv5") == 0.4
+    assert values.of("watchmove_classification_map", initialisation="random", seed="0", layer="fc6") is None

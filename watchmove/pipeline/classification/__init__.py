@@ -1,0 +1,1 @@
+"""Linear SVMs on the frozen features of each layer."""

@@ -1,0 +1,1 @@
+"""Fast R-CNN on a pretrained trunk: proposals, training and testing."""

@@ -1,0 +1,89 @@
+"""Region proposals: selective search (Uijlings et al., IJCV 2013) from OpenCV contrib, once for each image."""
+
+import io
+import zipfile
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from watchmove.pipeline.arrays import BoxArray
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.settings.evaluation import ProposalSettings
+
+_MIN_SEARCHED_SIDE = 16
+
+
+def _shrunk(image: NDArray[np.uint8], longer_side_pixels: int) -> NDArray[np.uint8]:
+    """The image, no longer than asked and no narrower than the search can stand."""
+    height, width = image.shape[:2]
+    scale = min(1.0, longer_side_pixels / max(height, width))
+    size = (max(round(width * scale), _MIN_SEARCHED_SIDE), max(round(height * scale), _MIN_SEARCHED_SIDE))
+    return (
+        image
+        if size == (width, height)
+        else np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    )
+
+
+def _search(image: NDArray[np.uint8], mode: str) -> NDArray[np.int64]:
+    """Distinct boxes x, y, width, height (N, 4) in a fixed order. OpenCV's own order is of the C library's rand()."""
+    search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
+    search.setBaseImage(np.ascontiguousarray(image[..., ::-1]))
+    if mode == "single":
+        search.switchToSingleStrategy()
+    elif mode == "fast":
+        search.switchToSelectiveSearchFast()
+    else:
+        search.switchToSelectiveSearchQuality()
+    return np.unique(np.asarray(search.process(), np.int64).reshape(-1, 4), axis=0)
+
+
+def _ranked(boxes_xyxy: BoxArray, seed: int) -> BoxArray:
+    """Boxes in random order, larger ones sooner: as the paper's place in the hierarchy times a random number."""
+    area = np.prod(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], axis=1)
+    place = np.argsort(np.argsort(-area, kind="stable"), kind="stable") + 1
+    return boxes_xyxy[np.argsort(place * np.random.default_rng(seed).random(len(place)), kind="stable")]
+
+
+def selective_search(image: NDArray[np.uint8], settings: ProposalSettings) -> BoxArray:
+    """Boxes that may hold an object, float32 (N, 4) xyxy in pixels of `image`, 0-based, max exclusive; best first.
+
+    `image` is uint8 RGB (H, W, 3). The same image and settings give the same boxes; N may be 0. Images can be searched
+    in parallel.
+    """
+    height, width = image.shape[:2]
+    searched = _shrunk(image, settings.longer_side_pixels)
+    found = _search(searched, settings.mode).astype(np.float32)
+    scale = np.array([width / searched.shape[1], height / searched.shape[0]] * 2, np.float32)
+    boxes = np.concatenate([found[:, :2], found[:, :2] + found[:, 2:]], axis=1) * scale
+    boxes = np.clip(boxes, 0, np.array([width, height] * 2, np.float32))
+    large = (boxes[:, 2:] - boxes[:, :2]).min(axis=1) >= settings.min_side_pixels
+    return _ranked(boxes[large], settings.seed)[: settings.max_boxes]
+
+
+def proposals_to_bytes(proposals: dict[str, BoxArray]) -> bytes:
+    """Boxes of many images as one .npz file: `image_ids`, `counts` (I,) and `boxes_xyxy` (sum of counts, 4)."""
+    stream = io.BytesIO()
+    np.savez_compressed(
+        stream,
+        image_ids=np.array(list(proposals), np.str_),
+        counts=np.array([len(boxes) for boxes in proposals.values()], np.int64),
+        boxes_xyxy=np.concatenate([np.zeros((0, 4), np.float32), *proposals.values()]).astype(np.float32),
+    )
+    return stream.getvalue()
+
+
+def proposals_from_bytes(content: bytes, name: str = "proposals") -> dict[str, BoxArray]:
+    """What `proposals_to_bytes` was given. Raises InvalidInput, naming the file, where it is something else."""
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            image_ids, counts, boxes = (arrays[key] for key in ("image_ids", "counts", "boxes_xyxy"))
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise InvalidInput(f"{name}: not a proposals file ({error}); remove it, to have it computed again") from error
+    if boxes.shape != (counts.sum(), 4) or len(image_ids) != len(counts):
+        raise InvalidInput(
+            f"{name}: {len(counts)} counts do not fit boxes {boxes.shape}; remove it, to have it computed"
+        )
+    parts = np.split(boxes.astype(np.float32), np.cumsum(counts)[:-1]) if len(counts) else []
+    return dict(zip(image_ids.tolist(), parts, strict=True))

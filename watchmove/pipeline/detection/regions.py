@@ -1,0 +1,80 @@
+"""Which regions of an image a step of training sees, and what it is to say of them (Fast R-CNN, section 2.3)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou
+
+from watchmove.pipeline.detection.boxes import encode_boxes
+from watchmove.pipeline.settings.evaluation import EvaluationSettings
+
+BACKGROUND = 0
+IGNORED = -1
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Annotated objects of one image."""
+
+    boxes_xyxy: Tensor
+    """float32 (G, 4), in the same pixels as the regions."""
+    labels: Tensor
+    """int64 (G,), 1 for the first class."""
+    difficult_xyxy: Tensor
+    """float32 (D, 4); regions on these are neither objects nor background."""
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Regions with what the detector is to say of them."""
+
+    boxes_xyxy: Tensor
+    """float32 (R, 4)."""
+    labels: Tensor
+    """int64 (R,): 0 background, 1 the first class, -1 left out."""
+    deltas: Tensor
+    """float32 (R, 4): from the region to its object, as `encode_boxes` gives them; 0 where there is none."""
+    overlaps: Tensor
+    """float32 (R,): IoU with the object that overlaps most."""
+
+    def at(self, indices: Tensor) -> "Regions":
+        """Some of the regions."""
+        return Regions(self.boxes_xyxy[indices], self.labels[indices], self.deltas[indices], self.overlaps[indices])
+
+
+def label_regions(proposals_xyxy: Tensor, objects: Objects, settings: EvaluationSettings) -> Regions:
+    """The objects' own boxes and then the proposals (P, 4), each labelled by the object that it overlaps most."""
+    boxes = torch.cat([objects.boxes_xyxy, proposals_xyxy])
+    overlaps, deltas = boxes.new_zeros(len(boxes)), torch.zeros_like(boxes)
+    labels = torch.full((len(boxes),), BACKGROUND)
+    if len(objects.boxes_xyxy):
+        overlaps, nearest = box_iou(boxes, objects.boxes_xyxy).max(dim=1)
+        shows_object = overlaps >= settings.foreground_iou
+        labels[shows_object] = objects.labels[nearest[shows_object]]
+        labels[~shows_object & (overlaps >= settings.background_max_iou)] = IGNORED
+        deltas[shows_object] = encode_boxes(boxes[shows_object], objects.boxes_xyxy[nearest[shows_object]])
+    if len(objects.difficult_xyxy):
+        on_difficult = box_iou(boxes, objects.difficult_xyxy).max(dim=1).values >= settings.foreground_iou
+        labels[on_difficult & (labels == BACKGROUND)] = IGNORED
+    return Regions(boxes, labels, deltas, overlaps)
+
+
+def _chosen(candidates: Tensor, count: int, generator: np.random.Generator) -> Tensor:
+    order = generator.permutation(len(candidates))[:count]
+    return candidates[torch.from_numpy(order)]
+
+
+def sample_regions(regions: Regions, settings: EvaluationSettings, generator: np.random.Generator) -> Regions:
+    """At most `rois_per_image` regions: objects as the fraction says, where there are so many, then background.
+
+    Background is of those that overlap an object a little; an image that has none of them gives any other background.
+    """
+    foreground = torch.nonzero(regions.labels > BACKGROUND).flatten()
+    background = torch.nonzero(regions.labels == BACKGROUND).flatten()
+    hard = background[regions.overlaps[background] >= settings.background_min_iou]
+    wanted = round(settings.rois_per_image * settings.foreground_fraction)
+    objects = _chosen(foreground, wanted, generator)
+    rest = _chosen(hard if len(hard) else background, settings.rois_per_image - len(objects), generator)
+    return regions.at(torch.cat([objects, rest]))

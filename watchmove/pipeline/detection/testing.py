@@ -1,0 +1,113 @@
+"""Testing a detector: from images and proposals to detections (Girshick, Fast R-CNN, ICCV 2015, section 3)."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.ops import batched_nms
+
+from watchmove.pipeline.arrays import BoxArray
+from watchmove.pipeline.detection.boxes import clip_boxes, decode_boxes
+from watchmove.pipeline.detection.fast_rcnn import FastRCNN
+from watchmove.pipeline.detection.images import network_image, scaled_size
+from watchmove.pipeline.detection.training_set import proposals_of
+from watchmove.pipeline.errors import Stopped
+from watchmove.pipeline.settings.evaluation import EvaluationSettings
+from watchmove.pipeline.voc.annotations import Detection, VocImage, read_image
+
+_BEST_REGION_PIXELS = 224**2
+
+
+@torch.no_grad()
+def detect_objects(
+    model: FastRCNN,
+    images: Sequence[VocImage],
+    proposals: Mapping[str, BoxArray],
+    settings: EvaluationSettings,
+    on_image: Callable[[int], None] = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> dict[str, list[Detection]]:
+    """Detections of every class, in order of images and then of falling score; boxes in pixels of each image.
+
+    `proposals` are boxes float32 (P, 4) xyxy in pixels of each image; `on_image` is told how many are done. Raises
+    InvalidInput where a picture or its proposals are missing, Stopped when told to stop.
+    """
+    model = model.to(settings.device).eval()
+    detections: dict[str, list[Detection]] = {name: [] for name in model.classes}
+    for done, image in enumerate(images):
+        if should_stop():
+            raise Stopped(f"detection stopped after {done} of {len(images)} images; run it again")
+        boxes, scores, classes = detect_in_image(
+            model, read_image(image.path), proposals_of(image, proposals), settings
+        )
+        for box, score, index in zip(boxes.tolist(), scores.tolist(), classes.tolist(), strict=True):
+            detections[model.classes[index]].append(Detection(image.image_id, score, tuple(box)))
+        on_image(done + 1)
+    return detections
+
+
+@torch.no_grad()
+def detect_in_image(
+    model: FastRCNN, image: NDArray[np.uint8], proposals_xyxy: Tensor, settings: EvaluationSettings
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes (D, 4) in pixels of an image uint8 RGB (H, W, 3), scores (D,) falling, and class indices (D,)."""
+    height, width = image.shape[:2]
+    probabilities, deltas = _outputs(model, image, proposals_xyxy, settings)
+    boxes = clip_boxes(decode_boxes(proposals_xyxy, deltas), width, height)
+    return best_detections(boxes, probabilities, settings)
+
+
+def _outputs(
+    model: FastRCNN, image: NDArray[np.uint8], proposals_xyxy: Tensor, settings: EvaluationSettings
+) -> tuple[Tensor, Tensor]:
+    """Probabilities (P, C) without the background's and deltas (P, C, 4) of proposals (P, 4) in pixels of the image."""
+    probabilities = torch.zeros(len(proposals_xyxy), len(model.classes))
+    deltas = torch.zeros(len(proposals_xyxy), len(model.classes), 4)
+    scales = settings.at_scales()
+    chosen = best_scales(proposals_xyxy, (image.shape[0], image.shape[1]), scales)
+    for number, at in enumerate(scales):
+        rows = torch.nonzero(chosen == number).flatten()
+        if len(rows):
+            probabilities[rows], deltas[rows] = _outputs_at(model, image, proposals_xyxy[rows], at)
+    return probabilities, deltas
+
+
+def best_scales(proposals_xyxy: Tensor, image_size: tuple[int, int], scales: Sequence[EvaluationSettings]) -> Tensor:
+    """For each proposal (P, 4) the number of the scale at which its area is nearest 224² (section 2.4), int64 (P,).
+
+    `image_size` is height and width.
+    """
+    sides = proposals_xyxy[:, 2:] - proposals_xyxy[:, :2]
+    areas = []
+    for at in scales:
+        height, width = scaled_size(*image_size, at)
+        areas.append(sides.prod(dim=1) * (height * width / (image_size[0] * image_size[1])))
+    return (torch.stack(areas) - _BEST_REGION_PIXELS).abs().argmin(dim=0)
+
+
+def _outputs_at(
+    model: FastRCNN, image: NDArray[np.uint8], proposals_xyxy: Tensor, settings: EvaluationSettings
+) -> tuple[Tensor, Tensor]:
+    pixels, scale = network_image(image, settings)
+    features = model.features(pixels[None].to(settings.device))
+    probabilities, deltas = [], []
+    for part in torch.split((proposals_xyxy * scale).to(settings.device), settings.rois_per_forward):
+        scores, given = model.outputs(model.pooled(features, [part]))
+        probabilities.append(scores.softmax(dim=1)[:, 1:].cpu())
+        deltas.append(model.deltas(given).cpu())
+    return torch.cat(probabilities), torch.cat(deltas)
+
+
+def best_detections(
+    boxes_xyxy: Tensor, probabilities: Tensor, settings: EvaluationSettings
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What is left of boxes (P, C, 4) with probabilities (P, C): boxes (D, 4), scores (D,), class indices (D,).
+
+    The probable ones, after non-maximum suppression in each class, most probable first, so many as the settings say.
+    """
+    region, classes = torch.nonzero(probabilities >= settings.min_score, as_tuple=True)
+    boxes, scores = boxes_xyxy[region, classes], probabilities[region, classes]
+    kept = batched_nms(boxes, scores, classes, settings.nms_iou)[: settings.max_detections_per_image]
+    return boxes[kept], scores[kept], classes[kept]

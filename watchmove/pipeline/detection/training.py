@@ -1,0 +1,211 @@
+"""Training a detector on a trunk: Fast R-CNN's SGD (Girshick, ICCV 2015, section 2.3), stoppable and resumable."""
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from watchmove.pipeline.arrays import BoxArray
+from watchmove.pipeline.detection.fast_rcnn import FastRCNN, detection_loss
+from watchmove.pipeline.detection.training_set import Batch, TrainingSet
+from watchmove.pipeline.errors import InvalidInput, Stopped
+from watchmove.pipeline.networks.alexnet import AlexNet, normalised_image
+from watchmove.pipeline.networks.rescaling import rescale_to_unit_variance
+from watchmove.pipeline.settings.evaluation import EvaluationSettings
+from watchmove.pipeline.training.checkpoints import load_checkpoint, save_checkpoint
+from watchmove.pipeline.voc.annotations import VocImage, read_image
+
+_BIAS_RATE = 2.0
+_CURVE_POINTS = 100
+_RESCALING_IMAGES = 32
+_RESCALING_SIDE_PIXELS = 227
+
+
+@dataclass
+class History:
+    """How far a training is."""
+
+    iteration: int = 0
+    """Steps done."""
+    curve: list[tuple[int, float]] = field(default_factory=list)
+    """Iteration and mean loss since the point before."""
+    pending: list[float] = field(default_factory=list)
+    """Losses since the last point."""
+
+
+def restored(saved: dict[str, Any] | None) -> History:
+    """The history that a checkpoint holds as plain JSON; a new one where there is none."""
+    if saved is None:
+        return History()
+    return History(saved["iteration"], [(at, loss) for at, loss in saved["curve"]], saved["pending"])
+
+
+def training_identity(settings: EvaluationSettings, classes: Sequence[str], image_ids: Sequence[str]) -> str:
+    """What two trainings must share for one to continue the other."""
+    what = [settings.model_dump(mode="json"), list(classes), list(image_ids)]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class DetectorProgress:
+    """What a training tells while it runs."""
+
+    iteration: int
+    """Steps done."""
+    loss: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class DetectorHooks:
+    """Where a training keeps its checkpoints, and whom it tells."""
+
+    checkpoint_directory: Path
+    on_progress: Callable[[DetectorProgress], None] = field(default=lambda _: None)
+    should_stop: Callable[[], bool] = field(default=lambda: False)
+    on_checkpoint: Callable[[], None] = field(default=lambda: None)
+
+
+@dataclass(frozen=True)
+class TrainedDetector:
+    """A detector, and its loss on the way there."""
+
+    model: FastRCNN
+    curve: tuple[tuple[int, float], ...]
+    """Iteration, and mean loss since the point before."""
+
+
+def learning_rate(iteration: int, settings: EvaluationSettings) -> float:
+    """Learning rate of weights in step `iteration`, counted from 0: a linear warm-up, constant, one drop."""
+    rate = settings.learning_rate
+    if iteration < settings.warmup_iterations:
+        rate *= (iteration + 1) / settings.warmup_iterations
+    if iteration >= settings.iterations * settings.learning_rate_drop_fraction:
+        rate *= settings.learning_rate_drop_factor
+    return rate
+
+
+def train_detector(
+    trunk: AlexNet,
+    images: Sequence[VocImage],
+    proposals: Mapping[str, BoxArray],
+    classes: Sequence[str],
+    settings: EvaluationSettings,
+    hooks: DetectorHooks,
+) -> TrainedDetector:
+    """Train Fast R-CNN on a trunk, which it changes, or continue from the checkpoint in the hooks' folder.
+
+    `proposals` are boxes float32 (P, 4) xyxy in pixels of each image. The same arguments give the same weights on the
+    same CPU and number of threads, stopped in between or not. Raises Stopped after saving when told to stop;
+    InvalidInput where an image, its proposals or its class is missing, or the loss is no longer finite; Unavailable
+    where a checkpoint cannot be written.
+    """
+    data = TrainingSet(images, proposals, classes, settings)
+    if settings.rescale_trunk:
+        _rescale(trunk, data.images, settings.seed)
+    model = _new_model(trunk, data, classes, settings)
+    optimizer = _optimizer(model, settings)
+    identity = training_identity(settings, classes, [image.image_id for image in images])
+    history = restored(load_checkpoint(hooks.checkpoint_directory, model, optimizer, identity))
+
+    def save() -> None:
+        save_checkpoint(hooks.checkpoint_directory, model, optimizer, vars(history), identity)
+        hooks.on_checkpoint()
+
+    model.train()
+    for batch in _batches(data, history.iteration, settings.iterations):
+        if hooks.should_stop():
+            save()
+            raise Stopped(f"detector's training stopped at iteration {history.iteration}; run it again to continue")
+        loss, rate = _step(model, optimizer, batch, history.iteration, settings)
+        _remember(history, loss, settings.iterations)
+        hooks.on_progress(DetectorProgress(history.iteration, loss, rate))
+        if history.iteration % settings.checkpoint_every_iterations == 0 or history.iteration == settings.iterations:
+            save()  # the last one too: testing, which follows, may take hours, and be stopped
+    return TrainedDetector(model.eval(), tuple(history.curve))
+
+
+def _rescale(trunk: AlexNet, images: Sequence[VocImage], seed: int) -> None:
+    """Rescale every layer on some training images (Krähenbühl et al., ICLR 2016), so that any trunk trains alike."""
+    chosen = np.random.default_rng(seed).permutation(len(images))[:_RESCALING_IMAGES]
+    size = (_RESCALING_SIDE_PIXELS, _RESCALING_SIDE_PIXELS)
+    squares = [cv2.resize(read_image(images[index].path), size, interpolation=cv2.INTER_AREA) for index in chosen]
+    rescale_to_unit_variance(trunk, torch.stack([normalised_image(np.asarray(square, np.uint8)) for square in squares]))
+
+
+def _new_model(trunk: AlexNet, data: TrainingSet, classes: Sequence[str], settings: EvaluationSettings) -> FastRCNN:
+    model = FastRCNN(trunk, classes, settings.dropout, settings.seed)
+    mean, deviation = data.target_statistics()
+    model.target_mean.copy_(mean)
+    model.target_deviation.copy_(deviation)
+    trunk.freeze_through(settings.freeze_through)
+    return model.to(settings.device)
+
+
+def _optimizer(model: FastRCNN, settings: EvaluationSettings) -> torch.optim.SGD:
+    """SGD in which biases learn twice as fast and do not decay, as published; frozen layers are no part of it."""
+    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    weights = [parameter for name, parameter in trained if not name.endswith("bias")]
+    biases = [parameter for name, parameter in trained if name.endswith("bias")]
+    groups = [
+        {"params": weights, "weight_decay": settings.weight_decay, "rate": 1.0},
+        {"params": biases, "weight_decay": 0.0, "rate": _BIAS_RATE},
+    ]
+    return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum, fused=True)
+
+
+def _batches(data: TrainingSet, first: int, last: int) -> Iterator[Batch]:
+    """Batches of the steps from `first` to before `last`, the next one read while the network works on one."""
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        coming = deque([reader.submit(data.batch, iteration) for iteration in range(first, min(first + 1, last))])
+        for iteration in range(first + 1, last + 1):
+            batch = coming.popleft().result()
+            if iteration < last:
+                coming.append(reader.submit(data.batch, iteration))
+            yield batch
+
+
+def _step(
+    model: FastRCNN, optimizer: torch.optim.SGD, batch: Batch, iteration: int, settings: EvaluationSettings
+) -> tuple[float, float]:
+    """One step of SGD; its loss and its learning rate."""
+    rate = learning_rate(iteration, settings)
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["rate"]
+    device = settings.device
+    boxes = [regions.boxes_xyxy.to(device) for regions in batch.regions]
+    labels = torch.cat([regions.labels for regions in batch.regions]).to(device)
+    deltas = torch.cat([regions.deltas for regions in batch.regions]).to(device)
+    with torch.random.fork_rng(devices=[device] if device != "cpu" else []):
+        # Dropout's seed is of the step, so that a resumed training drops the same.
+        torch.manual_seed(hash((settings.seed, iteration)))
+        scores, given = model(batch.images.to(device), boxes)
+    loss = detection_loss(scores, given, labels, model.normalised(deltas, labels))
+    if not torch.isfinite(loss):
+        raise InvalidInput(
+            f"detector's loss is {loss.item()} at iteration {iteration}: learning_rate ({settings.learning_rate:g}) is "
+            "too high; lower it, or set warmup_iterations or max_gradient_norm"
+        )
+    optimizer.zero_grad()
+    torch.autograd.backward(loss)
+    if settings.max_gradient_norm:
+        parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
+        torch.nn.utils.clip_grad_norm_(parameters, settings.max_gradient_norm)
+    optimizer.step()
+    return loss.item(), rate
+
+
+def _remember(history: History, loss: float, iterations: int) -> None:
+    history.iteration += 1
+    history.pending.append(loss)
+    if len(history.pending) >= max(iterations // _CURVE_POINTS, 1) or history.iteration == iterations:
+        history.curve.append((history.iteration, float(np.mean(history.pending))))
+        history.pending.clear()

@@ -1,0 +1,130 @@
+"""Batches for training the detector: a function of settings and iteration, so that a resumed training sees the same."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from watchmove.pipeline.arrays import BoxArray
+from watchmove.pipeline.detection.boxes import mirror_boxes
+from watchmove.pipeline.detection.images import network_image, padded_batch
+from watchmove.pipeline.detection.regions import BACKGROUND, Objects, Regions, label_regions, sample_regions
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.settings.evaluation import EvaluationSettings
+from watchmove.pipeline.voc.annotations import VocImage, read_image
+
+# What a random number is for; with the seed and a counter it is the seed of that number.
+_ORDER, _REGIONS = 0, 1
+_MIN_DEVIATION = 1e-3
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step of training sees."""
+
+    images: Tensor
+    """float32 (N, 3, H, W), normalised, padded."""
+    regions: tuple[Regions, ...]
+    """Of each image, in its pixels."""
+
+
+def proposals_of(image: VocImage, proposals: Mapping[str, BoxArray]) -> Tensor:
+    """Proposals float32 (P, 4) of one image. Raises InvalidInput where it was not searched."""
+    if image.image_id not in proposals:
+        raise InvalidInput(f"no proposals for image {image.image_id}; run selective search on it too")
+    return torch.from_numpy(np.asarray(proposals[image.image_id], np.float32).reshape(-1, 4))
+
+
+class TrainingSet:
+    """Annotated images with their proposals; images on which there is nothing to learn from are left out."""
+
+    def __init__(
+        self,
+        images: Sequence[VocImage],
+        proposals: Mapping[str, BoxArray],
+        classes: Sequence[str],
+        settings: EvaluationSettings,
+    ) -> None:
+        self._settings = settings
+        self._proposals = proposals
+        self._label_of = {name: label for label, name in enumerate(classes, start=1)}
+        unknown = {one.name for image in images for one in image.objects} - self._label_of.keys()
+        if unknown:
+            raise InvalidInput(
+                f"class {min(unknown)!r} is annotated but not one of {', '.join(classes)}; name all classes"
+            )
+        labelled = [(image, self._labels(image)) for image in images]
+        self.images = [image for image, labels in labelled if bool((labels >= BACKGROUND).any())]
+        if not any(bool((labels > BACKGROUND).any()) for _, labels in labelled):
+            raise InvalidInput(
+                f"none of {len(images)} training images shows an object to learn; check split and classes"
+            )
+
+    def _labels(self, image: VocImage) -> Tensor:
+        return label_regions(proposals_of(image, self._proposals), self._objects(image), self._settings).labels
+
+    def _objects(self, image: VocImage) -> Objects:
+        easy = [one for one in image.objects if not one.difficult]
+        return Objects(
+            torch.tensor([one.box_xyxy for one in easy], dtype=torch.float32).reshape(-1, 4),
+            torch.tensor([self._label_of[one.name] for one in easy], dtype=torch.int64),
+            torch.tensor([one.box_xyxy for one in image.objects if one.difficult], dtype=torch.float32).reshape(-1, 4),
+        )
+
+    def target_statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation (C, 4) of the deltas of each class's regions, mirrored too where images are.
+
+        So they are normalised in the code published with the paper. 0 and 1 for a class that no region shows.
+        """
+        labels, deltas = self._shown()
+        if self._settings.flips:
+            labels, deltas = labels.repeat(2), torch.cat([deltas, deltas * deltas.new_tensor([-1, 1, 1, 1])])
+        mean, deviation = torch.zeros(len(self._label_of), 4), torch.ones(len(self._label_of), 4)
+        for row, label in enumerate(self._label_of.values()):
+            own = deltas[labels == label]
+            if len(own):
+                mean[row], deviation[row] = own.mean(dim=0), own.std(dim=0, correction=0).clamp(min=_MIN_DEVIATION)
+        return mean, deviation
+
+    def _shown(self) -> tuple[Tensor, Tensor]:
+        """Labels (R,) and deltas float64 (R, 4) of all regions that show an object."""
+        labels, deltas = [], []
+        for image in self.images:
+            regions = label_regions(proposals_of(image, self._proposals), self._objects(image), self._settings)
+            labels.append(regions.labels[regions.labels > BACKGROUND])
+            deltas.append(regions.deltas[regions.labels > BACKGROUND])
+        return torch.cat(labels), torch.cat(deltas).double()
+
+    @functools.lru_cache(maxsize=2)  # noqa: B019 - a training set lives as long as its training
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        return np.random.default_rng((self._settings.seed, _ORDER, epoch)).permutation(len(self.images))
+
+    def batch(self, iteration: int) -> Batch:
+        """What step `iteration` sees, counted from 0; each epoch sees every image once."""
+        pairs = []
+        first = iteration * self._settings.images_per_batch
+        for position in range(first, first + self._settings.images_per_batch):
+            epoch, place = divmod(position, len(self.images))
+            generator = np.random.default_rng((self._settings.seed, _REGIONS, position))
+            pairs.append(self._sample(self.images[self._order(epoch)[place]], generator))
+        images, regions = zip(*pairs, strict=True)
+        return Batch(padded_batch(images), regions)
+
+    def _sample(self, image: VocImage, generator: np.random.Generator) -> tuple[Tensor, Regions]:
+        scales = self._settings.at_scales()
+        at = scales[int(generator.integers(len(scales)))] if len(scales) > 1 else scales[0]
+        pixels, scale = network_image(read_image(image.path), at)
+        objects, proposals = self._objects(image), proposals_of(image, self._proposals) * scale
+        objects = Objects(objects.boxes_xyxy * scale, objects.labels, objects.difficult_xyxy * scale)
+        if self._settings.flips and generator.random() < 0.5:
+            width = pixels.shape[2]
+            pixels = pixels.flip(2)
+            proposals = mirror_boxes(proposals, width)
+            objects = Objects(
+                mirror_boxes(objects.boxes_xyxy, width), objects.labels, mirror_boxes(objects.difficult_xyxy, width)
+            )
+        return pixels, sample_regions(label_regions(proposals, objects, self._settings), self._settings, generator)

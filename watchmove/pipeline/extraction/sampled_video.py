@@ -1,0 +1,156 @@
+"""One video file in, frames with soft masks of what moved out: decode, cut into shots, sample windows, segment, prune.
+
+The video is read once, from start to end. What is held is the windows of the shot that is being read and the frames
+that were looked at, both bounded by settings, so memory does not grow with the video's length.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from watchmove.pipeline.errors import UnreadableVideo
+from watchmove.pipeline.extraction.pruning import REJECT_REASONS, prune_shot
+from watchmove.pipeline.extraction.shot import look_at_shot
+from watchmove.pipeline.masks.choice import ShotSegmenter, shot_segmenter
+from watchmove.pipeline.settings.extraction import ExtractionSettings
+from watchmove.pipeline.video.decoder_log import UNREADABLE_REASONS, DecoderLog
+from watchmove.pipeline.video.ffmpeg import VideoReader
+from watchmove.pipeline.video.shots import CutDetector, Window, WindowSampler
+
+__all__ = ["REJECT_REASONS", "UNREADABLE_REASONS", "Extraction", "Frame", "extract_video"]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame that was looked at.
+
+    index: its number in the video; time_seconds: when it is shown; shot: number of its shot, from 0;
+    image: (H, W, 3) uint8 RGB; soft_mask: (H, W) float32 in [0, 1]; confidence: in [0, 1];
+    reject_reason: one of REJECT_REASONS, None where kept; conditions: names from CONDITIONS.
+    """
+
+    index: int
+    time_seconds: float
+    shot: int
+    image: NDArray[np.uint8]
+    soft_mask: NDArray[np.float32]
+    confidence: float
+    reject_reason: str | None
+    conditions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What came of one video: frames decoded, shots found, and the frames looked at, kept and rejected, in order."""
+
+    frames_seen: int
+    shots: int
+    frames: tuple[Frame, ...]
+
+
+def _as_logged(frame: Frame, log: DecoderLog) -> Frame:
+    """A frame with what the decoder alone knows: when it is shown, and whether its two fields had to be separated."""
+    conditions = (*frame.conditions, "interlaced") if log.is_interlaced(frame.index) else frame.conditions
+    return replace(frame, time_seconds=log.time_of_frame(frame.index), conditions=conditions)
+
+
+@dataclass
+class _Progress:
+    """What has been read so far."""
+
+    frames_seen: int = 0
+    shots: int = 1
+    windows: int = 0
+
+
+def extract_video(path: Path, settings: ExtractionSettings, segment: ShotSegmenter | None = None) -> Extraction:
+    """Find what moves in a video, in frames sampled over all its shots. Same file and settings: same result.
+
+    `segment` is what finds masks in a shot; without it, what the settings choose, in this process.
+
+    Sets OpenCV's number of threads to one for the whole process: a worker per core is the caller's business.
+
+    Raises UnreadableVideo, its reason one of UNREADABLE_REASONS, where fewer than two frames decode or the decoder
+    exceeds its time limit; Unavailable where ffmpeg cannot be started.
+    """
+    cv2.setNumThreads(1)
+    segment = segment or shot_segmenter(settings)
+    progress = _Progress()
+    with VideoReader(
+        path,
+        shorter_side_pixels=settings.shorter_side_pixels,
+        max_frames=settings.max_frames,
+        max_source_pixels=settings.max_source_pixels,
+        timeout_seconds=settings.decoder_timeout_seconds,
+        memory_mebibytes=settings.decoder_memory_mebibytes,
+    ) as reader:
+        frames = [
+            frame for windows in _shots(reader, progress, settings) for frame in _look_at(windows, settings, segment)
+        ]
+    if progress.frames_seen < 2:
+        raise UnreadableVideo("too-short", f"{path}: {progress.frames_seen} frame; motion needs at least two")
+    timed = [_as_logged(frame, reader.log) for frame in frames]
+    kept = [frame for _, shot in groupby(timed, key=lambda frame: frame.shot) for frame in _prune(list(shot), settings)]
+    return Extraction(progress.frames_seen, progress.shots, tuple(kept))
+
+
+def _shots(reader: VideoReader, progress: _Progress, settings: ExtractionSettings) -> Iterator[tuple[Window, ...]]:
+    """Windows of each shot as soon as it has ended; a shot too short for one gives its frames as they are."""
+    detector = CutDetector(settings.cut_distance)
+    sampler = WindowSampler(settings.window_frames, settings.min_window_frames, settings.windows_per_shot)
+    for image in reader:
+        if detector.is_cut(image):
+            yield _finish_shot(sampler, progress)
+            if progress.windows >= settings.windows_per_video:
+                return
+            progress.shots += 1
+        sampler.add(image, detector.thumbnail)
+        progress.frames_seen += 1
+    yield _finish_shot(sampler, progress)
+
+
+def _finish_shot(sampler: WindowSampler, progress: _Progress) -> tuple[Window, ...]:
+    windows = sampler.finish(progress.shots, progress.frames_seen)
+    progress.windows += len(windows)
+    return windows
+
+
+def _sampled(window: Window, settings: ExtractionSettings) -> Sequence[int]:
+    """Positions spread evenly inside a window, the very ends left out; of one that is too short, the middle."""
+    count = len(window.images)
+    wanted = min(settings.frames_per_window, count) if count >= settings.min_window_frames else 1
+    return sorted({round((k + 0.5) * count / wanted - 0.5) for k in range(wanted)})
+
+
+def _look_at(windows: Sequence[Window], settings: ExtractionSettings, segment: ShotSegmenter) -> list[Frame]:
+    """Sampled frames of a shot, its windows segmented together, with the reason each would be dropped for by itself."""
+    sampled = [_sampled(window, settings) for window in windows]
+    images, fading = [window.images for window in windows], [window.fading for window in windows]
+    found = look_at_shot(images, sampled, settings, segment, fading=fading) if windows else []
+    return [
+        Frame(
+            index=window.start + position,
+            time_seconds=0.0,
+            shot=window.shot,
+            image=window.images[position],
+            soft_mask=one.soft_mask,
+            confidence=one.confidence,
+            reject_reason=one.reject_reason,
+            conditions=one.conditions,
+        )
+        for window, positions, looked_at in zip(windows, sampled, found, strict=True)
+        for position, one in zip(positions, looked_at, strict=True)
+    ]
+
+
+def _prune(shot: list[Frame], settings: ExtractionSettings) -> list[Frame]:
+    """The frames of one shot, with those that add nothing to the better ones rejected too."""
+    good = [frame for frame in shot if frame.reject_reason is None]
+    reasons = prune_shot([f.image for f in good], [f.soft_mask for f in good], [f.confidence for f in good], settings)
+    decided = {frame.index: reason for frame, reason in zip(good, reasons, strict=True)}
+    return [replace(frame, reject_reason=decided.get(frame.index, frame.reject_reason)) for frame in shot]

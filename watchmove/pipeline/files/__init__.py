@@ -1,0 +1,1 @@
+"""Files on a local disk: written whole or not at all, and weights as safetensors."""

@@ -1,0 +1,45 @@
+"""Which way to find optical flow the settings mean; one interface: batches of grey pairs in, batches of fields out.
+
+`dis` is OpenCV's and runs on the CPU; `variational` needs no weights and runs in torch; `raft` runs in torch with
+weights that the user supplies. "auto" takes `dis` on the CPU and `variational` elsewhere. Torch is loaded only for
+those that need it: a worker of `dis` starts faster and smaller without it.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+from watchmove.pipeline.flow.dis import FlowMethod, dis_flow
+from watchmove.pipeline.settings.extraction import ExtractionSettings
+
+
+def chosen_method(settings: ExtractionSettings) -> str:
+    """Name of the method that the settings mean: dis, variational or raft."""
+    if settings.flow == "auto":
+        return "dis" if settings.device == "cpu" else "variational"
+    return settings.flow
+
+
+@lru_cache(maxsize=1)
+def flow_method(settings: ExtractionSettings) -> FlowMethod:
+    """The method that the settings choose, on the device that they choose; weights are loaded once in a process.
+
+    Raises InvalidInput where there is no such device, or where RAFT's weights are missing or do not fit.
+    """
+    if chosen_method(settings) == "dis":
+        return dis_flow
+    from watchmove.pipeline.flow.torch_methods import torch_flow_method
+
+    return torch_flow_method(settings)
+
+
+def flow_provenance(settings: ExtractionSettings) -> dict[str, str]:
+    """What made the flow, for the record: the method, and the SHA-256 of its weights where it has any.
+
+    Raises InvalidInput where RAFT's weights cannot be read.
+    """
+    method = chosen_method(settings)
+    if method != "raft":
+        return {"flow": method}
+    from watchmove.pipeline.flow.raft import weights_sha256
+
+    return {"flow": method, "raft_weights_sha256": weights_sha256(Path(settings.raft_weights))}

@@ -1,0 +1,1 @@
+"""From the frames of one shot to soft masks of what moves in them."""

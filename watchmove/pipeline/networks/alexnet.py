@@ -1,0 +1,226 @@
+"""AlexNet (Krizhevsky et al., NIPS 2012) in the shape that Fast R-CNN's CaffeNet configuration loads.
+
+227-pixel input; conv2, conv4 and conv5 in two groups as Caffe's weights have them. Local response normalisation is left
+out: batch normalisation stands in for it while pretraining, and is folded into the convolutions when weights leave.
+"""
+
+from collections.abc import Container, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.nn import functional
+
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.files.atomic import replacing
+from watchmove.pipeline.files.weights import save_tensors
+
+CHANNEL_MEAN = (0.485, 0.456, 0.406)
+"""Mean of red, green and blue in [0, 1] over natural images, subtracted from the network's input."""
+CHANNEL_STD = (0.229, 0.224, 0.225)
+"""Deviation by which the input is divided then."""
+INPUT_PIXELS = 227
+
+_ALIGNED_PADDING = 5
+_POOL_PIXELS, _POOL_STRIDE = 3, 2
+
+
+class AlexNet(nn.Module):
+    """The trunk: five convolutions, and two layers of 4096 units with a dropout after each (of probability 0 at first).
+
+    With `batch_norm`, a normalisation follows each layer; `folded` gives the same function without it.
+    """
+
+    def __init__(self, *, batch_norm: bool = False) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 96, 11, stride=4)
+        self.conv2 = nn.Conv2d(96, 256, 5, padding=2, groups=2)
+        self.conv3 = nn.Conv2d(256, 384, 3, padding=1)
+        self.conv4 = nn.Conv2d(384, 384, 3, padding=1, groups=2)
+        self.conv5 = nn.Conv2d(384, 256, 3, padding=1, groups=2)
+        self.fc6 = nn.Linear(256 * 6 * 6, 4096)
+        self.fc7 = nn.Linear(4096, 4096)
+        self.drop6 = nn.Dropout(0.0)
+        self.drop7 = nn.Dropout(0.0)
+        self.norms = nn.ModuleDict(self._norms() if batch_norm else {})
+        self.random_layers: frozenset[str] = frozenset()
+        """Layers that have learnt nothing yet, whose units may be scaled one by one."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """fc7's output, float32 (N, 4096), of normalised 227-pixel images (N, 3, 227, 227)."""
+        return self.fully_connected(self.pool5(self._convolutions(images, aligned=False)))
+
+    def conv_features(self, images: Tensor) -> Tensor:
+        """conv5's output before pooling, (N, 256, h, w), of normalised images (N, 3, H, W) of any size.
+
+        Padded so that feature (i, j) is centred on pixel (16 i, 16 j), as RoI pooling takes it to be.
+        """
+        return self._convolutions(images, aligned=True)
+
+    def pool5(self, features: Tensor) -> Tensor:
+        """The last pooling: (N, 256, 13, 13) to (N, 256, 6, 6)."""
+        return functional.max_pool2d(features, _POOL_PIXELS, _POOL_STRIDE)
+
+    def fully_connected(self, pooled: Tensor) -> Tensor:
+        """fc7's output (N, 4096) of pooled features (N, 256, 6, 6)."""
+        *_, last = self._fully_connected_outputs(pooled)
+        return last
+
+    def layer_outputs(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Name and rectified output of conv1 to fc7, (N, C, h, w) or (N, 4096), of images (N, 3, 227, 227)."""
+        for number, output in enumerate(self._convolution_outputs(images, aligned=False), start=1):
+            yield f"conv{number}", output
+        yield from zip(("fc6", "fc7"), self._fully_connected_outputs(self.pool5(output)), strict=True)
+
+    def _fully_connected_outputs(self, pooled: Tensor) -> Iterator[Tensor]:
+        # axes: (N, 256, 6, 6) -> (N, 9216), channel first as Caffe's fc6 reads it
+        hidden: Tensor = self.drop6(functional.relu(self._normalised("fc6", self.fc6(pooled.flatten(1)))))
+        yield hidden
+        output: Tensor = self.drop7(functional.relu(self._normalised("fc7", self.fc7(hidden))))
+        yield output
+
+    def freeze_through(self, level: int) -> None:
+        """Keep conv1 to conv`level` as they are in training; 0 frees all."""
+        for number in range(1, 6):
+            getattr(self, f"conv{number}").requires_grad_(number > level)
+
+    def layers(self) -> Iterator[tuple[str, nn.Conv2d | nn.Linear]]:
+        """The seven layers with weights, first to last."""
+        for name in ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7"):
+            yield name, getattr(self, name)
+
+    def folded(self) -> "AlexNet":
+        """The same function in evaluation, with every batch normalisation folded into the layer before it."""
+        plain = AlexNet()
+        for (name, source), (_, target) in zip(self.layers(), plain.layers(), strict=True):
+            weight, bias = source.weight.detach(), bias_of(source).detach()
+            norm = dict(self.norms.items()).get(name)
+            if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
+                scale, shift = _scale_and_shift(norm)
+                weight = weight * scale.view(-1, *[1] * (weight.dim() - 1))
+                bias = bias * scale + shift
+            target.weight.data.copy_(weight)
+            bias_of(target).data.copy_(bias)
+        return plain
+
+    def _norms(self) -> dict[str, nn.Module]:
+        kinds = ((name, layer, layer.weight.shape[0]) for name, layer in self.layers())
+        return {n: nn.BatchNorm2d(c) if isinstance(layer, nn.Conv2d) else nn.BatchNorm1d(c) for n, layer, c in kinds}
+
+    def _normalised(self, name: str, values: Tensor) -> Tensor:
+        if name not in self.norms:
+            return values
+        result: Tensor = self.norms[name](values)
+        return result
+
+    def _convolutions(self, images: Tensor, *, aligned: bool) -> Tensor:
+        *_, last = self._convolution_outputs(images, aligned=aligned)
+        return last
+
+    def _convolution_outputs(self, images: Tensor, *, aligned: bool) -> Iterator[Tensor]:
+        """What conv1 to conv5 give, rectified, before any pooling."""
+        padding = _ALIGNED_PADDING if aligned else 0
+        x = functional.conv2d(images, self.conv1.weight, self.conv1.bias, stride=4, padding=padding)
+        x = functional.relu(self._normalised("conv1", x))
+        yield x
+        x = functional.relu(self._normalised("conv2", self.conv2(self._pooled(x, aligned))))
+        yield x
+        x = self._pooled(x, aligned)
+        for name in ("conv3", "conv4", "conv5"):
+            x = functional.relu(self._normalised(name, getattr(self, name)(x)))
+            yield x
+
+    @staticmethod
+    def _pooled(features: Tensor, aligned: bool) -> Tensor:
+        return functional.max_pool2d(features, _POOL_PIXELS, _POOL_STRIDE, padding=int(aligned))
+
+
+def random_backbone(seed: int, *, batch_norm: bool = False) -> AlexNet:
+    """A trunk with random weights: normal, of variance 2 / fan-in (He et al., ICCV 2015), biases zero."""
+    trunk = AlexNet(batch_norm=batch_norm)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for _, layer in trunk.layers():
+            fan_in = layer.weight[0].numel()
+            layer.weight.normal_(0.0, (2.0 / fan_in) ** 0.5, generator=generator)
+            bias_of(layer).zero_()
+    trunk.random_layers = frozenset(name for name, _ in trunk.layers())
+    return trunk
+
+
+def save_backbone(trunk: AlexNet, path: Path, metadata: dict[str, str]) -> None:
+    """Write conv1.weight … fc7.bias as safetensors, normalisation folded in. Raises Unavailable on a full disk."""
+    tensors = {}
+    for name, layer in trunk.folded().layers():
+        tensors[f"{name}.weight"] = layer.weight.detach().contiguous()
+        tensors[f"{name}.bias"] = bias_of(layer).detach().contiguous()
+    with replacing(path) as temporary:
+        save_tensors(tensors, temporary, metadata)
+
+
+def load_backbone(path: Path) -> AlexNet:
+    """A trunk from safetensors with conv1.weight … fc7.bias.
+
+    Raises:
+        InvalidInput: the file is no safetensors, or a tensor is missing, of another shape, or not finite.
+    """
+    trunk = AlexNet()
+    try:
+        with safe_open(path, "pt") as file:
+            there = set(file.keys())
+            refuse_resnet(there, path)
+            for name, parameter in trunk.named_parameters():
+                if name not in there:
+                    raise InvalidInput(f"{path}: tensor {name} is missing; export an AlexNet's conv1 to fc7")
+                parameter.data.copy_(_checked(file.get_tensor(name), name, parameter.shape, path))
+    except (SafetensorError, OSError) as error:
+        raise InvalidInput(f"{path}: not a safetensors file ({error}); export it again") from error
+    return trunk
+
+
+def refuse_resnet(names: Container[str], path: Path) -> None:
+    """Raises InvalidInput where tensors' names are those of a ResNet: a detector here is on AlexNet alone."""
+    if "layer1.0.conv1.weight" in names:
+        raise InvalidInput(
+            f"{path}: a ResNet's weights, and Fast R-CNN here is on AlexNet; pretrain with pretrain.trunk alexnet, "
+            "or export the backbone and train torchvision's fasterrcnn_resnet50_fpn on it"
+        )
+
+
+def _checked(tensor: Tensor, name: str, shape: torch.Size, path: Path) -> Tensor:
+    if tensor.shape != shape:
+        found, wanted = tuple(tensor.shape), tuple(shape)
+        raise InvalidInput(f"{path}: tensor {name} has shape {found}, this AlexNet's is {wanted}; export that one")
+    if not torch.isfinite(tensor).all():
+        raise InvalidInput(f"{path}: tensor {name} holds values that are not finite; train it again")
+    return tensor
+
+
+def bias_of(layer: nn.Conv2d | nn.Linear) -> Tensor:
+    """A layer's bias; every layer of an AlexNet has one."""
+    if layer.bias is None:
+        raise TypeError("a layer of AlexNet has a bias")
+    return layer.bias
+
+
+def _scale_and_shift(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """What a batch normalisation multiplies by and adds in evaluation, each (C,)."""
+    if norm.running_mean is None or norm.running_var is None:
+        raise TypeError("a batch normalisation here keeps running statistics")
+    scale = norm.weight.detach() / torch.sqrt(norm.running_var + norm.eps)
+    return scale, norm.bias.detach() - norm.running_mean * scale
+
+
+def normalised(images: Tensor) -> Tensor:
+    """uint8 RGB (N, 3, H, W) to the network's float32 input."""
+    mean = torch.tensor(CHANNEL_MEAN, device=images.device).view(1, 3, 1, 1)
+    deviation = torch.tensor(CHANNEL_STD, device=images.device).view(1, 3, 1, 1)
+    return (images.float() / 255 - mean) / deviation
+
+
+def normalised_image(image: NDArray[np.uint8]) -> Tensor:
+    """An image uint8 RGB (H, W, 3) as float32 (3, H, W), each channel with the trunk's mean and deviation."""
+    return normalised(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None])[0]

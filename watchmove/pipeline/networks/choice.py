@@ -1,0 +1,32 @@
+"""Which trunk is pretrained, by the settings: AlexNet, or one of torchvision's residual networks."""
+
+from pathlib import Path
+
+from watchmove.pipeline.networks.alexnet import AlexNet, random_backbone, save_backbone
+from watchmove.pipeline.networks.resnet import ResNetTrunk, random_resnet, save_resnet
+from watchmove.pipeline.settings.pretraining import PretrainingSettings
+
+Trunk = AlexNet | ResNetTrunk
+ALEXNET = "alexnet"
+
+
+def new_trunk(settings: PretrainingSettings) -> Trunk:
+    """The random trunk that a training begins with."""
+    if settings.trunk != ALEXNET:
+        return random_resnet(settings.trunk, settings.seed)
+    trunk = random_backbone(settings.seed, batch_norm=settings.batch_norm)
+    trunk.drop6.p = trunk.drop7.p = settings.dropout
+    return trunk
+
+
+def kind_of(trunk: Trunk) -> str:
+    """The trunk's name in the settings."""
+    return trunk.kind if isinstance(trunk, ResNetTrunk) else ALEXNET
+
+
+def save_trunk(trunk: Trunk, path: Path, metadata: dict[str, str]) -> None:
+    """Write a trunk's tensors: AlexNet's with normalisation folded in. Raises Unavailable on a full disk."""
+    if isinstance(trunk, ResNetTrunk):
+        save_resnet(trunk, path, metadata)
+    else:
+        save_backbone(trunk, path, metadata)

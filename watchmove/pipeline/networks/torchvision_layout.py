@@ -1,0 +1,68 @@
+"""A trunk in the names and dense kernels of torchvision's `alexnet()`, for whoever has torch and not this project.
+
+What agrees with torchvision as it is: pooling, ReLU, the order of layers, fc6 and fc7. What does not: conv1 has 96
+channels and no padding, conv2 to conv5 have CaffeNet's widths. A grouped convolution equals a dense one whose kernel is
+zero between groups, so the function is the same.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from watchmove.pipeline.files.atomic import replacing
+from watchmove.pipeline.files.weights import save_tensors
+from watchmove.pipeline.networks.alexnet import AlexNet
+
+TORCHVISION_NAMES = {
+    "conv1": "features.0",
+    "conv2": "features.3",
+    "conv3": "features.6",
+    "conv4": "features.8",
+    "conv5": "features.10",
+    "fc6": "classifier.1",
+    "fc7": "classifier.4",
+}
+"""This trunk's layers by their places in `torchvision.models.alexnet()`."""
+
+LOADING_LINES = """\
+import torchvision
+from safetensors.torch import load_file
+from torch import nn
+
+net = torchvision.models.alexnet()
+net.features[0] = nn.Conv2d(3, 96, 11, stride=4)
+net.features[3] = nn.Conv2d(96, 256, 5, padding=2)
+net.features[6] = nn.Conv2d(256, 384, 3, padding=1)
+net.features[8] = nn.Conv2d(384, 384, 3, padding=1)
+net.features[10] = nn.Conv2d(384, 256, 3, padding=1)
+net.classifier[6] = nn.Identity()
+net.load_state_dict(load_file("backbone.torchvision.safetensors"))
+net.eval()
+"""
+"""Python that loads the file beside it; `net` then gives fc7, (N, 4096), of normalised images (N, 3, 227, 227)."""
+
+
+def dense_kernel(weight: Tensor, groups: int) -> Tensor:
+    """The kernel (O, C, h, w) of the dense convolution that equals one in `groups`, of kernel (O, C / groups, h, w)."""
+    outputs, inputs, *size = weight.shape
+    dense = weight.new_zeros((outputs, inputs * groups, *size))
+    rows = outputs // groups
+    for group in range(groups):
+        mine = slice(group * rows, (group + 1) * rows)
+        dense[mine, group * inputs : (group + 1) * inputs] = weight[mine]
+    return dense
+
+
+def save_in_torchvision_layout(trunk: AlexNet, path: Path, metadata: dict[str, str]) -> None:
+    """Write features.0.weight … classifier.4.bias, normalisation folded in. Raises Unavailable on a full disk."""
+    tensors: dict[str, Tensor] = {}
+    with torch.no_grad():
+        for name, layer in trunk.folded().layers():
+            groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
+            place = TORCHVISION_NAMES[name]
+            tensors[f"{place}.weight"] = dense_kernel(layer.weight.detach(), groups).contiguous()
+            if layer.bias is not None:
+                tensors[f"{place}.bias"] = layer.bias.detach().contiguous()
+    with replacing(path) as temporary:
+        save_tensors(tensors, temporary, metadata)

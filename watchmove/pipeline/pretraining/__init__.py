@@ -1,0 +1,1 @@
+"""From a dataset of frames to a trained backbone."""

@@ -1,0 +1,39 @@
+"""How well the frames of held-out videos are answered."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from watchmove.pipeline.networks.alexnet import normalised
+from watchmove.pipeline.pretraining.batches import Batch
+from watchmove.pipeline.pretraining.examples import IGNORED
+from watchmove.pipeline.pretraining.objectives import Objective
+from watchmove.pipeline.training.ranks import Ranks
+
+
+class HeldOut(NamedTuple):
+    """Mean loss over what is certain, in nats, and the mean over frames of the objective's score, in [0, 1]."""
+
+    loss: float
+    score: float
+
+
+@torch.no_grad()
+def measure_held_out(
+    network: nn.Module, objective: Objective, batches: Sequence[Batch], ranks: Ranks
+) -> HeldOut | None:
+    """Loss and score on the batches of all ranks together; None where there is no frame."""
+    network.eval()
+    loss = entries = score = frames = 0.0
+    for batch in batches:
+        if not len(batch.images):
+            continue
+        target = batch.targets.to(ranks.device)
+        logits = network(normalised(batch.images.to(ranks.device)))
+        certain = float((target != IGNORED).sum())
+        loss, entries = loss + float(objective.loss(logits, target)) * certain, entries + certain
+        score, frames = score + float(objective.scores(logits, target).double().sum()), frames + len(target)
+    loss, entries, score, frames = ranks.total(loss, entries, score, frames)
+    return HeldOut(loss / max(entries, 1), score / frames) if frames else None

@@ -1,0 +1,78 @@
+"""A whole pretrained mask network, trunk and mask layer, as one safetensors file that says how to build it again."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.files.atomic import replacing
+from watchmove.pipeline.files.weights import save_tensors
+from watchmove.pipeline.networks.alexnet import CHANNEL_MEAN, CHANNEL_STD, INPUT_PIXELS, AlexNet
+from watchmove.pipeline.networks.choice import ALEXNET, kind_of
+from watchmove.pipeline.networks.resnet import RESNETS, ResNetTrunk, copy_checked
+from watchmove.pipeline.pretraining.mask_network import MaskNetwork
+from watchmove.pipeline.settings.pretraining import PRETRAINING_VERSION
+
+MASK_NETWORK_NAME = "mask_network.safetensors"
+
+_FORMAT = "watchmove mask network"
+
+
+def save_mask_network(network: MaskNetwork, path: Path, metadata: Mapping[str, str]) -> None:
+    """Write trunk.conv1.weight … mask.bias, AlexNet's normalisation folded in; `metadata` joins the header.
+
+    The header's `network` is JSON: trunk, input_pixels, channel_mean and channel_std in [0, 1], pretraining_version.
+    Raises Unavailable where the disk refuses.
+    """
+    trunk = network.trunk.folded() if isinstance(network.trunk, AlexNet) else network.trunk
+    tensors = {f"trunk.{name}": tensor for name, tensor in trunk.state_dict().items()}
+    tensors |= {f"mask.{name}": tensor for name, tensor in network.mask.state_dict().items()}
+    description = {"trunk": kind_of(trunk), "pretraining_version": PRETRAINING_VERSION, **_needed()}
+    header = {**metadata, "format": _FORMAT, "network": json.dumps(description, sort_keys=True)}
+    with replacing(path) as temporary:
+        save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, header)
+
+
+def load_mask_network(path: Path) -> MaskNetwork:
+    """The network of a file that `save_mask_network` wrote, in evaluation, on the CPU.
+
+    Raises:
+        InvalidInput: the file is no such safetensors, is made for other pixels, or has a tensor that is unknown,
+            missing, of another shape or not finite.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            kind = _kind_in(path, file.metadata() or {})
+            trunk = AlexNet() if kind == ALEXNET else ResNetTrunk(kind)
+            network = MaskNetwork(trunk, torch.Generator())
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            copy_checked(tensors, network.state_dict(), path)
+    except (SafetensorError, OSError) as error:
+        raise InvalidInput(f"{path}: not a safetensors file ({error}); give what pretraining wrote") from error
+    return network.eval()
+
+
+def _needed() -> dict[str, object]:
+    """What the pixels given to this code's networks are."""
+    return {"input_pixels": INPUT_PIXELS, "channel_mean": list(CHANNEL_MEAN), "channel_std": list(CHANNEL_STD)}
+
+
+def _kind_in(path: Path, metadata: Mapping[str, str]) -> str:
+    """The trunk's name. Raises where the header names none that this code builds, or other pixels than it gives."""
+    instead = f"give the {MASK_NETWORK_NAME} that pretraining wrote"
+    try:
+        description = json.loads(metadata.get("network", ""))
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{path}: holds no mask network; {instead}") from error
+    if metadata.get("format") != _FORMAT or not isinstance(description, dict):
+        raise InvalidInput(f"{path}: holds no mask network; {instead}")
+    for name, wanted in _needed().items():
+        if description.get(name) != wanted:
+            raise InvalidInput(f"{path}: its {name} is {str(description.get(name))[:60]}, not {wanted}; {instead}")
+    kind, known = str(description.get("trunk"))[:60], (ALEXNET, *RESNETS)
+    if kind not in known:
+        raise InvalidInput(f"{path}: its trunk is {kind}, not one of {', '.join(known)}; {instead}")
+    return kind

@@ -1,0 +1,1 @@
+"""Confidence intervals over seeds, and the forecast over dataset sizes."""

@@ -1,0 +1,1 @@
+"""What pretraining and detector training share: checkpoints, ranks and reading ahead."""

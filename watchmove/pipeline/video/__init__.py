@@ -1,0 +1,1 @@
+"""From a video file to decoded frames, and from frames to shots."""

@@ -1,0 +1,1 @@
+"""PASCAL VOC: annotations, result files, matching and average precision."""

@@ -1,0 +1,226 @@
+"""PASCAL VOC's own folder layout: Annotations/ID.xml, JPEGImages/ID.jpg, ImageSets/Main/SPLIT.txt, and detections.
+
+Boxes in the files are 1-based with their last pixel inside; here they are 0-based, max exclusive, so that a width is a
+plain difference and equals the kit's `xmax - xmin + 1`. What tools other than VOC's own leave out or write in another
+order is accepted; what cannot be a box is refused, with the file's name.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree.ElementTree import Element, ParseError
+from xml.sax.saxutils import escape
+
+import cv2
+import numpy as np
+from defusedxml.ElementTree import fromstring
+from numpy.typing import NDArray
+
+from watchmove.pipeline.errors import InvalidInput, Unavailable
+from watchmove.pipeline.files.atomic import write_bytes
+from watchmove.pipeline.voc.detections import Detection, read_detections, write_detections
+
+__all__ = [
+    "Detection",
+    "VocImage",
+    "VocObject",
+    "read_detections",
+    "read_picture",
+    "read_voc",
+    "split_names",
+    "write_detections",
+    "write_split",
+    "write_voc_image",
+]
+
+_SUFFIXES = (".jpg", ".jpeg", ".JPG", ".JPEG", ".png")
+_JPEG_QUALITY = 92
+_MAX_NAME_LETTERS = 60
+_DIFFICULT = {"1": True, "true": True, "0": False, "false": False, "": False, "unspecified": False}
+
+
+@dataclass(frozen=True)
+class VocObject:
+    """One object: class, box in pixels (0-based, max exclusive), and whether it is left out of scores."""
+
+    name: str
+    box_xyxy: tuple[float, float, float, float]
+    difficult: bool = False
+
+
+@dataclass(frozen=True)
+class VocImage:
+    """One annotated image. `path` is where its picture belongs, there or not; a size of 0 is not known."""
+
+    image_id: str
+    path: Path
+    width: int
+    height: int
+    objects: tuple[VocObject, ...]
+
+
+def _text(parent: Element, tag: str) -> str:
+    return (parent.findtext(tag) or "").strip()
+
+
+def _box_xyxy(element: Element, where: str) -> tuple[float, float, float, float]:
+    """The box of an <object>, by its own <bndbox> and never by that of one of its <part>s."""
+    bounds = element.find("bndbox")
+    if bounds is None:
+        raise InvalidInput(f"{where} has no bndbox; give it one with xmin, ymin, xmax and ymax")
+    corners = []
+    for tag in ("xmin", "ymin", "xmax", "ymax"):
+        try:
+            corners.append(float(_text(bounds, tag)))
+        except ValueError:
+            raise InvalidInput(f"{where}: {tag} is {_text(bounds, tag)!r}; give a number of pixels") from None
+    xmin, ymin, xmax, ymax = corners
+    if not all(map(math.isfinite, corners)) or xmax < xmin or ymax < ymin:
+        raise InvalidInput(f"{where}: ({xmin:g}, {ymin:g}) to ({xmax:g}, {ymax:g}) is no box; give min before max")
+    return xmin - 1, ymin - 1, xmax, ymax
+
+
+def _object(element: Element, where: str) -> VocObject:
+    name, difficult = _text(element, "name"), _text(element, "difficult").lower()
+    if not name:
+        raise InvalidInput(f"{where} has no name; give its class")
+    if len(name) > _MAX_NAME_LETTERS or "/" in name or not name.isprintable():
+        wanted = f"give a class of at most {_MAX_NAME_LETTERS} letters without '/', as files are named by it"
+        raise InvalidInput(f"{where} ({name[:30]!r}): {wanted}")
+    if difficult not in _DIFFICULT:
+        raise InvalidInput(f"{where} ({name}): difficult is {difficult!r}; give 0 or 1")
+    return VocObject(name, _box_xyxy(element, f"{where} ({name})"), _DIFFICULT[difficult])
+
+
+def _image_path(root: Path, image_id: str) -> Path:
+    """The picture of an image: in JPEGImages/ here or one above, or beside the annotations; else where it should be."""
+    folders = (root / "JPEGImages", root.parent / "JPEGImages", root)
+    candidates = (folder / f"{image_id}{suffix}" for folder in folders for suffix in _SUFFIXES)
+    return next((path for path in candidates if path.is_file()), folders[0] / f"{image_id}.jpg")
+
+
+def _size(annotation: Element, path: Path) -> tuple[int, int]:
+    """Width and height as annotated, else as the picture has them, else 0, 0."""
+    try:
+        width, height = (int(float(_text(annotation, f"size/{tag}"))) for tag in ("width", "height"))
+    except (ValueError, OverflowError):
+        width = height = 0
+    if width > 0 and height > 0:
+        return width, height
+    picture = read_picture(path)
+    return (0, 0) if picture is None else (picture.shape[1], picture.shape[0])
+
+
+def read_picture(path: Path) -> NDArray[np.uint8] | None:
+    """A picture uint8 BGR (H, W, 3), grey ones too; as stored, whatever EXIF says, since boxes are of that.
+
+    None where there is none, or OpenCV cannot or will not decode it.
+    """
+    try:
+        picture = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:  # more pixels than it allows
+        return None
+    return None if picture is None else np.asarray(picture, np.uint8)
+
+
+def _read_image(root: Path, annotation_path: Path, image_id: str) -> VocImage:
+    if not annotation_path.is_file():
+        raise InvalidInput(f"{annotation_path}: no such annotation; add it or take {image_id} off the list")
+    try:
+        annotation = fromstring(annotation_path.read_bytes())
+    except (ParseError, ValueError, LookupError) as error:
+        raise InvalidInput(f"{annotation_path}: not readable as XML ({error}); repair or remove it") from error
+    if annotation.tag != "annotation":
+        raise InvalidInput(f"{annotation_path}: begins with <{annotation.tag}>; a VOC file begins with <annotation>")
+    path = _image_path(root, image_id)
+    objects = tuple(
+        _object(element, f"{annotation_path}: object {number}")
+        for number, element in enumerate(annotation.findall("object"), start=1)
+    )
+    return VocImage(image_id, path, *_size(annotation, path), objects)
+
+
+def split_names(root: Path) -> tuple[str, ...]:
+    """Names of the lists in ImageSets/Main/, in order; none where the folder is missing."""
+    return tuple(sorted(path.stem for path in (root / "ImageSets" / "Main").glob("*.txt")))
+
+
+def _listed_ids(root: Path, split: str) -> list[str]:
+    """Ids of one list, each once; lists of one class (`ID 1`, `ID -1`, `ID 0`) name their images too."""
+    path = root / "ImageSets" / "Main" / f"{split}.txt"
+    if not path.is_file():
+        known = ", ".join(split_names(root)) or "none"
+        raise InvalidInput(f"{path}: no such list; lists there: {known}")
+    ids: dict[str, None] = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        head, _, flag = line.strip().rpartition(" ")
+        image_id = head.strip() if flag in ("1", "-1", "0") and head else line.strip()
+        ids[image_id] = None
+    ids.pop("", None)
+    if not ids:
+        raise InvalidInput(f"{path}: lists no image; give one id a line")
+    return list(ids)
+
+
+def read_voc(root: Path, split: str | None) -> tuple[VocImage, ...]:
+    """Annotated images of a split in its list's order, or, without one, all of Annotations/ in order of id.
+
+    `root` may also be a plain folder of XML files. An image's id is the name of its XML file, whatever <filename> says.
+    No picture is opened, except to learn a size that the annotation leaves out. Raises InvalidInput for a missing or
+    empty folder or list, and for an annotation that cannot be understood, with its name.
+    """
+    annotations = root / "Annotations" if (root / "Annotations").is_dir() else root
+    ids = _listed_ids(root, split) if split is not None else sorted(path.stem for path in annotations.glob("*.xml"))
+    if not ids:
+        raise InvalidInput(
+            f"{root}: no Annotations/*.xml here; give the folder that has them, such as VOCdevkit/VOC2007"
+        )
+    return tuple(_read_image(root, annotations / f"{image_id}.xml", image_id) for image_id in ids)
+
+
+def _object_xml(one: VocObject) -> str:
+    x0, y0, x1, y1 = (round(corner) for corner in one.box_xyxy)
+    return (
+        f"\t<object>\n\t\t<name>{escape(one.name)}</name>\n\t\t<pose>Unspecified</pose>\n\t\t<truncated>0</truncated>\n"
+        f"\t\t<difficult>{int(one.difficult)}</difficult>\n\t\t<bndbox>\n\t\t\t<xmin>{x0 + 1}</xmin>\n"
+        f"\t\t\t<ymin>{y0 + 1}</ymin>\n\t\t\t<xmax>{x1}</xmax>\n\t\t\t<ymax>{y1}</ymax>\n\t\t</bndbox>\n\t</object>\n"
+    )
+
+
+def write_voc_image(root: Path, image_id: str, image: NDArray[np.uint8], objects: Sequence[VocObject]) -> VocImage:
+    """Write a picture, uint8 RGB (H, W, 3), as JPEG and then its annotation; boxes are rounded to whole pixels.
+
+    Each file is there whole or not at all, the annotation last. Raises Unavailable where the disk refuses.
+    """
+    height, width = image.shape[:2]
+    encoded, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    if not encoded:
+        raise Unavailable(f"{image_id}: OpenCV could not encode a {width}x{height} picture as JPEG; check its memory")
+    path = root / "JPEGImages" / f"{image_id}.jpg"
+    write_bytes(path, data.tobytes())
+    size = f"\t<size>\n\t\t<width>{width}</width>\n\t\t<height>{height}</height>\n\t\t<depth>3</depth>\n\t</size>\n"
+    xml = (
+        f"<annotation>\n\t<folder>{escape(root.name)}</folder>\n\t<filename>{escape(path.name)}</filename>\n{size}"
+        f"\t<segmented>0</segmented>\n{''.join(map(_object_xml, objects))}</annotation>\n"
+    )
+    write_bytes(root / "Annotations" / f"{image_id}.xml", xml.encode())
+    return VocImage(image_id, path, width, height, tuple(objects))
+
+
+def write_split(root: Path, split: str, image_ids: Sequence[str]) -> None:
+    """Write ImageSets/Main/SPLIT.txt, one id a line. Raises Unavailable where the disk refuses."""
+    text = "".join(f"{image_id}\n" for image_id in image_ids)
+    write_bytes(root / "ImageSets" / "Main" / f"{split}.txt", text.encode())
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Picture of a file, uint8 RGB (H, W, 3), grey ones too; as stored, whatever EXIF says, since boxes are of that.
+
+    Raises InvalidInput where there is no readable picture.
+    """
+    image = read_picture(path)
+    if image is None:
+        state = "cannot be decoded" if path.is_file() else "no such file"
+        raise InvalidInput(f"{path}: {state}; put the picture there or take its id off the list")
+    return np.ascontiguousarray(image[..., ::-1], np.uint8)

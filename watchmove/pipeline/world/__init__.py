@@ -1,0 +1,1 @@
+"""The drawn world: synthetic videos and detection images with exact ground truth."""

@@ -1,0 +1,85 @@
+"""What a command prints when it is done."""
+
+import json
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from watchmove.pipeline.voc.average_precision import DetectionScores
+from watchmove.service.report.result import ClassificationResult
+from watchmove.service.report.result import RunResult as ReportedResult
+from watchmove.service.steps.run import RunResult
+
+
+def print_summary(result: RunResult, console: Console) -> None:
+    """The table of a whole run and where its report is."""
+    counts = ", ".join(f"{count} {name}" for name, count in result.gathered.outcomes.items())
+    console.print(f"videos: {counts}", highlight=False, markup=False)
+    console.print(
+        f"frames: {result.dataset.kept_frames} kept of {sum(result.gathered.frames.values())} sampled", highlight=False
+    )
+    table = Table(title="mean average precision, IoU 0.5")
+    for heading in ("initialisation", "frozen", "seed", "11-point", "area"):
+        table.add_column(heading, justify="left" if heading == "initialisation" else "right")
+    for record in result.evaluations:
+        cell = record.evaluation
+        frozen = f"conv1-{cell.freeze_through}" if cell.freeze_through else "none"
+        scores = (_figure(record.mean_ap_11_point), _figure(record.mean_ap_area))
+        table.add_row(escape(cell.initialisation), frozen, str(cell.seed), *scores)
+    console.print(table)
+    console.print(f"report: {result.report}", soft_wrap=True, highlight=False, markup=False)
+
+
+def print_result(result: ReportedResult, console: Console, *, as_json: bool) -> None:
+    """Mean average precision over seeds, as a table or as JSON."""
+    if as_json:
+        print(result.model_dump_json(indent=1))
+        return
+    table = Table(title=f"run {result.run}: mean average precision, IoU 0.5, 11-point")
+    for heading in ("initialisation", "frozen", "seeds", "mean", "deviation", "95 % interval", "preset"):
+        table.add_column(heading)
+    for row in result.rows:
+        frozen = f"conv1-{row.freeze_through}" if row.freeze_through else "none"
+        spread = row.ap_11_point
+        mean, deviation = (_figure(spread.mean), _figure(spread.deviation)) if spread else ("–", "–")
+        known = spread is not None and spread.low is not None
+        interval = f"{_figure(spread.low)} to {_figure(spread.high)}" if spread and known else "–"
+        name = escape(row.initialisation)
+        table.add_row(name, frozen, str(len(row.seeds)), mean, deviation, interval, row.preset_in_short())
+    console.print(table)
+    if result.classification:
+        console.print(_layers_table(result.classification))
+
+
+def _layers_table(rows: Sequence[ClassificationResult]) -> Table:
+    table = Table(title="classes of images by linear SVMs, mean average precision, area")
+    for heading in ("initialisation", "layer", "seeds", "mean", "deviation"):
+        table.add_column(heading)
+    for row in rows:
+        mean, deviation = (row.ap_area.mean, row.ap_area.deviation) if row.ap_area else (None, None)
+        table.add_row(escape(row.initialisation), row.layer, str(len(row.seeds)), _figure(mean), _figure(deviation))
+    return table
+
+
+def print_scores(scores: DetectionScores, *, as_json: bool) -> None:
+    """Average precision per class and its mean, as a table or as JSON."""
+    if as_json:
+        print(json.dumps(scores.as_json(), indent=1))
+        return
+    table = Table()
+    for heading in ("class", "11-point", "area", "objects"):
+        table.add_column(heading, justify="left" if heading == "class" else "right")
+    for name, score in scores.per_class.items():
+        table.add_row(name, _figure(score.ap_11_point), _figure(score.ap_area), str(score.n_ground_truth))
+    table.add_row("mean", _figure(scores.mean_ap_11_point), _figure(scores.mean_ap_area), "", style="bold")
+    console = Console()
+    console.print(table)
+    if scores.classes_without_objects:
+        names = ", ".join(scores.classes_without_objects)
+        console.print(f"without objects that count, and left out of the mean: {names}", highlight=False, markup=False)
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"

@@ -1,0 +1,1 @@
+"""Workflows on a cluster through the Kubernetes API and Argo's server."""

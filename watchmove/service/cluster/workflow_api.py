@@ -1,0 +1,197 @@
+"""The two ways to Argo: through the Kubernetes API, or through Argo's own server where `ARGO_SERVER` names one."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any, Protocol
+
+import urllib3.exceptions
+
+from watchmove.pipeline.errors import InvalidInput, Unavailable
+
+REQUEST_TIMEOUT_SECONDS = 30.0
+_GROUP, _VERSION = "argoproj.io", "v1alpha1"
+_PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
+
+
+class WorkflowApi(Protocol):
+    """What submitting needs of a cluster. Documents are Argo's own JSON objects.
+
+    Every method raises Unavailable for what may work later and InvalidInput for what never will.
+    """
+
+    def template(self, name: str) -> dict[str, Any]:
+        """A WorkflowTemplate."""
+
+    def create(self, template: str, parameters: Mapping[str, str]) -> str:
+        """Start a workflow from a template, and give its name."""
+
+    def workflow(self, name: str) -> dict[str, Any]:
+        """A workflow with its status."""
+
+
+def connect(namespace: str) -> WorkflowApi:
+    """The way that the environment names, as the argo command reads it; nothing is contacted yet.
+
+    Raises:
+        InvalidInput: the environment names no cluster.
+    """
+    server = os.environ.get("ARGO_SERVER", "")
+    return ArgoServerApi(server, namespace) if server else KubernetesApi(namespace)
+
+
+class KubernetesApi:
+    """Workflows as custom objects; who may do what is the cluster's own decision."""
+
+    def __init__(self, namespace: str) -> None:
+        from kubernetes import client, config
+
+        configuration = client.Configuration()
+        try:
+            if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
+                config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
+            else:
+                # The package remembers KUBECONFIG as it was when it was imported, so the file is named here.
+                config.load_kube_config(  # type: ignore[no-untyped-call]
+                    os.environ.get("KUBECONFIG"), client_configuration=configuration
+                )
+        except (config.ConfigException, OSError) as error:
+            raise InvalidInput(f"no cluster: {error}; set KUBECONFIG, or ARGO_SERVER and ARGO_TOKEN") from error
+        self._objects = client.CustomObjectsApi(client.ApiClient(configuration))
+        self._namespace = namespace
+        self._where = f"{configuration.host}, namespace {namespace}"
+
+    def template(self, name: str) -> dict[str, Any]:
+        """A WorkflowTemplate."""
+        return self._get("workflowtemplates", name)
+
+    def create(self, template: str, parameters: Mapping[str, str]) -> str:
+        """Start a workflow from a template, and give its name."""
+        body = _workflow(template, parameters)
+        with _translated(f"{self._where}: starting {template}"):
+            made: Any = self._objects.create_namespaced_custom_object(
+                _GROUP, _VERSION, self._namespace, "workflows", body, _request_timeout=REQUEST_TIMEOUT_SECONDS
+            )
+        return str(made["metadata"]["name"])
+
+    def workflow(self, name: str) -> dict[str, Any]:
+        """A workflow with its status."""
+        return self._get("workflows", name)
+
+    def _get(self, kind: str, name: str) -> dict[str, Any]:
+        with _translated(f"{self._where}: {kind[:-1]} {name}"):
+            document: Any = self._objects.get_namespaced_custom_object(
+                _GROUP, _VERSION, self._namespace, kind, name, _request_timeout=REQUEST_TIMEOUT_SECONDS
+            )
+        return dict(document)
+
+
+class ArgoServerApi:
+    """Argo's server at HOST:PORT, with the variables that the argo command reads.
+
+    `ARGO_TOKEN` is a whole header such as "Bearer …"; `ARGO_SECURE=false` means plain HTTP;
+    `ARGO_INSECURE_SKIP_VERIFY=true` takes any certificate; `ARGO_BASE_HREF` is a path before all others.
+    """
+
+    def __init__(self, server: str, namespace: str) -> None:
+        from argo_workflows import ApiClient, Configuration
+        from argo_workflows.api.workflow_service_api import WorkflowServiceApi
+        from argo_workflows.api.workflow_template_service_api import WorkflowTemplateServiceApi
+
+        scheme = "http" if os.environ.get("ARGO_SECURE") == "false" else "https"
+        configuration = Configuration(host=f"{scheme}://{server}{os.environ.get('ARGO_BASE_HREF', '').rstrip('/')}")
+        configuration.verify_ssl = os.environ.get("ARGO_INSECURE_SKIP_VERIFY") != "true"
+        if os.environ.get("ARGO_TOKEN"):
+            configuration.api_key = {"BearerToken": os.environ["ARGO_TOKEN"]}
+        client = ApiClient(configuration)
+        self._workflows, self._templates = WorkflowServiceApi(client), WorkflowTemplateServiceApi(client)
+        self._namespace = namespace
+        self._where = f"{configuration.host}, namespace {namespace}"
+        # The generated models refuse null where Argo's server writes it, so answers are taken as plain documents.
+        self._options = {"_check_return_type": False, "_request_timeout": REQUEST_TIMEOUT_SECONDS}
+
+    def template(self, name: str) -> dict[str, Any]:
+        """A WorkflowTemplate."""
+        with _translated(f"{self._where}: workflowtemplate {name}"):
+            answer = self._templates.get_workflow_template(self._namespace, name, **self._options)
+        document: dict[str, Any] = answer.to_dict()
+        return document
+
+    def create(self, template: str, parameters: Mapping[str, str]) -> str:
+        """Start a workflow from a template, and give its name."""
+        from argo_workflows.model.io_argoproj_workflow_v1alpha1_submit_opts import IoArgoprojWorkflowV1alpha1SubmitOpts
+        from argo_workflows.model.io_argoproj_workflow_v1alpha1_workflow_submit_request import (
+            IoArgoprojWorkflowV1alpha1WorkflowSubmitRequest,
+        )
+
+        words = [f"{name}={value}" for name, value in parameters.items()]
+        request = IoArgoprojWorkflowV1alpha1WorkflowSubmitRequest(
+            namespace=self._namespace,
+            resource_kind="WorkflowTemplate",
+            resource_name=template,
+            submit_options=IoArgoprojWorkflowV1alpha1SubmitOpts(parameters=words),
+        )
+        with _translated(f"{self._where}: starting {template}"):
+            made = self._workflows.submit_workflow(self._namespace, request, **self._options)
+        return str(made.to_dict()["metadata"]["name"])
+
+    def workflow(self, name: str) -> dict[str, Any]:
+        """A workflow with its status."""
+        with _translated(f"{self._where}: workflow {name}"):
+            answer = self._workflows.get_workflow(self._namespace, name, **self._options)
+        document: dict[str, Any] = answer.to_dict()
+        return document
+
+
+def _workflow(template: str, parameters: Mapping[str, str]) -> dict[str, Any]:
+    """The object that `argo submit --from workflowtemplate/TEMPLATE` makes."""
+    arguments = [{"name": name, "value": value} for name, value in parameters.items()]
+    return {
+        "apiVersion": f"{_GROUP}/{_VERSION}",
+        "kind": "Workflow",
+        "metadata": {
+            "generateName": f"{template}-",
+            "labels": {"workflows.argoproj.io/workflow-template": template},
+        },
+        "spec": {"workflowTemplateRef": {"name": template}, "arguments": {"parameters": arguments}},
+    }
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    import argo_workflows.exceptions
+    import kubernetes.client.exceptions
+
+    try:
+        yield
+    except (argo_workflows.exceptions.ApiException, kubernetes.client.exceptions.ApiException) as error:
+        raise _from_answer(what, error.status or 0, error.reason, error.body) from error
+    except urllib3.exceptions.HTTPError as error:
+        reason = getattr(error, "reason", None) or error
+        raise Unavailable(f"{what}: {' '.join(str(reason).split())}; the cluster cannot be reached") from error
+
+
+def _from_answer(what: str, status: int, reason: str, body: str | bytes | None) -> InvalidInput | Unavailable:
+    """What an answer that is no success means for a caller."""
+    line = f"{what}: {status or 'no answer'} {_message(body) or ' '.join(str(reason).split())}"
+    if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Unavailable(f"{line}; try again")
+    advice: dict[int, str] = {
+        HTTPStatus.NOT_FOUND: "check the name and --namespace, and that `kubectl apply -k k8s/overlays/…` was done",
+        HTTPStatus.UNAUTHORIZED: "check the credentials in KUBECONFIG or ARGO_TOKEN",
+        HTTPStatus.FORBIDDEN: "ask for the right to get workflowtemplates and to create and get workflows there",
+    }
+    return InvalidInput(
+        f"{line}; {advice.get(HTTPStatus(status), 'check what is asked for') if status else 'check it'}"
+    )
+
+
+def _message(body: str | bytes | None) -> str:
+    """The sentence in a Kubernetes or Argo error document, or nothing."""
+    try:
+        document = json.loads(body or "")
+    except ValueError:
+        return ""
+    return str(document.get("message", "")) if isinstance(document, dict) else ""

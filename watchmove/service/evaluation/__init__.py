@@ -1,0 +1,1 @@
+"""What evaluation reads from the store: detection set, proposals and trunks."""

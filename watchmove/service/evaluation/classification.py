@@ -1,0 +1,117 @@
+"""What each layer of a trunk tells about images by itself: linear classification, one record for each layer."""
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from watchmove.pipeline.classification.classification import (
+    ClassificationScores,
+    Labels,
+    classification_scores,
+    image_labels,
+)
+from watchmove.pipeline.classification.features import write_features
+from watchmove.pipeline.networks.alexnet import AlexNet
+from watchmove.pipeline.voc.annotations import VocImage
+from watchmove.service.records import layout
+from watchmove.service.records.record import commit, find, origin
+from watchmove.service.records.training import ClassificationRecord, ClassificationRow, Evaluation
+from watchmove.service.runner.runner import StepContext
+from watchmove.service.settings.settings import settings_hash
+
+CLASSIFICATION_VERSION = 1
+"""Raised when the same trunk and images would give other figures."""
+
+
+class Trunk(NamedTuple):
+    """A trunk to look at: where it comes from and what decides its weights."""
+
+    cell: Evaluation
+    backbone_id: str
+    network: AlexNet
+
+
+class ImageSet(NamedTuple):
+    """Annotated images to learn from and to be tested on; `identity` changes with them."""
+
+    identity: str
+    train: Sequence[VocImage]
+    test: Sequence[VocImage]
+
+
+def classify_layers(context: StepContext, trunk: Trunk, images: ImageSet) -> tuple[str, ...]:
+    """Keys of the records of all layers, in order; those that are there already are not computed again.
+
+    Layers with random weights are left out unless all are: a file of convolutions says nothing about fc6.
+
+    Raises:
+        InvalidInput: an image cannot be read.
+        Stopped: told to stop; layers that are done are committed.
+        Unavailable: the store cannot be reached.
+    """
+    names = [name for name, _ in trunk.network.layers()]
+    learnt = [name for name in names if name not in trunk.network.random_layers] or names
+    identity = settings_hash(trunk.backbone_id, trunk.cell.seed, images.identity, CLASSIFICATION_VERSION)
+    keys = {name: layout.classification(identity, name) for name in learnt}
+    missing = [name for name in learnt if find(context.store, keys[name], ClassificationRecord) is None]
+    if missing:
+        _classify(context, trunk, images, {name: keys[name] for name in missing})
+    return tuple(keys.values())
+
+
+def _classify(context: StepContext, trunk: Trunk, images: ImageSet, keys: dict[str, str]) -> None:
+    classes = sorted({one.name for image in images.train for one in image.objects})
+    labels = image_labels(images.train, classes), image_labels(images.test, classes)
+    folder = context.scratch / "layer-features"
+    folder.mkdir(exist_ok=True)
+    device = torch.device(context.settings.evaluate.detector.device)
+    name = f"classify {trunk.cell.initialisation} s{trunk.cell.seed}"
+    paths = [image.path for image in (*images.train, *images.test)]
+
+    def between(done: int) -> None:
+        context.check_stop()
+        context.progress.update(name, done, len(paths), "features")
+
+    try:
+        files = write_features(trunk.network.to(device), list(keys), paths, folder, between)
+        for layer, key in keys.items():
+            context.check_stop()
+            scores, seconds = _scored(files[layer], device, labels, classes)
+            commit(context.store, key, _record(context, trunk, images.identity, layer, scores, seconds))
+            files[layer].unlink()
+            context.progress.update(name, len(paths), len(paths), layer)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _scored(
+    features: Path, device: torch.device, labels: tuple[Labels, Labels], classes: Sequence[str]
+) -> tuple[ClassificationScores, float]:
+    """Scores of a layer's features, those of training images first, and the seconds that it took."""
+    began = time.monotonic()
+    every = torch.from_numpy(np.load(features)).to(device)
+    count = len(labels[0])
+    scores = classification_scores(every[:count], labels[0], every[count:], labels[1], classes)
+    return scores, time.monotonic() - began
+
+
+def _record(
+    context: StepContext, trunk: Trunk, images: str, layer: str, scores: ClassificationScores, seconds: float
+) -> ClassificationRecord:
+    return ClassificationRecord(
+        made_by=origin(context.settings, {context.settings.voc: images, "backbone": trunk.backbone_id}),
+        initialisation=trunk.cell.initialisation,
+        seed=trunk.cell.seed,
+        layer=layer,
+        backbone=trunk.backbone_id,
+        mean_ap_11_point=scores.mean_ap_11_point,
+        mean_ap_area=scores.mean_ap_area,
+        per_class={name: ClassificationRow(**dataclasses.asdict(one)) for name, one in scores.per_class.items()},
+        seconds=round(seconds, 1),
+    )

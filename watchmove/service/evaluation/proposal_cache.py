@@ -1,0 +1,141 @@
+"""Region proposals: computed once for each picture and settings, in parallel, and kept in the store."""
+
+import hashlib
+import multiprocessing
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from watchmove.pipeline.detection.mat_proposals import need_all, read_mat_proposals
+from watchmove.pipeline.detection.proposals import proposals_from_bytes, proposals_to_bytes, selective_search
+from watchmove.pipeline.errors import InvalidInput, Unavailable
+from watchmove.pipeline.settings.evaluation import ProposalSettings
+from watchmove.pipeline.voc.annotations import VocImage, read_image
+from watchmove.service.records import layout
+from watchmove.service.records.stream import in_order
+from watchmove.service.runner.child_process import end_with_parent, leave_signals
+from watchmove.service.runner.runner import StepContext
+from watchmove.service.settings.settings import Settings, settings_hash, worker_count
+from watchmove.service.store.opening import open_store
+from watchmove.service.store.store import Store, StoredObject
+
+PROPOSALS_VERSION = 1
+"""Raised when the same images and settings would give other boxes."""
+
+_TURN = 8
+"""Images for each worker, after which it is looked again what others have searched."""
+
+Proposals = dict[str, NDArray[np.float32]]
+
+
+def proposals_of(context: StepContext, images: Sequence[VocImage], settings: ProposalSettings) -> Proposals:
+    """Boxes for each image's id, from the store where its picture has been searched before, by whichever process.
+
+    Raises:
+        InvalidInput: an image cannot be read. Stopped: told to stop; what was searched stays.
+    """
+    if context.settings.evaluate.proposal_files:
+        return _published(context, images)
+    pictures = {image.image_id: image for image in images}
+    searched_as = settings_hash(settings, PROPOSALS_VERSION)
+    keys = {
+        name: layout.proposals(searched_as, digest)
+        for name, digest in zip(pictures, in_order(_digest, (one.path for one in pictures.values())), strict=True)
+    }
+    known = {item.key for item in context.store.list(layout.all_proposals(searched_as))}
+    missing = [one for name, one in pictures.items() if keys[name] not in known]
+    if missing:
+        _search_missing(context, missing, keys, settings)
+    return dict(zip(keys, in_order(partial(_stored_boxes, context.store), keys.values()), strict=True))
+
+
+def _digest(picture: Path) -> str:
+    """What a picture's file holds, in 32 letters."""
+    try:
+        return hashlib.sha256(picture.read_bytes()).hexdigest()[:32]
+    except FileNotFoundError as error:
+        raise InvalidInput(f"{picture}: no such file; put the picture there or take its id off the list") from error
+
+
+def _stored_boxes(store: Store, key: str) -> NDArray[np.float32]:
+    content = store.read(key)
+    if content is None:
+        raise Unavailable(f"{store.uri}/{key}: gone since it was listed; run again")
+    (boxes,) = proposals_from_bytes(content, f"{store.uri}/{key}").values()
+    return boxes
+
+
+def proposal_files_identity(settings: Settings) -> list[list[str]]:
+    """The URI and ETag of each of the settings' files of proposals. Raises InvalidInput where one is absent."""
+    return [[uri, _stored(uri)[1].etag] for uri in settings.evaluate.proposal_files]
+
+
+def _stored(uri: str) -> tuple[Store, StoredObject]:
+    folder, _, name = uri.rpartition("/")
+    store = open_store(folder)
+    item = store.head(name)
+    if item is None:
+        raise InvalidInput(f"{uri}: no such file of proposals; set evaluate.proposal_files to one that is there")
+    return store, item
+
+
+def _published(context: StepContext, images: Sequence[VocImage]) -> Proposals:
+    """Boxes of the images from the settings' files, of which a later one has precedence."""
+    proposals: Proposals = {}
+    for number, uri in enumerate(context.settings.evaluate.proposal_files):
+        store, item = _stored(uri)
+        path = store.local(item.key, context.scratch / f"proposals-{number}.mat")
+        if path is None:
+            raise InvalidInput(f"{uri}: gone since the step began; put it back and run again")
+        proposals.update(read_mat_proposals(path))
+    return need_all(proposals, (image.image_id for image in images))
+
+
+def _search_missing(
+    context: StepContext, images: Sequence[VocImage], keys: Mapping[str, str], settings: ProposalSettings
+) -> None:
+    """Search images and store the boxes of each."""
+    workers = worker_count(context.settings)
+    forkserver = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(workers, mp_context=forkserver, initializer=_begin_worker) as pool:
+        try:
+            for done, turn in _turns(context.store, images, keys, _TURN * workers):
+                for number, (name, boxes) in enumerate(pool.map(partial(_search, settings), turn), start=1):
+                    context.store.create(keys[name], proposals_to_bytes({name: boxes}))
+                    context.progress.update("proposals", done + number, len(images), f"{len(boxes)} boxes")
+                    context.check_stop()
+        except BrokenProcessPool as error:
+            context.check_stop()
+            raise InvalidInput("selective search crashed on an image; look for a damaged one in JPEGImages/") from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _turns(
+    store: Store, images: Sequence[VocImage], keys: Mapping[str, str], size: int
+) -> Iterator[tuple[int, list[VocImage]]]:
+    """Images to search next, and how many came before.
+
+    In an order of this process's own, and without those that another has stored meanwhile: so the pods of a fan-out,
+    which begin together, share the work.
+    """
+    order = np.random.default_rng().permutation(len(images))
+    for done in range(0, len(images), size):
+        turn = [images[place] for place in order[done : done + size]]
+        yield done, [image for image in turn if store.head(keys[image.image_id]) is None]
+
+
+def _begin_worker() -> None:
+    leave_signals()
+    end_with_parent()
+
+
+def _search(settings: ProposalSettings, image: VocImage) -> tuple[str, NDArray[np.float32]]:
+    cv2.setNumThreads(1)
+    return image.image_id, selective_search(read_image(image.path), settings)

@@ -1,0 +1,42 @@
+"""The trunk of an evaluation: random, the run's own, or anybody's weights by URI."""
+
+import dataclasses
+from typing import NamedTuple
+
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.networks.alexnet import AlexNet
+from watchmove.pipeline.networks.weight_mapping import Layout, load_mapped, refuse_pickled
+from watchmove.service.records.training import MappedWeights
+from watchmove.service.runner.runner import StepContext
+from watchmove.service.settings.settings import settings_hash
+from watchmove.service.store.opening import open_store
+
+
+class NamedWeights(NamedTuple):
+    """A weights file that the settings name; `identity` changes when the file or its layout does."""
+
+    uri: str
+    layout: Layout | None
+    identity: str
+
+
+def named_weights(initialisation: str) -> NamedWeights:
+    """The file of `URI` or `URI#layout`. Raises InvalidInput where it is absent or would have to be unpickled."""
+    uri, _, word = initialisation.partition("#")
+    layouts: dict[str, Layout] = {"own": "own", "caffe": "caffe", "torchvision": "torchvision"}
+    folder, _, name = uri.rpartition("/")
+    refuse_pickled(name)
+    item = open_store(folder).head(name)
+    if item is None:
+        raise InvalidInput(f"{uri}: no such file; name an AlexNet's weights in safetensors")
+    return NamedWeights(uri, layouts.get(word), settings_hash(uri, item.etag, word))
+
+
+def load_named(context: StepContext, weights: NamedWeights, seed: int) -> tuple[AlexNet, MappedWeights]:
+    """The trunk, and what was taken of the file. Raises InvalidInput where it is no AlexNet."""
+    folder, _, name = weights.uri.rpartition("/")
+    path = open_store(folder).local(name, context.scratch / "weights.safetensors")
+    if path is None:
+        raise InvalidInput(f"{weights.uri}: gone since the step began; put it back and run again")
+    trunk, mapping = load_mapped(path, weights.layout, seed)
+    return trunk, MappedWeights(**dataclasses.asdict(mapping))

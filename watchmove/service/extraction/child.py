@@ -1,0 +1,177 @@
+"""The child process of one video: extract it, write its samples and then, last, its verdict."""
+
+import errno
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from watchmove.pipeline.dataset.shard import Sample, write_shard
+from watchmove.pipeline.errors import Unavailable, UnreadableVideo
+from watchmove.pipeline.extraction.sampled_video import Extraction, Frame, extract_video
+from watchmove.pipeline.masks.choice import ShotSegmenter
+from watchmove.pipeline.masks.teacher import chosen_teacher, masks_provenance
+from watchmove.pipeline.settings.extraction import ExtractionSettings
+from watchmove.service.extraction.device_client import DeviceClient
+from watchmove.service.records.outcomes import Outcome, Video, VideoOutcome
+from watchmove.service.records.shard_index import frame_key
+from watchmove.service.runner.child_process import end_with_parent, leave_signals
+
+JPEG_QUALITY = 95
+UNAVAILABLE_EXIT_CODE = 75
+VERDICT, KEPT, AUDIT = "verdict.json", "kept.tar", "audit.tar"
+
+
+@dataclass(frozen=True)
+class VideoJob:
+    """A fetched video and the empty folder its results go to."""
+
+    video: Video
+    path: Path
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one video may cost."""
+
+    timeout_seconds: float
+    memory_mebibytes: int
+    output_mebibytes: int
+
+
+def work(job: VideoJob, settings: ExtractionSettings, limits: Limits, device_address: str = "") -> None:
+    """The child's whole life. Ends with UNAVAILABLE_EXIT_CODE where the machine, not the video, is at fault.
+
+    Masks are computed here, or by the process that holds the device, where it listens at `device_address`.
+    """
+    _stand_alone()
+    if settings.teacher and not device_address:
+        chosen_teacher(settings)
+        limit_resources(limits, beside_bytes=_mapped_bytes())  # torch and the weights are not the video's
+    else:
+        limit_resources(limits)
+    began = time.monotonic()
+    try:
+        outcome = extract_to_folder(job, settings, DeviceClient(device_address) if device_address else None)
+        seconds = round(time.monotonic() - began, 3)
+        partial = job.folder / f"{VERDICT}.partial"
+        partial.write_text(outcome.model_copy(update={"seconds": seconds}).model_dump_json())
+        partial.replace(job.folder / VERDICT)
+    except (OSError, Unavailable) as error:
+        if isinstance(error, Unavailable) or error.errno in (errno.ENOSPC, errno.EDQUOT):
+            print(f"watchmove: {job.video.key!r}: {error}", file=sys.stderr)
+            sys.exit(UNAVAILABLE_EXIT_CODE)
+        raise
+
+
+def _stand_alone() -> None:
+    """A process group of its own, decoder included, that only the parent may end, and that does not outlive it."""
+    os.setsid()
+    leave_signals()
+    end_with_parent(lambda: os.killpg(0, signal.SIGKILL))
+
+
+def _mapped_bytes() -> int:
+    """Address space of this process by now; 0 where the platform does not say, which does not limit it either."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except OSError:
+        return 0
+
+
+def limit_resources(limits: Limits, beside_bytes: int = 0) -> None:
+    """Cap address space and file sizes where the platform enforces it (Linux does, macOS not all); no core files.
+
+    `beside_bytes` is address space that the program itself takes up.
+    """
+    for kind, wanted in (
+        (resource.RLIMIT_AS, limits.memory_mebibytes * 2**20 + beside_bytes),
+        (resource.RLIMIT_FSIZE, limits.output_mebibytes * 2**20),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        _, hard = resource.getrlimit(kind)
+        resource.setrlimit(kind, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+def extract_to_folder(
+    job: VideoJob, settings: ExtractionSettings, segment: ShotSegmenter | None = None
+) -> VideoOutcome:
+    """Extract a video, write its kept frames and a few rejected ones to the job's folder, and say how it ended."""
+    try:
+        extraction = extract_video(job.path, settings, segment)
+        flow = masks_provenance(settings)
+        kept = (_sample(job.video, frame, flow) for frame in extraction.frames if frame.reject_reason is None)
+        write_shard(job.folder / KEPT, kept)
+        audited = _audited(extraction.frames, settings.audited_frames_per_reason)
+        write_shard(job.folder / AUDIT, (_sample(job.video, frame, flow) for frame in audited))
+    except UnreadableVideo as error:
+        outcome = Outcome.TIMED_OUT if error.reason == "decoder-timeout" else Outcome.UNREADABLE
+        detail = error.detail.replace(str(job.path), job.video.key)
+        return VideoOutcome(video=job.video, outcome=outcome, reason=error.reason, detail=detail)
+    except (MemoryError, cv2.error) as error:
+        if isinstance(error, cv2.error) and "Insufficient memory" not in str(error):
+            raise
+        return VideoOutcome(video=job.video, outcome=Outcome.UNREADABLE, reason="out-of-memory")
+    except Unavailable as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EFBIG:
+            return VideoOutcome(video=job.video, outcome=Outcome.UNREADABLE, reason="output-limit")
+        raise
+    return _verdict(job.video, extraction)
+
+
+def _verdict(video: Video, extraction: Extraction) -> VideoOutcome:
+    reasons = [frame.reject_reason for frame in extraction.frames if frame.reject_reason is not None]
+    rejected = {reason: reasons.count(reason) for reason in sorted(set(reasons))}
+    kept = len(extraction.frames) - len(reasons)
+    commonest = max(rejected, key=lambda reason: rejected[reason], default="nothing-sampled")
+    return VideoOutcome(
+        video=video,
+        outcome=Outcome.KEPT if kept else Outcome.REJECTED,
+        reason="" if kept else commonest,
+        frames_seen=extraction.frames_seen,
+        frames_kept=kept,
+        frames_rejected=rejected,
+    )
+
+
+def _audited(frames: Iterable[Frame], most: int) -> Iterator[Frame]:
+    """The first few rejected frames of each reason, at `most` so many."""
+    seen: dict[str, int] = {}
+    for frame in frames:
+        if frame.reject_reason is None:
+            continue
+        seen[frame.reject_reason] = seen.get(frame.reject_reason, 0) + 1
+        if seen[frame.reject_reason] <= most:
+            yield frame
+
+
+def _sample(video: Video, frame: Frame, flow: Mapping[str, str]) -> Sample:
+    """A frame as the dataset keeps it: JPEG, 8-bit soft mask, where it comes from, and whom to credit."""
+    bgr = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
+    _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    _, png = cv2.imencode(".png", np.rint(frame.soft_mask * 255).astype(np.uint8))
+    metadata: dict[str, object] = {
+        "video": video.key,
+        "video_id": video.id,
+        "frame": frame.index,
+        "time_seconds": round(frame.time_seconds, 4),
+        "shot": frame.shot,
+        "confidence": round(float(frame.confidence), 4),
+        "reject_reason": frame.reject_reason,
+        "conditions": list(frame.conditions),
+        **flow,
+        "title": video.credit.title,
+        "owner": video.credit.owner,
+        "licence": video.credit.licence,
+        "licence_url": video.credit.licence_url,
+        "page_url": video.credit.page_url,
+    }
+    return Sample(frame_key(video.id, frame.index), jpeg.tobytes(), png.tobytes(), metadata)

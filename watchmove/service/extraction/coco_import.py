@@ -1,0 +1,201 @@
+"""People's masks in place of motion's, as a control: COCO's instances as the shards that extraction would write.
+
+Every picture is a video of one frame, so that gather's gate, attribution, pretraining and report take them as they are.
+It has one mask of all its objects, as motion gives one of all that moves: training cuts around the largest connected
+piece, and would learn other objects as background if each had a frame of its own.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from watchmove.pipeline.coco.masks import soft_mask_of
+from watchmove.pipeline.dataset.shard import Sample, write_shard
+from watchmove.pipeline.errors import InvalidInput, UnreadableVideo
+from watchmove.service.extraction.child import JPEG_QUALITY, KEPT
+from watchmove.service.extraction.coco_instances import Instances
+from watchmove.service.extraction.fetcher import ScratchSpace
+from watchmove.service.extraction.shard_part import OpenPart, committed_parts
+from watchmove.service.records import layout
+from watchmove.service.records.outcomes import NO_DEVICE, Outcome, Video, VideoOutcome
+from watchmove.service.records.plans import PlanRecord
+from watchmove.service.records.record import commit, find, json_lines, need, origin
+from watchmove.service.records.shard_index import frame_key
+from watchmove.service.runner.runner import StepContext
+from watchmove.service.settings.settings import settings_hash
+from watchmove.service.store.opening import open_videos
+from watchmove.service.store.store import Store
+
+IMPORT_VERSION = 1
+"""Raised when the same annotations would give other masks."""
+
+_MOST_PICTURE_BYTES = 2**26
+_SURE = 0.7
+
+
+def import_coco(context: StepContext, run: str, annotations: Path) -> PlanRecord:
+    """Write the run's plan and all its shards; what an earlier call has committed stays. `gather` goes on from there.
+
+    Told to stop, it commits the pictures that are finished and raises Stopped.
+
+    Raises:
+        InvalidInput: the annotations are not COCO's, or the run has a plan of something else.
+        Unavailable: a store cannot be reached, or the disk is full.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="coco-", dir=context.scratch))
+    try:
+        instances = Instances(annotations, context.settings.videos, folder, context.check_stop)
+        plan = _planned(context, run, annotations, instances)
+        for shard in range(plan.shards):
+            _import_shard(context, plan, shard, instances)
+        return plan
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _planned(context: StepContext, run: str, annotations: Path, instances: Instances) -> PlanRecord:
+    """The run's plan; a new one is committed after its lists."""
+    extract = context.settings.extract
+    limits = [extract.shorter_side_pixels, extract.min_area_fraction, extract.max_area_fraction]
+    recipe = settings_hash("coco", instances.sha256, limits, extract.max_source_pixels, IMPORT_VERSION)
+    made_by = origin(context.settings, {str(annotations): instances.sha256})
+    listing, digest = instances.listing(made_by)
+    plan = settings_hash(recipe, digest)
+    known = find(context.store, layout.run_record(run, "plan"), PlanRecord)
+    if known is not None:
+        if (known.recipe, known.plan) != (recipe, plan):
+            raise InvalidInput(f"run {run}: has a plan of other videos, annotations or settings; name another run")
+        return known
+    for shard in range(instances.shards):
+        context.store.write(layout.shard_list(recipe, plan, shard), json_lines(instances.pictures_of(shard)))
+    context.store.upload(layout.listing(recipe, plan), listing)
+    record = PlanRecord(
+        made_by=made_by,
+        recipe=recipe,
+        plan=plan,
+        shards=instances.shards,
+        videos_listed=len(instances),
+        videos_new=len(instances),
+        files_ignored=0,
+        masks_from="annotations",
+    )
+    commit(context.store, layout.run_record(run, "plan"), record)
+    return need(context.store, layout.run_record(run, "plan"), PlanRecord, "import-coco")
+
+
+def _import_shard(context: StepContext, plan: PlanRecord, shard: int, instances: Instances) -> None:
+    """What is left of a shard, committed in parts as an extraction is."""
+    parts = list(committed_parts(context.store, plan, shard))
+    done = {row.video.id for part in parts for row in part.videos}
+    left = [picture for picture in instances.pictures_of(shard) if picture.id not in done]
+    if not left:
+        return
+    folder = Path(tempfile.mkdtemp(prefix=f"shard-{shard}-", dir=context.scratch))
+    space = ScratchSpace(context.settings.work.scratch_mebibytes * 2**20)
+    part = OpenPart(context, plan, (shard, len(parts)), folder, space, {"masks": "COCO annotations"})
+    try:
+        for row in _outcomes(context, left, instances.annotations_of(shard), folder):
+            part.add(row)
+            context.metrics.count_video(row.outcome.value, row.reason)
+            if part.is_due() and not part.commit(NO_DEVICE):
+                return
+    finally:
+        try:
+            part.commit(NO_DEVICE)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    context.progress.update("import-coco", shard + 1, plan.shards, f"{len(left)} pictures in the last shard")
+
+
+def _outcomes(
+    context: StepContext, pictures: Sequence[Video], annotations: Mapping[str, list[dict[str, Any]]], folder: Path
+) -> Iterator[VideoOutcome]:
+    """How each picture ended; the frame of one that is kept lies in its folder by then."""
+    store = open_videos(context.settings)
+    for picture in pictures:
+        context.check_stop()
+        try:
+            sample = _sample(context, picture, annotations.get(picture.key, []), store)
+        except UnreadableVideo as error:
+            missing = error.reason == "not-in-store"
+            outcome = Outcome.MISSING if missing else Outcome.UNREADABLE
+            yield VideoOutcome(video=picture, outcome=outcome, reason=error.reason, detail=error.detail[:500])
+            continue
+        if isinstance(sample, str):
+            rejected = VideoOutcome(video=picture, outcome=Outcome.REJECTED, reason=sample, frames_seen=1)
+            yield rejected.model_copy(update={"frames_rejected": {sample: 1}})
+            continue
+        (folder / picture.id).mkdir()
+        write_shard(folder / picture.id / KEPT, [sample])
+        yield VideoOutcome(video=picture, outcome=Outcome.KEPT, frames_seen=1, frames_kept=1)
+
+
+def _sample(
+    context: StepContext, picture: Video, annotations: Sequence[Mapping[str, Any]], store: Store
+) -> Sample | str:
+    """The frame with its mask at extraction's size, or why it is rejected. Raises UnreadableVideo with the reason."""
+    settings = context.settings.extract
+    image = _decoded(store, picture.key)
+    height, width = image.shape[:2]
+    if height * width > settings.max_source_pixels:
+        raise UnreadableVideo("too-large", f"{width} x {height} pixels, above extract.max_source_pixels")
+    soft_mask = soft_mask_of(annotations, height, width)
+    area = float((soft_mask >= _SURE).mean())
+    if area == 0:
+        return "no-object"
+    if not settings.min_area_fraction <= area <= settings.max_area_fraction:
+        return "too-small" if area < settings.min_area_fraction else "too-large"
+    scale = min(1.0, settings.shorter_side_pixels / min(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    _, jpeg = cv2.imencode(
+        ".jpg", cv2.resize(image, size, interpolation=cv2.INTER_AREA), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    )
+    small = cv2.resize(soft_mask, size, interpolation=cv2.INTER_AREA)
+    _, png = cv2.imencode(".png", np.rint(small * 255).astype(np.uint8))
+    return Sample(frame_key(picture.id, 0), jpeg.tobytes(), png.tobytes(), _metadata(picture))
+
+
+def _decoded(store: Store, key: str) -> cv2.typing.MatLike:
+    """(H, W, 3) uint8 BGR, turned as COCO's annotators saw it: not by its EXIF."""
+    try:
+        item = store.head(key)
+    except InvalidInput as error:
+        raise UnreadableVideo("outside-prefix", str(error)) from error
+    if item is None:
+        raise UnreadableVideo("not-in-store", f"{store.uri}/{key}: not there")
+    if item.size_bytes > _MOST_PICTURE_BYTES:
+        raise UnreadableVideo("too-large", f"{item.size_bytes} bytes, more than {_MOST_PICTURE_BYTES}")
+    content = np.frombuffer(store.read(key) or b"", np.uint8)
+    try:
+        image = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:  # nothing there, or more pixels than it allows
+        image = None
+    if image is None:
+        raise UnreadableVideo("not-a-picture", f"{store.uri}/{key}: OpenCV cannot decode it")
+    return image
+
+
+def _metadata(picture: Video) -> dict[str, object]:
+    """The same facts as of a frame of a video."""
+    credit = picture.credit
+    return {
+        "video": picture.key,
+        "video_id": picture.id,
+        "frame": 0,
+        "time_seconds": 0.0,
+        "shot": 0,
+        "confidence": 1.0,
+        "reject_reason": None,
+        "conditions": [],
+        "masks": "COCO annotations",
+        "title": credit.title,
+        "owner": credit.owner,
+        "licence": credit.licence,
+        "licence_url": credit.licence_url,
+        "page_url": credit.page_url,
+    }

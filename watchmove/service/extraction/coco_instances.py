@@ -1,0 +1,148 @@
+"""COCO's instances.json, read as a stream: the pictures it lists in shards, and each shard's annotations.
+
+Pictures are held, some 500 bytes each; annotations are put aside on disk, shard by shard.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from watchmove.pipeline.coco.json_stream import elements
+from watchmove.pipeline.errors import InvalidInput, Unavailable
+from watchmove.service.records.listing import ListingWriter
+from watchmove.service.records.outcomes import Credit, Video, video_id
+from watchmove.service.records.record import Origin
+
+PICTURES_PER_SHARD = 2000
+
+_PIECE_BYTES = 2**20
+_LOOK_UP_EVERY = 10_000
+
+
+class Instances:
+    """The pictures and annotations of a file; `sha256` is of its bytes."""
+
+    def __init__(self, path: Path, uri: str, folder: Path, check_stop: Callable[[], None]) -> None:
+        """Read all of `path`, whose pictures lie below `uri`; `folder` holds what does not fit into memory.
+
+        Raises:
+            InvalidInput: the file is not there, or is not COCO's.
+        """
+        self._path, self._uri, self._folder, self._check_stop = path, uri, folder, check_stop
+        total = hashlib.sha256()
+        images, licences = self._heads(total)
+        self.sha256 = total.hexdigest()
+        if not images:
+            raise InvalidInput(f"{path}: lists no images; give COCO's instances as published")
+        ordered = sorted(images.items(), key=lambda item: str(item[1]["file_name"]))
+        self._pictures = [self._video(image, licences) for _, image in ordered]
+        if len({picture.key for picture in self._pictures}) < len(self._pictures):
+            raise InvalidInput(f"{path}: two images have one file_name; give COCO's instances as published")
+        self._put_aside({number: row for row, (number, _) in enumerate(ordered)})
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    @property
+    def shards(self) -> int:
+        """Into how many shards the pictures are dealt."""
+        return -(-len(self._pictures) // PICTURES_PER_SHARD)
+
+    def pictures_of(self, shard: int) -> list[Video]:
+        """The pictures of one shard, by their names."""
+        return self._pictures[shard * PICTURES_PER_SHARD : (shard + 1) * PICTURES_PER_SHARD]
+
+    def annotations_of(self, shard: int) -> dict[str, list[dict[str, Any]]]:
+        """The annotations of one shard's pictures by their keys."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        path = self._spill(shard)
+        if path.is_file():
+            with path.open(encoding="utf-8") as file:
+                for line in file:
+                    row, annotation = json.loads(line)
+                    found.setdefault(self._pictures[row].key, []).append(annotation)
+        return found
+
+    def listing(self, made_by: Origin) -> tuple[Path, str]:
+        """A local file that lists the pictures as a plan does, and its digest."""
+        path = self._folder / "listing.json.gz"
+        writer = ListingWriter(path, made_by, self._uri)
+        for picture in self._pictures:
+            writer.add(picture)
+        return path, writer.close()
+
+    def _heads(self, total: "hashlib._Hash | None") -> tuple[dict[int, dict[str, Any]], dict[object, dict[str, Any]]]:
+        """Images and licences, by their ids."""
+        images: dict[int, dict[str, Any]] = {}
+        licences: dict[object, dict[str, Any]] = {}
+        for key, element in self._elements(total):
+            if key == "images":
+                name, number = _field(element, "file_name", str, self._path), _field(element, "id", int, self._path)
+                kept = ("license", "flickr_url", "coco_url")
+                images[number] = {"file_name": name, **{word: element[word] for word in kept if word in element}}
+            elif key == "licenses" and isinstance(element, dict) and isinstance(element.get("id"), int | str):
+                licences[element["id"]] = element
+        return images, licences
+
+    def _put_aside(self, row_of: dict[int, int]) -> None:
+        """Write each annotation to its picture's shard's file; one of no listed image says that something is lost."""
+        files = [self._spill(shard).open("w", encoding="utf-8") for shard in range(self.shards)]
+        try:
+            for key, element in self._elements(None):
+                if key != "annotations":
+                    continue
+                row = row_of.get(_field(element, "image_id", int, self._path))
+                if row is None:
+                    image = element["image_id"]
+                    raise InvalidInput(f"{self._path}: an annotation of image {image}, which it does not list")
+                kept = {word: element.get(word) for word in ("segmentation", "iscrowd")}
+                files[row // PICTURES_PER_SHARD].write(json.dumps([row, kept]) + "\n")
+        except OSError as error:
+            raise Unavailable(f"{self._folder}: cannot be written ({error.strerror}); make room") from error
+        finally:
+            for file in files:
+                file.close()
+
+    def _elements(self, total: "hashlib._Hash | None") -> Iterator[tuple[str, Any]]:
+        for number, element in enumerate(elements(self._pieces(total), str(self._path))):
+            if number % _LOOK_UP_EVERY == 0:
+                self._check_stop()
+            yield element
+
+    def _pieces(self, total: "hashlib._Hash | None") -> Iterator[bytes]:
+        try:
+            with self._path.open("rb") as file:
+                while piece := file.read(_PIECE_BYTES):
+                    if total is not None:
+                        total.update(piece)
+                    yield piece
+        except OSError as error:
+            raise InvalidInput(f"{self._path}: cannot be read ({error.strerror}); name COCO's instances") from error
+
+    def _spill(self, shard: int) -> Path:
+        return self._folder / f"annotations-{shard}.jsonl"
+
+    def _video(self, image: dict[str, Any], licences: dict[object, dict[str, Any]]) -> Video:
+        """A picture under the name of a video, with whom to credit where the file says it."""
+        number = image.get("license")
+        licence = licences.get(number, {}) if isinstance(number, int | str) else {}
+        credit = Credit(
+            licence=_text(licence.get("name")),
+            licence_url=_text(licence.get("url")),
+            page_url=_text(image.get("flickr_url")) or _text(image.get("coco_url")),
+        )
+        key = image["file_name"]
+        return Video(id=video_id(self._uri, key, self.sha256), key=key, etag="", size_bytes=0, credit=credit)
+
+
+def _field(element: object, name: str, kind: type[Any], path: Path) -> Any:
+    value = element.get(name) if isinstance(element, dict) else None
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise InvalidInput(f"{path}: no {name} in {str(element)[:80]}; give COCO's instances as published")
+    return value
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

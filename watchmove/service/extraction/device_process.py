@@ -1,0 +1,153 @@
+"""The one process of an extraction that holds the device: shots from the videos' processes in, masks out, one by one.
+
+Each video's process has a connection and a thread that reads from it, so the next shots lie ready while one is on the
+device. A process that breaks off, or sends nonsense, loses its connection and nothing else happens.
+"""
+
+import multiprocessing
+import sys
+import time
+import traceback
+from collections.abc import MutableSequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, Listener
+from multiprocessing.process import BaseProcess
+from queue import SimpleQueue
+from threading import Thread
+
+from watchmove.pipeline.errors import InvalidInput, Unavailable
+from watchmove.pipeline.masks.choice import ShotSegmenter, shot_segmenter
+from watchmove.pipeline.settings.extraction import ExtractionSettings
+from watchmove.service.extraction.shot_messages import Masks, Shot, receive_shot, send_masks, send_problem
+from watchmove.service.records.outcomes import DeviceUse
+from watchmove.service.runner.child_process import end_with_parent, leave_signals
+
+_READY, _REFUSED = b"ready ", b"refused "
+_BACKLOG = 128
+_LEAVE_SECONDS = 5.0
+
+
+class DeviceProcess:
+    """A handle on that process; entering the `with` block starts it, leaving ends it."""
+
+    def __init__(self, settings: ExtractionSettings) -> None:
+        self._settings = settings
+        self._context = multiprocessing.get_context("forkserver")
+        self._seconds = self._context.Array("d", 2)
+        self._process: BaseProcess | None = None
+        self.address = ""
+
+    def __enter__(self) -> "DeviceProcess":
+        """Start it and wait until it listens at `address`.
+
+        Raises:
+            InvalidInput: there is no such device, or RAFT's weights are missing or do not fit.
+            Unavailable: it ended before it listened.
+        """
+        ours, theirs = self._context.Pipe()
+        arguments = (theirs, self._settings, self._seconds)
+        self._process = self._context.Process(target=_serve, args=arguments, name="device", daemon=True)
+        self._process.start()
+        theirs.close()
+        try:
+            answer = ours.recv_bytes()
+        except EOFError as error:
+            raise Unavailable(self._ended()) from error
+        if answer.startswith(_REFUSED):
+            raise InvalidInput(answer.removeprefix(_REFUSED).decode())
+        self.address = answer.removeprefix(_READY).decode()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+
+    @property
+    def pid(self) -> int:
+        """Its process id; 0 before it has started."""
+        return (self._process.pid if self._process else None) or 0
+
+    def check(self) -> None:
+        """Raises Unavailable where it has ended by itself."""
+        if self._process is not None and not self._process.is_alive():
+            raise Unavailable(self._ended())
+
+    def _ended(self) -> str:
+        if self._process is None:
+            return "extract.device: no process holds it"
+        self._process.join(_LEAVE_SECONDS)
+        code = self._process.exitcode
+        name = self._settings.device
+        return f"extract.device ({name}): the process that holds it ended with exit code {code}; run again"
+
+    def use(self) -> DeviceUse:
+        """How long it has been at work and has waited since the first shot came."""
+        return DeviceUse(busy_seconds=self._seconds[0], waiting_seconds=self._seconds[1])
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Why there are no masks; `machine`: the machine, not the shot, is at fault."""
+
+    what: str
+    machine: bool
+
+
+@dataclass(frozen=True)
+class _Request:
+    shot: Shot
+    answer: "SimpleQueue[Masks | _Problem]"
+
+
+def _serve(parent: Connection, settings: ExtractionSettings, seconds: MutableSequence[float]) -> None:
+    """The process's whole life."""
+    leave_signals()
+    end_with_parent()
+    try:
+        segment = shot_segmenter(settings)
+    except InvalidInput as error:
+        parent.send_bytes(_REFUSED + str(error).encode())
+        return
+    requests: SimpleQueue[_Request] = SimpleQueue()
+    with Listener(family="AF_UNIX", backlog=_BACKLOG) as listener:
+        Thread(target=_accept, args=(listener, requests), daemon=True).start()
+        parent.send_bytes(_READY + str(listener.address).encode())
+        request = requests.get()
+        while True:
+            began = time.monotonic()
+            request.answer.put(_looked_at(request.shot, segment))
+            answered = time.monotonic()
+            seconds[0] += answered - began
+            request = requests.get()
+            seconds[1] += time.monotonic() - answered
+
+
+def _accept(listener: Listener, requests: "SimpleQueue[_Request]") -> None:
+    while True:
+        Thread(target=_read, args=(listener.accept(), requests), daemon=True).start()
+
+
+def _read(connection: Connection, requests: "SimpleQueue[_Request]") -> None:
+    """Bring one process's shots to the device and the masks back, one after the other, until it goes."""
+    answers: SimpleQueue[Masks | _Problem] = SimpleQueue()
+    with connection, suppress(EOFError, OSError, ValueError):
+        while True:
+            requests.put(_Request(receive_shot(connection), answers))
+            answer = answers.get()
+            if isinstance(answer, _Problem):
+                send_problem(connection, answer.what, machine=answer.machine)
+            else:
+                send_masks(connection, answer)
+
+
+def _looked_at(shot: Shot, segment: ShotSegmenter) -> "Masks | _Problem":
+    """What was found in a shot. One that makes the code fail is its own video's end and no other's."""
+    try:
+        return segment(shot.windows, shot.wanted)
+    except Unavailable as error:
+        return _Problem(str(error), machine=True)
+    except Exception as error:  # noqa: BLE001 (whatever it is, the other videos go on)
+        traceback.print_exc(file=sys.stderr)
+        return _Problem(repr(error), machine=False)

@@ -1,0 +1,168 @@
+"""Videos brought near while others are computed, in scratch space that is bounded.
+
+Space is taken before the first byte comes and given back by whoever is done with a video: a fetch waits while there is
+none. Fetches end in any order, and are used in the order in which they end, so one that waits holds up no other.
+"""
+
+import re
+import threading
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path, PurePosixPath
+
+from watchmove.pipeline.errors import InvalidInput, Stopped
+from watchmove.service.extraction.child import VideoJob
+from watchmove.service.records.outcomes import Outcome, Video, VideoOutcome
+from watchmove.service.store.store import ObjectChanged, ObjectRefused, Store, StoredObject, check_key
+
+_LONGEST_KEY_BYTES = 1024
+_SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
+
+
+class ScratchSpace:
+    """Bytes in use of a bounded number; threads may share one."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self._used = 0
+        self._waiting = 0
+        self._changed = threading.Condition()
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes taken and not given back."""
+        return self._used
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for space now."""
+        return self._waiting
+
+    def take(self, n_bytes: int, stop: threading.Event) -> None:
+        """Take up to the limit, waiting while there is no room. Raises Stopped when `stop` is set meanwhile."""
+        with self._changed:
+            self._waiting += 1
+            try:
+                while self._used + n_bytes > self.limit_bytes:
+                    if stop.is_set():
+                        raise Stopped("told to stop while waiting for scratch space")
+                    self._changed.wait(0.1)
+                self._used += n_bytes
+            finally:
+                self._waiting -= 1
+
+    def add(self, n_bytes: int) -> None:
+        """Count what is there already; a negative number gives back."""
+        with self._changed:
+            self._used += n_bytes
+            self._changed.notify_all()
+
+
+class VideoFetcher:
+    """Up to `count` fetches under way or waiting to be used; leaving the `with` block ends them."""
+
+    def __init__(self, source: Store, folder: Path, space: ScratchSpace, count: int) -> None:
+        self._source = source
+        self._folder = folder
+        self._space = space
+        self._count = count
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(count)
+        self._futures: list[Future[VideoJob | VideoOutcome]] = []
+
+    def __enter__(self) -> "VideoFetcher":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        for path in self._folder.iterdir():
+            if path.is_file():
+                path.unlink(missing_ok=True)
+
+    def has_room(self) -> bool:
+        """Whether one more video may be asked for."""
+        return len(self._futures) < self._count
+
+    def is_idle(self) -> bool:
+        """Whether nothing is under way or waiting to be used."""
+        return not self._futures
+
+    def is_stuck(self) -> bool:
+        """Whether every fetch waits for space, so that only giving some back helps."""
+        return 0 < len(self._futures) == self._space.waiting
+
+    def ask(self, video: Video) -> None:
+        """Begin to fetch one video."""
+        self._futures.append(self._pool.submit(self._fetch, video))
+
+    def next_fetched(self) -> VideoJob | VideoOutcome | None:
+        """A video that has come, or how one ended that cannot come; None where there is none yet.
+
+        Raises:
+            Unavailable: the store cannot be reached, or the disk is full.
+        """
+        for future in self._futures:
+            if future.done():
+                self._futures.remove(future)
+                return future.result()
+        return None
+
+    def wait(self, seconds: float) -> None:
+        """Wait until a fetch has ended, at most so long."""
+        wait(self._futures, timeout=seconds, return_when=FIRST_COMPLETED)
+
+    def done_with(self, job: VideoJob, outcome: VideoOutcome) -> VideoOutcome:
+        """Remove a fetched video and give back its space. The outcome, unless the video changed while it was read."""
+        video = job.video
+        if self._source.fetches_copies:
+            job.path.unlink(missing_ok=True)
+            self._space.add(-video.size_bytes)
+        elif self._source.head(video.key) != StoredObject(video.key, video.size_bytes, video.etag):
+            return _missing(video, "changed", f"{video.key}: changed while it was read")
+        return outcome
+
+    def _fetch(self, video: Video) -> VideoJob | VideoOutcome:
+        try:
+            return self._bring(video)
+        except ObjectChanged as error:
+            return _missing(video, "changed", str(error))
+        except ObjectRefused as error:
+            return _missing(video, "refused", str(error))
+
+    def _bring(self, video: Video) -> VideoJob | VideoOutcome:
+        """Local names are made of the id: keys from outside never become local paths."""
+        try:
+            check_key(video.key)
+        except InvalidInput as error:
+            return _missing(video, "outside-prefix", str(error))
+        if len(video.key.encode()) > _LONGEST_KEY_BYTES:
+            return _missing(video, "not-in-store", f"no store holds a key of more than {_LONGEST_KEY_BYTES} bytes")
+        item = StoredObject(video.key, video.size_bytes, video.etag) if video.etag else self._source.head(video.key)
+        if item is None:
+            return _missing(video, "not-in-store")
+        video = video.model_copy(update={"etag": item.etag, "size_bytes": item.size_bytes})
+        if self._source.fetches_copies:
+            if item.size_bytes > self._space.limit_bytes:
+                detail = f"{item.size_bytes} bytes; work.scratch_mebibytes is {self._space.limit_bytes >> 20}"
+                return VideoOutcome(video=video, outcome=Outcome.UNREADABLE, reason="over-scratch-limit", detail=detail)
+            self._space.take(item.size_bytes, self._stop)
+        return self._copy(video, item)
+
+    def _copy(self, video: Video, item: StoredObject) -> VideoJob | VideoOutcome:
+        results = self._folder / video.id
+        suffix = PurePosixPath(video.key).suffix.lower()
+        target = self._folder / f"{video.id}-video{suffix if _SUFFIX.fullmatch(suffix) else ''}"
+        path = None
+        try:
+            path = self._source.fetch(item, target, self._stop)
+        finally:
+            if path is None and self._source.fetches_copies:
+                self._space.add(-item.size_bytes)
+        if path is None:
+            return _missing(video, "not-in-store")
+        results.mkdir(parents=True, exist_ok=True)
+        return VideoJob(video, path, results)
+
+
+def _missing(video: Video, reason: str, detail: str = "") -> VideoOutcome:
+    return VideoOutcome(video=video, outcome=Outcome.MISSING, reason=reason, detail=detail)

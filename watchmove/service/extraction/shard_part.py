@@ -1,0 +1,159 @@
+"""One part of a shard: finished videos' frames in one tar, committed by a record that is created last."""
+
+import hashlib
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+from watchmove.pipeline.dataset.shard import Sample, read_shard, write_shard
+from watchmove.service.extraction.child import AUDIT, KEPT
+from watchmove.service.extraction.fetcher import ScratchSpace
+from watchmove.service.extraction.worker import folder_bytes
+from watchmove.service.records import layout
+from watchmove.service.records.outcomes import FAILED, NO_DEVICE, DeviceUse, ShardRecord, VideoOutcome
+from watchmove.service.records.plans import PlanRecord
+from watchmove.service.records.record import commit, find, origin
+from watchmove.service.records.shard_index import index_bytes, index_key
+from watchmove.service.runner.runner import StepContext
+from watchmove.service.store.store import Store
+
+_AUDIT_FRAMES_PER_REASON = 8
+
+
+class OpenPart:
+    """Outcomes that are not yet committed, and their frames in `folder`; commits as part `number`, then the next.
+
+    Whoever commits part N knows all earlier parts, so no two parts of a shard hold the same video.
+    """
+
+    def __init__(
+        self,
+        context: StepContext,
+        plan: PlanRecord,
+        place: tuple[int, int],
+        folder: Path,
+        space: ScratchSpace,
+        provenance: Mapping[str, str],
+    ) -> None:
+        """`provenance`: what made the masks beside the videos, for the record."""
+        self._context = context
+        self._plan = plan
+        self._shard, self._number = place
+        self._folder = folder
+        self._space = space
+        self._provenance = provenance
+        self._rows: list[VideoOutcome] = []
+        self._result_bytes = 0
+        self._began = time.monotonic()
+        self._device = NO_DEVICE
+
+    def add(self, row: VideoOutcome) -> None:
+        """Take up a video that has ended."""
+        size = 2 * folder_bytes(self._folder / row.video.id)  # once here, once more in the tar
+        self._rows.append(row)
+        self._result_bytes += size
+        self._space.add(size)
+
+    def is_due(self) -> bool:
+        """Whether it is time to commit: by the clock, or as results fill half of the scratch space."""
+        seconds = time.monotonic() - self._began
+        in_time = seconds < self._context.settings.work.commit_every_seconds
+        return bool(self._rows) and (not in_time or 2 * self._result_bytes > self._space.limit_bytes)
+
+    def commit(self, device: DeviceUse) -> bool:
+        """Commit what there is; False says that another process has committed this part, and this one is dropped.
+
+        `device` is what has been used of the device since the beginning.
+        """
+        if not self._rows:
+            return True
+        rows = sorted(self._rows, key=lambda row: row.video.key)
+        cost = _Cost(round(time.monotonic() - self._began, 3), device.since(self._device))
+        place = (self._shard, self._number)
+        won = _commit(self._context, self._plan, place, rows, self._folder, cost, self._provenance)
+        self._device = device
+        for row in rows:
+            shutil.rmtree(self._folder / row.video.id, ignore_errors=True)
+        self._space.add(-self._result_bytes)
+        self._rows, self._result_bytes, self._began = [], 0, time.monotonic()
+        self._number += 1
+        return won
+
+
+class _Cost(NamedTuple):
+    """Wall seconds of a part, and how its device spent them."""
+
+    seconds: float
+    device: DeviceUse
+
+
+def _commit(
+    context: StepContext,
+    plan: PlanRecord,
+    place: tuple[int, int],
+    rows: Sequence[VideoOutcome],
+    folder: Path,
+    cost: _Cost,
+    provenance: Mapping[str, str],
+) -> bool:
+    """Upload the frames under names made of their content, then create the record; the second of two writers loses."""
+    shard, part = place
+    stem = layout.shard_part(plan.recipe, plan.plan, shard, part)
+    data, audit = folder / "data.tar", folder / "audit.tar"
+    read = [folder / row.video.id for row in rows if row.outcome not in FAILED]
+    write_shard(data, chain.from_iterable(_samples(results / KEPT) for results in read))
+    write_shard(audit, _thinned(chain.from_iterable(_samples(results / AUDIT) for results in read)))
+    digest, audit_digest = _sha256(data), _sha256(audit)
+    data_key, audit_key = f"{stem}-{digest[:12]}.tar", f"{stem}-{audit_digest[:12]}.audit.tar"
+    context.store.upload(data_key, data)
+    context.store.upload(audit_key, audit)
+    context.store.write(index_key(data_key), index_bytes(data))
+    inputs = {f"{context.settings.videos}/{row.video.key}": row.video.etag for row in rows}
+    record = ShardRecord(
+        made_by=origin(context.settings, inputs | dict(provenance)),
+        plan=plan.plan,
+        shard=shard,
+        part=part,
+        data_key=data_key,
+        data_sha256=digest,
+        data_bytes=data.stat().st_size,
+        index_key=index_key(data_key),
+        audit_key=audit_key,
+        seconds=cost.seconds,
+        device=cost.device,
+        videos=tuple(rows),
+    )
+    return commit(context.store, f"{stem}.json", record).new
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _samples(path: Path) -> Iterator[Sample]:
+    if path.is_file():
+        yield from read_shard(path)
+
+
+def _thinned(samples: Iterator[Sample]) -> Iterator[Sample]:
+    """A few rejected frames of each reason are enough to look at."""
+    seen: Counter[object] = Counter()
+    for sample in samples:
+        reason = sample.metadata.get("reject_reason")
+        seen[reason] += 1
+        if seen[reason] <= _AUDIT_FRAMES_PER_REASON:
+            yield sample
+
+
+def committed_parts(store: Store, plan: PlanRecord, shard: int) -> Iterator[ShardRecord]:
+    """What of a shard is done, part by part."""
+    for item in store.list(layout.shard_parts(plan.recipe, plan.plan, shard)):
+        if item.key.endswith(".json"):
+            record = find(store, item.key, ShardRecord)
+            if record is not None:
+                yield record

@@ -1,0 +1,67 @@
+"""Several ranks of one step on this machine, by torchrun, ending with the exit code that the ranks' own end means.
+
+    python -m watchmove.service.launch --standalone --nproc-per-node 8 -- pretrain --run NAME
+    python -m watchmove.service.launch --nnodes 4 --node-rank 2 --master-addr HOST \
+        --nproc-per-node 8 -- pretrain --run NAME
+
+What stands before `--` is torchrun's, what follows is a command of watchmove. torchrun itself ends with 1 whatever
+happened, by which nobody could tell a lost node from a bug.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from torch.distributed import DistError
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.rendezvous import RendezvousError
+from torch.distributed.run import parse_args, run
+
+from watchmove.service.runner.exit_codes import BUG, DONE, INVALID_INPUT, STOPPED, UNAVAILABLE
+
+_KILLED = 128
+_SHUTDOWN_SECONDS = "110"
+"""How long ranks that are told to stop may take for their checkpoint; torchrun alone would kill them after 30."""
+
+
+def launch(words: Sequence[str]) -> int:
+    """Run the ranks to their end and give the exit code: of one that can never work or is a bug, else of the first."""
+    if "--" not in words or words[-1] == "--":
+        print("watchmove: name a command: TORCHRUN'S OPTIONS -- pretrain --run NAME", file=sys.stderr)
+        return INVALID_INPUT.exit_code
+    at = list(words).index("--")
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", _SHUTDOWN_SECONDS)
+    try:
+        arguments = parse_args([*words[:at], "-m", "--", "watchmove", *words[at + 1 :]])  # type: ignore[no-untyped-call]
+        share_threads(str(arguments.nproc_per_node))
+        run(arguments)  # type: ignore[no-untyped-call]
+    except ChildFailedError as error:
+        return exit_code_of(error)
+    except SignalException:
+        return STOPPED.exit_code
+    except (RendezvousError, DistError) as error:
+        print(f"watchmove: {UNAVAILABLE.meaning}: the ranks did not meet: {error}", file=sys.stderr)
+        return UNAVAILABLE.exit_code
+    return DONE.exit_code
+
+
+def share_threads(processes: str) -> None:
+    """Deal the machine's threads among its ranks: `OMP_NUM_THREADS` here is of all of them together."""
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if threads.isdecimal() and processes.isdecimal() and int(processes) > 1:
+        os.environ["OMP_NUM_THREADS"] = str(max(1, int(threads) // int(processes)))
+
+
+def exit_code_of(error: ChildFailedError) -> int:
+    """The exit code for ranks that have failed; where one ends for a reason of its own, others end as they miss it."""
+    codes = [failure.exitcode for failure in error.failures.values()]
+    for code in codes:
+        if code in (INVALID_INPUT.exit_code, BUG.exit_code):
+            return code
+    first: int = error.get_first_failure()[1].exitcode
+    return _KILLED - first if first < 0 else first
+
+
+if __name__ == "__main__":
+    sys.exit(launch(sys.argv[1:]))

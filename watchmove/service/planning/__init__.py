@@ -1,0 +1,1 @@
+"""Which videos a run extracts, and in which shards."""

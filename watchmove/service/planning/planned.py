@@ -1,0 +1,55 @@
+"""What a plan holds: the videos it listed, and how much of them it dealt into each of its shards."""
+
+from array import array
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from watchmove.service.planning.sharding import expected_seconds
+from watchmove.service.records import layout
+from watchmove.service.records.attempts import Ids, ids_of, number_of
+from watchmove.service.records.listing import read_listing
+from watchmove.service.records.outcomes import Video
+from watchmove.service.records.plans import PlanRecord
+from watchmove.service.records.record import from_json_lines
+from watchmove.service.records.stream import in_order
+from watchmove.service.settings.settings import PlanSettings
+from watchmove.service.store.store import Store
+
+
+def listed_videos(store: Store, plan: PlanRecord) -> Iterator[Video]:
+    """Every video that a plan saw, in the order of its source. Raises InvalidInput where its listing is gone."""
+    return read_listing(store, plan.recipe, plan.plan)
+
+
+def listed_ids(store: Store, plan: PlanRecord) -> Ids:
+    """(M,) sorted numbers of the videos that a plan saw. Raises as `listed_videos` does."""
+    key = layout.listing(plan.recipe, plan.plan)
+    return ids_of(array("Q", (number_of(video.id, key) for video in listed_videos(store, plan))))
+
+
+class PlannedVideos(NamedTuple):
+    """The videos that a plan deals out, (P,) each: numbers, shards, and the work expected of each, for one worker."""
+
+    video: Ids
+    shard: NDArray[np.uint32]
+    expected_seconds: NDArray[np.float64]
+
+
+def planned_videos(store: Store, plan: PlanRecord, settings: PlanSettings) -> PlannedVideos:
+    """What a plan dealt into its shards. Raises InvalidInput where a shard's list is no such list."""
+
+    def read(shard: int) -> tuple["array[int]", "array[float]"]:
+        key = layout.shard_list(plan.recipe, plan.plan, shard)
+        videos: list[Video] = from_json_lines(store.read(key) or b"", Video, f"{store.uri}/{key}")
+        numbers = array("Q", (number_of(video.id, key) for video in videos))
+        return numbers, array("d", (expected_seconds(video, settings) for video in videos))
+
+    video, shard, seconds = array("Q"), array("I"), array("d")
+    for number, (videos, expected) in enumerate(in_order(read, range(plan.shards))):
+        video.extend(videos)
+        seconds.extend(expected)
+        shard.extend([number] * len(videos))
+    return PlannedVideos(np.array(video), np.array(shard), np.array(seconds))

@@ -1,0 +1,148 @@
+"""Retry: a plan of just those videos of a run that failed in a way that may turn out otherwise."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.service.extraction.recipe import recipe_of, with_local_teacher
+from watchmove.service.planning.planned import listed_ids, listed_videos
+from watchmove.service.planning.sharding import deal, expected_seconds
+from watchmove.service.records import layout
+from watchmove.service.records.attempts import Attempts, AttemptTable, Rows, number_of
+from watchmove.service.records.outcomes import FAILED, Outcome, Video
+from watchmove.service.records.plans import PlanRecord, Retries, RetryRecord
+from watchmove.service.records.record import commit, find, json_lines, need, origin
+from watchmove.service.records.stream import shard_records
+from watchmove.service.runner.runner import StepContext
+from watchmove.service.settings.settings import settings_hash
+from watchmove.service.store.store import Store
+
+
+def outcomes_named(words: str) -> frozenset[Outcome]:
+    """The outcomes that a list like `missing,timed-out` names.
+
+    Raises:
+        InvalidInput: one is unknown, or is no failure and so would not turn out otherwise.
+    """
+    names = _names(words)
+    known = ", ".join(sorted(FAILED))
+    for name in names:
+        if name not in set(Outcome):
+            raise InvalidInput(f"--outcomes {name}: no such outcome; a retry takes {known}")
+        if Outcome(name) not in FAILED:
+            raise InvalidInput(f"--outcomes {name}: these videos are done and are not repeated; a retry takes {known}")
+    if not names:
+        raise InvalidInput(f"--outcomes names none; a retry takes {known}")
+    return frozenset(Outcome(name) for name in names)
+
+
+def retry(
+    context: StepContext, run: str, outcomes: str, reasons: str = "", as_run: str = ""
+) -> tuple[str, RetryRecord]:
+    """Plan failed videos of `run` again, as a run of its own; its name and plan. Asked twice, it is the same plan.
+
+    A video that is done by any attempt is never planned. Where nothing is to be done, the plan has no shard.
+
+    Raises:
+        InvalidInput: an outcome or reason is unknown, the settings give other masks than the run's, or `as_run` has
+            another plan already.
+        Unavailable: the store cannot be reached.
+    """
+    wanted = outcomes_named(outcomes)
+    parent = need(context.store, layout.run_record(run, "plan"), PlanRecord, "plan")
+    recipe = recipe_of(with_local_teacher(context.settings, context.scratch))
+    if recipe != parent.recipe:
+        raise InvalidInput(
+            f"run {run}: planned as recipe {parent.recipe}, but these settings give {recipe}; "
+            "retry with the settings of the run, or start a new one"
+        )
+    retries = Retries(plan=parent.plan, outcomes=tuple(sorted(wanted)), reasons=tuple(sorted(_names(reasons))))
+    if as_run and (known := _own_plan(context.store, as_run, retries)):
+        return as_run, known
+    record = _planned(context, parent, retries)
+    while True:
+        name = as_run or _free_name(context.store, run)
+        if commit(context.store, layout.run_record(name, "plan"), record).new:
+            return name, record
+        if as_run and (known := _own_plan(context.store, as_run, retries)):
+            return as_run, known
+
+
+def _names(words: str) -> set[str]:
+    return {word.strip() for word in words.split(",") if word.strip()}
+
+
+def _own_plan(store: Store, run: str, retries: Retries) -> RetryRecord | None:
+    """The plan that a run has, if it is this retry's."""
+    known = find(store, layout.run_record(run, "plan"), RetryRecord)
+    if known is not None and known.retries != retries:
+        raise InvalidInput(f"run {run}: it has another plan already; give the retry a name of its own with --as")
+    return known
+
+
+def _free_name(store: Store, run: str) -> str:
+    """The first of RUN-retry-1, RUN-retry-2, … that has no plan; a retry's own retries are counted on."""
+    stem = re.sub(r"-retry-\d+$", "", run)
+    number = 1
+    while store.head(layout.run_record(f"{stem}-retry-{number}", "plan")) is not None:
+        number += 1
+    return f"{stem}-retry-{number}"
+
+
+def _planned(context: StepContext, parent: PlanRecord, retries: Retries) -> RetryRecord:
+    """Write the shards and the listing of a retry; its record is not written yet."""
+    attempts = Attempts()
+    for key, shard in shard_records(context.store, parent.recipe):
+        attempts.add(key, shard)
+    table = attempts.table()
+    listed = table.counting & table.of(listed_ids(context.store, parent))
+    rows = _chosen(table, listed, retries)
+    shards = deal(_videos(context.store, parent, table, rows), context.settings.plan)
+    # The attempts to mend are part of the identity: when they have been mended in vain, a retry is another plan.
+    tried = sorted(zip(table.video[rows].tolist(), (table.parts[part].key for part in table.part[rows]), strict=True))
+    plan = settings_hash(
+        parent.recipe, retries.model_dump(), tried, [[video.id for video in shard] for shard in shards]
+    )
+    for index, videos in enumerate(shards):
+        context.store.write(layout.shard_list(parent.recipe, plan, index), json_lines(videos))
+    _copy(context, layout.listing(parent.recipe, parent.plan), layout.listing(parent.recipe, plan))
+    work = sum(expected_seconds(video, context.settings.plan) for videos in shards for video in videos)
+    new = {"plan": plan, "shards": len(shards), "videos_new": len(tried), "videos_changed": 0}
+    made_by = origin(context.settings, {context.settings.videos: plan})
+    return RetryRecord(
+        **{**dict(parent), **new, "made_by": made_by, "expected_seconds": round(work, 1), "retries": retries}
+    )
+
+
+def _chosen(table: AttemptTable, listed: Rows, retries: Retries) -> Rows:
+    """(N,) the attempts to mend.
+
+    Raises:
+        InvalidInput: no failed video has one of the reasons.
+    """
+    failed = listed & table.failed
+    present = {reason for _, reason in table.outcomes(failed)}
+    for reason in retries.reasons:
+        if reason not in present:
+            known = ", ".join(sorted(present - {""})) or "none"
+            raise InvalidInput(f"--reasons {reason}: no failed video of the run has this reason; those there: {known}")
+    rows = failed & table.with_outcome(frozenset(Outcome(name) for name in retries.outcomes))
+    return rows & table.with_reason(frozenset(retries.reasons)) if retries.reasons else rows
+
+
+def _videos(store: Store, plan: PlanRecord, table: AttemptTable, rows: Rows) -> Sequence[Video]:
+    """The listed videos of some attempts, in the listing's order."""
+    wanted = set(np.unique(table.video[rows]).tolist())
+    if not wanted:
+        return ()
+    where = layout.listing(plan.recipe, plan.plan)
+    return [video for video in listed_videos(store, plan) if number_of(video.id, where) in wanted]
+
+
+def _copy(context: StepContext, key: str, to: str) -> None:
+    path = context.store.local(key, context.scratch / "listing")
+    if path is None:
+        raise InvalidInput(f"{context.store.uri}/{key}: the plan names it, but it is gone; plan again")
+    context.store.upload(to, path)

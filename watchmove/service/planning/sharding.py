@@ -1,0 +1,54 @@
+"""Videos dealt into shards of about the same work, so that none keeps the others waiting."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from watchmove.service.records.outcomes import Video
+from watchmove.service.settings.settings import PlanSettings
+
+MEAN_VIDEO_SECONDS = 37.0
+"""How long a video is of which nothing is known: the mean of YFCC100M's 787,479 (8,081 hours)."""
+BYTES_PER_VIDEO_SECOND = 250_000
+"""How many bytes a second of video takes where nothing but the size is known: two megabits, a small web video."""
+START_SECONDS = 1.0
+"""What each video takes however short it is: a fetch and a process."""
+
+
+class Load(NamedTuple):
+    """What a video adds to its shard."""
+
+    size_bytes: int
+    seconds: float
+
+
+def expected_seconds(video: Video, settings: PlanSettings) -> float:
+    """Work that a video should take one worker, by its duration, else its size, else the mean of all videos."""
+    length = video.duration_seconds or video.size_bytes / BYTES_PER_VIDEO_SECOND or MEAN_VIDEO_SECONDS
+    return START_SECONDS + length * settings.seconds_per_video_second
+
+
+def shard_sizes(loads: Iterable[Load], settings: PlanSettings) -> list[int]:
+    """How many of some videos, in order, make each shard: it ends where the next would be too much of anything."""
+    sizes: list[int] = []
+    n_bytes, seconds = 0, 0.0
+    for load in loads:
+        n_bytes, seconds = n_bytes + load.size_bytes, seconds + load.seconds
+        full = (
+            not sizes
+            or sizes[-1] >= settings.max_shard_videos
+            or n_bytes > settings.max_shard_mebibytes * 2**20
+            or seconds > settings.target_shard_seconds
+        )
+        if full:
+            sizes.append(0)
+            n_bytes, seconds = load
+        sizes[-1] += 1
+    return sizes
+
+
+def deal(videos: Sequence[Video], settings: PlanSettings) -> list[list[Video]]:
+    """Videos in order, cut into shards."""
+    loads = (Load(video.size_bytes, expected_seconds(video, settings)) for video in videos)
+    rest: Iterator[Video] = iter(videos)
+    return [list(islice(rest, size)) for size in shard_sizes(loads, settings)]

@@ -1,0 +1,21 @@
+"""The videos that lie in a folder or below a prefix of a bucket, told from other files by their names."""
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from watchmove.service.planning.sources.listed import ListedVideo, Tally
+from watchmove.service.store.store import Store
+
+VIDEO_SUFFIXES = frozenset(
+    {".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"}
+    | {".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"}
+)
+
+
+def videos_in(store: Store, tally: Tally) -> Iterator[ListedVideo]:
+    """Videos of a store in the order of their keys; other files are counted."""
+    for item in store.list():
+        if PurePosixPath(item.key).suffix.lower() in VIDEO_SUFFIXES:
+            yield ListedVideo(item.key, item.size_bytes, item.etag)
+        else:
+            tally.files_ignored += 1

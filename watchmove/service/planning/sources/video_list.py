@@ -1,0 +1,131 @@
+"""A list of videos of one's own: CSV with a line of names first, or JSON lines."""
+
+import csv
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.service.planning.sources.listed import ListedVideo, Tally
+from watchmove.service.records.outcomes import Credit
+from watchmove.service.store.store import check_key
+from watchmove.service.store.text_stream import lines
+
+_SCHEMES = ("file://", "s3://")
+
+Row = tuple[int, str, object]
+"""Number of the line, how it begins, and its columns by name."""
+
+
+class ListRow(BaseModel):
+    """The columns that a list may have; only `uri` must be there. It is a URI, or a key below the store of videos."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
+
+    uri: str = Field(min_length=1)
+    size: int = Field(0, ge=0)
+    etag: str = ""
+    owner: str = ""
+    licence: str = ""
+    licence_url: str = ""
+    title: str = ""
+    page_url: str = ""
+    taken: str = ""
+    longitude: float | None = Field(None, ge=-180, le=180)
+    latitude: float | None = Field(None, ge=-90, le=90)
+    duration_seconds: float = Field(0.0, ge=0, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_absent(cls, columns: Any) -> Any:
+        if not isinstance(columns, dict):
+            return columns
+        return {name: value for name, value in columns.items() if value is not None and value != ""}
+
+    @model_validator(mode="after")
+    def _version_is_whole(self) -> "ListRow":
+        if self.etag and "size" not in self.model_fields_set:
+            raise ValueError("an ETag without a size")
+        return self
+
+    def credit(self) -> Credit:
+        """What the row says of who made the video."""
+        return Credit(**self.model_dump(include=set(Credit.model_fields)))
+
+
+def csv_rows(pieces: Iterator[bytes], where: str, tally: Tally) -> Iterator[Row]:
+    """The rows of a CSV file. Raises InvalidInput where its first line names no column `uri`."""
+    # Bytes that are no UTF-8 become characters that can be told later, so that only their row is passed over.
+    reader = csv.reader(line.decode(errors="surrogateescape") + "\n" for line in lines(pieces, where))
+    names = [name.strip().removeprefix("\ufeff") for name in next(reader, [])]
+    if "uri" not in names:
+        known = ", ".join(ListRow.model_fields)
+        raise InvalidInput(f"{where}: the first line names no column `uri`; the columns known are {known}")
+    while True:
+        try:
+            values = next(reader, None)
+        except csv.Error as error:
+            tally.pass_over(f"{where} line {reader.line_num}", str(error), "")
+            continue
+        if values is None:
+            return
+        if len(values) == len(names):
+            yield reader.line_num, ",".join(values), dict(zip(names, values, strict=True))
+        elif values:
+            why = f"{len(values)} columns, the first line names {len(names)}"
+            tally.pass_over(f"{where} line {reader.line_num}", why, _printable(",".join(values)))
+
+
+def json_rows(pieces: Iterator[bytes], where: str, tally: Tally) -> Iterator[Row]:
+    """The rows of a file of JSON lines; lines with nothing in them are none."""
+    for number, line in enumerate(lines(pieces, where), start=1):
+        if line.strip():
+            begins = line.decode(errors="replace")
+            try:
+                yield number, begins, json.loads(line)
+            except (ValueError, RecursionError) as error:
+                tally.pass_over(f"{where} line {number}", f"no JSON ({error})", begins)
+
+
+def videos_in(rows: Iterator[Row], where: str, videos_uri: str, tally: Tally) -> Iterator[ListedVideo]:
+    """The videos of a list that lie below `videos_uri`.
+
+    Raises:
+        InvalidInput: one lies in another store.
+    """
+    for number, begins, columns in rows:
+        place = f"{where} line {number}"
+        try:
+            row = ListRow.model_validate(columns)
+            key = _key_of(row.uri, place, videos_uri)
+        except ValueError as error:
+            tally.pass_over(place, _first_fault(error), _printable(begins))
+        else:
+            yield ListedVideo(key, row.size, row.etag.strip('"'), row.duration_seconds, row.credit())
+
+
+def _key_of(uri: str, place: str, videos_uri: str) -> str:
+    if uri.startswith(_SCHEMES):
+        if not uri.startswith(videos_uri + "/"):
+            raise InvalidInput(
+                f"{place}: {uri} is not below videos ({videos_uri}); a run reads the videos of one store"
+            )
+        uri = uri.removeprefix(videos_uri + "/")
+    try:
+        return check_key(uri)
+    except InvalidInput as error:
+        raise ValueError(str(error)) from error
+
+
+def _first_fault(error: ValueError) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else str(first["msg"])
+
+
+def _printable(text: str) -> str:
+    return text.encode(errors="replace").decode()

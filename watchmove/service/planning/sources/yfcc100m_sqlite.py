@@ -1,0 +1,41 @@
+"""YFCC100M's metadata as the SQLite file that lies beside the videos: the same columns, by name, without the hash."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote
+
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.service.planning.sources.listed import ListedVideo, Tally
+from watchmove.service.planning.sources.yfcc100m import RawRow, video_of
+
+TABLE = "yfcc100m_dataset"
+_COLUMNS = (
+    "uid", "unickname", "datetaken", "title", "longitude", "latitude",
+    "pageurl", "downloadurl", "licensename", "licenseurl",
+)  # fmt: skip
+"""As RawRow has them, the hash left out."""
+
+
+def videos_in(path: Path, tally: Tally) -> Iterator[ListedVideo]:
+    """The videos of a metadata file, in the order of its rows. It is read as it lies there and never written to.
+
+    Raises:
+        InvalidInput: it is no SQLite file, is damaged, or lacks the table or a column.
+    """
+    # Quoted words are taken for strings where there is no such column; in brackets they are names or an error.
+    words = ", ".join(f"[{name}]" for name in ("rowid", *_COLUMNS))
+    query = f"SELECT {words} FROM [{TABLE}] WHERE [marker] = 1"  # noqa: S608 (constants)
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)) as database:
+            database.text_factory = lambda data: data.decode(errors="replace")
+            database.execute("PRAGMA trusted_schema = OFF")
+            for number, *values in database.execute(query):
+                row = RawRow("", *("" if value is None else str(value) for value in values))
+                try:
+                    yield video_of(row)
+                except ValueError as error:
+                    tally.pass_over(f"{path} row {number}", str(error), "\t".join(row))
+    except sqlite3.Error as error:
+        raise InvalidInput(f"{path}: {error}; name an SQLite file with YFCC100M's table {TABLE}") from error

@@ -1,0 +1,75 @@
+"""Records of a dataset snapshot and of the run that gathered it."""
+
+from collections.abc import Sequence
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from watchmove.service.records import layout
+from watchmove.service.records.attribution import LicenceCount
+from watchmove.service.records.record import Record, need
+from watchmove.service.store.store import Store
+
+Anything = TypeVar("Anything")
+
+
+class DatasetShard(BaseModel):
+    """One tar file of the snapshot, with `frames` that belong to it; those of the videos in `left_out` do not.
+
+    The object at `index_key` has a line for each frame of the tar: its key, its video, its first byte and its length.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    sha256: str
+    size_bytes: int
+    index_key: str
+    frames: int
+    left_out: tuple[str, ...] = ()
+
+
+class DatasetRecord(Record):
+    """A dataset snapshot: which frames of which shards. Its name is made of those: same frames, same snapshot."""
+
+    dataset: str
+    recipe: str
+    masks_from: Literal["motion", "annotations"] = "motion"
+    shards: tuple[DatasetShard, ...]
+    kept_frames: int
+    kept_videos: int
+    licences: dict[str, LicenceCount]
+    attribution_key: str
+    attribution_sha256: str
+
+
+class GatherRecord(Record):
+    """Which snapshot a run trains on, and how every video of its listing ended.
+
+    `audit_keys` are some of the tars of rejected frames, from all over the extraction.
+    """
+
+    dataset: str
+    videos_listed: int
+    videos_removed: int
+    outcomes: dict[str, int]
+    frames: dict[str, int]
+    frames_seen: int
+    seconds_of_extraction: float
+    audit_keys: tuple[str, ...]
+
+
+def gathered_of(store: Store, run: str) -> GatherRecord:
+    """What a run gathered. Raises InvalidInput where it has not yet."""
+    return need(store, layout.run_record(run, "gather"), GatherRecord, "gather")
+
+
+def dataset_of(store: Store, run: str) -> DatasetRecord:
+    """The snapshot that a run trains on. Raises InvalidInput where the run has none yet."""
+    return need(store, layout.dataset(gathered_of(store, run).dataset), DatasetRecord, "gather")
+
+
+def evenly_chosen(things: Sequence[Anything], most: int) -> list[Anything]:
+    """Up to `most` of some things, evenly from first to last."""
+    count = min(most, len(things))
+    return [things[number * len(things) // count] for number in range(count)]

@@ -1,0 +1,45 @@
+"""The record of a plan, read by every later step, and that of a retry, which is a plan of its own."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from watchmove.service.records.record import Record
+
+
+class PlanRecord(Record):
+    """What a run extracts. `shards` counts the shards of videos that no earlier run has finished.
+
+    Of `videos_new`, `videos_changed` were extracted before in another version. `videos_removed` were extracted and are
+    listed no more; the store has a list of them, and one of the malformed rows. `filtered` counts listed videos that
+    the settings leave out, by reason. `expected_seconds` is the work of all shards for one worker.
+    """
+
+    recipe: str
+    plan: str
+    shards: int
+    videos_listed: int
+    videos_new: int
+    videos_changed: int = 0
+    videos_removed: int = 0
+    files_ignored: int
+    rows_malformed: int = 0
+    filtered: dict[str, int] = Field(default_factory=dict)
+    expected_seconds: float = 0.0
+    masks_from: Literal["motion", "annotations"] = "motion"
+
+
+class Retries(BaseModel):
+    """Which videos a retry plans again: those of `plan`'s listing whose attempt that counts ended so."""
+
+    model_config = ConfigDict(frozen=True)
+
+    plan: str
+    outcomes: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+
+class RetryRecord(PlanRecord):
+    """A run's plan; `retries` is None where it plans what is new."""
+
+    retries: Retries | None = None

@@ -1,0 +1,1 @@
+"""What a run found: result, champion, growth, figures, pictures, the report and the export."""

@@ -1,0 +1,109 @@
+"""Export: a run's backbone as files that need nothing of this project, with a card that says what it is."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+from watchmove.pipeline.files.atomic import replacing, write_bytes
+from watchmove.pipeline.networks.alexnet import CHANNEL_MEAN, CHANNEL_STD, INPUT_PIXELS, load_backbone, save_backbone
+from watchmove.pipeline.networks.choice import ALEXNET
+from watchmove.pipeline.networks.resnet import load_resnet, resnet_lines, save_resnet
+from watchmove.pipeline.networks.torchvision_layout import LOADING_LINES, save_in_torchvision_layout
+from watchmove.pipeline.pretraining.mask_network_file import MASK_NETWORK_NAME
+from watchmove.service.records import layout
+from watchmove.service.records.datasets import dataset_of
+from watchmove.service.records.record import find, need
+from watchmove.service.records.training import (
+    PRETRAINED,
+    BackboneRecord,
+    EvaluationPointer,
+    EvaluationRecord,
+    backbone_id_of,
+    evaluations_of,
+)
+from watchmove.service.report.pictures import curve_png
+from watchmove.service.runner.runner import StepContext
+from watchmove.service.training.backbone_files import fetch_backbone, fetch_mask_network, sha256_of
+
+WEIGHTS, TORCHVISION_WEIGHTS, CARD = "backbone.safetensors", "backbone.torchvision.safetensors", "README.md"
+CURVE = "curve.png"
+
+
+def export(context: StepContext, run: str, out: Path) -> Path:
+    """Write the weights files, the curve and, last, the model card into `out`; return the card's path.
+
+    Raises:
+        InvalidInput: the run has no backbone, or its weights are not those of its record.
+        Unavailable: the store or the disk refuses.
+    """
+    store = context.store
+    dataset = dataset_of(store, run)
+    key = layout.backbone(backbone_id_of(context.settings, dataset.dataset), "record.json")
+    record = need(store, key, BackboneRecord, "pretrain")
+    settings = record.made_by.settings.get("pretrain", {})
+    trunk = str(settings.get("trunk", ALEXNET))
+    written = [*_write_weights(context, record, trunk, out), *_write_mask_network(context, record, out)]
+    page = _template().render(
+        run=run,
+        record=record,
+        dataset=dataset,
+        settings=settings,
+        trunk=trunk,
+        evaluations=list(_evaluations(context, run, record)),
+        files={name: sha256_of(out / name) for name in written},
+        loading_lines=LOADING_LINES if trunk == ALEXNET else resnet_lines(trunk),
+        mean=CHANNEL_MEAN,
+        std=CHANNEL_STD,
+        pixels=INPUT_PIXELS,
+    )
+    write_bytes(out / CURVE, curve_png(record.curve, record.score_name))
+    write_bytes(out / CARD, page.encode())
+    return out / CARD
+
+
+def _write_weights(context: StepContext, record: BackboneRecord, kind: str, out: Path) -> list[str]:
+    """The backbone, checked, and names of its files: AlexNet's are two."""
+    fetched = fetch_backbone(context.store, record, context.scratch / WEIGHTS)
+    metadata = {"format": "pt", "backbone": record.backbone, "dataset": record.dataset}
+    if kind != ALEXNET:
+        save_resnet(load_resnet(fetched, kind), out / WEIGHTS, metadata)
+        return [WEIGHTS]
+    trunk = load_backbone(fetched)
+    save_backbone(trunk, out / WEIGHTS, metadata)
+    save_in_torchvision_layout(trunk, out / TORCHVISION_WEIGHTS, metadata)
+    return [WEIGHTS, TORCHVISION_WEIGHTS]
+
+
+def _write_mask_network(context: StepContext, record: BackboneRecord, out: Path) -> list[str]:
+    """A copy of the mask network, where the record has one, and its name."""
+    if not record.mask_network_key:
+        return []
+    whole = fetch_mask_network(context.store, record, context.scratch / MASK_NETWORK_NAME)
+    with replacing(out / MASK_NETWORK_NAME) as temporary:
+        shutil.copyfile(whole, temporary)
+    return [MASK_NETWORK_NAME]
+
+
+def _evaluations(context: StepContext, run: str, record: BackboneRecord) -> Iterator[EvaluationRecord]:
+    """What is known by now of this backbone's average precision."""
+    for number, cell in enumerate(evaluations_of(context.settings.evaluate)):
+        pointer = find(context.store, layout.run_record(run, f"evaluate-{number}"), EvaluationPointer)
+        if pointer is None or cell.initialisation != PRETRAINED:
+            continue
+        evaluation = need(context.store, pointer.key, EvaluationRecord, "evaluate")
+        if evaluation.backbone == record.backbone:
+            yield evaluation
+
+
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("watchmove.service.report"),
+        autoescape=False,  # noqa: S701 (Markdown, of the project's own records)
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("model_card.md.j2")

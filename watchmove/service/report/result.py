@@ -1,0 +1,198 @@
+"""What a run's evaluations say together: each cell, and mean, deviation and interval over its seeds."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+from pydantic import BaseModel, ConfigDict
+
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.statistics.seed_spread import spread_of
+from watchmove.service.records import layout
+from watchmove.service.records.record import Record, find, need
+from watchmove.service.records.training import (
+    PRETRAINED,
+    ClassificationPointer,
+    ClassificationRecord,
+    EvaluationPointer,
+    EvaluationRecord,
+    evaluations_of,
+    is_first_of_trunk,
+)
+from watchmove.service.settings.evaluate import EvaluateSettings
+from watchmove.service.store.store import Store
+
+
+class SeedSpread(BaseModel):
+    """Mean average precision over `count` seeds; deviation and the mean's 95 % interval are None for a single seed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    count: int
+    mean: float
+    deviation: float | None
+    low: float | None
+    high: float | None
+
+
+class ResultRow(BaseModel):
+    """One trunk, frozen so far, over its seeds; None where the test set has no object at all."""
+
+    model_config = ConfigDict(frozen=True)
+
+    initialisation: str
+    freeze_through: int
+    seeds: tuple[int, ...]
+    preset: str
+    train_images: int
+    ap_11_point: SeedSpread | None
+    ap_area: SeedSpread | None
+    seconds: float
+
+    def preset_in_short(self) -> str:
+        """Name of the preset, and whether anything differs from it; `preset` says what."""
+        name, changed, _ = self.preset.partition(", but ")
+        return f"{name}, changed" if changed else name
+
+
+class ClassificationResult(BaseModel):
+    """One layer of a trunk that stays as it is, over the trunk's seeds; `left_out` are classes without a figure."""
+
+    model_config = ConfigDict(frozen=True)
+
+    initialisation: str
+    layer: str
+    seeds: tuple[int, ...]
+    ap_11_point: SeedSpread | None
+    ap_area: SeedSpread | None
+    left_out: dict[str, str]
+
+
+class PretrainingFacts(BaseModel):
+    """What a run's backbone learnt from. Runs that share `comparable` differ in frames and steps alone."""
+
+    model_config = ConfigDict(frozen=True)
+
+    backbone: str
+    frames: int
+    comparable: str
+
+
+class GrowthPoint(BaseModel):
+    """One backbone: frames it learnt from, and its figure over seeds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run: str
+    backbone: str
+    frames: int
+    ap_11_point: SeedSpread
+
+
+class Growth(BaseModel):
+    """Points in order of frames; the line through them (see `statistics.forecast`), and when it reaches the goal.
+
+    `goal` is the mean of the supervised baseline; `refused` says why there is no forecast.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    freeze_through: int
+    points: tuple[GrowthPoint, ...]
+    slope: float | None = None
+    slope_low: float | None = None
+    slope_high: float | None = None
+    intercept: float | None = None
+    goal: float | None = None
+    goal_of: str = ""
+    frames: float | None = None
+    frames_low: float | None = None
+    frames_high: float | None = None
+    refused: str = ""
+
+
+class RunResult(Record):
+    """All rows of a run, in the order of its settings, and the records they come from."""
+
+    run: str
+    rows: tuple[ResultRow, ...]
+    evaluation_keys: tuple[str, ...]
+    classification: tuple[ClassificationResult, ...] = ()
+    pretraining: PretrainingFacts | None = None
+    growth: Growth | None = None
+
+
+def evaluation_records(
+    store: Store, run: str, settings: EvaluateSettings, backbone: str
+) -> Iterator[tuple[str, EvaluationRecord]]:
+    """Key and record of each evaluation that the settings ask for.
+
+    Raises InvalidInput where one has not been done, or only by other settings or of another backbone than the run's.
+    """
+    for number, cell in enumerate(evaluations_of(settings)):
+        pointer = need(store, layout.run_record(run, f"evaluate-{number}"), EvaluationPointer, "evaluate")
+        record = need(store, pointer.key, EvaluationRecord, "evaluate")
+        if record.evaluation != cell or (cell.initialisation == PRETRAINED and record.backbone != backbone):
+            raise InvalidInput(f"run {run}: evaluation {number} is of other settings or weights; run evaluate again")
+        yield pointer.key, record
+
+
+def classification_records(store: Store, run: str, settings: EvaluateSettings) -> Iterator[ClassificationRecord]:
+    """What was found of each layer of each trunk, where the settings ask for that."""
+    for number, cell in enumerate(evaluations_of(settings)):
+        if not settings.classification or not is_first_of_trunk(settings, cell):
+            continue
+        pointer = find(store, layout.run_record(run, f"classify-{number}"), ClassificationPointer)
+        for key in pointer.keys if pointer else ():
+            record = need(store, key, ClassificationRecord, "evaluate")
+            if (record.initialisation, record.seed) == (cell.initialisation, cell.seed):
+                yield record
+
+
+def classification_rows(records: Sequence[ClassificationRecord]) -> tuple[ClassificationResult, ...]:
+    """Records of one layer of one trunk, which differ in nothing but their seed, together."""
+    groups: dict[tuple[str, str], list[ClassificationRecord]] = {}
+    for record in records:
+        groups.setdefault((record.initialisation, record.layer), []).append(record)
+    return tuple(
+        ClassificationResult(
+            initialisation=initialisation,
+            layer=layer,
+            seeds=tuple(record.seed for record in members),
+            ap_11_point=_over_seeds([record.mean_ap_11_point for record in members]),
+            ap_area=_over_seeds([record.mean_ap_area for record in members]),
+            left_out={name: row.left_out for name, row in members[0].per_class.items() if row.left_out},
+        )
+        for (initialisation, layer), members in groups.items()
+    )
+
+
+def result_rows(records: Sequence[EvaluationRecord]) -> tuple[ResultRow, ...]:
+    """Records that differ in nothing but their seed, together."""
+    groups: dict[tuple[str, int], list[EvaluationRecord]] = {}
+    for record in records:
+        cell = record.evaluation
+        groups.setdefault((cell.initialisation, cell.freeze_through), []).append(record)
+    return tuple(_row(*group, members) for group, members in groups.items())
+
+
+def _row(initialisation: str, freeze_through: int, records: Sequence[EvaluationRecord]) -> ResultRow:
+    return ResultRow(
+        initialisation=initialisation,
+        freeze_through=freeze_through,
+        seeds=tuple(record.evaluation.seed for record in records),
+        preset=records[0].preset,
+        train_images=len(records[0].train_image_ids),
+        ap_11_point=_over_seeds([record.mean_ap_11_point for record in records]),
+        ap_area=_over_seeds([record.mean_ap_area for record in records]),
+        seconds=round(sum(record.seconds for record in records), 1),
+    )
+
+
+def _over_seeds(values: Sequence[float | None]) -> SeedSpread | None:
+    known = [value for value in values if value is not None]
+    return seed_spread(known) if known else None
+
+
+def seed_spread(values: Sequence[float]) -> SeedSpread:
+    """Spread of at least one value, as records hold it."""
+    return SeedSpread(**asdict(spread_of(values)))

@@ -1,0 +1,123 @@
+"""Every Prometheus metric, declared once.
+
+`watchmove_process_…` metrics belong to one process and start at zero with it: they answer "what is this pod doing".
+All others are read from the store's records by `watchmove exporter`: they answer "what has been done", and a restart
+of anything leaves them right.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from watchmove.pipeline.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A metric's name, help and labels; a name that ends in `_total` is a counter."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+
+    def family(self) -> CounterMetricFamily | GaugeMetricFamily:
+        """An empty family of samples, for a collector to fill."""
+        kind = CounterMetricFamily if self.name.endswith("_total") else GaugeMetricFamily
+        return kind(self.name, self.help, labels=self.labels)
+
+
+VIDEOS = Declared("watchmove_videos_total", "Videos by outcome.", ("recipe", "outcome", "reason"))
+FRAMES = Declared("watchmove_frames_total", "Sampled frames, kept or rejected.", ("recipe", "outcome", "reason"))
+RUN_VIDEOS = Declared(
+    "watchmove_run_videos", "Videos that a run tries, by outcome; `waiting` have none yet.", ("run", "outcome")
+)
+FRAMES_SEEN = Declared("watchmove_frames_decoded_total", "Frames decoded from videos.", ("recipe",))
+EXTRACTION_SECONDS = Declared("watchmove_extraction_seconds_total", "Wall seconds of committed shards.", ("recipe",))
+DEVICE_SECONDS = Declared(
+    "watchmove_device_seconds_total",
+    "Wall seconds of processes that compute masks on a device, busy or waiting for decoded shots.",
+    ("recipe", "state"),
+)
+EXTRACTION_RATE = Declared("watchmove_frames_per_second", "Sampled frames per second of a shard's wall.", ("recipe",))
+DATASET_FRAMES = Declared("watchmove_dataset_frames", "Frames of the newest dataset snapshot.")
+TRAINING_LOSS = Declared("watchmove_training_loss", "Last loss of the newest finished pretraining.")
+TRAINING_IOU = Declared("watchmove_training_validation_iou", "Mask IoU on held-out videos, newest pretraining.")
+MEAN_AP = Declared(
+    "watchmove_detection_map",
+    "Mean average precision of the newest evaluation.",
+    ("initialisation", "freeze_through", "seed", "method"),
+)
+CLASSIFICATION_MAP = Declared(
+    "watchmove_classification_map",
+    "Mean average precision (area) of the newest linear SVMs on a layer of a trunk.",
+    ("initialisation", "seed", "layer"),
+)
+CHAMPION_MAP = Declared(
+    "watchmove_champion_map", "11-point mean average precision of the champion, mean over seeds.", ("protocol",)
+)
+READ_AT = Declared("watchmove_exporter_read_timestamp_seconds", "When the store's records were last read in full.")
+
+PROCESS_VIDEOS = Declared("watchmove_process_videos_total", "Videos this process finished.", ("outcome", "reason"))
+PROCESS_FRAMES = Declared("watchmove_process_frames_total", "Frames this process sampled.", ("outcome", "reason"))
+PROCESS_RATE = Declared("watchmove_process_frames_per_second", "Sampled frames per second since the step began.")
+PROCESS_LOSS = Declared("watchmove_process_training_loss", "Loss of the training in this process.", ("training",))
+PROCESS_ITERATION = Declared("watchmove_process_training_iteration", "Iterations done in this process.", ("training",))
+PROCESS_MEAN_AP = Declared(
+    "watchmove_process_detection_map", "Mean average precision this process measured.", MEAN_AP.labels
+)
+
+
+class ProcessMetrics:
+    """The metrics of this process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._videos = _counter(PROCESS_VIDEOS, self.registry)
+        self._frames = _counter(PROCESS_FRAMES, self.registry)
+        self._rate = _gauge(PROCESS_RATE, self.registry)
+        self._loss = _gauge(PROCESS_LOSS, self.registry)
+        self._iteration = _gauge(PROCESS_ITERATION, self.registry)
+        self._mean_ap = _gauge(PROCESS_MEAN_AP, self.registry)
+
+    def count_video(self, outcome: str, reason: str) -> None:
+        """One more video has ended."""
+        self._videos.labels(outcome, reason).inc()
+
+    def count_frames(self, outcome: str, reason: str, count: int) -> None:
+        """`count` more frames were kept or rejected."""
+        self._frames.labels(outcome, reason).inc(count)
+
+    def set_rate(self, frames_per_second: float) -> None:
+        """Sampled frames per second since the step began."""
+        self._rate.set(frames_per_second)
+
+    def set_training(self, training: str, iteration: int, loss: float) -> None:
+        """Where a training stands."""
+        self._iteration.labels(training).set(iteration)
+        self._loss.labels(training).set(loss)
+
+    def set_mean_ap(self, labels: Sequence[str], value: float) -> None:
+        """A measured mean average precision; `labels` as the declaration orders them."""
+        self._mean_ap.labels(*labels).set(value)
+
+
+def serve(registry: CollectorRegistry, port: int) -> None:
+    """Serve a registry on `port` from a daemon thread.
+
+    Raises:
+        InvalidInput: the port is taken or not allowed.
+    """
+    try:
+        start_http_server(port, registry=registry)
+    except OSError as error:
+        raise InvalidInput(f"metrics port {port}: {error.strerror}; set work.metrics_port to a free one") from error
+
+
+def _counter(declared: Declared, registry: CollectorRegistry) -> Counter:
+    return Counter(declared.name, declared.help, declared.labels, registry=registry)
+
+
+def _gauge(declared: Declared, registry: CollectorRegistry) -> Gauge:
+    return Gauge(declared.name, declared.help, declared.labels, registry=registry)

@@ -1,0 +1,128 @@
+"""What all steps share, once: logs, metrics, signals, scratch space, and the exit code."""
+
+import logging
+import os
+import select
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import structlog
+from rich.console import Console
+
+from watchmove.pipeline.errors import Stopped
+from watchmove.service.runner.exit_codes import BUG, DONE, STOPPED, ending_of
+from watchmove.service.runner.metrics import ProcessMetrics, serve
+from watchmove.service.runner.progress import ProgressReport, progress_for
+from watchmove.service.runner.scratch_folder import scratch_folder
+from watchmove.service.settings.settings import Settings
+from watchmove.service.store.opening import open_store
+from watchmove.service.store.store import Store
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """What a step is given beside its arguments."""
+
+    settings: Settings
+    store: Store
+    metrics: ProcessMetrics
+    progress: ProgressReport
+    stop: threading.Event
+    scratch: Path
+
+    def check_stop(self) -> None:
+        """Raise Stopped when the process was told to stop."""
+        if self.stop.is_set():
+            raise Stopped("told to stop; what was committed stays, run again to continue")
+
+
+def configure_logs() -> None:
+    """Log to standard error: for people on a terminal, as JSON lines elsewhere."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # what its retries do not mend is an exception that says so
+    renderer: structlog.types.Processor = (
+        structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def run_to_exit_code(body: Callable[[], None]) -> int:
+    """Run `body`, say in one line what went wrong, and give the exit code the table has for it."""
+    try:
+        body()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("watchmove: interrupted", file=sys.stderr)
+        return STOPPED.exit_code
+    except BrokenPipeError as error:
+        return DONE.exit_code if _reader_has_gone() else _told(error)
+    except Exception as error:  # noqa: BLE001 (the one place where every exception becomes an exit code)
+        return _told(error)
+    return DONE.exit_code
+
+
+def _told(error: Exception) -> int:
+    """Say what went wrong; its exit code."""
+    ending = ending_of(error)
+    if ending is BUG:
+        traceback.print_exc()
+    print(f"watchmove: {ending.meaning}: {str(error) or type(error).__name__}", file=sys.stderr)
+    return ending.exit_code
+
+
+def _reader_has_gone() -> bool:
+    """Whether nobody reads standard output any more, as after `| head`; what is left of it goes nowhere then."""
+    look = select.poll()
+    look.register(sys.stdout, 0)
+    if not any(event & select.POLLERR for _, event in look.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
+
+
+@contextmanager
+def step_context(settings: Settings) -> Iterator[StepContext]:
+    """Everything a step needs, taken down again whatever happens."""
+    metrics = ProcessMetrics()
+    if settings.work.metrics_port:
+        serve(metrics.registry, settings.work.metrics_port)
+    progress = progress_for(Console(stderr=True))
+    with stop_on_signals() as stop, scratch_folder(settings.work.scratch) as scratch:
+        try:
+            yield StepContext(settings, open_store(settings.store), metrics, progress, stop, scratch)
+        finally:
+            progress.close()
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """SIGTERM and Ctrl-C ask the step to stop; a second Ctrl-C ends the process at once."""
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (the signal module's form)
+        if stop.is_set() and number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGINT)
+        stop.set()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

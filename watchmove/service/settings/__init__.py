@@ -1,0 +1,1 @@
+"""The settings model, its presets and its reference table."""

@@ -1,0 +1,118 @@
+"""Settings of the evaluate step: the fan-out, its trunks, its data, and the preset its detectors start from."""
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from watchmove.pipeline.settings import Section
+from watchmove.pipeline.settings.evaluation import QUICK, EvaluationSettings
+
+URI_SCHEMES = ("file://", "s3://")
+
+
+class EvaluateSettings(Section):
+    """Which detectors are trained: every initialisation at every freezing level with every seed."""
+
+    preset: Literal["paper", "quick"] = Field(
+        "paper", description="What `detector` starts from: the published settings, or a few minutes on a small set."
+    )
+    initialisations: tuple[str, ...] = Field(
+        ("random", "pretrained"),
+        min_length=1,
+        description="Trunks to compare: `random`, `pretrained`, or a safetensors file, `URI` or `URI#caffe`.",
+    )
+    supervised: str = Field(
+        "",
+        description="One of `initialisations`: what more frames are to match, for the forecast; empty: none.",
+    )
+    freeze_through: tuple[int, ...] = Field(
+        (0,), min_length=1, description="Convolutions kept as they were loaded, 0 (train all) to 5; published: 1."
+    )
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="Seeds of the detector's training.")
+    train_split: str = Field("trainval", min_length=1, description="Image set the detector learns from.")
+    test_split: str = Field("test", min_length=1, description="Image set the detector is scored on.")
+    train_images: int = Field(
+        0, ge=0, description="Learn from so many images of the split, those whose id's SHA-256 is lowest; 0: all."
+    )
+    proposal_files: tuple[str, ...] = Field(
+        (), description="Published proposals (`.mat` of `boxes` and `images`), as URIs; empty: selective search is run."
+    )
+    classification: bool = Field(
+        False, description="Each trunk's layers are also scored as they are, by linear SVMs that tell images' classes."
+    )
+    detector: EvaluationSettings = EvaluationSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _starts_from_preset(cls, tree: Any) -> Any:
+        if not isinstance(tree, dict) or tree.get("preset") != "quick":
+            return tree
+        given = tree.get("detector") or {}
+        if not isinstance(given, dict):
+            return tree
+        detector = {**QUICK.model_dump(), **given}
+        if isinstance(given.get("proposals"), dict):
+            detector["proposals"] = {**QUICK.proposals.model_dump(), **given["proposals"]}
+        return {**tree, "detector": detector}
+
+    @field_validator("proposal_files")
+    @classmethod
+    def _are_files(cls, uris: tuple[str, ...]) -> tuple[str, ...]:
+        for uri in uris:
+            if not uri.startswith(URI_SCHEMES) or not uri.endswith(".mat"):
+                raise ValueError(f"{uri}: a file of proposals is file:///FOLDER/FILE.mat or s3://BUCKET/KEY.mat")
+        return uris
+
+    @field_validator("initialisations")
+    @classmethod
+    def _are_trunks(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            uri, _, layout = name.partition("#")
+            known = name in ("random", "pretrained") or (uri.startswith(URI_SCHEMES) and not uri.endswith("/"))
+            if not known or layout not in ("", "own", "caffe", "torchvision"):
+                raise ValueError(f"{name} is no trunk: random, pretrained, or URI, URI#own, URI#caffe, URI#torchvision")
+        return names
+
+    @field_validator("detector")
+    @classmethod
+    def _leaves_the_fan_out_its_own(cls, detector: EvaluationSettings) -> EvaluationSettings:
+        for name, instead in (("freeze_through", "freeze_through"), ("seed", "seeds")):
+            if getattr(detector, name):
+                raise ValueError(f"{name} is of each evaluation, and not looked at here; set evaluate.{instead}")
+        return detector
+
+    @field_validator("initialisations", "freeze_through", "seeds")
+    @classmethod
+    def _each_once(cls, values: tuple[str | int, ...]) -> tuple[str | int, ...]:
+        # One training counted twice would look like two that agree: an interval of nothing.
+        twice = next((value for value in values if values.count(value) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{twice} stands there more than once; name each once")
+        return values
+
+    @model_validator(mode="after")
+    def _baseline_is_evaluated(self) -> Self:
+        if self.supervised and self.supervised not in self.initialisations:
+            raise ValueError(f"supervised {self.supervised} is not among initialisations; name it there too")
+        return self
+
+    @field_validator("freeze_through")
+    @classmethod
+    def _levels_exist(cls, levels: tuple[int, ...]) -> tuple[int, ...]:
+        if not all(0 <= level <= 5 for level in levels):
+            raise ValueError("an AlexNet has five convolutions: levels go from 0 to 5")
+        return levels
+
+
+def preset_in_words(settings: EvaluateSettings) -> str:
+    """The preset's name, and the detector's settings that differ from it."""
+    start = _flat(QUICK if settings.preset == "quick" else EvaluationSettings())
+    now = _flat(settings.detector)
+    changed = [f"{key} {now[key]}" for key in start if now[key] != start[key] and key != "device"]
+    return settings.preset + (f", but {', '.join(changed)}" if changed else "")
+
+
+def _flat(detector: EvaluationSettings) -> dict[str, object]:
+    """Every setting by its own name, those of proposals with theirs before it."""
+    own = detector.model_dump(exclude={"proposals"})
+    return own | {f"proposals.{key}": value for key, value in detector.proposals.model_dump().items()}

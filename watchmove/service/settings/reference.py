@@ -1,0 +1,47 @@
+"""The settings' reference, made from the model itself."""
+
+from collections.abc import Iterator
+
+import yaml
+from pydantic.fields import FieldInfo
+
+from watchmove.pipeline.settings import Section
+from watchmove.service.settings.settings import Settings
+
+
+def as_yaml(settings: Settings) -> str:
+    """The settings as a file that `--settings` reads."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+
+
+def reference_table() -> str:
+    """A Markdown table with a row for every setting: its name, default, range and meaning."""
+    rows = ["| setting | default | range | meaning |", "| --- | --- | --- | --- |"]
+    return "\n".join([*rows, *_rows(Settings, "")])
+
+
+def _rows(model: type[Section], prefix: str) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            yield from _rows(kind, f"{prefix}{name}.")
+        else:
+            default = field.get_default(call_default_factory=False)
+            yield f"| `{prefix}{name}` | `{_plain(default)}` | {_range(field)} | {field.description} |"
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(str(item) for item in value) + "]"
+    return str(value)
+
+
+def _range(field: FieldInfo) -> str:
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    found = [
+        f"{sign} {getattr(limit, name)}"
+        for limit in field.metadata
+        for name, sign in signs.items()
+        if getattr(limit, name, None) is not None
+    ]
+    return ", ".join(found)

@@ -1,0 +1,211 @@
+"""One frozen settings object, read from one YAML file and overridden by `section.key=value` words."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.settings import Section
+from watchmove.pipeline.settings.extraction import ExtractionSettings
+from watchmove.pipeline.settings.pretraining import PretrainingSettings
+from watchmove.pipeline.settings.world import WorldSettings
+from watchmove.service.settings.evaluate import URI_SCHEMES, EvaluateSettings
+
+LicenceWord = Literal[
+    "commercial", "derivatives", "by", "by-sa", "by-nd", "by-nc", "by-nc-sa", "by-nc-nd", "cc0", "publicdomain"
+]
+LAPTOP = Path(str(files("watchmove.service.settings") / "presets" / "laptop.yaml"))
+
+
+class PlanSettings(Section):
+    """Which videos are taken, and how they are dealt into shards."""
+
+    manifest: str = Field(
+        "", description="File that lists the videos, `*` for several alike; empty takes what lies at `videos`."
+    )
+    manifest_format: Literal["auto", "yfcc100m", "sqlite", "csv", "jsonl"] = Field(
+        "auto", description="What kind of list it is: YFCC100M's metadata, the same in SQLite, CSV or JSON lines."
+    )
+    licences: tuple[LicenceWord, ...] = Field(
+        (),
+        description="Uses to be allowed (`commercial`, `derivatives`), or Creative Commons licences (`by`, `by-sa`).",
+    )
+    min_video_seconds: float = Field(0.0, ge=0, description="Shorter videos are left out, where the list says so.")
+    max_video_seconds: float = Field(0.0, ge=0, description="Longer videos too; 0 sets no limit.")
+    sample_fraction: float = Field(1.0, gt=0, le=1, description="Part of the videos; a smaller part is in a larger.")
+    sample_seed: int = Field(0, ge=0, description="Seed that says which part.")
+    target_shard_seconds: float = Field(3600.0, gt=0, description="Expected work of one shard, on one worker.")
+    seconds_per_video_second: float = Field(
+        0.2, gt=0, description="Work that a second of video is expected to take; only the dealing goes by it."
+    )
+    max_shard_videos: int = Field(400, ge=1, description="Most videos in one shard.")
+    max_shard_mebibytes: int = Field(8192, ge=1, description="Most mebibytes of video in one shard.")
+
+    @field_validator("manifest")
+    @classmethod
+    def _is_a_file_uri(cls, uri: str) -> str:
+        if uri and (not uri.startswith(URI_SCHEMES) or "/" not in uri.partition("://")[2] or uri.endswith("/")):
+            raise ValueError("a list of videos is file:///FOLDER/FILE or s3://BUCKET/KEY")
+        return uri
+
+
+class WorkSettings(Section):
+    """How a step uses the machine it runs on; none of this changes a result."""
+
+    workers: int = Field(0, ge=0, description="Worker processes; 0 means one for each core this process may use.")
+    scratch: str = Field("", description="Folder for temporary files; empty means the system's own.")
+    video_timeout_seconds: float = Field(
+        1800.0, gt=0, description="A video whose extraction takes longer is given up with the outcome `timed-out`."
+    )
+    video_memory_mebibytes: int = Field(
+        6144, ge=512, description="Address space of one video's worker; beyond it the video is `unreadable`."
+    )
+    commit_every_seconds: float = Field(
+        600.0, gt=0, description="Extraction commits finished videos at least this often, so a lost node loses little."
+    )
+    scratch_mebibytes: int = Field(
+        12288, ge=1, description="Most scratch space of an extraction: fetched videos and frames not yet committed."
+    )
+    video_output_mebibytes: int = Field(
+        512, ge=1, description="Most that one video's worker may write; beyond it the video is `unreadable`."
+    )
+    unsigned_videos: bool = Field(False, description="Read `videos` without credentials: a public bucket.")
+    requester_pays: bool = Field(False, description="Agree to pay for requests to the bucket of `videos`.")
+    training_cache_mebibytes: int = Field(
+        16384, ge=64, description="Most scratch space of pretraining on a machine, for pieces of shards it has fetched."
+    )
+    rank_timeout_seconds: float = Field(
+        300.0, gt=0, description="Ranks of a training that hear nothing from another for so long give up."
+    )
+    metrics_port: int = Field(0, ge=0, le=65535, description="Port for Prometheus; 0 serves none.")
+
+
+class GatherSettings(Section):
+    """The gate between extraction and training."""
+
+    max_failed_fraction: float = Field(
+        0.5, ge=0, le=1, description="Fail when a larger fraction of videos is unreadable, missing or timed out."
+    )
+    min_kept_frames: int = Field(1, ge=1, description="Fail when fewer frames are kept.")
+
+
+class Settings(Section):
+    """Everything a run can be told. Credentials and endpoints alone come from the environment, by the SDK's names."""
+
+    store: str = Field("file://out/store", description="Where everything is written: `file://` or `s3://`.")
+    videos: str = Field("file://out/world/videos", description="Folder of videos to watch.")
+    voc: str = Field("file://out/world/voc", description="Folder in PASCAL VOC's own layout.")
+    plan: PlanSettings = PlanSettings()
+    extract: ExtractionSettings = ExtractionSettings()
+    gather: GatherSettings = GatherSettings()
+    pretrain: PretrainingSettings = PretrainingSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    world: WorldSettings = WorldSettings()
+    work: WorkSettings = WorkSettings()
+
+    @field_validator("store", "videos", "voc")
+    @classmethod
+    def _is_a_store_uri(cls, uri: str) -> str:
+        if not uri.startswith(URI_SCHEMES) or uri in URI_SCHEMES:
+            raise ValueError("a store URI is file://FOLDER or s3://BUCKET/PREFIX")
+        return uri.rstrip("/")
+
+
+def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
+    """Read settings from `path`, then apply `section.key=value` overrides.
+
+    Raises:
+        InvalidInput: the file cannot be read, or a key, type or range is wrong; the message is one line.
+    """
+    tree = _read_yaml(path)
+    for word in overrides:
+        _override(tree, word)
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise InvalidInput(_one_line(error, path, overrides)) from error
+
+
+def settings_hash(*parts: object) -> str:
+    """Sixteen hex digits that change when any of `parts` (models or plain JSON values) changes."""
+    plain = [part.model_dump(mode="json") if isinstance(part, Section) else part for part in parts]
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def worker_count(settings: Settings) -> int:
+    """Worker processes to start: the setting, else the cores this process may use (its CPU quota counts)."""
+    return settings.work.workers or usable_cores()
+
+
+def usable_cores() -> int:
+    """Cores this process may use: its affinity, and in a container no more than the CPU quota of its control group."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return affinity
+    return affinity if quota == "max" else max(1, min(affinity, round(int(quota) / int(period))))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"settings {path}: cannot be read ({error}); name a YAML file") from error
+    except yaml.YAMLError as error:
+        place = getattr(error, "problem_mark", None)
+        line = f" line {place.line + 1}" if place else ""
+        raise InvalidInput(f"settings {path}{line}: not YAML; check indentation and quotes") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise InvalidInput(f"settings {path}: the top level is no mapping; write `section:` lines with keys below them")
+    return tree
+
+
+def _override(tree: dict[str, Any], word: str) -> None:
+    name, equals, value = word.partition("=")
+    if not equals or not name:
+        raise InvalidInput(f"--set {word}: not of the form section.key=value")
+    *sections, key = name.split(".")
+    for section in sections:
+        branch = tree.setdefault(section, {})
+        if not isinstance(branch, dict):
+            raise InvalidInput(f"--set {word}: {section} is a value, not a section")
+        tree = branch
+    try:
+        tree[key] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"--set {word}: the value is not YAML") from error
+
+
+def _one_line(error: ValidationError, path: Path, overrides: Sequence[str]) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    keys = [word.partition("=")[0] for word in overrides]
+    given = any(f"{where}.".startswith(f"{key}.") or key.startswith(f"{where}.") for key in keys)
+    source = "command line" if given else f"settings {path}"
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(sorted(_keys_at(first["loc"][:-1])))
+        return f"{source}: {where} is no setting; known here: {known}"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    wrong = "a section; give its keys" if first["type"] == "model_type" else first["msg"].removeprefix("Value error, ")
+    return f"{source}: {where} = {first['input']!r}: {wrong}{more}"
+
+
+def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+    model: type[Section] = Settings
+    for part in location:
+        annotation = model.model_fields[str(part)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, Section)):
+            return []
+        model = annotation
+    return list(model.model_fields)

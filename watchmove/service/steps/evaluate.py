@@ -1,0 +1,197 @@
+"""Evaluate: a trunk to a detector to its average precision on a detection set in VOC's layout."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from watchmove.pipeline.detection.testing import detect_objects
+from watchmove.pipeline.detection.training import DetectorHooks, DetectorProgress, train_detector
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.networks.alexnet import AlexNet, load_backbone, random_backbone
+from watchmove.pipeline.settings.evaluation import EvaluationSettings
+from watchmove.pipeline.voc.annotations import read_voc
+from watchmove.pipeline.voc.average_precision import DetectionScores, evaluate_detections
+from watchmove.pipeline.voc.detections import Detection, write_detections
+from watchmove.service.evaluation.classification import ImageSet, Trunk, classify_layers
+from watchmove.service.evaluation.detection_set import DetectionSet, first_by_hash
+from watchmove.service.evaluation.proposal_cache import proposal_files_identity, proposals_of
+from watchmove.service.evaluation.trunks import NamedWeights, load_named, named_weights
+from watchmove.service.records import layout
+from watchmove.service.records.datasets import dataset_of
+from watchmove.service.records.record import commit, find, need, origin, point
+from watchmove.service.records.training import (
+    EVALUATION_VERSION,
+    PRETRAINED,
+    RANDOM,
+    BackboneRecord,
+    ClassificationPointer,
+    ClassRow,
+    Evaluation,
+    EvaluationPointer,
+    EvaluationRecord,
+    MappedWeights,
+    backbone_id_of,
+    evaluations_of,
+    is_first_of_trunk,
+)
+from watchmove.service.runner.runner import StepContext
+from watchmove.service.settings.evaluate import EvaluateSettings, preset_in_words
+from watchmove.service.settings.settings import settings_hash, worker_count
+from watchmove.service.store.folder_sync import FolderSync
+from watchmove.service.training.backbone_files import fetch_backbone
+
+
+def evaluate(context: StepContext, run: str, number: int) -> EvaluationRecord:
+    """Train and score one detector, or find that this trunk, set and settings have been scored already.
+
+    Raises:
+        InvalidInput: there is no evaluation of that number, or the detection set cannot be used.
+        Stopped: told to stop; a checkpoint is in the store and the next call continues from it.
+        Unavailable: the store cannot be reached.
+    """
+    cells = evaluations_of(context.settings.evaluate)
+    if not 0 <= number < len(cells):
+        raise InvalidInput(f"evaluation {number}: the settings make {len(cells)}, counted from 0; name one of them")
+    cell = cells[number]
+    detector = detector_settings(context.settings.evaluate, cell)
+    backbone = _source_of(context, run, cell)
+    backbone_id = RANDOM if backbone is None else _identity_of(backbone)
+    voc = DetectionSet.at(context.settings)
+    splits = [context.settings.evaluate.train_split, context.settings.evaluate.test_split]
+    data = [splits, context.settings.evaluate.train_images, proposal_files_identity(context.settings)]
+    identity = settings_hash(backbone_id, voc.identity, data, detector, EVALUATION_VERSION)
+    key = layout.evaluation(identity, "record.json")
+    record = find(context.store, key, EvaluationRecord)
+    if record is None:
+        trunk, weights = _trunk(context, backbone, cell)
+        record = _train_and_score(context, _Work(cell, detector, backbone_id, voc, identity, weights), trunk)
+        commit(context.store, key, record)
+    _publish(context, record)
+    if context.settings.evaluate.classification and is_first_of_trunk(context.settings.evaluate, cell):
+        keys = _classified(context, Trunk(cell, backbone_id, _trunk(context, backbone, cell)[0]), voc)
+        classified = ClassificationPointer(made_by=origin(context.settings, {}), keys=keys)
+        point(context.store, layout.run_record(run, f"classify-{number}"), classified)
+    pointer = EvaluationPointer(made_by=origin(context.settings, {}), key=key)
+    point(context.store, layout.run_record(run, f"evaluate-{number}"), pointer)
+    return record
+
+
+def detector_settings(settings: EvaluateSettings, cell: Evaluation) -> EvaluationSettings:
+    """The detector's settings in one cell of the fan-out."""
+    return settings.detector.model_copy(update={"freeze_through": cell.freeze_through, "seed": cell.seed})
+
+
+def backbone_of(context: StepContext, run: str) -> BackboneRecord:
+    """The run's backbone. Raises InvalidInput where it has not been trained yet."""
+    identity = backbone_id_of(context.settings, dataset_of(context.store, run).dataset)
+    return need(context.store, layout.backbone(identity, "record.json"), BackboneRecord, "pretrain")
+
+
+class _Work(NamedTuple):
+    """What one evaluation is about."""
+
+    cell: Evaluation
+    detector: EvaluationSettings
+    backbone_id: str
+    voc: DetectionSet
+    identity: str
+    weights: MappedWeights | None
+
+
+def _source_of(context: StepContext, run: str, cell: Evaluation) -> BackboneRecord | NamedWeights | None:
+    """Where a cell's trunk comes from; None: random."""
+    if cell.initialisation == RANDOM:
+        return None
+    return backbone_of(context, run) if cell.initialisation == PRETRAINED else named_weights(cell.initialisation)
+
+
+def _identity_of(source: BackboneRecord | NamedWeights) -> str:
+    return source.backbone if isinstance(source, BackboneRecord) else source.identity
+
+
+def _trunk(
+    context: StepContext, source: BackboneRecord | NamedWeights | None, cell: Evaluation
+) -> tuple[AlexNet, MappedWeights | None]:
+    if source is None:
+        return random_backbone(cell.seed), None
+    if isinstance(source, NamedWeights):
+        return load_named(context, source, cell.seed)
+    return load_backbone(fetch_backbone(context.store, source, context.scratch / "backbone.safetensors")), None
+
+
+def _train_and_score(context: StepContext, work: _Work, trunk: AlexNet) -> EvaluationRecord:
+    began = time.monotonic()
+    settings = context.settings.evaluate
+    root = work.voc.fetch(context.scratch / "voc", worker_count(context.settings))
+    train = first_by_hash(read_voc(root, settings.train_split), settings.train_images)
+    test = read_voc(root, settings.test_split)
+    proposals = proposals_of(context, [*train, *test], work.detector.proposals)
+    classes = sorted({item.name for image in train for item in image.objects})
+    name = f"evaluate {work.cell.initialisation} f{work.cell.freeze_through} s{work.cell.seed}"
+    prefix = layout.evaluation(work.identity, "checkpoints")
+    checkpoints = FolderSync(context.store, prefix, context.scratch / f"detector-{work.identity}")
+    checkpoints.fetch()
+
+    def on_progress(progress: DetectorProgress) -> None:
+        context.metrics.set_training(name, progress.iteration, progress.loss)
+        context.progress.update(name, progress.iteration, work.detector.iterations, f"loss {progress.loss:.3f}")
+
+    def on_image(done: int) -> None:
+        context.progress.update(f"{name}, test", done, len(test), "images")
+
+    hooks = DetectorHooks(checkpoints.folder, on_progress, context.stop.is_set, checkpoints.store_new)
+    with checkpoints.naming_the_store():
+        trained = train_detector(trunk, train, proposals, classes, work.detector, hooks)
+    detections = detect_objects(trained.model, test, proposals, work.detector, on_image, context.stop.is_set)
+    _store_detections(context, work, detections)
+    scores = evaluate_detections(test, detections, iou_threshold=0.5)
+    learnt_from = tuple(image.image_id for image in train) if settings.train_images else ()
+    record = _record(context, work, scores, trained.curve, time.monotonic() - began)
+    return record.model_copy(update={"train_image_ids": learnt_from})
+
+
+def _classified(context: StepContext, trunk: Trunk, voc: DetectionSet) -> tuple[str, ...]:
+    """Keys of the classifications of a trunk's layers."""
+    settings = context.settings.evaluate
+    root = voc.fetch(context.scratch / "voc", worker_count(context.settings))
+    train = first_by_hash(read_voc(root, settings.train_split), settings.train_images)
+    splits = [settings.train_split, settings.test_split, settings.train_images]
+    identity = settings_hash(voc.identity, splits)
+    return classify_layers(context, trunk, ImageSet(identity, train, read_voc(root, settings.test_split)))
+
+
+def _store_detections(context: StepContext, work: _Work, detections: Mapping[str, Sequence[Detection]]) -> None:
+    """The devkit's own files, so that anybody's scorer can check the figures."""
+    folder = context.scratch / f"detections-{work.identity}"
+    write_detections(folder, context.settings.evaluate.test_split, detections)
+    for path in sorted(folder.iterdir()):
+        context.store.upload(layout.evaluation(work.identity, path.name), path)
+
+
+def _record(
+    context: StepContext, work: _Work, scores: DetectionScores, curve: Sequence[tuple[int, float]], seconds: float
+) -> EvaluationRecord:
+    rows = {
+        name: ClassRow(ap_11_point=score.ap_11_point, ap_area=score.ap_area, ground_truth=score.n_ground_truth)
+        for name, score in scores.per_class.items()
+    }
+    return EvaluationRecord(
+        made_by=origin(context.settings, {context.settings.voc: work.voc.identity, "backbone": work.backbone_id}),
+        evaluation=work.cell,
+        backbone=work.backbone_id,
+        mean_ap_11_point=scores.mean_ap_11_point,
+        mean_ap_area=scores.mean_ap_area,
+        per_class=rows,
+        preset=preset_in_words(context.settings.evaluate),
+        weights=work.weights,
+        loss=tuple(curve),
+        seconds=round(seconds, 1),
+    )
+
+
+def _publish(context: StepContext, record: EvaluationRecord) -> None:
+    cell = record.evaluation
+    labels = [cell.initialisation, str(cell.freeze_through), str(cell.seed)]
+    for method, value in (("11-point", record.mean_ap_11_point), ("area", record.mean_ap_area)):
+        if value is not None:
+            context.metrics.set_mean_ap([*labels, method], value)

@@ -1,0 +1,118 @@
+"""Extract: the videos of one shard to soft masks of what moved, committed in parts."""
+
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.masks.choice import shot_segmenter
+from watchmove.pipeline.masks.teacher import masks_provenance
+from watchmove.service.extraction.fetcher import ScratchSpace
+from watchmove.service.extraction.pipeline import VideoPipeline
+from watchmove.service.extraction.recipe import recipe_of, with_local_teacher
+from watchmove.service.extraction.shard_part import OpenPart, committed_parts
+from watchmove.service.records import layout
+from watchmove.service.records.outcomes import Video, VideoOutcome
+from watchmove.service.records.plans import PlanRecord
+from watchmove.service.records.record import from_json_lines, need
+from watchmove.service.runner.runner import StepContext
+from watchmove.service.settings.settings import Settings
+from watchmove.service.store.store import Store
+
+_VIDEO_ID = re.compile(r"[0-9a-f]{16}")
+
+
+def extract(context: StepContext, run: str, shard: int) -> tuple[VideoOutcome, ...]:
+    """Extract what is left of a shard and commit it; a shard that is finished costs one listing.
+
+    Told to stop, it commits the videos that are finished and raises Stopped.
+
+    Raises:
+        InvalidInput: the run has no such shard, or masks cannot be computed as the settings say.
+        Unavailable: a store cannot be reached or the disk is full; finished videos are committed first.
+    """
+    plan = need(context.store, layout.run_record(run, "plan"), PlanRecord, "plan")
+    if plan.masks_from != "motion":
+        raise InvalidInput(f"run {run}: its masks are annotations; run `watchmove import-coco` again to finish it")
+    if not 0 <= shard < plan.shards:
+        raise InvalidInput(f"shard {shard}: run {run} has {plan.shards} shards, counted from 0; name one of them")
+    local = with_local_teacher(context.settings, context.scratch)
+    if local.extract.device == "cpu":
+        shot_segmenter(local.extract)  # elsewhere the process that holds the device tells
+    recipe = recipe_of(local)
+    if recipe != plan.recipe:
+        raise InvalidInput(
+            f"run {run}: planned as recipe {plan.recipe}, but these settings give {recipe}; extract with the settings "
+            "of the plan, its teacher included, or plan a new run"
+        )
+    listed = _listed(context.store, layout.shard_list(plan.recipe, plan.plan, shard))
+    while True:
+        parts = list(committed_parts(context.store, plan, shard))
+        done = {row.video.id for part in parts for row in part.videos}
+        left = [video for video in listed if video.id not in done]
+        if not left:
+            return tuple(row for part in parts for row in part.videos)
+        _extract_rest(context, local, plan, (shard, len(parts)), left)
+        context.check_stop()
+
+
+def _listed(store: Store, key: str) -> list[Video]:
+    """A shard's videos. Their ids become local names, so a list that somebody has tampered with goes no further."""
+    videos: list[Video] = from_json_lines(store.read(key) or b"", Video, f"{store.uri}/{key}")
+    for video in videos:
+        if not _VIDEO_ID.fullmatch(video.id):
+            raise InvalidInput(f"{store.uri}/{key}: {video.id!r} is no video's id; remove the file to plan again")
+    return videos
+
+
+def _extract_rest(
+    context: StepContext, local: Settings, plan: PlanRecord, place: tuple[int, int], videos: Sequence[Video]
+) -> None:
+    """Extract, committing part after part, until all is done, told to stop, or overtaken by another process."""
+    folder = Path(tempfile.mkdtemp(prefix=f"shard-{place[0]}-", dir=context.scratch))
+    space = ScratchSpace(context.settings.work.scratch_mebibytes * 2**20)
+    part = OpenPart(context, plan, place, folder, space, masks_provenance(local.extract))
+    rate = _Rate(context, f"extract shard {place[0]}", len(videos))
+    pipeline = VideoPipeline(local, videos, folder, space)
+    try:
+        with pipeline:
+            for row in pipeline.outcomes(context.stop):
+                if row is not None:
+                    part.add(row)
+                    rate.tell(row)
+                if (part.is_due() or pipeline.is_stuck()) and not part.commit(pipeline.device_use()):
+                    return
+    finally:
+        try:
+            part.commit(pipeline.device_use())
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Rate:
+    """Metrics and progress after each video."""
+
+    def __init__(self, context: StepContext, name: str, total: int) -> None:
+        self._context = context
+        self._name = name
+        self._total = total
+        self._began = time.monotonic()
+        self._videos = self._kept = self._sampled = 0
+
+    def tell(self, row: VideoOutcome) -> None:
+        """One more video has ended."""
+        metrics = self._context.metrics
+        metrics.count_video(row.outcome.value, row.reason)
+        metrics.count_frames("kept", "", row.frames_kept)
+        for reason, count in row.frames_rejected.items():
+            metrics.count_frames("rejected", reason, count)
+        self._videos += 1
+        self._kept += row.frames_kept
+        self._sampled += row.frames_kept + sum(row.frames_rejected.values())
+        rate = self._sampled / max(time.monotonic() - self._began, 1e-9)
+        metrics.set_rate(rate)
+        facts = f"{rate:.1f} frames/s, yield {self._kept}/{self._sampled}"
+        self._context.progress.update(self._name, self._videos, self._total, facts)

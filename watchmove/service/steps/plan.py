@@ -1,0 +1,157 @@
+"""Plan: which videos are new under these settings, dealt into shards."""
+
+import gzip
+from array import array
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import compress, islice
+from pathlib import Path
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.service.extraction.recipe import recipe_of, with_local_teacher
+from watchmove.service.planning.sharding import Load, shard_sizes
+from watchmove.service.planning.sources.chosen import Chosen
+from watchmove.service.planning.sources.folder import VIDEO_SUFFIXES
+from watchmove.service.planning.sources.listed import Tally
+from watchmove.service.planning.sources.source import Source
+from watchmove.service.records import layout
+from watchmove.service.records.attempts import Ids, ids_of, number_of
+from watchmove.service.records.listing import listing_lines
+from watchmove.service.records.plans import PlanRecord
+from watchmove.service.records.record import commit, find, json_lines, need, origin
+from watchmove.service.records.stream import shard_records
+from watchmove.service.runner.runner import StepContext
+from watchmove.service.settings.settings import Settings, settings_hash
+from watchmove.service.store.store import Store
+
+_LOGGED_ROWS = 3
+_WRITERS = 8
+"""Requests under way at once: they wait for the network or a disk."""
+
+
+def plan(context: StepContext, run: str) -> PlanRecord:
+    """List the videos, leave out what is done, deal the rest into shards; a run that has a plan keeps it.
+
+    Raises:
+        InvalidInput: the settings' list cannot be read, or leaves no video.
+        Unavailable: a store cannot be reached.
+    """
+    key = layout.run_record(run, "plan")
+    known = find(context.store, key, PlanRecord)
+    if known is not None:
+        return known
+    record = _planned(context)
+    # Of two that plan one run at once, the first decides, and the list may have grown between them.
+    return record if commit(context.store, key, record).new else need(context.store, key, PlanRecord, "plan")
+
+
+def _planned(context: StepContext) -> PlanRecord:
+    """Write the lists of a plan; its record is not written yet."""
+    recipe = recipe_of(with_local_teacher(context.settings, context.scratch))
+    source = Source(context.settings)
+    made_by = origin(context.settings, source.inputs)
+    chosen = Chosen(context, source, made_by)
+    if not chosen.numbers:
+        raise InvalidInput(_nothing(context.settings, chosen))
+    done = _ended(context.store, recipe)
+    numbers = np.array(chosen.numbers)
+    new = np.isin(numbers, done, invert=True)
+    gone = np.setdiff1d(done, np.concatenate([numbers, np.array(chosen.passed)]))
+    removed_path = context.scratch / "removed.json.gz"
+    removed, changed = _gone(context, recipe, gone, chosen, new, removed_path)
+    sizes = _shard_sizes(context, chosen, new)
+    plan_id = settings_hash(recipe, chosen.digest, sizes, np.packbits(new).tobytes().hex())
+    _write_shards(context, recipe, plan_id, compress(listing_lines(chosen.path), new.tolist()), sizes)
+    context.store.upload(layout.plan_file(recipe, plan_id, "removed"), removed_path)
+    _write_malformed(context.store, layout.plan_file(recipe, plan_id, "malformed"), chosen.tally)
+    context.store.upload(layout.listing(recipe, plan_id), chosen.path)
+    return PlanRecord(
+        made_by=made_by.model_copy(update={"inputs": {**source.inputs, context.settings.videos: plan_id}}),
+        recipe=recipe,
+        plan=plan_id,
+        shards=len(sizes),
+        videos_listed=len(numbers),
+        videos_new=int(new.sum()),
+        videos_changed=changed,
+        videos_removed=removed,
+        files_ignored=chosen.tally.files_ignored,
+        rows_malformed=chosen.tally.rows_malformed,
+        filtered=dict(sorted(chosen.tally.filtered.items())),
+        expected_seconds=round(float(np.array(chosen.seconds)[new].sum()), 1),
+    )
+
+
+def _write_malformed(store: Store, key: str, tally: Tally) -> None:
+    """Name the rows that could not be taken, all in the store and the first ones in the log."""
+    store.write(key, gzip.compress(json_lines(tally.malformed), mtime=0))
+    if tally.malformed:
+        first = [f"{row.where}: {row.why}" for row in tally.malformed[:_LOGGED_ROWS]]
+        structlog.get_logger().warning("malformed rows", count=tally.rows_malformed, first=first, more=key)
+
+
+def _nothing(settings: Settings, chosen: Chosen) -> str:
+    """The line for a list that leaves no video."""
+    passed_over = chosen.tally.text() or "nothing at all"
+    if settings.plan.manifest:
+        return f"manifest {settings.plan.manifest}: no video left ({passed_over}); look at the list and at `plan`"
+    known = " ".join(sorted(VIDEO_SUFFIXES))
+    return f"videos {settings.videos}: no video there ({passed_over}); name a folder with files in {known}"
+
+
+def _ended(store: Store, recipe: str) -> Ids:
+    """(M,) sorted numbers of the videos that have ended in any run of a recipe."""
+    numbers = array("Q")
+    for key, record in shard_records(store, recipe):
+        numbers.extend(number_of(row.video.id, key) for row in record.videos)
+    return ids_of(numbers)
+
+
+def _gone(
+    context: StepContext, recipe: str, gone: Ids, chosen: Chosen, new: NDArray[np.bool_], path: Path
+) -> tuple[int, int]:
+    """Of `gone`, what ended and is listed no more: how many keys are gone too, and how many have a new version.
+
+    The former are written to `path`, a line for each. Only now and then is anything gone, so what names it is read
+    again instead of being kept.
+    """
+    wanted, removed = set(gone.tolist()), 0
+    changed: set[str] = set()
+    with path.open("wb") as raw, gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as file:
+        for _, record in shard_records(context.store, recipe) if wanted else ():
+            if record.made_by.settings.get("videos") != context.settings.videos:
+                continue
+            for video in (row.video for row in record.videos if int(row.video.id, 16) in wanted):
+                row = chosen.keys.get(video.key)
+                if row is None:
+                    file.write(json_lines([video]))
+                    wanted.remove(int(video.id, 16))
+                    removed += 1
+                elif row >= 0 and new[row]:
+                    changed.add(video.key)
+    return removed, len(changed)
+
+
+def _shard_sizes(context: StepContext, chosen: Chosen, new: NDArray[np.bool_]) -> list[int]:
+    loads = (Load(*load) for load in zip(chosen.size_bytes, chosen.seconds, strict=True))
+    return shard_sizes(compress(loads, new.tolist()), context.settings.plan)
+
+
+def _write_shards(
+    context: StepContext, recipe: str, plan_id: str, lines: Iterator[bytes], sizes: Sequence[int]
+) -> None:
+    """Write the lists of all shards, several at a time; memory does not grow with their number."""
+    waiting: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(_WRITERS) as writers:
+        for shard, size in enumerate(sizes):
+            context.check_stop()
+            key = layout.shard_list(recipe, plan_id, shard)
+            waiting.append(writers.submit(context.store.write, key, b"".join(islice(lines, size))))
+            if len(waiting) > 2 * _WRITERS:
+                waiting.popleft().result()
+        for future in waiting:
+            future.result()

@@ -1,0 +1,62 @@
+"""All steps in one process tree, for a laptop."""
+
+from datetime import UTC, datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from watchmove.service.records.datasets import DatasetRecord, GatherRecord
+from watchmove.service.records.training import BackboneRecord, EvaluationRecord, evaluations_of
+from watchmove.service.runner.runner import StepContext
+
+
+class RunResult(BaseModel):
+    """What a whole run made."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run: str
+    gathered: GatherRecord
+    dataset: DatasetRecord
+    backbone: BackboneRecord
+    evaluations: tuple[EvaluationRecord, ...]
+    report: str
+
+
+def new_run_name() -> str:
+    """A name for a run that begins now."""
+    return datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+
+
+def run_all(context: StepContext, run: str, *, draw_videos: bool, draw_detection_set: bool) -> RunResult:
+    """Draw what is asked for, then plan, extract, gather, pretrain, evaluate and report.
+
+    Raises what the steps raise; what was committed before stays, and the next run takes it up.
+    """
+    from watchmove.service.evaluation.detection_set import DetectionSet
+    from watchmove.service.records.datasets import gathered_of
+    from watchmove.service.steps.evaluate import evaluate
+    from watchmove.service.steps.extract import extract
+    from watchmove.service.steps.gather import gather
+    from watchmove.service.steps.plan import plan
+    from watchmove.service.steps.pretrain import pretrain
+    from watchmove.service.steps.report import report
+    from watchmove.service.steps.world import world
+
+    if not draw_detection_set:
+        DetectionSet.at(context.settings)  # one that is not there is said now, not after hours of extraction
+    if draw_videos or draw_detection_set:
+        world(context, videos=draw_videos, detection_set=draw_detection_set)
+    for shard in range(plan(context, run).shards):
+        extract(context, run, shard)
+    dataset = gather(context, run)
+    backbone = pretrain(context, run)
+    cells = range(len(evaluations_of(context.settings.evaluate)))
+    evaluations = tuple(evaluate(context, run, number) for number in cells)
+    return RunResult(
+        run=run,
+        gathered=gathered_of(context.store, run),
+        dataset=dataset,
+        backbone=backbone,
+        evaluations=evaluations,
+        report=report(context, run),
+    )

@@ -1,0 +1,50 @@
+"""World: draw the embedded default input into the places where videos and the detection set are looked for."""
+
+from pathlib import Path
+
+from watchmove.pipeline.world.drawing import draw_world
+from watchmove.service.records import layout
+from watchmove.service.records.record import Record, commit, find, origin
+from watchmove.service.runner.runner import StepContext
+from watchmove.service.settings.settings import settings_hash, worker_count
+from watchmove.service.store.opening import open_store
+from watchmove.service.store.store import Store
+
+
+class WorldRecord(Record):
+    """Which world was drawn."""
+
+    files: int
+
+
+def world(context: StepContext, *, videos: bool = True, detection_set: bool = True) -> None:
+    """Draw the world's videos, its detection set, or both, once for each setting and place.
+
+    Raises:
+        Unavailable: a store cannot be reached or the disk is full.
+    """
+    settings = context.settings
+    wanted = [name for name, asked in (("videos", videos), ("voc", detection_set)) if asked]
+    places = {name: open_store(getattr(settings, name)) for name in wanted}
+    key = layout.world(settings_hash(settings.world, {name: store.uri for name, store in places.items()}))
+    context.store.make()
+    if find(context.store, key, WorldRecord) is not None:
+        return
+    context.progress.update("world", 0, 1, "drawing")
+    draw_world(context.scratch / "world", settings.world, workers=worker_count(settings))
+    for store in places.values():
+        store.make()
+    files = sum(_copy(context.scratch / "world" / name, store) for name, store in places.items())
+    commit(context.store, key, WorldRecord(made_by=origin(settings, {}), files=files))
+    context.progress.update("world", 1, 1, f"{files} files")
+
+
+def _copy(folder: Path, store: Store) -> int:
+    """Copy what is not there yet: a file that is there has an ETag that later steps may know it by."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    there = {item.key for item in store.list()}
+    for path in paths:
+        key = path.relative_to(folder).as_posix()
+        if key not in there:
+            store.upload(key, path)
+    return len(paths)

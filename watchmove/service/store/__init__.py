@@ -1,0 +1,1 @@
+"""One small interface over a folder and a bucket, and its implementations."""

@@ -1,0 +1,1 @@
+"""What pretraining reads from the store and writes to it."""

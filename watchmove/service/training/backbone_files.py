@@ -1,0 +1,42 @@
+"""A backbone's weights out of the store, as its record describes them."""
+
+import hashlib
+from pathlib import Path
+
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.service.records.training import BackboneRecord
+from watchmove.service.store.store import Store
+
+
+def fetch_backbone(store: Store, record: BackboneRecord, target: Path) -> Path:
+    """A local file with the record's weights, its bytes those that were written when the record was.
+
+    Raises:
+        InvalidInput: the weights are gone, or are other bytes than the record's sha256 says.
+        Unavailable: the store cannot be reached.
+    """
+    return _fetch(store, record.weights_key, record.weights_sha256, target)
+
+
+def fetch_mask_network(store: Store, record: BackboneRecord, target: Path) -> Path:
+    """The same of the record's mask network, which it must have."""
+    return _fetch(store, record.mask_network_key, record.mask_network_sha256, target)
+
+
+def _fetch(store: Store, key: str, sha256: str, target: Path) -> Path:
+    where = f"{store.uri}/{key}"
+    path = store.local(key, target)
+    if path is None:
+        raise InvalidInput(f"{where}: gone; remove its record and pretrain again")
+    found = sha256_of(path)
+    if found != sha256:
+        raise InvalidInput(
+            f"{where}: sha256 is {found}, its record says {sha256}; remove the record and pretrain again"
+        )
+    return path
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's bytes, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,38 @@
+"""The frames of a dataset snapshot, by the indexes that lie beside its shards: none of its data is read."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from watchmove.pipeline.dataset.frame_table import Frame, FrameTable, frame_table
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.service.records.datasets import DatasetShard
+from watchmove.service.records.shard_index import read_index
+from watchmove.service.store.store import Store
+
+_REQUESTS_AT_ONCE = 8
+
+
+def snapshot_frames(store: Store, shards: Sequence[DatasetShard]) -> FrameTable:
+    """Where the frames that belong to a snapshot lie; shards are named by their keys.
+
+    Raises:
+        InvalidInput: an index is gone, damaged, or says another number of frames than the snapshot.
+        Unavailable: the store cannot be reached.
+    """
+    return frame_table(_frames(store, shards))
+
+
+def _frames(store: Store, shards: Sequence[DatasetShard]) -> Iterator[tuple[str, list[Frame]]]:
+    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+        for shard, frames in zip(shards, pool.map(lambda shard: _frames_of(store, shard), shards), strict=True):
+            yield shard.key, frames
+
+
+def _frames_of(store: Store, shard: DatasetShard) -> list[Frame]:
+    left_out = frozenset(shard.left_out)
+    places = read_index(store, shard.index_key)
+    frames = [Frame(p.key, p.offset, p.size_bytes, p.video, p.crc32) for p in places if p.video not in left_out]
+    if len(frames) != shard.frames:
+        counts = f"{len(frames)} frames, the snapshot {shard.frames}"
+        raise InvalidInput(f"{store.uri}/{shard.index_key}: has {counts}; extract and gather again")
+    return frames

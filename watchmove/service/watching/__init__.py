@@ -1,0 +1,1 @@
+"""A run while it goes on: status, pace and the Prometheus exporter."""
