@@ -1,19 +1,41 @@
-"""The house's one rule about rooms: service imports pipeline, never the other way round."""
+"""The tree explains the system: who may import whom, how many rooms there are, and what each of them is."""
 
 import ast
 from pathlib import Path
 
+import grimp
 import pytest
+from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
+
+from tests.bench.rooms import counted
 
 ROOT = Path(__file__).parents[1]
-OUTSIDE = {"service", "boto3", "botocore", "prometheus_client", "kubernetes", "argo_workflows", "typer"}
+MOST_ROOMS = 18
+MOST_MODULES_IN_A_ROOM = 14
+FOLDERS = sorted(path.parent for path in (ROOT / "watchmove").rglob("__init__.py"))
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "pipeline").rglob("*.py")), ids=lambda path: path.stem)
-def test_the_science_knows_no_service(path: Path) -> None:
-    """No module of pipeline/ imports a bucket, a cluster, a metric or a command line."""
-    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
-    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+def test_imports_keep_the_order_of_the_rooms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The contracts in pyproject.toml hold: layers of every room, libraries that the science never imports, no circle."""
+    monkeypatch.chdir(ROOT)
 
-    assert OUTSIDE.isdisjoint(name.split(".")[0] for name in names)
+    assert lint_imports(config_filename="pyproject.toml", cache_dir=None) == EXIT_STATUS_SUCCESS
+
+
+@pytest.mark.parametrize("package", ["watchmove.pipeline", "watchmove.service"])
+def test_rooms_are_few_and_without_circles(package: str) -> None:
+    """A stranger can hold the rooms of a package in mind, and read them from the ground up."""
+    _, rooms, _, circles_of_files, circles_of_rooms, most_modules = counted(grimp.build_graph("watchmove"), package)
+
+    assert rooms <= MOST_ROOMS
+    assert most_modules <= MOST_MODULES_IN_A_ROOM
+    assert circles_of_files == circles_of_rooms == 0
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: str(folder.relative_to(ROOT)))
+def test_each_room_says_what_it_is(folder: Path) -> None:
+    """`__init__.py` holds a docstring; only `settings` defines something, the class that all its sections share."""
+    tree = ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))
+
+    assert ast.get_docstring(tree)
+    assert len(tree.body) == 1 or folder.name == "settings"
