@@ -16,7 +16,7 @@ FOLDERS = sorted(path.parent for path in (ROOT / "watchmove").rglob("__init__.py
 
 
 def test_imports_keep_the_order_of_the_rooms(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The contracts in pyproject.toml hold: layers of every room, libraries that the science never imports, no circle."""
+    """The contracts in pyproject.toml hold: layers of rooms, libraries that the science never imports, no circle."""
     monkeypatch.chdir(ROOT)
 
     assert lint_imports(config_filename="pyproject.toml", cache_dir=None) == EXIT_STATUS_SUCCESS
