@@ -110,6 +110,6 @@ def test_every_setting_is_explained() -> None:
 
 def test_the_readme_has_the_reference() -> None:
     """The README's table of settings is the generated one."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
 
     assert reference_table() in readme, "run: watchmove settings --reference, and paste it into README.md"
