@@ -1,4 +1,4 @@
-"""Commands on files that lie here: no run, no store."""
+"""Commands on local files, which need no run and no store: segment, score and bench."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,25 +7,30 @@ import typer
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
-from watchmove.service.cli.options import Overrides, SettingsFile, Teacher, end, with_teacher
+from watchmove.service.cli.options import AsJson, Overrides, SettingsFile, Teacher, end, with_teacher
 from watchmove.service.extraction.recipe import local_extraction
 from watchmove.service.settings.settings import LAPTOP, load_settings
 
 on_files = typer.Typer()
-bench = typer.Typer(help="Measure on data whose answers are known.", no_args_is_help=True)
+bench = typer.Typer(help="Measure quality on data with known answers.", no_args_is_help=True)
 on_files.add_typer(bench, name="bench")
 
 
 @on_files.command()
 def segment(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="A video, or a folder of frames.")],
-    out: Annotated[Path, typer.Option(help="Folder for a soft mask of each frame and frames.jsonl.")],
-    overlay: Annotated[bool, typer.Option("--overlay", help="Write overlay.mp4 too, to look at.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for the soft mask of each frame and frames.jsonl.")],
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Also write overlay.mp4, the video with its masks drawn in.")
+    ] = False,
     teacher: Teacher = "",
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
 ) -> None:
-    """Find what moves in every frame of one video."""
+    """Segment moving objects in one video.
+
+    Writes a soft mask (8-bit PNG) for every frame, and frames.jsonl with the verdict on each.
+    """
     from watchmove.service.cli.segment import segment as write_masks
 
     def body() -> None:
@@ -39,16 +44,21 @@ def segment(
 
 @bench.command("masks")
 def bench_of_masks(
-    davis: Annotated[Path, typer.Option(help="Folder with JPEGImages/ and Annotations/.")],
-    sequences: Annotated[str, typer.Option(help="Only these, as a list.")] = "",
-    frames: Annotated[int, typer.Option(min=3, help="Only so many frames of each.")] = 10_000,
-    videos: Annotated[Path | None, typer.Option(help="Folder of SEQUENCE.mp4 to decode instead of JPEGImages.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    davis: Annotated[Path, typer.Option(help="Folder with JPEGImages/ and Annotations/, as in DAVIS.")],
+    sequences: Annotated[str, typer.Option(help="Sequences to measure, separated by commas; by default all.")] = "",
+    frames: Annotated[int, typer.Option(min=3, help="Most frames of each sequence.")] = 10_000,
+    videos: Annotated[
+        Path | None, typer.Option(help="Folder of SEQUENCE.mp4 files to decode instead of JPEGImages/.")
+    ] = None,
+    as_json: AsJson = False,
     teacher: Teacher = "",
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
 ) -> None:
-    """Measure masks on sequences whose true masks are known, and what they cost on one core."""
+    """Score masks against annotated sequences.
+
+    Prints the intersection over union with the annotated masks, and the time that one core needs per frame.
+    """
     from watchmove.service.cli.mask_bench import bench_masks, print_mask_scores
 
     def body() -> None:
@@ -63,13 +73,21 @@ def bench_of_masks(
 
 @on_files.command()
 def score(
-    voc: Annotated[Path, typer.Option(help="Folder with Annotations/.")],
+    voc: Annotated[Path, typer.Option(help="Folder in PASCAL VOC's layout, with Annotations/.")],
     detections: Annotated[Path, typer.Option(help="Folder with comp4_det_SPLIT_CLASS.txt files.")],
-    iou: Annotated[float, typer.Option(min=0.0, max=1.0, help="Overlap at which a detection counts.")] = 0.5,
-    split: Annotated[str | None, typer.Option(help="Image set; left out, the files' own, else all images.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    iou: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Least intersection over union of a correct detection with its object."),
+    ] = 0.5,
+    split: Annotated[
+        str | None, typer.Option(help="Image set; by default the one in the files' names, or all images.")
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Score anybody's detections as PASCAL VOC does."""
+    """Score detections as PASCAL VOC does.
+
+    Prints the average precision of each class, by the 11-point rule and by area, and the mean over classes.
+    """
     from watchmove.pipeline.voc.average_precision import score_directory
     from watchmove.service.cli.result_table import print_scores
 

@@ -1,4 +1,4 @@
-"""The command line: parse, build, run, close."""
+"""The command line's entry point, and one command for each step of a run."""
 
 import json
 import os
@@ -15,6 +15,7 @@ from watchmove.service.cli.files import on_files
 from watchmove.service.cli.options import (
     NO_METRICS,
     Overrides,
+    Run,
     SettingsFile,
     Teacher,
     as_uri,
@@ -30,10 +31,10 @@ from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.settings import LAPTOP, load_settings
 
 _USAGE_ERROR = 2
-"""What typer exits with when it cannot parse the arguments."""
+"""The exit code that typer uses when it cannot parse the arguments."""
 
 app = typer.Typer(
-    help="Videos to masks of what moved, a pretrained AlexNet, and its PASCAL VOC mAP.",
+    help="Segment moving objects in videos, pretrain a network on the masks, and measure it by object detection.",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -43,11 +44,12 @@ app = typer.Typer(
 app.add_typer(on_files)
 app.add_typer(on_runs)
 
-Run = Annotated[str, typer.Option("--run", help="Name of the run.")]
-
 
 def main() -> None:
-    """Entry point: every failure ends in an exit code of the table; so do arguments that cannot be parsed."""
+    """Run the command that the arguments name, and exit with a code of `exit_codes.py`.
+
+    Arguments that cannot be parsed exit as invalid input, because Argo retries by these codes alone.
+    """
     try:
         app()
     except SystemExit as end:
@@ -56,7 +58,10 @@ def main() -> None:
 
 @app.command()
 def world(settings: SettingsFile = LAPTOP, overrides: Overrides = None) -> None:
-    """Draw the embedded world's videos and detection set where the settings look for them."""
+    """Draw synthetic videos and a detection set.
+
+    They are written to the folders that the settings videos and voc name.
+    """
     from watchmove.service.steps.world import world as step
 
     in_context(settings, overrides, step)
@@ -68,14 +73,18 @@ def plan(
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
     licences: Annotated[
-        str, typer.Option(help="Only videos that may be used so: commercial,derivatives, or licences: by,by-sa.")
+        str, typer.Option(help="Required permissions (commercial,derivatives) or accepted licences (by,by-sa).")
     ] = "",
     teacher: Teacher = "",
     outputs: Annotated[
-        Path | None, typer.Option(help="Folder for `shards` and `evaluations`, lists of indexes.")
+        Path | None,
+        typer.Option(help="Folder to write two JSON lists to: the indexes of `shards` and of `evaluations`."),
     ] = None,
 ) -> None:
-    """List the videos, leave out what is done, deal the rest into shards."""
+    """Divide new videos into shards.
+
+    Lists the videos and leaves out those that have an outcome under the same extraction settings.
+    """
     from watchmove.service.records.training import evaluations_of
     from watchmove.service.steps.plan import plan as step
 
@@ -93,12 +102,15 @@ def plan(
 @app.command()
 def extract(
     run: Run,
-    shard: Annotated[int, typer.Option(help="Index of the shard, from 0.")],
+    shard: Annotated[int, typer.Option(help="Index of the shard, counted from 0.")],
     teacher: Teacher = "",
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
 ) -> None:
-    """Find what moves in the videos of one shard."""
+    """Segment moving objects in one shard's videos.
+
+    Writes frames with their masks; if interrupted and run again, it resumes after the last commit.
+    """
     from watchmove.service.steps.extract import extract as step
 
     in_context(settings, with_teacher(overrides, teacher), lambda context: step(context, run, shard))
@@ -106,7 +118,10 @@ def extract(
 
 @app.command()
 def gather(run: Run, settings: SettingsFile = LAPTOP, overrides: Overrides = None) -> None:
-    """Check that extraction went well and write the dataset snapshot."""
+    """Check extraction and write the dataset.
+
+    Fails if too many videos failed or too few frames were kept; otherwise writes the dataset snapshot.
+    """
     from watchmove.service.steps.gather import gather as step
 
     in_context(settings, overrides, lambda context: step(context, run))
@@ -114,10 +129,13 @@ def gather(run: Run, settings: SettingsFile = LAPTOP, overrides: Overrides = Non
 
 @app.command()
 def pretrain(run: Run, settings: SettingsFile = LAPTOP, overrides: Overrides = None) -> None:
-    """Train an AlexNet to segment, in single frames, what was seen moving."""
+    """Pretrain the network on the dataset's masks.
+
+    The network learns to predict, from a single frame, the mask that motion gave.
+    """
     from watchmove.service.steps.pretrain import pretrain as step
 
-    # Of several ranks on one machine, the first alone can have the port; each machine has one, as its pod announces.
+    # Several ranks may share one machine, and only one process can hold its metrics port: the first rank serves it.
     words = [*(overrides or ()), *([NO_METRICS] if os.environ.get("LOCAL_RANK", "0") != "0" else [])]
     in_context(settings, words, lambda context: step(context, run))
 
@@ -125,11 +143,14 @@ def pretrain(run: Run, settings: SettingsFile = LAPTOP, overrides: Overrides = N
 @app.command()
 def evaluate(
     run: Run,
-    evaluation: Annotated[int, typer.Option(help="Index of the evaluation, from 0.")],
+    evaluation: Annotated[int, typer.Option(help="Index of the evaluation, counted from 0.")],
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
 ) -> None:
-    """Train a Fast R-CNN on one trunk and measure its average precision."""
+    """Train and score a detector on one trunk.
+
+    The detector is Fast R-CNN; its score is the average precision on the detection set.
+    """
     from watchmove.service.steps.evaluate import evaluate as step
 
     in_context(settings, overrides, lambda context: step(context, run, evaluation))
@@ -137,7 +158,7 @@ def evaluate(
 
 @app.command()
 def report(run: Run, settings: SettingsFile = LAPTOP, overrides: Overrides = None) -> None:
-    """Write the run's report and print where it is."""
+    """Write the run's report and print its URI."""
     from watchmove.service.steps.report import report as step
 
     in_context(settings, overrides, lambda context: print(step(context, run)))
@@ -146,13 +167,18 @@ def report(run: Run, settings: SettingsFile = LAPTOP, overrides: Overrides = Non
 @app.command("run")
 def run_everything(
     settings: SettingsFile = LAPTOP,
-    videos: Annotated[str, typer.Option(help="Folder or URI of videos; left out, the drawn world's.")] = "",
-    voc: Annotated[str, typer.Option(help="Folder or URI in VOC's layout; left out, the drawn world's.")] = "",
-    store: Annotated[str, typer.Option(help="Folder or URI to write to.")] = "",
-    run: Annotated[str, typer.Option("--run", help="Name of the run; left out, the time of day.")] = "",
+    videos: Annotated[str, typer.Option(help="Folder or URI of videos; by default synthetic ones are drawn.")] = "",
+    voc: Annotated[
+        str, typer.Option(help="Folder or URI in PASCAL VOC's layout; by default a synthetic set is drawn.")
+    ] = "",
+    store: Annotated[str, typer.Option(help="Folder or URI to write to; by default the setting store.")] = "",
+    run: Annotated[str, typer.Option("--run", help="Name of the run; by default the date and time.")] = "",
     overrides: Overrides = None,
 ) -> None:
-    """Run every step in one process tree: from videos to a report."""
+    """Run every step, from videos to a report.
+
+    All steps run on this machine, one after another; a run of the same name resumes where it was interrupted.
+    """
     from watchmove.service.cli.result_table import print_summary
     from watchmove.service.steps.run import new_run_name, run_all
 
@@ -169,7 +195,10 @@ def run_everything(
 
 @app.command()
 def exporter(settings: SettingsFile = LAPTOP, overrides: Overrides = None) -> None:
-    """Serve Prometheus metrics read from the store's records, until told to stop."""
+    """Serve Prometheus metrics of a store's runs.
+
+    They are computed from the records in the store, on the port work.metrics_port, until a signal stops the server.
+    """
     from watchmove.service.watching.exporter import serve_records
 
     def body() -> None:
@@ -183,27 +212,46 @@ def exporter(settings: SettingsFile = LAPTOP, overrides: Overrides = None) -> No
 
 @app.command()
 def submit(
-    template: Annotated[str, typer.Option(help="WorkflowTemplate to run.")] = "watchmove",
-    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Where it is installed.")] = "watchmove",
-    parameters: Annotated[list[str] | None, typer.Option("--parameter", "-p", help="NAME=VALUE, repeatable.")] = None,
-    wait: Annotated[bool, typer.Option(help="Stay until the workflow has ended.")] = False,
+    template: Annotated[str, typer.Option(help="Name of the WorkflowTemplate.")] = "watchmove",
+    namespace: Annotated[
+        str, typer.Option("--namespace", "-n", help="Kubernetes namespace of the template.")
+    ] = "watchmove",
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Workflow parameter; repeatable."),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until the workflow has ended, and fail if it failed.")
+    ] = False,
 ) -> None:
-    """Start a workflow on the cluster, as `argo submit --from workflowtemplate/NAME` does."""
+    """Start a workflow on the cluster.
+
+    Does what `argo submit --from workflowtemplate/NAME` does, without the argo program.
+    """
     from watchmove.service.cluster.submit import submit as start
 
     def body() -> None:
         given = dict(_parameter(word) for word in parameters or ())
         state = start(template, namespace, given, wait, _print_state)
         if state.ended and not state.succeeded:
-            why = "; ".join(state.failures) or "no pod said why"
+            why = "; ".join(state.failures) or "no pod reported a reason"
             raise InvalidInput(f"workflow {state.name} ended as {state.phase}: {why}")
 
     end(body)
 
 
 @app.command("settings")
-def show_settings(settings: SettingsFile = LAPTOP, overrides: Overrides = None, reference: bool = False) -> None:
-    """Print the settings as they are understood, or with --reference what every one of them means."""
+def show_settings(
+    settings: SettingsFile = LAPTOP,
+    overrides: Overrides = None,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Print a Markdown table of all settings and their meaning instead.")
+    ] = False,
+) -> None:
+    """Print the settings or their reference.
+
+    Without --reference, prints the file's settings with overrides applied and defaults filled in, as YAML.
+    """
     from watchmove.service.settings.reference import as_yaml, reference_table
 
     def body() -> None:

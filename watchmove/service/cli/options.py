@@ -1,4 +1,4 @@
-"""What commands have in common: options, and how they end."""
+"""Options that several commands take, and the frame in which each command runs and exits."""
 
 import json
 from collections.abc import Callable
@@ -11,39 +11,54 @@ from watchmove.service.runner.runner import StepContext, configure_logs, run_to_
 from watchmove.service.settings.settings import load_settings
 
 NO_METRICS = "work.metrics_port=0"
-"""For a question that is asked beside a step, in its pod and with its settings: the port is taken."""
+"""The override of commands that may run in the pod of a step, with its settings, while the step holds the port."""
 
-SettingsFile = Annotated[Path, typer.Option("--settings", help="YAML file of settings.")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override one setting: section.key=value.")]
-
+SettingsFile = Annotated[
+    Path, typer.Option("--settings", help="YAML file of settings.", show_default="the packaged laptop.yaml")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one setting, as in pretrain.seed=1; repeatable."),
+]
+Run = Annotated[str, typer.Option("--run", help="Name of the run.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Teacher = Annotated[
-    str, typer.Option("--teacher", help="A mask network's weights, file or URI: what it sees joins what moves.")
+    str,
+    typer.Option(
+        "--teacher",
+        metavar="WEIGHTS",
+        help="File or URI of a teacher network's weights; its prediction is averaged with the motion evidence.",
+    ),
 ]
 
 
 def override(name: str, text: str) -> str:
-    """The word that sets `name` to just this text: a folder's name may hold what YAML takes for a comment or a key."""
+    """The `--set` argument that sets `name` to exactly this text.
+
+    The text is quoted, because a folder's name may contain what YAML reads as a comment or a key.
+    """
     return f"{name}={json.dumps(text, ensure_ascii=False)}"
 
 
 def as_uri(place: str) -> str:
-    """The URI of a folder, which may be one already."""
+    """The URI of a place that is given as a path of a local folder or as a URI."""
     return place if "://" in place else f"file://{Path(place).expanduser().absolute()}"
 
 
 def with_teacher(overrides: list[str] | None, teacher: str) -> list[str]:
-    """The overrides, and the setting that `--teacher` stands for."""
+    """The overrides, followed by the setting that `--teacher` abbreviates."""
     return [*(overrides or ()), *([override("extract.teacher", teacher)] if teacher else [])]
 
 
 def end(body: Callable[[], None]) -> None:
-    """Run a command's body and exit with its code."""
+    """Run a command's body and exit with the exit code of its outcome."""
     configure_logs()
     raise typer.Exit(run_to_exit_code(body))
 
 
 def in_context(settings: Path, overrides: list[str] | None, body: Callable[[StepContext], object]) -> None:
-    """Run one step's function in a context of its own."""
+    """Load the settings, run `body` in a new step context, and exit with the exit code of its outcome."""
 
     def load_and_run() -> None:
         with step_context(load_settings(settings, overrides or ())) as context:

@@ -1,4 +1,4 @@
-"""Commands on a run that exists: status, results, retry, export; and a run made from COCO's annotations."""
+"""Commands that read an existing run (status, results, retry, export), and the import of COCO annotations as a run."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from watchmove.service.cli.options import NO_METRICS, Overrides, SettingsFile, as_uri, in_context, override
+from watchmove.service.cli.options import (
+    NO_METRICS,
+    AsJson,
+    Overrides,
+    Run,
+    RunArgument,
+    SettingsFile,
+    as_uri,
+    in_context,
+    override,
+)
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.settings import LAPTOP
 
@@ -15,12 +25,15 @@ on_runs = typer.Typer()
 
 @on_runs.command()
 def status(
-    run: Annotated[str, typer.Argument(help="Name of the run.")],
+    run: RunArgument,
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Say how far a run is, what became of its videos and why, how fast it goes, and when it should end."""
+    """Show a run's progress and outcomes.
+
+    Prints how many videos ended with each outcome and reason, the speed, and when the run is expected to end.
+    """
     from watchmove.service.cli.status_table import print_status
     from watchmove.service.watching.status import status as ask
 
@@ -32,14 +45,23 @@ def status(
 
 @on_runs.command()
 def retry(
-    run: Annotated[str, typer.Argument(help="Name of the run.")],
-    outcomes: Annotated[str, typer.Option(help="Which failed videos, as a list.")] = "missing,timed-out",
-    reasons: Annotated[str, typer.Option(help="Only those that failed for these reasons, as a list.")] = "",
-    as_run: Annotated[str, typer.Option("--as", help="Name of the new run; left out, RUN-retry-1 and so on.")] = "",
+    run: RunArgument,
+    outcomes: Annotated[
+        str, typer.Option(help="Outcomes of the videos to retry, separated by commas.")
+    ] = "missing,timed-out",
+    reasons: Annotated[
+        str, typer.Option(help="Retry only videos that failed for these reasons, separated by commas.")
+    ] = "",
+    as_run: Annotated[
+        str, typer.Option("--as", help="Name of the new run; by default RUN-retry-1, RUN-retry-2 and so on.")
+    ] = "",
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
 ) -> None:
-    """Plan a run's failed videos again, as a run of its own; nothing that is done is repeated."""
+    """Plan a new run of a run's failed videos.
+
+    Videos that ended otherwise keep their outcomes and are not extracted again.
+    """
     from watchmove.service.cli.status_table import print_retry
     from watchmove.service.planning.retry import retry as plan_again
 
@@ -49,12 +71,15 @@ def retry(
 
 @on_runs.command()
 def results(
-    run: Annotated[str, typer.Argument(help="Name of the run.")],
+    run: RunArgument,
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Print a reported run's average precision over seeds, with its spread."""
+    """Print a run's average precision over seeds.
+
+    The run must have a report. Each row gives the mean, the standard deviation and a 95 % interval.
+    """
     from watchmove.service.cli.result_table import print_result
     from watchmove.service.records import layout
     from watchmove.service.records.record import need
@@ -69,13 +94,16 @@ def results(
 
 @on_runs.command("import-coco")
 def import_coco(
-    run: Annotated[str, typer.Option("--run", help="Name of the run.")],
-    annotations: Annotated[Path, typer.Option(help="COCO's instances, a JSON file here.")],
-    images: Annotated[str, typer.Option(help="Folder or URI of the pictures.")],
+    run: Run,
+    annotations: Annotated[Path, typer.Option(help="Local JSON file of COCO instance annotations.")],
+    images: Annotated[str, typer.Option(help="Folder or URI of the images.")],
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
 ) -> None:
-    """Write people's masks of pictures as a run's shards, in place of plan and extract; gather goes on from there."""
+    """Import COCO masks as a run's shards.
+
+    This replaces plan and extract for a run of human-annotated masks; continue with gather.
+    """
     from watchmove.service.extraction.coco_import import import_coco as write_shards
 
     words = [*(overrides or ()), override("videos", as_uri(images)), NO_METRICS]
@@ -84,12 +112,15 @@ def import_coco(
 
 @on_runs.command()
 def export(
-    run: Annotated[str, typer.Argument(help="Name of the run.")],
+    run: RunArgument,
     out: Annotated[Path, typer.Option(help="Folder for the weights and their model card.")],
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
 ) -> None:
-    """Write a run's backbone for others: safetensors, also as torchvision names them, and a model card."""
+    """Export a run's backbone for other tools.
+
+    Writes the weights as safetensors, an AlexNet's also under the names of torchvision, and a model card.
+    """
     from watchmove.service.report.export import export as write_files
 
     words = [*(overrides or ()), NO_METRICS]
