@@ -22,65 +22,104 @@ class ProposalSettings(Section):
     """Selective search: what is computed once for each image."""
 
     mode: Literal["single", "fast", "quality"] = Field(
-        "fast", description="One segmentation, or the fast or the quality set of Uijlings et al. (IJCV 2013)."
+        "fast",
+        description=(
+            "Segmentations that are searched: a single one, or the fast or quality set of Uijlings et al. (IJCV 2013)."
+        ),
     )
     longer_side_pixels: int = Field(
-        500, ge=64, le=2000, description="Images are shrunk to at most this before the search, which bounds its time."
+        500, ge=64, le=2000, description="Longer side, in pixels, to which larger images are shrunk before the search."
     )
-    min_side_pixels: int = Field(8, ge=1, description="Boxes with a shorter side than this, in the image, are dropped.")
-    max_boxes: int = Field(2000, ge=1, description="Most boxes kept of one image; which ones, the seed decides.")
-    seed: int = Field(0, ge=0, description="Seed of the order of the boxes.")
+    min_side_pixels: int = Field(8, ge=1, description="Smallest side of a proposal, in pixels of the original image.")
+    max_boxes: int = Field(2000, ge=1, description="Largest number of proposals for one image.")
+    seed: int = Field(0, ge=0, description="Seed of the random ranking of proposals.")
 
 
 class EvaluationSettings(Section):
     """How a detector is trained and tested."""
 
-    seed: int = Field(0, ge=0, description="Seed of new layers, order of images, flips, regions and dropout.")
-    device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="Where the network runs: cpu, cuda, cuda:N.")
-    freeze_through: int = Field(0, ge=0, le=5, description="Convolutions 1 to this one keep their weights; 0: none.")
+    seed: int = Field(0, ge=0, description="Seed of new layers, the order of images, flips, regions and dropout.")
+    device: str = Field(
+        "cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="Device of the network: `cpu`, `cuda` or `cuda:N`."
+    )
+    freeze_through: int = Field(
+        0, ge=0, le=5, description="Number of convolutions, from the first, whose weights stay fixed (0 to 5)."
+    )
     rescale_trunk: bool = Field(
         True,
-        description="Learnt layers of the trunk, and each unit of random ones, are first rescaled on training images.",
+        description="Whether the trunk is rescaled to unit variance on training images before training.",
     )
     proposals: ProposalSettings = ProposalSettings()
 
-    shorter_side_pixels: int = Field(600, ge=64, le=2000, description="Images are scaled to this shorter side.")
-    longer_side_pixels: int = Field(1000, ge=64, le=4000, description="But their longer side stays at most this.")
+    shorter_side_pixels: int = Field(
+        600, ge=64, le=2000, description="Shorter side, in pixels, to which images are scaled."
+    )
+    longer_side_pixels: int = Field(
+        1000,
+        ge=64,
+        le=4000,
+        description="Largest longer side of a scaled image, in pixels; long images are scaled less to stay within it.",
+    )
     scales_pixels: tuple[int, ...] = Field(
-        (), description="Several shorter sides in its place: one at random in training; in testing, each region's best."
+        (),
+        description=(
+            "Several shorter sides, in pixels, used instead of `shorter_side_pixels`: a random one in "
+            "training, the best one for each region in testing. Empty: one scale."
+        ),
     )
-    flips: bool = Field(True, description="Half of the images are mirrored while training.")
+    flips: bool = Field(True, description="Whether each training image is mirrored with a probability of one half.")
 
-    iterations: int = Field(40_000, ge=1, description="Steps of SGD.")
-    images_per_batch: int = Field(2, ge=1, description="Images in one step.")
-    rois_per_image: int = Field(
-        64, ge=4, description="Regions sampled of each of them; of two images 128, as published."
+    iterations: int = Field(40_000, ge=1, description="Number of steps of stochastic gradient descent (SGD).")
+    images_per_batch: int = Field(2, ge=1, description="Number of images in one step.")
+    rois_per_image: int = Field(64, ge=4, description="Number of regions sampled from each image of a step.")
+    foreground_fraction: float = Field(
+        0.25, gt=0, lt=1, description="Largest fraction of the sampled regions that show objects."
     )
-    foreground_fraction: float = Field(0.25, gt=0, lt=1, description="Fraction of the regions that show objects.")
-    foreground_iou: float = Field(0.5, gt=0, le=1, description="Regions that overlap an object so much show it.")
-    background_max_iou: float = Field(0.5, gt=0, le=1, description="Background overlaps objects less than this.")
+    foreground_iou: float = Field(
+        0.5, gt=0, le=1, description="Smallest intersection over union (IoU) of a foreground region with an object."
+    )
+    background_max_iou: float = Field(
+        0.5, gt=0, le=1, description="IoU with every object below which a region is background."
+    )
     background_min_iou: float = Field(
-        0.1, ge=0, lt=1, description="And at least this, where there are such regions: they are the hard ones."
+        0.1,
+        ge=0,
+        lt=1,
+        description=(
+            "Smallest IoU of sampled background with an object; an image without such regions gives any background."
+        ),
     )
 
     learning_rate: float = Field(
-        0.001, gt=0, description="Learning rate of weights at first; biases learn twice as fast."
+        0.001, gt=0, description="Initial learning rate of weights; that of biases is twice as high."
     )
     learning_rate_drop_fraction: float = Field(
-        0.75, gt=0, le=1, description="After this fraction of the iterations the learning rate drops."
+        0.75, gt=0, le=1, description="Fraction of the iterations after which the learning rate drops."
     )
-    learning_rate_drop_factor: float = Field(0.1, gt=0, le=1, description="What it is multiplied with then.")
-    warmup_iterations: int = Field(0, ge=0, description="Steps over which the learning rate grows to its value.")
+    learning_rate_drop_factor: float = Field(
+        0.1, gt=0, le=1, description="Factor by which the learning rate is multiplied when it drops."
+    )
+    warmup_iterations: int = Field(
+        0, ge=0, description="Number of iterations over which the learning rate first rises to its initial value."
+    )
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
     weight_decay: float = Field(5e-4, ge=0, description="Weight decay of weights; biases have none.")
-    max_gradient_norm: float = Field(0.0, ge=0, description="Longer gradients are shortened to this; 0: never.")
-    dropout: float = Field(0.5, ge=0, lt=1, description="Dropout after fc6 and fc7 while training.")
-    checkpoint_every_iterations: int = Field(1000, ge=1, description="A checkpoint is written so often.")
+    max_gradient_norm: float = Field(
+        0.0, ge=0, description="Norm to which longer gradients are clipped; 0: no clipping."
+    )
+    dropout: float = Field(0.5, ge=0, lt=1, description="Dropout probability after fc6 and fc7 in training.")
+    checkpoint_every_iterations: int = Field(1000, ge=1, description="Number of iterations between two checkpoints.")
 
-    rois_per_forward: int = Field(512, ge=1, description="Most regions of an image at once in testing; bounds memory.")
-    min_score: float = Field(0.01, ge=0, lt=1, description="Detections less probable than this are dropped.")
-    nms_iou: float = Field(0.3, gt=0, le=1, description="Of two detections that overlap more, the likelier stays.")
-    max_detections_per_image: int = Field(100, ge=1, description="Most detections of an image, all classes together.")
+    rois_per_forward: int = Field(
+        512, ge=1, description="Largest number of regions processed at once in testing; it bounds memory."
+    )
+    min_score: float = Field(0.01, ge=0, lt=1, description="Smallest probability of a detection.")
+    nms_iou: float = Field(
+        0.3, gt=0, le=1, description="IoU above which only the more probable of two detections of a class is kept."
+    )
+    max_detections_per_image: int = Field(
+        100, ge=1, description="Largest number of detections in an image, over all classes."
+    )
 
     @field_validator("scales_pixels")
     @classmethod

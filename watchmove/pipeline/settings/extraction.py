@@ -11,96 +11,141 @@ class ExtractionSettings(Section):
     """How a video is decoded, which frames are looked at, how they are segmented, and what is kept."""
 
     shorter_side_pixels: int = Field(
-        default=240, ge=96, le=720, description="Shorter side at which frames are decoded."
+        default=240,
+        ge=96,
+        le=720,
+        description="Shorter side, in pixels, to which frames are scaled when they are decoded.",
     )
-    max_frames: int = Field(default=20_000, ge=2, description="Decoding stops after this many frames of one video.")
+    max_frames: int = Field(default=20_000, ge=2, description="Largest number of frames decoded from one video.")
     max_source_pixels: int = Field(
-        default=36_000_000, ge=10_000, description="Videos whose picture has more pixels than this are refused."
+        default=36_000_000,
+        ge=10_000,
+        description="Largest number of pixels in a frame of a video; a video of larger frames is unreadable.",
     )
     decoder_timeout_seconds: float = Field(
-        default=120.0, gt=0, description="Longest time spent waiting for the decoder, over the whole video."
+        default=120.0,
+        gt=0,
+        description="Longest total time, in seconds, that extraction waits for the decoder of one video.",
     )
     decoder_memory_mebibytes: int = Field(
-        default=2048, ge=128, description="Address space the decoder may use, where the platform can limit it."
+        default=2048,
+        ge=128,
+        description="Address space of the decoder process, in MiB, where the platform can limit it.",
     )
 
     cut_distance: float = Field(
-        default=0.18, gt=0, le=1, description="Share of a picture's colours that must change at once for a cut."
+        default=0.18,
+        gt=0,
+        le=1,
+        description="Fraction of a frame's colour histogram that must change between two frames to make a cut.",
     )
     window_frames: int = Field(
-        default=16, ge=3, le=64, description="Consecutive frames in a window, inside which flow is followed."
+        default=16,
+        ge=3,
+        le=64,
+        description="Number of consecutive frames in a window, the unit in which optical flow is computed.",
     )
     min_window_frames: int = Field(
-        default=6, ge=3, le=64, description="Shots with fewer frames than this are rejected."
+        default=6, ge=3, le=64, description="Smallest number of frames in a shot; shorter shots are rejected."
     )
     windows_per_shot: int = Field(
-        default=3, ge=1, le=16, description="Most windows of one shot, spread over it and segmented together."
+        default=3,
+        ge=1,
+        le=16,
+        description="Largest number of windows in one shot; they are spread evenly over it and segmented together.",
     )
     windows_per_video: int = Field(
-        default=48, ge=1, le=512, description="Decoding stops when this many windows of one video have been segmented."
+        default=48, ge=1, le=512, description="Decoding stops once this many windows of one video have been segmented."
     )
     frames_per_window: int = Field(
-        default=8, ge=1, le=16, description="Frames of each window that are looked at for keeping."
+        default=8, ge=1, le=16, description="Number of frames examined in each window, as candidates to be kept."
     )
 
     motion_gaps: tuple[int, ...] = Field(
         default=(1, 3),
         min_length=1,
-        description="Frames over which motion is looked at; longer ones show what is slow.",
+        description="Distances, in frames, over which motion is measured; longer distances reveal slower motion.",
     )
     appearance_units: int = Field(
-        default=200, ge=8, le=1000, description="Random units of the appearance model of a shot."
+        default=200, ge=8, le=1000, description="Number of random hidden units in the appearance model of a shot."
     )
-    seed: int = Field(default=0, ge=0, description="Seed of everything random in extraction.")
+    seed: int = Field(default=0, ge=0, description="Seed of all random choices in extraction.")
 
     device: Literal["cpu", "cuda", "torch-cpu"] = Field(
-        default="cpu", description="Where masks are computed; torch-cpu runs the code for cuda on the CPU, to check it."
+        default="cpu",
+        description="Device that computes masks; `torch-cpu` runs the code for `cuda` on the CPU, to check it.",
     )
     flow: Literal["auto", "dis", "variational", "raft"] = Field(
-        default="auto", description="How flow is found; auto takes dis on the cpu, else variational."
+        default="auto",
+        description=(
+            "Method of optical flow; `auto` selects `dis` for the device `cpu` and `variational` for the others."
+        ),
     )
     raft_weights: str = Field(
-        default="", description="Local safetensors file of torchvision's raft_large or raft_small, for flow raft."
+        default="",
+        description="Local safetensors file of torchvision's raft_large or raft_small; required by the flow `raft`.",
     )
     teacher: str = Field(
         default="",
-        description="Pretrained mask network whose answers join motion's, a file or its URI; empty: none.",
+        description=(
+            "File or URI of a teacher network's weights; its prediction is averaged with the motion evidence. "
+            "Empty: none."
+        ),
     )
     teacher_share: float = Field(
-        default=0.3, gt=0, le=1, description="Its part of the evidence from which masks are made, where it answers."
+        default=0.3,
+        gt=0,
+        le=1,
+        description="Weight of the teacher network's prediction in its average with the motion evidence.",
     )
 
     min_motion_pixels: float = Field(
-        default=0.3, ge=0, description="Least motion of an object beside its surroundings, in pixels per frame."
+        default=0.3, ge=0, description="Smallest motion of an object relative to its surroundings, in pixels per frame."
     )
     min_flow_trust: float = Field(
-        default=0.85, ge=0, le=1, description="Least agreement of the flow there and back, meaned over the picture."
+        default=0.85,
+        ge=0,
+        le=1,
+        description="Smallest mean forward-backward consistency of the optical flow in a frame, from 0 to 1.",
     )
     max_moving_fraction: float = Field(
-        default=0.8, gt=0, le=1, description="A frame in which more of the picture moves on its own is dropped."
+        default=0.8,
+        gt=0,
+        le=1,
+        description="Largest fraction of a frame with independent motion; frames with more are discarded.",
     )
-    min_area_fraction: float = Field(default=0.01, ge=0, le=1, description="Smallest mask, as a share of the picture.")
-    max_area_fraction: float = Field(default=0.5, gt=0, le=1, description="Largest mask, as a share of the picture.")
+    min_area_fraction: float = Field(
+        default=0.01, ge=0, le=1, description="Smallest area of a mask, as a fraction of the frame."
+    )
+    max_area_fraction: float = Field(
+        default=0.5, gt=0, le=1, description="Largest area of a mask, as a fraction of the frame."
+    )
     max_border_fraction: float = Field(
-        default=0.25, ge=0, le=1, description="Largest share of the picture's border that a mask may cover."
+        default=0.25, ge=0, le=1, description="Largest fraction of the frame's border that a mask may cover."
     )
     min_object_fraction: float = Field(
-        default=0.75, ge=0, le=1, description="Least share of a mask in connected parts of the smallest area or more."
+        default=0.75,
+        ge=0,
+        le=1,
+        description="Smallest fraction of a mask in connected parts of at least `min_area_fraction` each.",
     )
     min_confidence: float = Field(
-        default=0.65, ge=0, le=1, description="Frames with less confidence than this are dropped."
+        default=0.65,
+        ge=0,
+        le=1,
+        description="Smallest confidence of a mask, from 0 to 1; frames below it are discarded.",
     )
     min_change: float = Field(
         default=0.02,
         ge=0,
         le=1,
-        description="Least mean difference between two kept frames of a shot, of the full range.",
+        description="Smallest mean difference between two kept frames of a shot, as a fraction of the pixel range.",
     )
-    max_frames_per_shot: int = Field(default=8, ge=1, description="Most frames kept from one shot.")
+    max_frames_per_shot: int = Field(default=8, ge=1, description="Largest number of frames kept from one shot.")
     audited_frames_per_reason: int = Field(
         default=1,
         ge=0,
-        description="Of each video, so many frames dropped for each reason are written beside the kept.",
+        description="Number of discarded frames that are stored for inspection, per video and reject reason.",
     )
 
     @model_validator(mode="after")

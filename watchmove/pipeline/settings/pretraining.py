@@ -16,70 +16,118 @@ class PretrainingSettings(Section):
     """How the network learns from soft masks (Pathak et al., CVPR 2017, section 5)."""
 
     objective: Literal["masks", "rotation"] = Field(
-        "masks", description="What is learnt from a frame: what moved in it, or, as a control, how its crop is turned."
+        "masks",
+        description=(
+            "Training target: the mask of a frame (`masks`) or, as a control, the rotation of a crop (`rotation`)."
+        ),
     )
     trunk: Literal["alexnet", "resnet18", "resnet50"] = Field(
-        "alexnet", description="What is pretrained: the AlexNet of the paper, or torchvision's ResNet-18 or ResNet-50."
+        "alexnet",
+        description="Network that is pretrained: the paper's AlexNet, or torchvision's ResNet-18 or ResNet-50.",
     )
-    seed: int = Field(0, ge=0, description="Seed of first weights, order of frames, crops and dropout.")
+    seed: int = Field(0, ge=0, description="Seed of initial weights, the order of frames, crops and dropout.")
     device: str = Field(
         "auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
-        description="Where the network runs; auto: a GPU where there is one.",
+        description="Device of the network: `cpu`, `cuda`, `cuda:N`, or `auto` for a GPU if there is one.",
     )
-    iterations: int = Field(100_000, ge=1, description="Steps of SGD.")
-    batch_size: int = Field(64, ge=2, description="Frames in one step, of all ranks together.")
+    iterations: int = Field(100_000, ge=1, description="Number of steps of stochastic gradient descent (SGD).")
+    batch_size: int = Field(64, ge=2, description="Number of frames in one step, over all ranks together.")
     max_device_batch: int = Field(
-        0, ge=0, description="Most frames at once on a device: larger shares of a batch are done in parts. 0: no limit."
+        0,
+        ge=0,
+        description="Largest number of frames processed at once on a device; larger batches are split. 0: no limit.",
     )
     shuffle_window_frames: int = Field(
-        65_536, ge=1, description="Frames among which an epoch is shuffled; the cache should hold as many."
+        65_536,
+        ge=1,
+        description="Number of frames among which an epoch is shuffled; choose one that fits in the shard cache.",
     )
     learning_rate: float = Field(0.01, gt=0, description="Highest learning rate.")
-    schedule: Literal["cosine", "step"] = Field("cosine", description="How it falls: by a cosine to zero, or in drops.")
+    schedule: Literal["cosine", "step"] = Field(
+        "cosine", description="Decay of the learning rate: along a cosine to zero, or in steps."
+    )
     drop_fractions: tuple[float, ...] = Field(
-        (0.6, 0.85), description="Parts of the iterations after which it drops to a tenth, where it falls in drops."
+        (0.6, 0.85),
+        description="Fractions of the iterations after which the schedule `step` divides the learning rate by ten.",
     )
-    warmup_fraction: float = Field(0.05, ge=0, lt=1, description="Part of the iterations over which it rises first.")
+    warmup_fraction: float = Field(
+        0.05,
+        ge=0,
+        lt=1,
+        description="Fraction of the iterations over which the learning rate first rises to its highest value.",
+    )
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
-    weight_decay: float = Field(5e-4, ge=0, description="Weight decay of weights; biases and normalisations have none.")
+    weight_decay: float = Field(5e-4, ge=0, description="Weight decay; biases and normalisation layers have none.")
     average_decay: float = Field(
-        0.0, ge=0, lt=1, description="What a running average of the weights keeps in a step; 0: no average is made."
+        0.0,
+        ge=0,
+        lt=1,
+        description="Decay per step of an exponential moving average of the weights; 0: no average is computed.",
     )
-    bfloat16: bool = Field(False, description="Multiply in bfloat16 (autocast); weights and sums stay float32.")
-    compile: bool = Field(False, description="Compile the network (torch.compile); needs a C compiler on a CPU.")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout after fc6 and fc7.")
-    batch_norm: bool = Field(True, description="Normalise each layer's output; folded away when weights leave.")
+    bfloat16: bool = Field(
+        False, description="Whether to multiply in bfloat16 (autocast); weights and sums remain float32."
+    )
+    compile: bool = Field(
+        False, description="Whether to compile the network with torch.compile; on a CPU this needs a C compiler."
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout probability after fc6 and fc7.")
+    batch_norm: bool = Field(
+        True,
+        description=(
+            "Whether each layer's output is batch-normalised; exported weights have the normalisation folded in."
+        ),
+    )
     rescale_trunk: bool = Field(
         False,
-        description="First weights of an AlexNet without batch_norm are rescaled to unit variance on its first frames.",
+        description="Whether an AlexNet without `batch_norm` is rescaled to unit variance before training.",
     )
-    foreground_threshold: float = Field(0.7, gt=0, le=1, description="Soft mask from which a pixel certainly moves.")
-    background_threshold: float = Field(0.4, ge=0, lt=1, description="Soft mask up to which it certainly does not.")
+    foreground_threshold: float = Field(
+        0.7, gt=0, le=1, description="Soft mask value from which a pixel is foreground."
+    )
+    background_threshold: float = Field(
+        0.4,
+        ge=0,
+        lt=1,
+        description=(
+            "Soft mask value up to which a pixel is background; values between the two thresholds are ignored."
+        ),
+    )
     object_fraction: float = Field(
-        0.57, gt=0, le=1, description="Longer side of the object's box over the crop's side, before jitter."
+        0.57, gt=0, le=1, description="Longer side of the object's box as a fraction of the crop's side, before jitter."
     )
-    shift_fraction: float = Field(0.12, ge=0, le=0.5, description="Most shift of a crop, over its side, in x and in y.")
-    scale_octaves: float = Field(0.5, ge=0, le=2, description="Most change of a crop's side, as a power of two.")
+    shift_fraction: float = Field(
+        0.12, ge=0, le=0.5, description="Largest random shift of a crop in x and in y, as a fraction of its side."
+    )
+    scale_octaves: float = Field(
+        0.5, ge=0, le=2, description="Largest random change of a crop's side, in octaves (1 doubles or halves it)."
+    )
     colour_jitter: float = Field(
         0.0,
         ge=0,
         le=1,
-        description="Most change of brightness, contrast and saturation, as a part of them; hue's is a quarter of it.",
+        description="Largest relative change of brightness, contrast and saturation; that of hue is a quarter of it.",
     )
     crop_on: Literal["auto", "cpu", "device"] = Field(
         "auto",
-        description="Who cuts examples: readers (`cpu`) or the network's device, in batches; auto: a GPU, if any.",
+        description=(
+            "Where crops are made: by the reading threads (`cpu`), on the network's `device`, or `auto`: a GPU if any."
+        ),
     )
-    validation_fraction: float = Field(0.1, ge=0, lt=1, description="Part of the videos held out to measure on.")
-    validation_frames: int = Field(128, ge=1, description="Most frames of those that are looked at.")
-    validate_every_iterations: int = Field(2000, ge=1, description="The curve gets a point so often.")
-    checkpoint_every_iterations: int = Field(2000, ge=1, description="A checkpoint is written so often.")
+    validation_fraction: float = Field(0.1, ge=0, lt=1, description="Fraction of the videos held out for validation.")
+    validation_frames: int = Field(
+        128, ge=1, description="Largest number of held-out frames scored in each validation."
+    )
+    validate_every_iterations: int = Field(2000, ge=1, description="Number of iterations between two validations.")
+    checkpoint_every_iterations: int = Field(2000, ge=1, description="Number of iterations between two checkpoints.")
     keep_checkpoints: int = Field(
-        2, ge=1, description="Newest checkpoints that are kept, beside the one that answers held-out videos best."
+        2, ge=1, description="Number of newest checkpoints kept, in addition to the one with the best validation score."
     )
     max_corrupt_fraction: float = Field(
-        0.01, ge=0, le=1, description="Training fails when more of the frames it reads than this cannot be used."
+        0.01,
+        ge=0,
+        le=1,
+        description="Largest fraction of the frames read that may be unusable; training fails above it.",
     )
 
     def deciding(self) -> dict[str, Any]:

@@ -14,31 +14,46 @@ class EvaluateSettings(Section):
     """Which detectors are trained: every initialisation at every freezing level with every seed."""
 
     preset: Literal["paper", "quick"] = Field(
-        "paper", description="What `detector` starts from: the published settings, or a few minutes on a small set."
+        "paper",
+        description=(
+            "Starting point of `evaluate.detector`: the published settings (`paper`), or a few minutes on a "
+            "small set (`quick`)."
+        ),
     )
     initialisations: tuple[str, ...] = Field(
         ("random", "pretrained"),
         min_length=1,
-        description="Trunks to compare: `random`, `pretrained`, or a safetensors file, `URI` or `URI#caffe`.",
+        description=(
+            "Trunks to compare: `random`, `pretrained`, or safetensors files as `URI`, `URI#own`, `URI#caffe` "
+            "or `URI#torchvision`."
+        ),
     )
     supervised: str = Field(
         "",
-        description="One of `initialisations`: what more frames are to match, for the forecast; empty: none.",
+        description="Name among `initialisations` that is the baseline of the report's forecast; empty: no forecast.",
     )
     freeze_through: tuple[int, ...] = Field(
-        (0,), min_length=1, description="Convolutions kept as they were loaded, 0 (train all) to 5; published: 1."
+        (0,),
+        min_length=1,
+        description="Numbers of frozen convolutions to compare, each from 0 (all are trained) to 5; published: 1.",
     )
-    seeds: tuple[int, ...] = Field((0,), min_length=1, description="Seeds of the detector's training.")
-    train_split: str = Field("trainval", min_length=1, description="Image set the detector learns from.")
-    test_split: str = Field("test", min_length=1, description="Image set the detector is scored on.")
+    seeds: tuple[int, ...] = Field(
+        (0,), min_length=1, description="Seeds of the detector's training; each is a separate evaluation."
+    )
+    train_split: str = Field("trainval", min_length=1, description="Image set on which the detector is trained.")
+    test_split: str = Field("test", min_length=1, description="Image set on which the detector is scored.")
     train_images: int = Field(
-        0, ge=0, description="Learn from so many images of the split, those whose id's SHA-256 is lowest; 0: all."
+        0,
+        ge=0,
+        description="Number of training images, those with the lowest SHA-256 of their id; 0: the complete image set.",
     )
     proposal_files: tuple[str, ...] = Field(
-        (), description="Published proposals (`.mat` of `boxes` and `images`), as URIs; empty: selective search is run."
+        (),
+        description="URIs of published proposals (`.mat` files with `boxes` and `images`); empty: selective search.",
     )
     classification: bool = Field(
-        False, description="Each trunk's layers are also scored as they are, by linear SVMs that tell images' classes."
+        False,
+        description="Whether to also score each trunk's layers, unchanged, by image classification with linear SVMs.",
     )
     detector: EvaluationSettings = EvaluationSettings()
 

@@ -28,25 +28,53 @@ class PlanSettings(Section):
     """Which videos are taken, and how they are dealt into shards."""
 
     manifest: str = Field(
-        "", description="File that lists the videos, `*` for several alike; empty takes what lies at `videos`."
+        "",
+        description=(
+            "URI of a file that lists videos, with `*` as a wildcard for several files; empty: all videos in "
+            "the folder `videos`."
+        ),
     )
     manifest_format: Literal["auto", "yfcc100m", "sqlite", "csv", "jsonl"] = Field(
-        "auto", description="What kind of list it is: YFCC100M's metadata, the same in SQLite, CSV or JSON lines."
+        "auto",
+        description=(
+            "Format of the list: YFCC100M's metadata as text or SQLite, CSV, or JSON lines; `auto` goes by the "
+            "file name."
+        ),
     )
     licences: tuple[LicenceWord, ...] = Field(
         (),
-        description="Uses to be allowed (`commercial`, `derivatives`), or Creative Commons licences (`by`, `by-sa`).",
+        description=(
+            "Permissions (`commercial`, `derivatives`) or Creative Commons licences (`by`, `by-sa`) that "
+            "videos must have. Empty: any."
+        ),
     )
-    min_video_seconds: float = Field(0.0, ge=0, description="Shorter videos are left out, where the list says so.")
-    max_video_seconds: float = Field(0.0, ge=0, description="Longer videos too; 0 sets no limit.")
-    sample_fraction: float = Field(1.0, gt=0, le=1, description="Part of the videos; a smaller part is in a larger.")
-    sample_seed: int = Field(0, ge=0, description="Seed that says which part.")
-    target_shard_seconds: float = Field(3600.0, gt=0, description="Expected work of one shard, on one worker.")
+    min_video_seconds: float = Field(
+        0.0, ge=0, description="Shortest duration of a video, in seconds, where the list gives durations."
+    )
+    max_video_seconds: float = Field(
+        0.0, ge=0, description="Longest duration of a video, in seconds, where the list gives durations; 0: no limit."
+    )
+    sample_fraction: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description=(
+            "Fraction of the videos that is sampled; a smaller sample is part of every larger one of the same seed."
+        ),
+    )
+    sample_seed: int = Field(0, ge=0, description="Seed of the sample of videos.")
+    target_shard_seconds: float = Field(
+        3600.0, gt=0, description="Estimated processing time of one shard on one worker, in seconds."
+    )
     seconds_per_video_second: float = Field(
-        0.2, gt=0, description="Work that a second of video is expected to take; only the dealing goes by it."
+        0.2,
+        gt=0,
+        description=(
+            "Estimated processing time per second of video, in seconds; it only affects the division into shards."
+        ),
     )
-    max_shard_videos: int = Field(400, ge=1, description="Most videos in one shard.")
-    max_shard_mebibytes: int = Field(8192, ge=1, description="Most mebibytes of video in one shard.")
+    max_shard_videos: int = Field(400, ge=1, description="Largest number of videos in one shard.")
+    max_shard_mebibytes: int = Field(8192, ge=1, description="Largest total size of the videos in one shard, in MiB.")
 
     @field_validator("manifest")
     @classmethod
@@ -59,49 +87,73 @@ class PlanSettings(Section):
 class WorkSettings(Section):
     """How a step uses the machine it runs on; none of this changes a result."""
 
-    workers: int = Field(0, ge=0, description="Worker processes; 0 means one for each core this process may use.")
-    scratch: str = Field("", description="Folder for temporary files; empty means the system's own.")
+    workers: int = Field(
+        0, ge=0, description="Number of worker processes; 0: one for each core that the process may use."
+    )
+    scratch: str = Field("", description="Folder for temporary files; empty: the system's.")
     video_timeout_seconds: float = Field(
-        1800.0, gt=0, description="A video whose extraction takes longer is given up with the outcome `timed-out`."
+        1800.0, gt=0, description="Longest extraction of one video, in seconds; beyond it the outcome is `timed-out`."
     )
     video_memory_mebibytes: int = Field(
-        6144, ge=512, description="Address space of one video's worker; beyond it the video is `unreadable`."
+        6144,
+        ge=512,
+        description="Address space of the extraction of one video, in MiB; beyond it the video is `unreadable`.",
     )
     commit_every_seconds: float = Field(
-        600.0, gt=0, description="Extraction commits finished videos at least this often, so a lost node loses little."
+        600.0,
+        gt=0,
+        description=(
+            "Longest time between two commits of finished videos, in seconds; a lost node loses at most this work."
+        ),
     )
     scratch_mebibytes: int = Field(
-        12288, ge=1, description="Most scratch space of an extraction: fetched videos and frames not yet committed."
+        12288,
+        ge=1,
+        description="Largest scratch space of an extraction, in MiB, for fetched videos and frames not yet committed.",
     )
     video_output_mebibytes: int = Field(
-        512, ge=1, description="Most that one video's worker may write; beyond it the video is `unreadable`."
+        512,
+        ge=1,
+        description="Largest output of the extraction of one video, in MiB; beyond it the video is `unreadable`.",
     )
-    unsigned_videos: bool = Field(False, description="Read `videos` without credentials: a public bucket.")
-    requester_pays: bool = Field(False, description="Agree to pay for requests to the bucket of `videos`.")
+    unsigned_videos: bool = Field(
+        False, description="Whether to read `videos` without credentials, as from a public bucket."
+    )
+    requester_pays: bool = Field(False, description="Whether to accept charges for requests to the bucket of `videos`.")
     training_cache_mebibytes: int = Field(
-        16384, ge=64, description="Most scratch space of pretraining on a machine, for pieces of shards it has fetched."
+        16384,
+        ge=64,
+        description="Largest scratch space of pretraining on one machine, in MiB, for cached parts of shards.",
     )
     rank_timeout_seconds: float = Field(
-        300.0, gt=0, description="Ranks of a training that hear nothing from another for so long give up."
+        300.0,
+        gt=0,
+        description="Longest time, in seconds, that a rank of a training waits for another before it aborts.",
     )
-    metrics_port: int = Field(0, ge=0, le=65535, description="Port for Prometheus; 0 serves none.")
+    metrics_port: int = Field(0, ge=0, le=65535, description="Port on which Prometheus metrics are served; 0: none.")
 
 
 class GatherSettings(Section):
     """The gate between extraction and training."""
 
     max_failed_fraction: float = Field(
-        0.5, ge=0, le=1, description="Fail when a larger fraction of videos is unreadable, missing or timed out."
+        0.5,
+        ge=0,
+        le=1,
+        description="Largest fraction of videos that may be unreadable, missing or timed out; the step fails above it.",
     )
-    min_kept_frames: int = Field(1, ge=1, description="Fail when fewer frames are kept.")
+    min_kept_frames: int = Field(1, ge=1, description="Smallest number of kept frames; the step fails below it.")
 
 
 class Settings(Section):
     """Everything a run can be told. Credentials and endpoints alone come from the environment, by the SDK's names."""
 
-    store: str = Field("file://out/store", description="Where everything is written: `file://` or `s3://`.")
-    videos: str = Field("file://out/world/videos", description="Folder of videos to watch.")
-    voc: str = Field("file://out/world/voc", description="Folder in PASCAL VOC's own layout.")
+    store: str = Field(
+        "file://out/store",
+        description="URI of the store to which everything is written: `file://FOLDER` or `s3://BUCKET/PREFIX`.",
+    )
+    videos: str = Field("file://out/world/videos", description="URI of the folder of videos.")
+    voc: str = Field("file://out/world/voc", description="URI of a detection set in the folder layout of PASCAL VOC.")
     plan: PlanSettings = PlanSettings()
     extract: ExtractionSettings = ExtractionSettings()
     gather: GatherSettings = GatherSettings()
