@@ -70,12 +70,15 @@ VARIANTS: dict[str, tuple[dict[str, object], Patches]] = {
     ),
     "without looks (motion alone, edges)": ({}, lambda: patch.object(segmentation, "_both", lambda _, moving: moving)),
     "looks alone, without motion at the end": ({}, lambda: patch.object(segmentation, "_both", lambda looks, _: looks)),
-    "looks learnt once, from motion only; no common fate": ({}, lambda: patch.object(segmentation, "ROUNDS", 0)),
-    "one round instead of three": ({}, lambda: patch.object(segmentation, "ROUNDS", 1)),
+    "looks learnt once, from motion only; no common fate": (
+        {},
+        lambda: patch.object(segmentation, "CONSENSUS_ROUNDS", 0),
+    ),
+    "one round instead of three": ({}, lambda: patch.object(segmentation, "CONSENSUS_ROUNDS", 1)),
     "without common fate": ({}, lambda: patch.object(common_fate, "SHARE", 0.0)),
     "flow that disagrees with itself counts in full": (
         {},
-        lambda: patch.object(segmentation, "DISAGREEMENT_COSTS", 0.0),
+        lambda: patch.object(segmentation, "DISAGREEMENT_PENALTY", 0.0),
     ),
     "looks learnt without balance": ({}, _unbalanced),
     "without edges": ({}, lambda: patch.object(segmentation, "align_to_edges", _enlarged)),

@@ -16,7 +16,7 @@ from watchmove.pipeline.extraction.pruning import (
     prune_shot,
     reject_reason,
 )
-from watchmove.pipeline.masks.chain import MovingFrame
+from watchmove.pipeline.masks.chain import SegmentedFrame
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 
 SETTINGS = ExtractionSettings()
@@ -105,7 +105,7 @@ def test_facts_of_a_block_that_moves() -> None:
     """A tenth of the picture that moves 3 pixels a frame where all else moves half a pixel."""
     mask = block()
     motion = np.where(mask[::2, ::2] > 0, 3, 0.5).astype(np.float32)
-    facts = measure_mask(MovingFrame(mask, motion, 0.9), 0.01)
+    facts = measure_mask(SegmentedFrame(mask, motion, 0.9), 0.01)
 
     assert facts.area_fraction == pytest.approx(0.1)
     assert facts.motion_pixels == pytest.approx(2.5)

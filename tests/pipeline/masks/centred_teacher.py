@@ -1,4 +1,4 @@
-"""A mask network that says the same of every picture: what is meant is in the middle, as large as objects are cut."""
+"""A mask network that predicts the same for every crop: a centred square, as large as objects are in crops."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ MIDDLE = slice(round(TARGET_PIXELS * 0.215), round(TARGET_PIXELS * 0.785))
 
 
 def save_centred_teacher(path: Path, certainty: float = 6.0) -> Path:
-    """Weights of zero, but for the mask's bias: `certainty` inside a centred square, its negative outside."""
+    """Write weights of zero, except for the mask's bias: `certainty` inside a centred square, else its negative."""
     network = MaskNetwork(AlexNet(), torch.Generator())
     with torch.no_grad():
         for parameter in network.parameters():

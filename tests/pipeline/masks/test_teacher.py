@@ -1,4 +1,4 @@
-"""The second watch: votes lie where the network saw something, join motion's by their share, and are off by default."""
+"""The teacher's prediction covers the object, is averaged with the motion evidence, and is off by default."""
 
 import subprocess
 import sys
@@ -15,8 +15,8 @@ from torch.nn import functional
 from tests.pipeline.masks.centred_teacher import save_centred_teacher
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.masks.choice import shot_segmenter
-from watchmove.pipeline.masks.teacher import chosen_teacher, masks_provenance, with_teacher
-from watchmove.pipeline.masks.teacher_network import Teacher, things
+from watchmove.pipeline.masks.teacher import average_with_teacher, load_teacher, masks_provenance
+from watchmove.pipeline.masks.teacher_network import TeacherNetwork, object_squares
 from watchmove.pipeline.pretraining.examples import TARGET_PIXELS
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.world.video import moving_square
@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 
 
 class Brightness(nn.Module):
-    """Answers that what is brighter than the mean picture is meant."""
+    """A mask network that predicts what is brighter than the mean image."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, 56, 56) of (N, 3, 227, 227)."""
@@ -35,76 +35,76 @@ class Brightness(nn.Module):
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A teacher's file; its answer is a square in the middle of each crop."""
+    """A teacher's weights; it predicts a square in the middle of each crop."""
     return save_centred_teacher(tmp_path_factory.mktemp("teacher") / "mask_network.safetensors")
 
 
 def blob(shape: tuple[int, int], rows: slice, columns: slice) -> NDArray[np.float32]:
-    """Evidence that is certain in a rectangle."""
+    """Motion evidence (h, w) of 0.8 in a rectangle."""
     evidence = np.zeros(shape, np.float32)
     evidence[rows, columns] = 0.8
     return evidence
 
 
-def overlap(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+def overlap(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     """Intersection over union."""
-    return float((one & other).sum() / (one | other).sum())
+    return float((first & second).sum() / (first | second).sum())
 
 
-def test_votes_lie_where_the_network_saw_something() -> None:
-    """Motion shows half of a bright thing; the votes have its place and outline, also at the picture's edge."""
+def test_prediction_covers_the_whole_object() -> None:
+    """Motion shows half of a bright object; the prediction has its place and outline, also at the image's border."""
     for left in (0, 92, 176):
         image = np.full((240, 320, 3), 30, np.uint8)
         image[80:160, left : left + 112] = 240
         evidence = blob((60, 80), slice(20, 40), slice(left // 4, left // 4 + 14))
-        [vote] = Teacher(Brightness(), CPU).votes([image], [evidence])
+        [prediction] = TeacherNetwork(Brightness(), CPU).predict([image], [evidence])
         true = cv2.resize(image[..., 0], (80, 60), interpolation=cv2.INTER_AREA) > 127
-        asked = ~np.isnan(vote)
+        inside_crops = ~np.isnan(prediction)
 
-        assert overlap(vote[asked] >= 0.5, true[asked]) > 0.9
-        assert vote[asked].min() >= 0
-        assert vote[asked].max() <= 1
-        assert 0.05 < asked.mean() < 0.9
+        assert overlap(prediction[inside_crops] >= 0.5, true[inside_crops]) > 0.9
+        assert prediction[inside_crops].min() >= 0
+        assert prediction[inside_crops].max() <= 1
+        assert 0.05 < inside_crops.mean() < 0.9
 
 
-def test_nothing_is_asked_where_nothing_stands_out() -> None:
-    """Without motion there is no crop and no vote; a weak speck gives none either, and two things give two."""
+def test_nothing_is_predicted_without_motion_evidence() -> None:
+    """No motion and a small speck give no crop and no prediction; two objects give the crops of two."""
     image = np.zeros((240, 320, 3), np.uint8)
     still, speck = np.zeros((60, 80), np.float32), blob((60, 80), slice(3, 5), slice(3, 5))
-    votes = Teacher(Brightness(), CPU).votes([image, image], [still, speck])
+    predictions = TeacherNetwork(Brightness(), CPU).predict([image, image], [still, speck])
     two = np.maximum(blob((60, 80), slice(5, 15), slice(5, 15)), blob((60, 80), slice(30, 50), slice(50, 70)))
 
-    assert all(np.isnan(vote).all() for vote in votes)
-    assert [(square.centre_x, square.centre_y) for square in things(two)][::3] == [(60, 40), (10, 10)]
+    assert all(np.isnan(prediction).all() for prediction in predictions)
+    assert [(square.centre_x, square.centre_y) for square in object_squares(two)][::3] == [(60, 40), (10, 10)]
 
 
-def test_the_share_decides_and_silence_leaves_motion_alone(weights: Path) -> None:
-    """Inside the square (1 - share) of motion and `share` of a vote of one; far away motion as it was, to the bit."""
+def test_the_average_is_weighted_by_the_teachers_share(weights: Path) -> None:
+    """Where the teacher predicts 1: (1 - share) * evidence + share; outside of all crops the evidence, bit for bit."""
     evidence = blob((60, 80), slice(20, 40), slice(30, 50))
     evidence[:4] = 0.1
     settings = ExtractionSettings(teacher=str(weights), teacher_share=0.25)
-    [mixed] = with_teacher([np.zeros((240, 320, 3), np.uint8)], [evidence], settings)
+    [mixed] = average_with_teacher([np.zeros((240, 320, 3), np.uint8)], [evidence], settings)
 
     assert mixed.dtype == np.float32
     assert mixed[30, 40] == pytest.approx(0.75 * 0.8 + 0.25, abs=0.01)
     assert np.array_equal(mixed[:4], evidence[:4])
 
 
-def test_it_is_off_by_default() -> None:
-    """No teacher: motion's own arrays go on, no digest is recorded, and a worker does not even load torch."""
+def test_there_is_no_teacher_by_default() -> None:
+    """The evidence is passed on unchanged, no digest is recorded, and a worker does not load torch."""
     evidence = [blob((60, 80), slice(20, 40), slice(30, 50))]
     settings = ExtractionSettings()
 
-    assert chosen_teacher(settings) is None
-    assert with_teacher([np.zeros((240, 320, 3), np.uint8)], evidence, settings)[0] is evidence[0]
+    assert load_teacher(settings) is None
+    assert average_with_teacher([np.zeros((240, 320, 3), np.uint8)], evidence, settings)[0] is evidence[0]
     assert masks_provenance(settings) == {"flow": "dis"}
     code = "import watchmove.service.extraction.child, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 
 @pytest.mark.parametrize("device", ["cpu", "torch-cpu"])
-def test_both_ways_to_segment_ask_it(weights: Path, device: str) -> None:
-    """The square that moves is still found; its masks are others than without a teacher, and alike on both ways."""
+def test_both_segmenters_use_it(weights: Path, device: str) -> None:
+    """The moving square is found; its masks differ from those without a teacher, and hardly between both segmenters."""
     cv2.setNumThreads(1)
     video = moving_square((3.0, 0.0), 8)
     frames = list(video.frames)
@@ -120,8 +120,8 @@ def test_both_ways_to_segment_ask_it(weights: Path, device: str) -> None:
     assert np.abs(on - reference).mean() < 0.005
 
 
-def test_the_record_has_the_digest_of_its_bytes(weights: Path, tmp_path: Path) -> None:
-    """Two files of the same bytes are one teacher; other bytes another."""
+def test_provenance_has_the_digest_of_its_weights(weights: Path, tmp_path: Path) -> None:
+    """Other weights have another digest."""
     other = save_centred_teacher(tmp_path / "other.safetensors", certainty=5.0)
     first, second = (masks_provenance(ExtractionSettings(teacher=str(path))) for path in (weights, other))
 
@@ -131,12 +131,12 @@ def test_the_record_has_the_digest_of_its_bytes(weights: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x80\x04pickle", b"\xff" * 64])
-def test_bad_weights_are_one_line(content: bytes | None, tmp_path: Path) -> None:
-    """Absent, empty or something else: what, where, and what would do."""
+def test_bad_weights_give_one_line(content: bytes | None, tmp_path: Path) -> None:
+    """A missing, empty or foreign file: the message names the setting and the file."""
     path = tmp_path / "weights.safetensors"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InvalidInput, match=r"extract\.teacher.*weights\.safetensors") as raised:
-        chosen_teacher(ExtractionSettings(teacher=str(path)))
+        load_teacher(ExtractionSettings(teacher=str(path)))
 
     assert "\n" not in str(raised.value)

@@ -48,8 +48,8 @@ def test_masks_are_those_of_this_process(device: DeviceProcess) -> None:
     assert [len(window) for window in found] == [2, 1]
     for one, other in zip((f for w in found for f in w), (f for w in expected for f in w), strict=True):
         assert np.abs(one.soft_mask - other.soft_mask).max() < 1e-3
-        assert np.abs(one.own_motion - other.own_motion).max() < 1e-3
-        assert one.flow_trust == pytest.approx(other.flow_trust)
+        assert np.abs(one.independent_motion - other.independent_motion).max() < 1e-3
+        assert one.flow_consistency == pytest.approx(other.flow_consistency)
     deadline = time.monotonic() + 10
     while device.use().busy_seconds == before.busy_seconds:  # it is counted when the masks have left
         assert time.monotonic() < deadline

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from watchmove.pipeline.arrays import FloatArray, Image
-from watchmove.pipeline.masks.chain import MovingFrame
+from watchmove.pipeline.masks.chain import SegmentedFrame
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 
 REJECT_REASONS = (
@@ -78,21 +78,21 @@ def object_fraction(mask: NDArray[np.bool_], min_area_fraction: float) -> float:
     return float(large.sum() / areas.sum()) if len(areas) else 0.0
 
 
-def measure_mask(moving: MovingFrame, min_area_fraction: float) -> MaskFacts:
+def measure_mask(moving: SegmentedFrame, min_area_fraction: float) -> MaskFacts:
     """Facts of a segmented frame; parts of its mask below `min_area_fraction` of the picture are no objects."""
-    soft_mask, own_motion = moving.soft_mask, moving.own_motion
+    soft_mask, independent_motion = moving.soft_mask, moving.independent_motion
     mask = soft_mask >= 0.5
-    small = cv2.resize(soft_mask, own_motion.shape[::-1], interpolation=cv2.INTER_AREA) >= 0.5
-    inside = float(np.median(own_motion[small])) if small.any() else 0.0
-    outside = float(np.median(own_motion[~small])) if not small.all() else 0.0
+    small = cv2.resize(soft_mask, independent_motion.shape[::-1], interpolation=cv2.INTER_AREA) >= 0.5
+    inside = float(np.median(independent_motion[small])) if small.any() else 0.0
+    outside = float(np.median(independent_motion[~small])) if not small.all() else 0.0
     return MaskFacts(
         area_fraction=float(mask.mean()),
         border_fraction=border_fraction(mask),
         object_fraction=object_fraction(mask, min_area_fraction),
-        moving_fraction=float((own_motion > _MOVING_PIXELS).mean()),
+        moving_fraction=float((independent_motion > _MOVING_PIXELS).mean()),
         motion_pixels=inside - outside,
         background_motion_pixels=outside,
-        flow_trust=moving.flow_trust,
+        flow_trust=moving.flow_consistency,
         confidence=confidence_of(soft_mask),
     )
 

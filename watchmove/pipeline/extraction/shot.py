@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.extraction.conditions import CONDITIONS, PreparedShot, PreparedWindow, prepare_shot
 from watchmove.pipeline.extraction.pruning import measure_mask, reject_reason
-from watchmove.pipeline.masks.chain import MovingFrame
+from watchmove.pipeline.masks.chain import SegmentedFrame
 from watchmove.pipeline.masks.choice import ShotSegmenter
 from watchmove.pipeline.masks.stage_seconds import StageSeconds
 from watchmove.pipeline.settings.extraction import ExtractionSettings
@@ -89,7 +89,9 @@ def _named(one: LookedAt, window: PreparedWindow, *, fading: bool) -> LookedAt:
     return replace(one, conditions=names, reject_reason="fade" if fading else one.reject_reason)
 
 
-def _judged(moving: MovingFrame, shot: PreparedShot, size: tuple[int, int], settings: ExtractionSettings) -> LookedAt:
+def _judged(
+    moving: SegmentedFrame, shot: PreparedShot, size: tuple[int, int], settings: ExtractionSettings
+) -> LookedAt:
     facts = measure_mask(moving, settings.min_area_fraction)
     reason = reject_reason(facts, settings)
     parallax = facts.background_motion_pixels > _PARALLAX_PIXELS

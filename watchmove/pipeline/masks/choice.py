@@ -1,6 +1,6 @@
-"""Which way to segment shots the settings mean: on the CPU frame by frame, or in torch, all windows of a shot at once.
+"""The choice of a segmenter by the settings: on the CPU frame by frame, or in torch with all windows of a shot at once.
 
-Torch is loaded only where it is needed: a worker on the CPU starts faster and smaller without it.
+Torch is loaded only where it is needed, because a worker without it starts faster and needs less memory.
 """
 
 from collections.abc import Sequence
@@ -9,32 +9,37 @@ from typing import Protocol
 
 from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.flow.choice import flow_method
-from watchmove.pipeline.masks.chain import MovingFrame
+from watchmove.pipeline.masks.chain import SegmentedFrame
 from watchmove.pipeline.masks.cpu.segmentation import segment_shot
 from watchmove.pipeline.masks.stage_seconds import StageSeconds
-from watchmove.pipeline.masks.teacher import chosen_teacher
+from watchmove.pipeline.masks.teacher import load_teacher
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 
 
 class ShotSegmenter(Protocol):
-    """A way to find what moves in a shot."""
+    """A function from the windows of one shot to soft masks of its moving objects."""
 
     def __call__(
         self,
         windows: Sequence[Sequence[Image]],
         wanted: Sequence[Sequence[int]] | None = None,
         stages: StageSeconds | None = None,
-    ) -> tuple[tuple[MovingFrame, ...], ...]:
-        """Soft masks of the wanted frames of windows of (H, W, 3) uint8 images: see `segmentation.segment_shot`."""
+    ) -> tuple[tuple[SegmentedFrame, ...], ...]:
+        """For each window, segment the frames at its `wanted` positions, or all: see `cpu.segmentation.segment_shot`.
+
+        windows: consecutive frames (H, W, 3) uint8 RGB, of one size, at least two in each window.
+        """
 
 
 @lru_cache(maxsize=1)
 def shot_segmenter(settings: ExtractionSettings) -> ShotSegmenter:
-    """What segments shots in this process, on the device that the settings choose.
+    """Return the segmenter for the device that the settings name; it is built once in a process.
 
-    Raises InvalidInput where there is no such device, or where RAFT's or a teacher's weights are missing or do not fit.
+    Raises InvalidInput where the device is missing, or where the weights of RAFT or of the teacher are missing or do
+    not fit.
     """
-    chosen_teacher(settings)
+    # weights are loaded here already, so that bad ones fail before any video is decoded
+    load_teacher(settings)
     if settings.device != "cpu":
         from watchmove.pipeline.masks.device.segmentation import TorchSegmenter
 
@@ -45,7 +50,7 @@ def shot_segmenter(settings: ExtractionSettings) -> ShotSegmenter:
         windows: Sequence[Sequence[Image]],
         wanted: Sequence[Sequence[int]] | None = None,
         stages: StageSeconds | None = None,
-    ) -> tuple[tuple[MovingFrame, ...], ...]:
+    ) -> tuple[tuple[SegmentedFrame, ...], ...]:
         return segment_shot(windows, settings, wanted, stages)
 
     return segment

@@ -7,7 +7,10 @@ from contextlib import contextmanager
 
 
 class StageSeconds:
-    """Adds up seconds by the name of the stage: `with stages("flow"): ...`; `cpu` and `wall` hold the sums."""
+    """Sums of seconds by the name of the stage, measured by `with stages("flow"): ...`.
+
+    cpu: processor seconds of the process; wall: seconds that passed.
+    """
 
     def __init__(self) -> None:
         self.cpu: Counter[str] = Counter()
@@ -15,7 +18,7 @@ class StageSeconds:
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        """Count what is inside as part of `stage`."""
+        """Add the time of the block to `stage`, also where the block raises."""
         cpu, wall = time.process_time(), time.perf_counter()
         try:
             yield

@@ -1,6 +1,6 @@
-"""The second watch: what a network has learnt from masks joins the votes of motion from which masks are made.
+"""The teacher: a mask network trained earlier, its prediction averaged with the motion evidence of new videos.
 
-Off unless the settings name a teacher. Torch is loaded only where there is one.
+Off unless the settings name its weights. Torch is loaded only where they do.
 """
 
 import hashlib
@@ -17,56 +17,58 @@ from watchmove.pipeline.flow.choice import flow_provenance
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 
 
-class Votes(Protocol):
-    """A teacher's answer to frames of one window."""
+class Teacher(Protocol):
+    """A model that predicts which pixels of a window's frames belong to moving objects."""
 
-    def votes(self, images: Sequence[Image], moving: Sequence[FloatArray]) -> list[FloatArray]:
-        """For each frame, how likely its pixels move: (h, w) in [0, 1], as `moving` has it; NaN where nothing is said.
+    def predict(self, images: Sequence[Image], motion_evidence: Sequence[FloatArray]) -> list[FloatArray]:
+        """For each frame, the probability that a pixel belongs to a moving object: float32 (h, w) in [0, 1], or NaN.
 
-        Images are (H, W, 3) uint8 RGB; `moving` is evidence of motion (h, w) in [0, 1] at the working size.
+        images: (H, W, 3) uint8 RGB; motion_evidence: for each image, (h, w) float32 in [0, 1] at the working size. The
+        prediction is NaN where the model makes none.
         """
 
 
 @lru_cache(maxsize=1)
-def chosen_teacher(settings: ExtractionSettings) -> Votes | None:
-    """The teacher that the settings name, None where they name none; loaded once in a process.
+def load_teacher(settings: ExtractionSettings) -> Teacher | None:
+    """Load the teacher that the settings name, once in a process; None where they name none.
 
-    Raises InvalidInput where its weights are missing or do not fit, or there is no device as the settings say.
+    Raises InvalidInput where its weights are missing or do not fit, or where the device in the settings is missing.
     """
     if not settings.teacher:
         return None
     from watchmove.pipeline.flow.torch_methods import chosen_device
-    from watchmove.pipeline.masks.teacher_network import load_teacher
+    from watchmove.pipeline.masks.teacher_network import load_teacher_network
 
-    return load_teacher(Path(settings.teacher), chosen_device(settings))
+    return load_teacher_network(Path(settings.teacher), chosen_device(settings))
 
 
-def with_teacher(
-    images: Sequence[Image], moving: Sequence[FloatArray], settings: ExtractionSettings
+def average_with_teacher(
+    images: Sequence[Image], motion_evidence: Sequence[FloatArray], settings: ExtractionSettings
 ) -> list[FloatArray]:
-    """Evidence of motion (h, w) in [0, 1] of each frame, mixed with the teacher's; its own where nobody says more.
+    """Average the motion evidence (h, w) in [0, 1] of each frame with the teacher's prediction, weighted by its share.
 
-    Images are (H, W, 3) uint8 RGB. Raises InvalidInput where the teacher's weights are missing or do not fit.
+    Evidence stays as it is where the teacher predicts nothing, and everywhere if the settings name no teacher. Images
+    are (H, W, 3) uint8 RGB. Raises InvalidInput where the teacher's weights are missing or do not fit.
     """
-    teacher = chosen_teacher(settings)
+    teacher = load_teacher(settings)
     if teacher is None:
-        return list(moving)
+        return list(motion_evidence)
     share = np.float32(settings.teacher_share)
     return [
-        np.where(np.isnan(vote), evidence, (1 - share) * evidence + share * vote).astype(np.float32)
-        for vote, evidence in zip(teacher.votes(images, moving), moving, strict=True)
+        np.where(np.isnan(prediction), evidence, (1 - share) * evidence + share * prediction).astype(np.float32)
+        for prediction, evidence in zip(teacher.predict(images, motion_evidence), motion_evidence, strict=True)
     ]
 
 
 def masks_provenance(settings: ExtractionSettings) -> dict[str, str]:
-    """What made masks beside the settings, for the record: the method of flow, and the SHA-256 of weights in use.
+    """What determines masks in addition to the settings, for the record: the flow method and SHA-256s of its weights.
 
     Raises InvalidInput where weights cannot be read.
     """
-    made_by = flow_provenance(settings)
+    provenance = flow_provenance(settings)
     if settings.teacher:
-        made_by["teacher_sha256"] = _sha256(Path(settings.teacher))
-    return made_by
+        provenance["teacher_sha256"] = _sha256(Path(settings.teacher))
+    return provenance
 
 
 def _sha256(path: Path) -> str:

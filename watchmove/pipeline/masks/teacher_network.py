@@ -1,7 +1,7 @@
-"""A second watch: what a pretrained mask network says of frames in which motion has been looked at.
+"""A pretrained mask network as the teacher: it predicts a mask for crops around every object that motion indicates.
 
-The network was trained on crops around single objects (Pathak et al., CVPR 2017, section 5), so it is asked about such
-crops alone: around each thing that motion points at, in several sizes. Torch is loaded with this module.
+The network was trained on crops around single objects (Pathak et al., CVPR 2017, section 5), so it is only applied to
+such crops, several sizes for each object. Torch is loaded with this module.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,72 +20,97 @@ from watchmove.pipeline.pretraining.examples import TARGET_PIXELS, Square, into_
 from watchmove.pipeline.pretraining.mask_network_file import load_mask_network
 
 _OBJECT_FRACTION = 0.57
-_SIZES = (0.8, 1.0, 1.25)
-_LEAST_PEAK = 0.3
-_SHARE_OF_PEAK = 0.5
-_LEAST_AREA_FRACTION = 0.005
-_MOST_THINGS = 3
-_CROPS_AT_ONCE = 16
+"""Length of the object relative to its crop: that of the crops in training, 128 of 224 pixels as in DeepMask."""
+
+_RELATIVE_SIZES = (0.8, 1.0, 1.25)
+"""Sizes of the crops around one object; they lie within the range of training's jitter. Set by hand; not tuned."""
+
+_MIN_PEAK = 0.3
+"""Peak of the motion evidence below which a frame is treated as if it were this high. Set by hand; not tuned."""
+
+_PEAK_FRACTION = 0.5
+"""Evidence of at least this part of the peak is taken for an object. Set by hand; not tuned."""
+
+_PEAK_BOX_PIXELS = 3
+"""The peak is that of a mean over so many pixels squared, so that a single outlier does not set it."""
+
+_MIN_AREA_FRACTION = 0.005
+"""Smallest object, as a fraction of the frame: half of the default of `extract.min_area_fraction`."""
+
+_MAX_OBJECTS = 3
+"""A bound on time, not a tuned value: the network runs on this many objects of a frame at most, in every size."""
+
+_CROPS_PER_BATCH = 16
+"""A bound on memory, not a tuned value."""
 
 
-class Teacher:
-    """A mask network that is asked about frames."""
+class TeacherNetwork:
+    """A mask network on one device, applied to crops of frames."""
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
         """`network` gives logits (N, 56, 56) of normalised images (N, 3, 227, 227); it is moved to `device`."""
         self._network = network.eval().to(device)
         self._device = device
 
-    def votes(self, images: Sequence[Image], moving: Sequence[FloatArray]) -> list[FloatArray]:
-        """For each frame, how likely its pixels belong to what moves: (h, w) in [0, 1]; NaN where nothing was asked.
+    def predict(self, images: Sequence[Image], motion_evidence: Sequence[FloatArray]) -> list[FloatArray]:
+        """For each frame, the probability that a pixel belongs to a moving object: float32 (h, w) in [0, 1], or NaN.
 
-        Images are (H, W, 3) uint8 RGB; `moving` (h, w) in [0, 1] is evidence of motion at the working size.
+        images: (H, W, 3) uint8 RGB; motion_evidence: for each image, (h, w) float32 in [0, 1] at the working size. The
+        prediction is the mean over the crops that hold a pixel, and NaN where there is no crop.
         """
-        squares = [list(things(evidence)) for evidence in moving]
+        squares_of_frames = [list(object_squares(evidence)) for evidence in motion_evidence]
         crops = [
-            _cropped(image, _enlarged(square)) for image, some in zip(images, squares, strict=True) for square in some
+            _crop(image, _at_full_size(square))
+            for image, squares in zip(images, squares_of_frames, strict=True)
+            for square in squares
         ]
-        answers = iter(self._answers(crops))
+        probabilities = iter(self._probabilities(crops))
         return [
-            _pasted([(square, next(answers)) for square in some], evidence.shape)
-            for some, evidence in zip(squares, moving, strict=True)
+            _mean_of_crops([(square, next(probabilities)) for square in squares], evidence.shape)
+            for squares, evidence in zip(squares_of_frames, motion_evidence, strict=True)
         ]
 
     @torch.inference_mode()
-    def _answers(self, crops: Sequence[Image]) -> Iterator[FloatArray]:
-        """Probabilities (56, 56) of each crop."""
-        for start in range(0, len(crops), _CROPS_AT_ONCE):
-            pixels = torch.from_numpy(np.stack(crops[start : start + _CROPS_AT_ONCE])).to(self._device)
+    def _probabilities(self, crops: Sequence[Image]) -> Iterator[FloatArray]:
+        """Yield a mask (56, 56) in [0, 1] for each crop (227, 227, 3)."""
+        for start in range(0, len(crops), _CROPS_PER_BATCH):
+            pixels = torch.from_numpy(np.stack(crops[start : start + _CROPS_PER_BATCH])).to(self._device)
             # axes: (N, rows, columns, 3) -> (N, 3, rows, columns)
             yield from torch.sigmoid(self._network(normalised(pixels.permute(0, 3, 1, 2)))).cpu().numpy()
 
 
-def load_teacher(weights: Path, device: torch.device) -> Teacher:
-    """The teacher of a mask network's file. Raises InvalidInput where there is none, or it does not fit."""
+def load_teacher_network(weights: Path, device: torch.device) -> TeacherNetwork:
+    """Load a teacher from a mask network's file. Raises InvalidInput where the file is missing or does not fit."""
     try:
-        return Teacher(load_mask_network(weights), device)
+        return TeacherNetwork(load_mask_network(weights), device)
     except InvalidInput as error:
         raise InvalidInput(f"extract.teacher: {error}") from error
 
 
-def things(evidence: FloatArray) -> Iterator[Square]:
-    """Squares, in pixels of the evidence (h, w), around what stands out in it, largest first, each in several sizes."""
-    peak = max(_LEAST_PEAK, float(cv2.blur(evidence, (3, 3)).max()))
-    standing = (evidence >= _SHARE_OF_PEAK * peak).astype(np.uint8)
-    _, _, facts, _ = cv2.connectedComponentsWithStats(standing, connectivity=8)
-    pieces = sorted(facts[1:].tolist(), key=lambda piece: -piece[cv2.CC_STAT_AREA])
-    for left, top, width, height, area in pieces[:_MOST_THINGS]:
-        if area >= _LEAST_AREA_FRACTION * evidence.size:
-            for size in _SIZES:
+def object_squares(evidence: FloatArray) -> Iterator[Square]:
+    """Yield squares, in pixels of the motion evidence (h, w), around its connected parts, the largest part first.
+
+    Each part of sufficient size has one square for each of the relative sizes.
+    """
+    box = (_PEAK_BOX_PIXELS, _PEAK_BOX_PIXELS)
+    peak = max(_MIN_PEAK, float(cv2.blur(evidence, box).max()))
+    foreground = (evidence >= _PEAK_FRACTION * peak).astype(np.uint8)
+    _, _, statistics, _ = cv2.connectedComponentsWithStats(foreground, connectivity=8)
+    # the first component is the background
+    parts = sorted(statistics[1:].tolist(), key=lambda part: -part[cv2.CC_STAT_AREA])
+    for left, top, width, height, area in parts[:_MAX_OBJECTS]:
+        if area >= _MIN_AREA_FRACTION * evidence.size:
+            for size in _RELATIVE_SIZES:
                 side = size * max(width, height) / _OBJECT_FRACTION
                 yield Square(left + width / 2, top + height / 2, side)
 
 
-def _enlarged(square: Square) -> Square:
+def _at_full_size(square: Square) -> Square:
     return Square(*(WORKING_SCALE * number for number in square))
 
 
-def _cropped(image: Image, square: Square) -> Image:
+def _crop(image: Image, square: Square) -> Image:
+    """The part of an image (H, W, 3) inside a square, (227, 227, 3); beyond the image its border is repeated."""
     size = (INPUT_PIXELS, INPUT_PIXELS)
     crop = cv2.warpAffine(
         image, into_square(square, INPUT_PIXELS), size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
@@ -93,11 +118,12 @@ def _cropped(image: Image, square: Square) -> Image:
     return np.asarray(crop, np.uint8)
 
 
-def _pasted(answers: Sequence[tuple[Square, FloatArray]], shape: tuple[int, ...]) -> FloatArray:
-    """Mean of answers where they lie in a map (h, w); NaN where there is none."""
-    total, count = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    for square, answer in answers:
-        for sums, values in ((total, answer), (count, np.ones_like(answer))):
+def _mean_of_crops(predictions: Sequence[tuple[Square, FloatArray]], shape: tuple[int, ...]) -> FloatArray:
+    """Mean, over the squares that hold a pixel, of their predictions (56, 56) as a map (h, w); NaN outside of all."""
+    total, weight = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    for square, prediction in predictions:
+        # a map of ones is warped in the same way, so that interpolation at a square's border divides out
+        for sums, values in ((total, prediction), (weight, np.ones_like(prediction))):
             sums += cv2.warpAffine(
                 values,
                 into_square(square, TARGET_PIXELS),
@@ -105,4 +131,4 @@ def _pasted(answers: Sequence[tuple[Square, FloatArray]], shape: tuple[int, ...]
                 flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             )
     with np.errstate(invalid="ignore"):
-        return np.where(count > 0, total / count, np.nan).astype(np.float32)
+        return np.where(weight > 0, total / weight, np.nan).astype(np.float32)

@@ -17,7 +17,7 @@ from watchmove.pipeline.dataset.shard import Sample, write_shard
 from watchmove.pipeline.errors import Unavailable, UnreadableVideo
 from watchmove.pipeline.extraction.sampled_video import Extraction, Frame, extract_video
 from watchmove.pipeline.masks.choice import ShotSegmenter
-from watchmove.pipeline.masks.teacher import chosen_teacher, masks_provenance
+from watchmove.pipeline.masks.teacher import load_teacher, masks_provenance
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.service.extraction.device_client import DeviceClient
 from watchmove.service.records.outcomes import Outcome, Video, VideoOutcome
@@ -54,7 +54,7 @@ def work(job: VideoJob, settings: ExtractionSettings, limits: Limits, device_add
     """
     _stand_alone()
     if settings.teacher and not device_address:
-        chosen_teacher(settings)
+        load_teacher(settings)
         limit_resources(limits, beside_bytes=_mapped_bytes())  # torch and the weights are not the video's
     else:
         limit_resources(limits)

@@ -11,9 +11,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from watchmove.pipeline.arrays import Image
-from watchmove.pipeline.masks.chain import MovingFrame
+from watchmove.pipeline.masks.chain import SegmentedFrame
 
-Masks = tuple[tuple[MovingFrame, ...], ...]
+Masks = tuple[tuple[SegmentedFrame, ...], ...]
 
 _MOST_HEADER_BYTES = 2**20
 _MOST_BYTES = 2**31
@@ -97,12 +97,12 @@ def receive_shot(connection: Connection) -> Shot:
 def send_masks(connection: Connection, found: Masks) -> None:
     """Send what was found in the wanted frames of a shot, one at least."""
     frames = [frame for window in found for frame in window]
-    (height, width), (rows, columns) = frames[0].soft_mask.shape, frames[0].own_motion.shape
-    trust = tuple(frame.flow_trust for frame in frames)
-    header = MasksHeader(height=height, width=width, rows=rows, columns=columns, flow_trust=trust)
+    (height, width), (rows, columns) = frames[0].soft_mask.shape, frames[0].independent_motion.shape
+    consistency = tuple(frame.flow_consistency for frame in frames)
+    header = MasksHeader(height=height, width=width, rows=rows, columns=columns, flow_trust=consistency)
     connection.send_bytes(header.model_dump_json().encode())
     connection.send_bytes(np.stack([frame.soft_mask for frame in frames]).data.cast("B"))
-    connection.send_bytes(np.stack([frame.own_motion for frame in frames]).data.cast("B"))
+    connection.send_bytes(np.stack([frame.independent_motion for frame in frames]).data.cast("B"))
 
 
 def send_problem(connection: Connection, problem: str, *, machine: bool) -> None:
@@ -120,5 +120,5 @@ def receive_masks(connection: Connection, wanted: Sequence[Sequence[int]]) -> Ma
         return header
     masks = np.frombuffer(connection.recv_bytes(), np.float32).reshape(-1, header.height, header.width)
     motions = np.frombuffer(connection.recv_bytes(), np.float32).reshape(-1, header.rows, header.columns)
-    frames = iter([MovingFrame(*one) for one in zip(masks, motions, header.flow_trust, strict=True)])
+    frames = iter([SegmentedFrame(*one) for one in zip(masks, motions, header.flow_trust, strict=True)])
     return tuple(tuple(next(frames) for _ in some) for some in wanted)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from watchmove.pipeline.masks.chain import MovingFrame
+from watchmove.pipeline.masks.chain import SegmentedFrame
 from watchmove.pipeline.masks.cpu.segmentation import segment_shot
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.settings.world import WorldSettings
@@ -17,7 +17,7 @@ from watchmove.pipeline.world.video import moving_square
 SETTINGS = ExtractionSettings()
 
 
-def segment_one(images: Sequence[NDArray[np.uint8]], settings: ExtractionSettings) -> tuple[MovingFrame, ...]:
+def segment_one(images: Sequence[NDArray[np.uint8]], settings: ExtractionSettings) -> tuple[SegmentedFrame, ...]:
     """All frames of a shot of one window."""
     return segment_shot([images], settings)[0]
 
@@ -44,7 +44,7 @@ def test_own_motion_is_in_pixels_per_frame() -> None:
     frame = segment_one(list(video.frames), SETTINGS)[3]
     inner = cv2.erode(video.masks[3].astype(np.uint8), np.ones((31, 31), np.uint8))[::4, ::4] > 0
 
-    assert np.median(frame.own_motion[inner]) == pytest.approx(3, abs=0.3)
+    assert np.median(frame.independent_motion[inner]) == pytest.approx(3, abs=0.3)
 
 
 @pytest.mark.parametrize("kind", ["still", "camera"])

@@ -11,7 +11,7 @@ import torch
 
 from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.errors import InvalidInput, Unavailable
-from watchmove.pipeline.masks.chain import MovingFrame
+from watchmove.pipeline.masks.chain import SegmentedFrame
 from watchmove.pipeline.masks.choice import shot_segmenter
 from watchmove.pipeline.masks.device import segmentation as torch_segmentation
 from watchmove.pipeline.masks.device.appearance import lab_levels
@@ -43,15 +43,15 @@ def drawn(kind: str) -> list[Image]:
     return list(draw_video(5, WorldSettings(frames_per_video=14), kind).frames)
 
 
-def assert_alike(first: Sequence[Sequence[MovingFrame]], second: Sequence[Sequence[MovingFrame]]) -> None:
+def assert_alike(first: Sequence[Sequence[SegmentedFrame]], second: Sequence[Sequence[SegmentedFrame]]) -> None:
     """The same frames, with masks, motion and trust within the tolerances."""
     assert [len(window) for window in first] == [len(window) for window in second]
     for one, other in zip((f for w in first for f in w), (f for w in second for f in w), strict=True):
         assert one.soft_mask.dtype == other.soft_mask.dtype == np.float32
         assert np.abs(one.soft_mask - other.soft_mask).mean() < MEAN_TOLERANCE
         assert ((one.soft_mask >= 0.5) != (other.soft_mask >= 0.5)).mean() < FLIPPED_TOLERANCE
-        assert np.abs(one.own_motion - other.own_motion).mean() < 0.02
-        assert one.flow_trust == pytest.approx(other.flow_trust, abs=1e-3)
+        assert np.abs(one.independent_motion - other.independent_motion).mean() < 0.02
+        assert one.flow_consistency == pytest.approx(other.flow_consistency, abs=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["moving", "still", "camera"])

@@ -14,7 +14,14 @@ import numpy as np
 
 from watchmove.pipeline.arrays import FloatArray, Image
 from watchmove.pipeline.flow.choice import flow_method
-from watchmove.pipeline.masks.chain import DISAGREEMENT_COSTS, ROUNDS, TAUGHT_STEP, MovingFrame, shrink
+from watchmove.pipeline.masks.chain import (
+    CONSENSUS_ROUNDS,
+    DISAGREEMENT_PENALTY,
+    OUTLINE_SCALE,
+    REFIT_FRAME_STEP,
+    SegmentedFrame,
+    shrink,
+)
 from watchmove.pipeline.masks.cpu.appearance import BY_MOTION, BY_OUTLINES, fit_appearance, pixel_features
 from watchmove.pipeline.masks.cpu.camera import motion_length, motion_saliency, residual_motion
 from watchmove.pipeline.masks.cpu.common_fate import like_the_object, pixel_weights, with_common_fate
@@ -28,7 +35,7 @@ from watchmove.pipeline.masks.cpu.windows import (
     window_flow,
 )
 from watchmove.pipeline.masks.stage_seconds import StageSeconds
-from watchmove.pipeline.masks.teacher import with_teacher
+from watchmove.pipeline.masks.teacher import average_with_teacher
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 
 
@@ -57,7 +64,7 @@ def segment_shot(
     settings: ExtractionSettings,
     wanted: Sequence[Sequence[int]] | None = None,
     stages: StageSeconds | None = None,
-) -> tuple[tuple[MovingFrame, ...], ...]:
+) -> tuple[tuple[SegmentedFrame, ...], ...]:
     """Soft masks of what moves in one shot; per window, the frames at the `wanted` positions, or all.
 
     Images are (H, W, 3) uint8 RGB, of one size, at least two in each window. Nothing is learned beforehand: all
@@ -90,13 +97,14 @@ def _window_evidence(
         found = [_own_motion(flow, index, settings.motion_gaps, generator) for index in range(len(images))]
         believed = [best_agreement(agreement, index) for index in range(len(images))]
         stands_out = [
-            own.saliency * (1 - DISAGREEMENT_COSTS * (1 - agreed)) for own, agreed in zip(found, believed, strict=True)
+            own.saliency * (1 - DISAGREEMENT_PENALTY * (1 - agreed))
+            for own, agreed in zip(found, believed, strict=True)
         ]
     with stages("smoothing"):
         moving = smooth_along_flow(stands_out, flow, agreement)
     if settings.teacher:
         with stages("teacher"):
-            moving = with_teacher(images, moving, settings)
+            moving = average_with_teacher(images, moving, settings)
     with stages("appearance"):
         labs = [np.asarray(cv2.cvtColor(shrink(image), cv2.COLOR_RGB2LAB), np.uint8) for image in images]
         features = [pixel_features(lab) for lab in labs]
@@ -133,8 +141,8 @@ def _consensus(
     features = [frame.features for frame in frames]
     looks = fit_appearance(features, moving, BY_MOTION, units, generator)
     alike = [looks.predict(feature) for feature in features]
-    taught = range(0, len(frames), TAUGHT_STEP)
-    for _ in range(ROUNDS):
+    taught = range(0, len(frames), REFIT_FRAME_STEP)
+    for _ in range(CONSENSUS_ROUNDS):
         outlined = [_outlined(frames[i].image, _both(alike[i], moving[i])) for i in taught]
         looks = fit_appearance([features[i] for i in taught], outlined, BY_OUTLINES, units, generator)
         alike = [looks.predict(feature) for feature in features]
@@ -156,10 +164,10 @@ def _moved_together(frame: _Evidence, alike: FloatArray, moving: FloatArray) -> 
 
 def _outlined(image: Image, evidence: FloatArray) -> FloatArray:
     """Evidence (h, w) that follows the edges of the picture at half its size, which is enough to learn from."""
-    aligned = level(align_to_edges(evidence, shrink(image, 2)))
+    aligned = level(align_to_edges(evidence, shrink(image, OUTLINE_SCALE)))
     return cv2.resize(aligned, evidence.shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
-def _finish(frame: _Evidence, evidence: FloatArray) -> MovingFrame:
+def _finish(frame: _Evidence, evidence: FloatArray) -> SegmentedFrame:
     soft_mask = calibrate(align_to_edges(evidence, frame.image))
-    return MovingFrame(soft_mask, frame.own.pixels_per_frame, frame.flow_trust)
+    return SegmentedFrame(soft_mask, frame.own.pixels_per_frame, frame.flow_trust)

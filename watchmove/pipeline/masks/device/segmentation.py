@@ -19,7 +19,14 @@ from watchmove.pipeline.flow.choice import chosen_method
 from watchmove.pipeline.flow.dis import dis_flow
 from watchmove.pipeline.flow.torch_maps import area_resize
 from watchmove.pipeline.flow.torch_methods import TensorFlowMethod, chosen_device, tensor_flow_method
-from watchmove.pipeline.masks.chain import DISAGREEMENT_COSTS, ROUNDS, TAUGHT_STEP, WORKING_SCALE, MovingFrame
+from watchmove.pipeline.masks.chain import (
+    CONSENSUS_ROUNDS,
+    DISAGREEMENT_PENALTY,
+    OUTLINE_SCALE,
+    REFIT_FRAME_STEP,
+    WORKING_SCALE,
+    SegmentedFrame,
+)
 from watchmove.pipeline.masks.cpu.appearance import BY_MOTION, BY_OUTLINES
 from watchmove.pipeline.masks.cpu.camera import CANDIDATES, camera_grid, drawn_triples
 from watchmove.pipeline.masks.cpu.common_fate import SHARE
@@ -30,7 +37,7 @@ from watchmove.pipeline.masks.device.edges import aligned_to_edges, calibrated, 
 from watchmove.pipeline.masks.device.memory import Parts
 from watchmove.pipeline.masks.device.windows import STEPS, Windows, agreements, far_fields, smoothed_along_flow
 from watchmove.pipeline.masks.stage_seconds import StageSeconds
-from watchmove.pipeline.masks.teacher import with_teacher
+from watchmove.pipeline.masks.teacher import average_with_teacher
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 
 _FRAMES_AT_ONCE = 64
@@ -66,7 +73,7 @@ class TorchSegmenter:
         windows: Sequence[Sequence[Image]],
         wanted: Sequence[Sequence[int]] | None = None,
         stages: StageSeconds | None = None,
-    ) -> tuple[tuple[MovingFrame, ...], ...]:
+    ) -> tuple[tuple[SegmentedFrame, ...], ...]:
         """Soft masks of what moves in one shot, as `segmentation.segment_shot` finds them.
 
         Raises Unavailable where the device fails, or has too little memory for a single frame or for what is held of
@@ -86,7 +93,7 @@ class TorchSegmenter:
     @torch.inference_mode()
     def _segment(
         self, windows: Sequence[Sequence[Image]], wanted: Sequence[Sequence[int]] | None, stages: StageSeconds
-    ) -> tuple[tuple[MovingFrame, ...], ...]:
+    ) -> tuple[tuple[SegmentedFrame, ...], ...]:
         generator = np.random.default_rng(self._settings.seed)
         images = [image for window in windows for image in window]
         layout = Windows.of([len(window) for window in windows], self._device)
@@ -97,12 +104,12 @@ class TorchSegmenter:
             believed = agreement.amax(dim=0)
         with stages("camera"):
             own = self._own_motion(fields, layout, generator)
-            stands_out = own.saliency * (1 - DISAGREEMENT_COSTS * (1 - believed))
+            stands_out = own.saliency * (1 - DISAGREEMENT_PENALTY * (1 - believed))
         with stages("smoothing"):
             moving = smoothed_along_flow(stands_out, fields, agreement, layout)
         if self._settings.teacher:
             with stages("teacher"):
-                mixed = with_teacher(images, list(moving.cpu().numpy()), self._settings)
+                mixed = average_with_teacher(images, list(moving.cpu().numpy()), self._settings)
                 moving = torch.from_numpy(np.stack(mixed)).to(self._device)
         with stages("appearance"):
             features = self._parts.run(lambda part: pixel_feature_maps(_shrunk(pictures[part])), len(pictures))
@@ -117,7 +124,7 @@ class TorchSegmenter:
             trust = believed.mean(dim=(1, 2))
             motion = own.pixels_per_frame[chosen].cpu().numpy()
             found = zip(masks.cpu().numpy(), motion, trust[chosen].tolist(), strict=True)
-            frames = iter([MovingFrame(mask, moved, trusted) for mask, moved, trusted in found])
+            frames = iter([SegmentedFrame(mask, moved, trusted) for mask, moved, trusted in found])
         counts = layout.lengths if wanted is None else [len(some) for some in wanted]
         return tuple(tuple(islice(frames, count)) for count in counts)
 
@@ -164,8 +171,8 @@ class TorchSegmenter:
         units, stands_out = self._settings.appearance_units, moving
         looks = fit_appearance_maps(features, moving, BY_MOTION, units, generator)
         both = _both(looks.predict(features), moving)
-        for _ in range(ROUNDS):
-            taught = slice(None, None, TAUGHT_STEP)
+        for _ in range(CONSENSUS_ROUNDS):
+            taught = slice(None, None, REFIT_FRAME_STEP)
             outlined = self._outlined(pictures[taught], both[taught])
             looks = fit_appearance_maps(features[taught], outlined, BY_OUTLINES, units, generator)
             alike = looks.predict(features)
@@ -232,5 +239,5 @@ def _both(alike: Tensor, moving: Tensor) -> Tensor:
 
 def _outlined(pictures: Tensor, evidence: Tensor) -> Tensor:
     """Evidence (N, h, w) that follows the edges of the pictures at half their size."""
-    aligned = levelled(aligned_to_edges(evidence, _shrunk(pictures, 2)))
+    aligned = levelled(aligned_to_edges(evidence, _shrunk(pictures, OUTLINE_SCALE)))
     return area_resize(aligned[:, None], *evidence.shape[-2:])[:, 0]
