@@ -14,6 +14,7 @@ from torch import nn
 
 from tests.service.conftest import MakeContext
 from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.files.digest import file_sha256
 from watchmove.pipeline.networks.choice import Trunk, new_trunk, save_trunk
 from watchmove.pipeline.pretraining.mask_network import MaskNetwork
 from watchmove.pipeline.pretraining.mask_network_file import MASK_NETWORK_NAME, save_mask_network
@@ -24,7 +25,6 @@ from watchmove.service.records.record import commit, need, origin
 from watchmove.service.records.training import BackboneRecord, CurveRow, backbone_id_of
 from watchmove.service.report.export import export
 from watchmove.service.runner.runner import StepContext
-from watchmove.service.training.backbone_files import sha256_of
 
 FEATURES = """
 import sys
@@ -67,8 +67,8 @@ def trained_run(context: StepContext, scratch: Path) -> tuple[Trunk, str]:
     context.store.upload(whole_key, whole)
     record = BackboneRecord(
         made_by=made_by, backbone=identity, dataset="seen", weights_key=key,
-        weights_sha256=sha256_of(path), images_per_second=1.0,
-        mask_network_key=whole_key, mask_network_sha256=sha256_of(whole),
+        weights_sha256=file_sha256(path), images_per_second=1.0,
+        mask_network_key=whole_key, mask_network_sha256=file_sha256(whole),
         curve=(CurveRow(iteration=4, loss=0.5, learning_rate=0.01, validation_iou=0.25),),
     )  # fmt: skip
     commit(context.store, layout.backbone(identity, "record.json"), record)
@@ -103,8 +103,8 @@ def test_the_card_says_what_it_was_made_of(make_context: MakeContext, tmp_path: 
     card = export(context, "run", out).read_text()
 
     for name in ("backbone.safetensors", "backbone.torchvision.safetensors", MASK_NETWORK_NAME):
-        assert sha256_of(out / name) in card
-    assert sha256_of(out / MASK_NETWORK_NAME) == sha256_of(tmp_path / MASK_NETWORK_NAME)
+        assert file_sha256(out / name) in card
+    assert file_sha256(out / MASK_NETWORK_NAME) == file_sha256(tmp_path / MASK_NETWORK_NAME)
     assert "](curve.png)" in card
     assert np.asarray(cv2.imread(str(out / "curve.png"))).shape == (480, 1050, 3)
     assert "Snapshot `seen`, extraction recipe `r`: 7 frames of 3 videos." in card

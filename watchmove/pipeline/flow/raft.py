@@ -4,7 +4,6 @@ Nothing is downloaded and nothing is unpickled. The file's tensors must be those
 name and shape, no more and no less. Files for it come from torchvision's state dicts by `safetensors.torch.save_file`.
 """
 
-import hashlib
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ from torch.nn import functional
 from torchvision.models.optical_flow import raft_large, raft_small
 
 from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.files.digest import file_sha256
 
 _UPDATES = 12
 _STRIDE = 8
@@ -48,8 +48,7 @@ def _missing(side: int) -> int:
 def weights_sha256(path: Path) -> str:
     """SHA-256 of a weights file, in hexadecimal. Raises InvalidInput where it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise InvalidInput(_line(path, error.strerror or "cannot be read")) from error
 

@@ -3,7 +3,6 @@
 Off unless the settings name its weights. Torch is loaded only where they do.
 """
 
-import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from watchmove.pipeline.arrays import FloatArray, Image
 from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.files.digest import file_sha256
 from watchmove.pipeline.flow.choice import flow_provenance
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 
@@ -67,14 +67,13 @@ def masks_provenance(settings: ExtractionSettings) -> dict[str, str]:
     """
     provenance = flow_provenance(settings)
     if settings.teacher:
-        provenance["teacher_sha256"] = _sha256(Path(settings.teacher))
+        provenance["teacher_sha256"] = _teacher_sha256(Path(settings.teacher))
     return provenance
 
 
-def _sha256(path: Path) -> str:
+def _teacher_sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError as error:
         what = f"extract.teacher ({path}): {error.strerror or 'cannot be read'}"
         raise InvalidInput(f"{what}; give a mask network's safetensors file, as pretraining writes it") from error

@@ -6,7 +6,6 @@ writes, does not fit its sum and is passed over, and its place is the next to be
 Of the others the newest counts.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.atomic import replacing
+from watchmove.pipeline.files.digest import file_sha256
 from watchmove.pipeline.files.weights import save_tensors
 
 SLOTS = 2
@@ -85,7 +85,7 @@ def write_snapshot(directory: Path, snapshot: Snapshot, slots: int = SLOTS) -> P
     target = _place_to_write(directory, slots)
     with replacing(target) as temporary:
         save_tensors(snapshot.tensors, temporary)
-        size_bytes, sha256 = temporary.stat().st_size, _sha256(temporary)
+        size_bytes, sha256 = temporary.stat().st_size, file_sha256(temporary)
     record = _Record(
         target.name, size_bytes, sha256, snapshot.identity, snapshot.iteration, snapshot.score, snapshot.history
     )
@@ -155,7 +155,7 @@ def _read_record(path: Path) -> _Record | None:
 
 
 def _is_whole(record: _Record, path: Path) -> bool:
-    return path.is_file() and path.stat().st_size == record.size_bytes and _sha256(path) == record.sha256
+    return path.is_file() and path.stat().st_size == record.size_bytes and file_sha256(path) == record.sha256
 
 
 def _forget_torn(directory: Path, records: Sequence[_Record], newest_whole: int) -> None:
@@ -163,11 +163,6 @@ def _forget_torn(directory: Path, records: Sequence[_Record], newest_whole: int)
     for record in records:
         if record.iteration > newest_whole:
             (directory / record.weights).with_suffix(".json").unlink(missing_ok=True)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _put_in_place(path: Path, model: nn.Module, optimizer: torch.optim.SGD, average: Mapping[str, Tensor]) -> None:

@@ -1,6 +1,5 @@
 """Region proposals: computed once for each picture and settings, in parallel, and kept in the store."""
 
-import hashlib
 import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from watchmove.pipeline.detection.mat_proposals import need_all, read_mat_proposals
 from watchmove.pipeline.detection.proposals import proposals_from_bytes, proposals_to_bytes, selective_search
 from watchmove.pipeline.errors import InvalidInput, Unavailable
+from watchmove.pipeline.files.digest import file_sha256
 from watchmove.pipeline.settings.evaluation import ProposalSettings
 from watchmove.pipeline.voc.annotations import VocImage, read_image
 from watchmove.service.records import layout
@@ -58,7 +58,7 @@ def proposals_of(context: StepContext, images: Sequence[VocImage], settings: Pro
 def _digest(picture: Path) -> str:
     """What a picture's file holds, in 32 letters."""
     try:
-        return hashlib.sha256(picture.read_bytes()).hexdigest()[:32]
+        return file_sha256(picture)[:32]
     except FileNotFoundError as error:
         raise InvalidInput(f"{picture}: no such file; put the picture there or take its id off the list") from error
 

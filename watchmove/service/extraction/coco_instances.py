@@ -3,7 +3,6 @@
 Pictures are held, some 500 bytes each; annotations are put aside on disk, shard by shard.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from watchmove.pipeline.coco.json_stream import elements
 from watchmove.pipeline.errors import InvalidInput, Unavailable
+from watchmove.pipeline.files.digest import file_sha256
 from watchmove.service.records.listing import ListingWriter
 from watchmove.service.records.outcomes import Credit, Video, video_id
 from watchmove.service.records.record import Origin
@@ -31,9 +31,8 @@ class Instances:
             InvalidInput: the file is not there, or is not COCO's.
         """
         self._path, self._uri, self._folder, self._check_stop = path, uri, folder, check_stop
-        total = hashlib.sha256()
-        images, licences = self._heads(total)
-        self.sha256 = total.hexdigest()
+        images, licences = self._heads()
+        self.sha256 = file_sha256(path)
         if not images:
             raise InvalidInput(f"{path}: lists no images; give COCO's instances as published")
         ordered = sorted(images.items(), key=lambda item: str(item[1]["file_name"]))
@@ -73,11 +72,11 @@ class Instances:
             writer.add(picture)
         return path, writer.close()
 
-    def _heads(self, total: "hashlib._Hash | None") -> tuple[dict[int, dict[str, Any]], dict[object, dict[str, Any]]]:
+    def _heads(self) -> tuple[dict[int, dict[str, Any]], dict[object, dict[str, Any]]]:
         """Images and licences, by their ids."""
         images: dict[int, dict[str, Any]] = {}
         licences: dict[object, dict[str, Any]] = {}
-        for key, element in self._elements(total):
+        for key, element in self._elements():
             if key == "images":
                 name, number = _field(element, "file_name", str, self._path), _field(element, "id", int, self._path)
                 kept = ("license", "flickr_url", "coco_url")
@@ -90,7 +89,7 @@ class Instances:
         """Write each annotation to its picture's shard's file; one of no listed image says that something is lost."""
         files = [self._spill(shard).open("w", encoding="utf-8") for shard in range(self.shards)]
         try:
-            for key, element in self._elements(None):
+            for key, element in self._elements():
                 if key != "annotations":
                     continue
                 row = row_of.get(_field(element, "image_id", int, self._path))
@@ -105,18 +104,16 @@ class Instances:
             for file in files:
                 file.close()
 
-    def _elements(self, total: "hashlib._Hash | None") -> Iterator[tuple[str, Any]]:
-        for number, element in enumerate(elements(self._pieces(total), str(self._path))):
+    def _elements(self) -> Iterator[tuple[str, Any]]:
+        for number, element in enumerate(elements(self._pieces(), str(self._path))):
             if number % _LOOK_UP_EVERY == 0:
                 self._check_stop()
             yield element
 
-    def _pieces(self, total: "hashlib._Hash | None") -> Iterator[bytes]:
+    def _pieces(self) -> Iterator[bytes]:
         try:
             with self._path.open("rb") as file:
                 while piece := file.read(_PIECE_BYTES):
-                    if total is not None:
-                        total.update(piece)
                     yield piece
         except OSError as error:
             raise InvalidInput(f"{self._path}: cannot be read ({error.strerror}); name COCO's instances") from error

@@ -1,6 +1,5 @@
 """One part of a shard: finished videos' frames in one tar, committed by a record that is created last."""
 
-import hashlib
 import shutil
 import time
 from collections import Counter
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from watchmove.pipeline.dataset.shard import Sample, read_shard, write_shard
+from watchmove.pipeline.files.digest import file_sha256
 from watchmove.service.extraction.child import AUDIT, KEPT
 from watchmove.service.extraction.fetcher import ScratchSpace
 from watchmove.service.extraction.worker import folder_bytes
@@ -107,7 +107,7 @@ def _commit(
     read = [folder / row.video.id for row in rows if row.outcome not in FAILED]
     write_shard(data, chain.from_iterable(_samples(results / KEPT) for results in read))
     write_shard(audit, _thinned(chain.from_iterable(_samples(results / AUDIT) for results in read)))
-    digest, audit_digest = _sha256(data), _sha256(audit)
+    digest, audit_digest = file_sha256(data), file_sha256(audit)
     data_key, audit_key = f"{stem}-{digest[:12]}.tar", f"{stem}-{audit_digest[:12]}.audit.tar"
     context.store.upload(data_key, data)
     context.store.upload(audit_key, audit)
@@ -128,11 +128,6 @@ def _commit(
         videos=tuple(rows),
     )
     return commit(context.store, f"{stem}.json", record).new
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _samples(path: Path) -> Iterator[Sample]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from watchmove.pipeline.files.atomic import replacing, write_bytes
+from watchmove.pipeline.files.digest import file_sha256
 from watchmove.pipeline.networks.alexnet import CHANNEL_MEAN, CHANNEL_STD, INPUT_PIXELS, load_backbone, save_backbone
 from watchmove.pipeline.networks.choice import ALEXNET
 from watchmove.pipeline.networks.resnet import load_resnet, resnet_lines, save_resnet
@@ -25,7 +26,7 @@ from watchmove.service.records.training import (
 )
 from watchmove.service.report.pictures import curve_png
 from watchmove.service.runner.runner import StepContext
-from watchmove.service.training.backbone_files import fetch_backbone, fetch_mask_network, sha256_of
+from watchmove.service.training.backbone_files import fetch_backbone, fetch_mask_network
 
 WEIGHTS, TORCHVISION_WEIGHTS, CARD = "backbone.safetensors", "backbone.torchvision.safetensors", "README.md"
 CURVE = "curve.png"
@@ -52,7 +53,7 @@ def export(context: StepContext, run: str, out: Path) -> Path:
         settings=settings,
         trunk=trunk,
         evaluations=list(_evaluations(context, run, record)),
-        files={name: sha256_of(out / name) for name in written},
+        files={name: file_sha256(out / name) for name in written},
         loading_lines=LOADING_LINES if trunk == ALEXNET else resnet_lines(trunk),
         mean=CHANNEL_MEAN,
         std=CHANNEL_STD,

@@ -1,12 +1,12 @@
 """Gather: the gate between extraction and training, and the snapshot that a training reads."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.files.digest import file_sha256
 from watchmove.service.planning.planned import listed_ids
 from watchmove.service.records import layout
 from watchmove.service.records.attempts import Attempts, AttemptTable, Rows, id_of
@@ -118,7 +118,7 @@ def _snapshot(
         kept_videos=int((rows & (table.frames_kept > 0)).sum()),
         licences=licences,
         attribution_key=layout.attribution(dataset_id),
-        attribution_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+        attribution_sha256=file_sha256(file),
     )
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from watchmove.pipeline.files.digest import file_sha256
 from watchmove.pipeline.pretraining.pretraining import PretrainingHooks, PretrainingProgress, pretrain_frames
 from watchmove.pipeline.training.ranks import Ranks, joined_ranks, ranks_on_this_machine
 from watchmove.service.records import layout
@@ -11,7 +12,6 @@ from watchmove.service.records.training import BackboneRecord, CurveRow, backbon
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.settings import usable_cores
 from watchmove.service.store.folder_sync import FolderSync
-from watchmove.service.training.backbone_files import sha256_of
 from watchmove.service.training.shard_cache import shard_bytes
 from watchmove.service.training.snapshot_frames import snapshot_frames
 
@@ -82,7 +82,7 @@ def _train(context: StepContext, dataset: DatasetRecord, identity: str, ranks: R
 
 def _stored(context: StepContext, identity: str, path: Path) -> tuple[str, str]:
     """Key and sha256 of a file of weights, put into the store."""
-    sha256 = sha256_of(path)
+    sha256 = file_sha256(path)
     # two pods on one training may write equal weights in other bytes: each names its own, the record decides
     key = layout.backbone(identity, f"{path.stem}-{sha256[:12]}.safetensors")
     context.store.upload(key, path)

@@ -1,9 +1,9 @@
 """A backbone's weights out of the store, as its record describes them."""
 
-import hashlib
 from pathlib import Path
 
 from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.files.digest import file_sha256
 from watchmove.service.records.training import BackboneRecord
 from watchmove.service.store.store import Store
 
@@ -28,15 +28,9 @@ def _fetch(store: Store, key: str, sha256: str, target: Path) -> Path:
     path = store.local(key, target)
     if path is None:
         raise InvalidInput(f"{where}: gone; remove its record and pretrain again")
-    found = sha256_of(path)
+    found = file_sha256(path)
     if found != sha256:
         raise InvalidInput(
             f"{where}: sha256 is {found}, its record says {sha256}; remove the record and pretrain again"
         )
     return path
-
-
-def sha256_of(path: Path) -> str:
-    """Of a file's bytes, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
