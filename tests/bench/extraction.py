@@ -92,7 +92,7 @@ def run_step(settings: Settings, scratch: Path) -> Step:
 def run_here(rows: list[VideoOutcome], settings: Settings, scratch: Path) -> tuple[Stages, int]:
     """The worker's function on the same videos, in stages; also the bytes that it wrote."""
     stages = Stages()
-    sampled_video._look_at = stages.timed("masks", sampled_video._look_at)
+    sampled_video._examine_windows = stages.timed("masks", sampled_video._examine_windows)
     VideoReader._next_image = stages.timed("decoding", VideoReader._next_image)  # type: ignore[method-assign]
     CutDetector.is_cut = stages.timed("cuts", CutDetector.is_cut)  # type: ignore[method-assign]
     cv2.imencode = stages.timed("coding", cv2.imencode)

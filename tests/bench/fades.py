@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from watchmove.pipeline.video.fades import fading_frames, small_picture
+from watchmove.pipeline.video.fades import fade_thumbnail, fading_frames
 
 LENGTHS = (8, 16, 24, 36)
 NEXT = (1, 7)
@@ -24,7 +24,7 @@ Clip = NDArray[np.uint8]
 
 def read_clip(folder: Path) -> Clip:
     """Small pictures of the frames of a sequence, (T, h, w, 3)."""
-    return np.stack([small_picture(np.asarray(cv2.imread(str(path)))) for path in sorted(folder.glob("*.jpg"))])
+    return np.stack([fade_thumbnail(np.asarray(cv2.imread(str(path)))) for path in sorted(folder.glob("*.jpg"))])
 
 
 def dissolved(first: Clip, second: Clip, length: int) -> tuple[Clip, NDArray[np.float64]] | None:

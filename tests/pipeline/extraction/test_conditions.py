@@ -45,7 +45,7 @@ def test_black_bars_are_cut_off_and_stay_empty() -> None:
     for frame in frames:
         frame[:30], frame[-30:] = 3, 0
     shot = prepare_shot([frames])
-    whole = shot.whole(np.ones((180, 320), np.float32), 240, 320)
+    whole = shot.in_full_frame(np.ones((180, 320), np.float32), 240, 320)
 
     assert shot.windows[0].conditions == ("borders",)
     assert shot.windows[0].images[0].shape == (180, 320, 3)

@@ -1,11 +1,13 @@
 """Every frame of a stream, in pieces that fit in memory; what a piece is told of fades does not end with it."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from watchmove.pipeline.extraction import every_frame as frame_masks
+from watchmove.pipeline.extraction import every_frame
 from watchmove.pipeline.extraction.every_frame import mask_frames
+from watchmove.pipeline.extraction.shot import WindowToExamine
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.frames import NamedFrame
 
@@ -26,11 +28,11 @@ def nothing_moves(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Instead of a segmentation: how many frames it was given at once."""
     given: list[int] = []
 
-    def look(windows: list[list[NDArray[np.uint8]]], *_: object, fading: list[list[bool]]) -> list[list[bool]]:
-        given.append(len(windows[0]))
-        return fading
+    def examine(windows: list[WindowToExamine], *_: object) -> Sequence[bool]:
+        given.append(len(windows[0].images))
+        return windows[0].fading
 
-    monkeypatch.setattr(frame_masks, "look_at_shot", look)
+    monkeypatch.setattr(every_frame, "examine_shot", examine)
     return given
 
 

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from watchmove.pipeline.arrays import Image
-from watchmove.pipeline.video.fades import fading_frames, small_picture
+from watchmove.pipeline.video.fades import fade_thumbnail, fading_frames
 from watchmove.pipeline.world.video import moving_square
 
 
@@ -17,7 +17,7 @@ def panned(frames: int, seed: int = 0, step: float = -2.0) -> NDArray[np.float32
 
 def small(frames: NDArray[np.floating]) -> list[Image]:
     """What is looked at of frames (T, H, W, 3)."""
-    return [small_picture(np.rint(frame).astype(np.uint8)) for frame in frames]
+    return [fade_thumbnail(np.rint(frame).astype(np.uint8)) for frame in frames]
 
 
 def noise(count: int, columns: int = 64) -> NDArray[np.float32]:

@@ -58,7 +58,7 @@ class PreparedShot:
     columns: slice
     overlay: NDArray[np.bool_] | None
 
-    def whole(self, soft_mask: FloatArray, height: int, width: int) -> FloatArray:
+    def in_full_frame(self, soft_mask: FloatArray, height: int, width: int) -> FloatArray:
         """A soft mask of the picture as one of the whole frame (H, W): nothing in bars, nothing under an overlay."""
         full = np.zeros((height, width), np.float32)
         full[self.rows, self.columns] = soft_mask

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from watchmove.pipeline.extraction.shot import LookedAt, look_at_shot
+from watchmove.pipeline.extraction.shot import ExaminedFrame, WindowToExamine, examine_shot
 from watchmove.pipeline.masks.choice import shot_segmenter
 from watchmove.pipeline.masks.stage_seconds import StageSeconds
 from watchmove.pipeline.settings.extraction import ExtractionSettings
-from watchmove.pipeline.video.fades import LONGEST_SPAN, fading_frames, small_picture
+from watchmove.pipeline.video.fades import LONGEST_SPAN, fade_thumbnail, fading_frames
 from watchmove.pipeline.video.frames import NamedFrame
 from watchmove.pipeline.video.shots import CutDetector
 
@@ -22,7 +22,7 @@ class MaskedFrame:
     frame: NamedFrame
     index: int
     shot: int
-    found: LookedAt
+    found: ExaminedFrame
     stage_seconds: dict[str, float]
 
 
@@ -55,7 +55,7 @@ def mask_frames(frames: Iterable[NamedFrame], settings: ExtractionSettings) -> I
 class _Piece:
     """Frames of one shot that are looked at together, the first with its number in the stream.
 
-    small: `small_picture` of each, and of some frames before and after them; lead: how many lie before.
+    small: `fade_thumbnail` of each, and of some frames before and after them; lead: how many lie before.
     """
 
     first: int = 0
@@ -67,7 +67,7 @@ class _Piece:
     def add(self, frame: NamedFrame, thumbnail: NDArray[np.uint8]) -> None:
         """Take the next frame."""
         self.held.append(frame)
-        self.small.append(small_picture(thumbnail))
+        self.small.append(fade_thumbnail(thumbnail))
 
     def halves(self) -> tuple["_Piece", "_Piece"]:
         """Two pieces, each with what the other tells it of its fades."""
@@ -86,12 +86,12 @@ def _look(piece: _Piece, settings: ExtractionSettings) -> Iterator[MaskedFrame]:
     images = [frame.image for frame in piece.held if frame.image is not None]
     if not images:
         for index, frame in enumerate(piece.held, piece.first):
-            nothing = LookedAt(np.zeros((0, 0), np.float32), 0.0, frame.problem, ())
+            nothing = ExaminedFrame(np.zeros((0, 0), np.float32), 0.0, frame.problem, ())
             yield MaskedFrame(frame, index, piece.shot, nothing, {})
         return
     stages = StageSeconds()
-    every = [range(len(images))]
-    found = look_at_shot([images], every, settings, shot_segmenter(settings), stages, fading=[piece.fading()])[0]
+    window = WindowToExamine(images, range(len(images)), piece.fading())
+    examined = examine_shot([window], settings, shot_segmenter(settings), stages)
     share = {stage: seconds / len(images) for stage, seconds in stages.cpu.items()}
-    for index, (frame, one) in enumerate(zip(piece.held, found, strict=True), piece.first):
-        yield MaskedFrame(frame, index, piece.shot, one, share)
+    for index, (frame, found) in enumerate(zip(piece.held, examined, strict=True), piece.first):
+        yield MaskedFrame(frame, index, piece.shot, found, share)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from watchmove.pipeline.errors import UnreadableVideo
 from watchmove.pipeline.extraction.pruning import REJECT_REASONS, prune_shot
-from watchmove.pipeline.extraction.shot import look_at_shot
+from watchmove.pipeline.extraction.shot import WindowToExamine, examine_shot
 from watchmove.pipeline.masks.choice import ShotSegmenter, shot_segmenter
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.decoder_log import UNREADABLE_REASONS, DecoderLog
@@ -90,7 +90,9 @@ def extract_video(path: Path, settings: ExtractionSettings, segment: ShotSegment
         memory_mebibytes=settings.decoder_memory_mebibytes,
     ) as reader:
         frames = [
-            frame for windows in _shots(reader, progress, settings) for frame in _look_at(windows, settings, segment)
+            frame
+            for windows in _shots(reader, progress, settings)
+            for frame in _examine_windows(windows, settings, segment)
         ]
     if progress.frames_seen < 2:
         raise UnreadableVideo("too-short", f"{path}: {progress.frames_seen} frame; motion needs at least two")
@@ -127,24 +129,25 @@ def _sampled(window: Window, settings: ExtractionSettings) -> Sequence[int]:
     return sorted({round((k + 0.5) * count / wanted - 0.5) for k in range(wanted)})
 
 
-def _look_at(windows: Sequence[Window], settings: ExtractionSettings, segment: ShotSegmenter) -> list[Frame]:
-    """Sampled frames of a shot, its windows segmented together, with the reason each would be dropped for by itself."""
-    sampled = [_sampled(window, settings) for window in windows]
-    images, fading = [window.images for window in windows], [window.fading for window in windows]
-    found = look_at_shot(images, sampled, settings, segment, fading=fading) if windows else []
+def _examine_windows(windows: Sequence[Window], settings: ExtractionSettings, segment: ShotSegmenter) -> list[Frame]:
+    """Sampled frames of one shot, its windows segmented together, each with the reason that its own mask gives."""
+    if not windows:
+        return []
+    requests = [WindowToExamine(window.images, _sampled(window, settings), window.fading) for window in windows]
+    examined = examine_shot(requests, settings, segment)
+    places = [(window, pos) for window, request in zip(windows, requests, strict=True) for pos in request.positions]
     return [
         Frame(
             index=window.start + position,
-            time_seconds=0.0,
+            time_seconds=0.0,  # the decoder's log knows it once the video has been read
             shot=window.shot,
             image=window.images[position],
-            soft_mask=one.soft_mask,
-            confidence=one.confidence,
-            reject_reason=one.reject_reason,
-            conditions=one.conditions,
+            soft_mask=found.soft_mask,
+            confidence=found.confidence,
+            reject_reason=found.reject_reason,
+            conditions=found.conditions,
         )
-        for window, positions, looked_at in zip(windows, sampled, found, strict=True)
-        for position, one in zip(positions, looked_at, strict=True)
+        for (window, position), found in zip(places, examined, strict=True)
     ]
 
 

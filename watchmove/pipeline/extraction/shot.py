@@ -1,4 +1,4 @@
-"""One shot's windows in, frames with masks and a verdict out: prepared, segmented, measured."""
+"""The examination of one shot: its windows are prepared and segmented together, then each frame gets a verdict."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,16 +15,33 @@ from watchmove.pipeline.masks.stage_seconds import StageSeconds
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 
 _PARALLAX_PIXELS = 0.75
+"""Background motion (median, in pixels per frame, the camera's motion removed) above which a frame is named `parallax`.
 
-_NOTHING_MOVES = ("no-motion", "short-shot")
+Set by hand; the name alone rejects no frame.
+"""
+
+_REASONS_WITHOUT_MOTION = ("no-motion", "short-shot")
 
 
 @dataclass(frozen=True)
-class LookedAt:
-    """What was found in one frame.
+class WindowToExamine:
+    """Consecutive frames of a shot, and which of them to examine.
 
-    soft_mask: (H, W) float32 in [0, 1], all zero where nothing is known to move; confidence: in [0, 1];
-    reject_reason: one of REJECT_REASONS, None where good by itself; conditions: names from CONDITIONS.
+    images: (H, W, 3) uint8 RGB, of the same size in all windows of a shot; positions: indices into `images` of the
+    frames to examine; fading: for each image, whether it is part of a fade or a dissolve; empty where none is.
+    """
+
+    images: Sequence[Image]
+    positions: Sequence[int]
+    fading: Sequence[bool] = ()
+
+
+@dataclass(frozen=True)
+class ExaminedFrame:
+    """The verdict on one frame.
+
+    soft_mask: (H, W) float32 in [0, 1], all zero where no motion is known; confidence: in [0, 1]; reject_reason: one of
+    REJECT_REASONS, None for a frame that is good on its own; conditions: names from CONDITIONS, in their order.
     """
 
     soft_mask: NDArray[np.float32]
@@ -33,66 +50,79 @@ class LookedAt:
     conditions: tuple[str, ...]
 
 
-def look_at_shot(
-    windows: Sequence[Sequence[Image]],
-    wanted: Sequence[Sequence[int]],
+def examine_shot(
+    windows: Sequence[WindowToExamine],
     settings: ExtractionSettings,
     segment: ShotSegmenter,
     stages: StageSeconds | None = None,
-    *,
-    fading: Sequence[Sequence[bool]] | None = None,
-) -> list[list[LookedAt]]:
-    """Look at the `wanted` positions of windows of one shot; images are (H, W, 3) uint8 RGB of one size.
+) -> list[ExaminedFrame]:
+    """Examine the chosen frames of at least one window of one shot; the result is in order of windows, then positions.
 
-    `segment` finds what moves (see `shot_segmenter`); `fading` says of each frame of each window whether it is part of
-    a fade or a dissolve. Frames of a window that is too short, or repeats itself until it is, are not segmented. What
-    stops for a moment keeps its mask; where no frame shows motion, all masks are empty.
+    `segment` finds the moving objects (see `shot_segmenter`). A window that has fewer than `min_window_frames` frames
+    after repeated frames are removed is not segmented. An object that stops for a moment keeps its mask; where no
+    examined frame of the shot shows motion, all masks are empty.
     """
     stages = stages or StageSeconds()
     with stages("conditions"):
-        shot = prepare_shot(windows)
-    fit = [len(window.images) >= settings.min_window_frames for window in shot.windows]
-    sources = [
-        [window.sources[position] for position in positions]
-        for window, positions in zip(shot.windows, wanted, strict=True)
-    ]
-    moving = iter(
-        segment(
-            [window.images for window, ready in zip(shot.windows, fit, strict=True) if ready],
-            [some for some, ready in zip(sources, fit, strict=True) if ready],
-            stages,
-        )
-        if any(fit)
-        else ()
+        shot = prepare_shot([window.images for window in windows])
+    segmented = _segment_windows(windows, shot.windows, settings, segment, stages)
+    height, width = windows[0].images[0].shape[:2]
+    empty_mask = np.zeros((height, width), np.float32)
+    examined: list[ExaminedFrame] = []
+    for number, (window, prepared) in enumerate(zip(windows, shot.windows, strict=True)):
+        if number not in segmented:
+            examined += [ExaminedFrame(empty_mask, 0.0, "short-shot", prepared.conditions)] * len(window.positions)
+        for frame in segmented.get(number, ()):
+            examined.append(_verdict(frame, shot, (height, width), prepared.conditions, settings))
+    if all(frame.reject_reason in _REASONS_WITHOUT_MOTION for frame in examined):
+        examined = [replace(frame, soft_mask=empty_mask) for frame in examined]
+    fading = [bool(window.fading) and window.fading[position] for window in windows for position in window.positions]
+    # fades are named last: whether a shot shows motion is decided by what its masks say
+    return [_as_fading(frame) if fades else frame for frame, fades in zip(examined, fading, strict=True)]
+
+
+def _segment_windows(
+    windows: Sequence[WindowToExamine],
+    prepared: Sequence[PreparedWindow],
+    settings: ExtractionSettings,
+    segment: ShotSegmenter,
+    stages: StageSeconds,
+) -> dict[int, tuple[SegmentedFrame, ...]]:
+    """Segmented frames of each window, by the window's number; a window that is too short is left out."""
+    sources = {
+        number: [prepared[number].sources[position] for position in window.positions]
+        for number, window in enumerate(windows)
+        if len(prepared[number].images) >= settings.min_window_frames
+    }
+    if not sources:
+        return {}
+    images = [prepared[number].images for number in sources]
+    return dict(zip(sources, segment(images, list(sources.values()), stages), strict=True))
+
+
+def _verdict(
+    frame: SegmentedFrame,
+    shot: PreparedShot,
+    size: tuple[int, int],
+    window_conditions: tuple[str, ...],
+    settings: ExtractionSettings,
+) -> ExaminedFrame:
+    """Measure one segmented frame; `size` is the (height, width) of the frame before borders were cut off."""
+    facts = measure_mask(frame, settings.min_area_fraction)
+    parallax = ["parallax"] if facts.background_motion_pixels > _PARALLAX_PIXELS else []
+    return ExaminedFrame(
+        soft_mask=shot.in_full_frame(frame.soft_mask, *size),
+        confidence=facts.confidence,
+        reject_reason=reject_reason(facts, settings),
+        conditions=_in_order([*window_conditions, *parallax]),
     )
-    size = windows[0][0].shape[:2]
-    dark = np.zeros(size, np.float32)
-    judged = [
-        [_judged(one, shot, size, settings) for one in next(moving)]
-        if ready
-        else [LookedAt(dark, 0.0, "short-shot", ()) for _ in positions]
-        for positions, ready in zip(wanted, fit, strict=True)
-    ]
-    if all(one.reject_reason in _NOTHING_MOVES for window in judged for one in window):
-        judged = [[replace(one, soft_mask=dark) for one in window] for window in judged]
-    fades = fading or [[False] * len(images) for images in windows]
-    return [
-        [_named(one, window, fading=fade[position]) for one, position in zip(some, positions, strict=True)]
-        for some, window, fade, positions in zip(judged, shot.windows, fades, wanted, strict=True)
-    ]
 
 
-def _named(one: LookedAt, window: PreparedWindow, *, fading: bool) -> LookedAt:
-    """A frame with the conditions of its window and its own; inside a fade nothing else is asked."""
-    found = {*window.conditions, *one.conditions, *(["fade"] if fading else [])}
-    names = tuple(name for name in CONDITIONS if name in found)
-    return replace(one, conditions=names, reject_reason="fade" if fading else one.reject_reason)
+def _as_fading(frame: ExaminedFrame) -> ExaminedFrame:
+    """A frame of a fade, which is rejected whatever its mask is: what changes in a fade is not motion."""
+    return replace(frame, conditions=_in_order([*frame.conditions, "fade"]), reject_reason="fade")
 
 
-def _judged(
-    moving: SegmentedFrame, shot: PreparedShot, size: tuple[int, int], settings: ExtractionSettings
-) -> LookedAt:
-    facts = measure_mask(moving, settings.min_area_fraction)
-    reason = reject_reason(facts, settings)
-    parallax = facts.background_motion_pixels > _PARALLAX_PIXELS
-    return LookedAt(shot.whole(moving.soft_mask, *size), facts.confidence, reason, ("parallax",) if parallax else ())
+def _in_order(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of conditions in the order of CONDITIONS."""
+    return tuple(name for name in CONDITIONS if name in names)

@@ -1,1 +1,1 @@
-"""From a video file to decoded frames, and from frames to shots."""
+"""Decoding and encoding of video files, and the division of a stream of frames into shots and windows."""
