@@ -140,7 +140,7 @@ def test_the_files_say_which_trunk(trained: Path) -> None:
     [
         ({"trunk": "resnet18", "batch_norm": False}, "resnet18 has batch_norm and no dropout"),
         ({"trunk": "resnet50", "dropout": 0.5}, "resnet50 has batch_norm and no dropout"),
-        ({"rescale_trunk": True}, "rescale_trunk does what batch_norm does"),
+        ({"rescale_trunk": True}, "rescale_trunk has no use with batch_norm"),
     ],
 )
 def test_options_that_do_not_fit_the_trunk_are_refused(update: dict[str, object], message: str) -> None:

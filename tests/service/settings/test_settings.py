@@ -1,4 +1,4 @@
-"""Settings: what is wrong is said in one line, with where and what would do."""
+"""Settings: errors are one line with the place, the mistake and what would fix it."""
 
 from pathlib import Path
 
@@ -24,14 +24,14 @@ def test_the_laptop_preset_is_valid() -> None:
 
 
 def test_the_laptop_run_saves_while_it_trains() -> None:
-    """Killed at any moment, it goes on where it was or not far behind."""
+    """It can be killed at any moment, and resumes from a recent checkpoint."""
     settings = load_settings(LAPTOP)
     for training in (settings.pretrain, settings.evaluate.detector):
         assert training.checkpoint_every_iterations <= training.iterations / 2
 
 
 def test_overrides_beat_the_file(tmp_path: Path) -> None:
-    """Words of the command line win, one key at a time."""
+    """Arguments of the command line take precedence, one key at a time."""
     path = write(tmp_path, "pretrain: {iterations: 5, batch_size: 7}")
     settings = load_settings(path, ["pretrain.iterations=9", "store=s3://b/x/"])
 
@@ -47,12 +47,12 @@ def test_overrides_beat_the_file(tmp_path: Path) -> None:
         ("stoer: x", r"stoer is no setting; known here: .*store"),
         ("store: ftp://x", r"store = 'ftp://x': .*s3://BUCKET"),
         ("evaluate: {freeze_through: [6]}", r"freeze_through = \[6\]: an AlexNet .*from 0 to 5"),
-        ("evaluate: {seeds: [0, 1, 0]}", r"seeds = \[0, 1, 0\]: 0 stands there more than once"),
-        ("evaluate: {initialisations: [random, random]}", "random stands there more than once"),
+        ("evaluate: {seeds: [0, 1, 0]}", r"seeds = \[0, 1, 0\]: 0 appears more than once"),
+        ("evaluate: {initialisations: [random, random]}", "random appears more than once"),
         ("extract: 5", "extract = 5: a section; give its keys"),
         ("pretrain: {background_threshold: 0.9}", "is not below foreground_threshold"),
         ("a: [", "line 1: not YAML"),
-        ("- a list", "top level is no mapping"),
+        ("- a list", "top level is not a mapping"),
     ],
 )
 def test_wrong_settings_get_one_line(tmp_path: Path, text: str, expected: str) -> None:
@@ -65,27 +65,27 @@ def test_wrong_settings_get_one_line(tmp_path: Path, text: str, expected: str) -
 
 @pytest.mark.parametrize("word", ["store", "=x", "store.deeper=x", "a.b=["])
 def test_wrong_overrides_get_one_line(tmp_path: Path, word: str) -> None:
-    """So do words of the command line."""
+    """A wrong `--set` argument is named in one line."""
     path = write(tmp_path, "store: file:///x")
     with pytest.raises(InvalidInput, match=r"--set|is no setting"):
         load_settings(path, [word])
 
 
 @pytest.mark.parametrize("word", ["store=ftp://x", "evaluate.seeds=[a]", "extrakt.seed=1", "extract.window_frames=3"])
-def test_what_the_command_line_got_wrong_is_not_laid_to_the_file(tmp_path: Path, word: str) -> None:
-    """A person looks where the line says."""
+def test_an_error_names_the_command_line_if_the_mistake_is_there(tmp_path: Path, word: str) -> None:
+    """The message names the command line, not the settings file, as the source of the mistake."""
     with pytest.raises(InvalidInput, match=r"^command line: "):
         load_settings(write(tmp_path, "store: file:///x"), [word])
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
-    """A settings file that is not there is named."""
+    """The message about a missing settings file names the file."""
     with pytest.raises(InvalidInput, match=r"absent\.yaml: cannot be read"):
         load_settings(tmp_path / "absent.yaml")
 
 
 def test_hash_depends_on_values_only() -> None:
-    """The same settings hash alike however they were given; another value hashes otherwise."""
+    """Equal settings have equal hashes; another value gives another hash."""
     one, same, other = (Settings(store=f"file:///{name}") for name in ("a", "a", "b"))
 
     assert settings_hash(one) == settings_hash(same) != settings_hash(other)

@@ -1,4 +1,4 @@
-"""Settings of pretraining: a network that segments single frames as motion segmented them."""
+"""Settings of pretraining, which fits a network to predict from a single frame the mask that motion gave."""
 
 from typing import Any, Literal, Self
 
@@ -7,13 +7,14 @@ from pydantic import Field, model_validator
 from watchmove.pipeline.settings import Section
 
 PRETRAINING_VERSION = 2
-"""Raised when the same frames and settings would give other weights."""
+"""Version of the training code; it is increased when the same frames and settings would give other weights."""
 
 _DECIDES_NO_WEIGHT = frozenset({"checkpoint_every_iterations", "keep_checkpoints", "max_corrupt_fraction"})
+"""Settings that change neither the weights nor the curve, so that a training may be resumed under other values."""
 
 
 class PretrainingSettings(Section):
-    """How the network learns from soft masks (Pathak et al., CVPR 2017, section 5)."""
+    """Training of a network on soft masks (Pathak et al., CVPR 2017, section 5)."""
 
     objective: Literal["masks", "rotation"] = Field(
         "masks",
@@ -57,6 +58,7 @@ class PretrainingSettings(Section):
         lt=1,
         description="Fraction of the iterations over which the learning rate first rises to its highest value.",
     )
+    # Momentum and weight decay are those of AlexNet (Krizhevsky et al., NIPS 2012, section 5).
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
     weight_decay: float = Field(5e-4, ge=0, description="Weight decay; biases and normalisation layers have none.")
     average_decay: float = Field(
@@ -93,6 +95,7 @@ class PretrainingSettings(Section):
             "Soft mask value up to which a pixel is background; values between the two thresholds are ignored."
         ),
     )
+    # 128 of 224 pixels, as in DeepMask; jitter is stronger than its own (see `pretraining/examples.py`).
     object_fraction: float = Field(
         0.57, gt=0, le=1, description="Longer side of the object's box as a fraction of the crop's side, before jitter."
     )
@@ -131,7 +134,7 @@ class PretrainingSettings(Section):
     )
 
     def deciding(self) -> dict[str, Any]:
-        """Those that weights or the curve depend on, plain JSON: with others changed, a training still goes on."""
+        """The settings that decide weights and curve, as plain JSON; a training resumes only if all of them agree."""
         return self.model_dump(mode="json", exclude=set(_DECIDES_NO_WEIGHT))
 
     @model_validator(mode="after")
@@ -146,7 +149,7 @@ class PretrainingSettings(Section):
         if self.trunk != "alexnet" and (self.dropout or not self.batch_norm):
             raise ValueError(f"{self.trunk} has batch_norm and no dropout; leave batch_norm true and dropout 0")
         if self.rescale_trunk and self.batch_norm:
-            raise ValueError("rescale_trunk does what batch_norm does in every step; set one of them to false")
+            raise ValueError("rescale_trunk has no use with batch_norm, which rescales in every step; set one to false")
         if self.objective == "rotation" and self.crop_on == "device":
-            raise ValueError("crop_on device cuts examples of masks; set it to auto or cpu")
+            raise ValueError("crop_on (device) needs objective (masks); set crop_on to auto or cpu")
         return self

@@ -1,4 +1,4 @@
-"""Settings of the drawn world: the embedded default input, of which every pixel's truth is known."""
+"""Settings of the synthetic world, the built-in input in which the correct mask of every frame is known."""
 
 from pydantic import Field
 
@@ -6,7 +6,7 @@ from watchmove.pipeline.settings import Section
 
 
 class WorldSettings(Section):
-    """How many videos and pictures are drawn, and how large. The same settings give the same arrays, always."""
+    """Number and size of the videos and images that are drawn. The same settings always give the same arrays."""
 
     seed: int = Field(0, ge=0, description="Seed of everything drawn.")
     videos: int = Field(

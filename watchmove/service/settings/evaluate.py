@@ -1,4 +1,4 @@
-"""Settings of the evaluate step: the fan-out, its trunks, its data, and the preset its detectors start from."""
+"""Settings of the evaluate step: the trunks that are compared, the detection set, and the detector's preset."""
 
 from typing import Any, Literal, Self
 
@@ -8,10 +8,11 @@ from watchmove.pipeline.settings import Section
 from watchmove.pipeline.settings.evaluation import QUICK, EvaluationSettings
 
 URI_SCHEMES = ("file://", "s3://")
+"""The kinds of store that a URI may name."""
 
 
 class EvaluateSettings(Section):
-    """Which detectors are trained: every initialisation at every freezing level with every seed."""
+    """The detectors that are trained: one for each combination of initialisation, freezing level and seed."""
 
     preset: Literal["paper", "quick"] = Field(
         "paper",
@@ -85,7 +86,7 @@ class EvaluateSettings(Section):
             uri, _, layout = name.partition("#")
             known = name in ("random", "pretrained") or (uri.startswith(URI_SCHEMES) and not uri.endswith("/"))
             if not known or layout not in ("", "own", "caffe", "torchvision"):
-                raise ValueError(f"{name} is no trunk: random, pretrained, or URI, URI#own, URI#caffe, URI#torchvision")
+                raise ValueError(f"{name} is no trunk: give random, pretrained, URI or URI#own, #caffe or #torchvision")
         return names
 
     @field_validator("detector")
@@ -93,22 +94,22 @@ class EvaluateSettings(Section):
     def _leaves_the_fan_out_its_own(cls, detector: EvaluationSettings) -> EvaluationSettings:
         for name, instead in (("freeze_through", "freeze_through"), ("seed", "seeds")):
             if getattr(detector, name):
-                raise ValueError(f"{name} is of each evaluation, and not looked at here; set evaluate.{instead}")
+                raise ValueError(f"{name} differs between evaluations and has no effect here; set evaluate.{instead}")
         return detector
 
     @field_validator("initialisations", "freeze_through", "seeds")
     @classmethod
     def _each_once(cls, values: tuple[str | int, ...]) -> tuple[str | int, ...]:
-        # One training counted twice would look like two that agree: an interval of nothing.
+        # A training counted twice would look like two that agree, and give a confidence interval that is too narrow.
         twice = next((value for value in values if values.count(value) > 1), None)
         if twice is not None:
-            raise ValueError(f"{twice} stands there more than once; name each once")
+            raise ValueError(f"{twice} appears more than once; name each value once")
         return values
 
     @model_validator(mode="after")
     def _baseline_is_evaluated(self) -> Self:
         if self.supervised and self.supervised not in self.initialisations:
-            raise ValueError(f"supervised {self.supervised} is not among initialisations; name it there too")
+            raise ValueError(f"supervised ({self.supervised}) is not among initialisations; add it there")
         return self
 
     @field_validator("freeze_through")
@@ -120,7 +121,7 @@ class EvaluateSettings(Section):
 
 
 def preset_in_words(settings: EvaluateSettings) -> str:
-    """The preset's name, and the detector's settings that differ from it."""
+    """The preset's name, followed by the detector's settings that differ from it."""
     start = _flat(QUICK if settings.preset == "quick" else EvaluationSettings())
     now = _flat(settings.detector)
     changed = [f"{key} {now[key]}" for key in start if now[key] != start[key] and key != "device"]
@@ -128,6 +129,6 @@ def preset_in_words(settings: EvaluateSettings) -> str:
 
 
 def _flat(detector: EvaluationSettings) -> dict[str, object]:
-    """Every setting by its own name, those of proposals with theirs before it."""
+    """All settings of the detector by name; those of proposals have the prefix `proposals.`."""
     own = detector.model_dump(exclude={"proposals"})
     return own | {f"proposals.{key}": value for key, value in detector.proposals.model_dump().items()}

@@ -1,4 +1,4 @@
-"""The settings' reference, made from the model itself."""
+"""Settings as text: a settings file, and the reference table that is generated from the models."""
 
 from collections.abc import Iterator
 
@@ -10,12 +10,12 @@ from watchmove.service.settings.settings import Settings
 
 
 def as_yaml(settings: Settings) -> str:
-    """The settings as a file that `--settings` reads."""
+    """The settings as the text of a YAML file that `--settings` reads."""
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
 
 
 def reference_table() -> str:
-    """A Markdown table with a row for every setting: its name, default, range and meaning."""
+    """A Markdown table with one row for each setting: its name, default, range and meaning."""
     rows = ["| setting | default | range | meaning |", "| --- | --- | --- | --- |"]
     return "\n".join([*rows, *_rows(Settings, "")])
 

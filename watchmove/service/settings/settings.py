@@ -1,4 +1,4 @@
-"""One frozen settings object, read from one YAML file and overridden by `section.key=value` words."""
+"""The settings of a run: one frozen object, read from a YAML file and overridden by `section.key=value` arguments."""
 
 import hashlib
 import json
@@ -22,10 +22,13 @@ LicenceWord = Literal[
     "commercial", "derivatives", "by", "by-sa", "by-nd", "by-nc", "by-nc-sa", "by-nc-nd", "cc0", "publicdomain"
 ]
 LAPTOP = Path(str(files("watchmove.service.settings") / "presets" / "laptop.yaml"))
+"""The settings file that commands read by default: the complete pipeline on synthetic videos, on two cores."""
+_HASH_DIGITS = 16
+"""64 bits, which makes an accidental collision among millions of settings improbable. Part of the store's layout."""
 
 
 class PlanSettings(Section):
-    """Which videos are taken, and how they are dealt into shards."""
+    """Which videos are used, and how they are divided into shards."""
 
     manifest: str = Field(
         "",
@@ -85,7 +88,7 @@ class PlanSettings(Section):
 
 
 class WorkSettings(Section):
-    """How a step uses the machine it runs on; none of this changes a result."""
+    """How a step uses the machine that it runs on. These settings do not change results."""
 
     workers: int = Field(
         0, ge=0, description="Number of worker processes; 0: one for each core that the process may use."
@@ -134,7 +137,7 @@ class WorkSettings(Section):
 
 
 class GatherSettings(Section):
-    """The gate between extraction and training."""
+    """Conditions that extraction must meet before training starts."""
 
     max_failed_fraction: float = Field(
         0.5,
@@ -146,7 +149,7 @@ class GatherSettings(Section):
 
 
 class Settings(Section):
-    """Everything a run can be told. Credentials and endpoints alone come from the environment, by the SDK's names."""
+    """All settings of a run. Only credentials and endpoints come from the environment, under the AWS SDK's names."""
 
     store: str = Field(
         "file://out/store",
@@ -186,19 +189,19 @@ def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
 
 
 def settings_hash(*parts: object) -> str:
-    """Sixteen hex digits that change when any of `parts` (models or plain JSON values) changes."""
+    """A hash of `parts` (settings models or plain JSON values), as 16 hexadecimal digits."""
     plain = [part.model_dump(mode="json") if isinstance(part, Section) else part for part in parts]
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode()).hexdigest()[:_HASH_DIGITS]
 
 
 def worker_count(settings: Settings) -> int:
-    """Worker processes to start: the setting, else the cores this process may use (its CPU quota counts)."""
+    """Number of worker processes to start: `work.workers`, or the number of usable cores if it is 0."""
     return settings.work.workers or usable_cores()
 
 
 def usable_cores() -> int:
-    """Cores this process may use: its affinity, and in a container no more than the CPU quota of its control group."""
+    """Number of cores that this process may use, by its CPU affinity and its control group's CPU quota (version 2)."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -219,7 +222,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise InvalidInput(f"settings {path}: the top level is no mapping; write `section:` lines with keys below them")
+        raise InvalidInput(f"settings {path}: the top level is not a mapping; write `section:` and its keys below")
     return tree
 
 
