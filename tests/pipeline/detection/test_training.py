@@ -14,7 +14,7 @@ from watchmove.pipeline.detection.training import (
     DetectorHooks,
     DetectorProgress,
     TrainedDetector,
-    learning_rate,
+    detector_learning_rate,
     train_detector,
 )
 from watchmove.pipeline.errors import InvalidInput, Stopped
@@ -74,14 +74,14 @@ def test_the_learning_rate_is_the_published_one() -> None:
     """0.001 for 30,000 of 40,000 iterations, then a tenth."""
     settings = EvaluationSettings()
 
-    assert [learning_rate(step, settings) for step in (0, 29_999, 30_000, 39_999)] == [1e-3, 1e-3, 1e-4, 1e-4]
+    assert [detector_learning_rate(step, settings) for step in (0, 29_999, 30_000, 39_999)] == [1e-3, 1e-3, 1e-4, 1e-4]
 
 
 def test_the_learning_rate_warms_up() -> None:
     """In 4 steps it grows by a quarter each."""
     settings = EvaluationSettings(learning_rate=0.4, warmup_iterations=4)
 
-    assert [learning_rate(step, settings) for step in range(5)] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4])
+    assert [detector_learning_rate(step, settings) for step in range(5)] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4])
 
 
 def test_frozen_layers_stay_and_others_learn(drawn_set: tuple[list[VocImage], Proposals], tmp_path: Path) -> None:

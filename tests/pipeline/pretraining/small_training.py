@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from watchmove.pipeline.dataset.frame_table import LocalShards, frames_in
 from watchmove.pipeline.errors import Stopped, Unavailable
 from watchmove.pipeline.pretraining.batches import MaskDataset
-from watchmove.pipeline.pretraining.history import CurvePoint, training_identity
+from watchmove.pipeline.pretraining.history import CurvePoint
 from watchmove.pipeline.pretraining.loop import PretrainingHooks, PretrainingProgress, TrainingLoop
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
+from watchmove.pipeline.training.identity import training_identity
 from watchmove.pipeline.training.ranks import Ranks, joined_ranks
 
 STOPPED, LOST = 143, 75
@@ -56,7 +57,7 @@ def train_small(
     frames = frames_in([shard])
     data = MaskDataset(frames, LocalShards(), settings, ranks.share)
     loop = TrainingLoop(SmallNetwork(batch_norm=settings.batch_norm), data, settings, hooks, ranks)
-    trained = loop.run(training_identity(frames, settings))
+    trained = loop.run(training_identity(settings.deciding(), frames.digest()))
     return {name: tensor.clone() for name, tensor in trained.state_dict().items()}, loop.history.curve
 
 

@@ -28,9 +28,9 @@ from watchmove.pipeline.dataset.frame_table import LocalShards, frames_in
 from watchmove.pipeline.dataset.shard import write_shard
 from watchmove.pipeline.errors import InvalidInput, Stopped, Unavailable
 from watchmove.pipeline.pretraining.batches import MaskDataset, held_out_videos
-from watchmove.pipeline.pretraining.history import training_identity
 from watchmove.pipeline.pretraining.loop import PretrainingHooks, PretrainingProgress, TrainingLoop
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
+from watchmove.pipeline.training.identity import training_identity
 from watchmove.pipeline.training.ranks import Ranks, joined_ranks
 
 SETTINGS = PretrainingSettings(
@@ -340,7 +340,7 @@ def test_told_to_stop_while_the_store_is_slow(shard: Path, tmp_path: Path) -> No
     )
     began = time.monotonic()
     with pytest.raises(Stopped):
-        loop.run(training_identity(frames, settings))
+        loop.run(training_identity(settings.deciding(), frames.digest()))
     read.set()
 
     assert time.monotonic() - began < 15

@@ -21,7 +21,7 @@ from watchmove.pipeline.pretraining.pretraining import (
     PretrainingResult,
     pretrain,
 )
-from watchmove.pipeline.pretraining.step import learning_rate
+from watchmove.pipeline.pretraining.step import pretraining_learning_rate
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 from watchmove.pipeline.training.checkpoints import CHECKPOINT_NAMES
 
@@ -94,11 +94,11 @@ def test_schedule_rises_then_falls_by_a_cosine() -> None:
     """Known values: a quarter of the steps rising by equal parts, then the top, half of it half-way, nought last."""
     settings = PretrainingSettings(iterations=400, learning_rate=0.2, warmup_fraction=0.25)
 
-    assert learning_rate(0, settings) == pytest.approx(0.2 / 101)
-    assert learning_rate(99, settings) == pytest.approx(0.2 * 100 / 101)
-    assert learning_rate(100, settings) == pytest.approx(0.2)
-    assert learning_rate(250, settings) == pytest.approx(0.1)
-    assert learning_rate(400, settings) == pytest.approx(0.0)
+    assert pretraining_learning_rate(0, settings) == pytest.approx(0.2 / 101)
+    assert pretraining_learning_rate(99, settings) == pytest.approx(0.2 * 100 / 101)
+    assert pretraining_learning_rate(100, settings) == pytest.approx(0.2)
+    assert pretraining_learning_rate(250, settings) == pytest.approx(0.1)
+    assert pretraining_learning_rate(400, settings) == pytest.approx(0.0)
 
 
 def test_schedule_in_drops() -> None:
@@ -106,7 +106,7 @@ def test_schedule_in_drops() -> None:
     settings = PretrainingSettings(
         iterations=100, learning_rate=1.0, warmup_fraction=0.1, schedule="step", drop_fractions=(0.5, 0.9)
     )
-    rates = [learning_rate(iteration, settings) for iteration in (0, 10, 49, 50, 89, 90, 99)]
+    rates = [pretraining_learning_rate(iteration, settings) for iteration in (0, 10, 49, 50, 89, 90, 99)]
 
     assert rates == pytest.approx([1 / 11, 1, 1, 0.1, 0.1, 0.01, 0.01])
 

@@ -1,13 +1,11 @@
 """Training a detector on a trunk: Fast R-CNN's SGD (Girshick, ICCV 2015, section 2.3), stoppable and resumable."""
 
-import hashlib
-import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -21,6 +19,7 @@ from watchmove.pipeline.networks.alexnet import AlexNet, normalised_image
 from watchmove.pipeline.networks.rescaling import rescale_to_unit_variance
 from watchmove.pipeline.settings.evaluation import EvaluationSettings
 from watchmove.pipeline.training.checkpoints import load_checkpoint, save_checkpoint
+from watchmove.pipeline.training.identity import training_identity
 from watchmove.pipeline.voc.annotations import VocImage, read_image
 
 _BIAS_RATE = 2.0
@@ -30,7 +29,7 @@ _RESCALING_SIDE_PIXELS = 227
 
 
 @dataclass
-class History:
+class DetectorHistory:
     """How far a training is."""
 
     iteration: int = 0
@@ -40,18 +39,12 @@ class History:
     pending: list[float] = field(default_factory=list)
     """Losses since the last point."""
 
-
-def restored(saved: dict[str, Any] | None) -> History:
-    """The history that a checkpoint holds as plain JSON; a new one where there is none."""
-    if saved is None:
-        return History()
-    return History(saved["iteration"], [(at, loss) for at, loss in saved["curve"]], saved["pending"])
-
-
-def training_identity(settings: EvaluationSettings, classes: Sequence[str], image_ids: Sequence[str]) -> str:
-    """What two trainings must share for one to continue the other."""
-    what = [settings.model_dump(mode="json"), list(classes), list(image_ids)]
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+    @classmethod
+    def from_json(cls, saved: dict[str, Any] | None) -> Self:
+        """Make the history that a checkpoint holds as plain JSON; without a checkpoint, an empty one."""
+        if saved is None:
+            return cls()
+        return cls(saved["iteration"], [(at, loss) for at, loss in saved["curve"]], saved["pending"])
 
 
 @dataclass(frozen=True)
@@ -83,7 +76,7 @@ class TrainedDetector:
     """Iteration, and mean loss since the point before."""
 
 
-def learning_rate(iteration: int, settings: EvaluationSettings) -> float:
+def detector_learning_rate(iteration: int, settings: EvaluationSettings) -> float:
     """Learning rate of weights in step `iteration`, counted from 0: a linear warm-up, constant, one drop."""
     rate = settings.learning_rate
     if iteration < settings.warmup_iterations:
@@ -113,8 +106,9 @@ def train_detector(
         _rescale(trunk, data.images, settings.seed)
     model = _new_model(trunk, data, classes, settings)
     optimizer = _optimizer(model, settings)
-    identity = training_identity(settings, classes, [image.image_id for image in images])
-    history = restored(load_checkpoint(hooks.checkpoint_directory, model, optimizer, identity))
+    image_ids = [image.image_id for image in images]
+    identity = training_identity(settings.model_dump(mode="json"), list(classes), image_ids, sort_keys=True)
+    history = DetectorHistory.from_json(load_checkpoint(hooks.checkpoint_directory, model, optimizer, identity))
 
     def save() -> None:
         save_checkpoint(hooks.checkpoint_directory, model, optimizer, vars(history), identity)
@@ -177,7 +171,7 @@ def _step(
     model: FastRCNN, optimizer: torch.optim.SGD, batch: Batch, iteration: int, settings: EvaluationSettings
 ) -> tuple[float, float]:
     """One step of SGD; its loss and its learning rate."""
-    rate = learning_rate(iteration, settings)
+    rate = detector_learning_rate(iteration, settings)
     for group in optimizer.param_groups:
         group["lr"] = rate * group["rate"]
     device = settings.device
@@ -203,7 +197,7 @@ def _step(
     return loss.item(), rate
 
 
-def _remember(history: History, loss: float, iterations: int) -> None:
+def _remember(history: DetectorHistory, loss: float, iterations: int) -> None:
     history.iteration += 1
     history.pending.append(loss)
     if len(history.pending) >= max(iterations // _CURVE_POINTS, 1) or history.iteration == iterations:

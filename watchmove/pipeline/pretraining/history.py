@@ -1,13 +1,9 @@
 """How far a pretraining is and how it went: what its checkpoints remember beside weights."""
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
 
-from watchmove.pipeline.dataset.frame_table import FrameTable
 from watchmove.pipeline.pretraining.held_out import HeldOut
-from watchmove.pipeline.settings.pretraining import PretrainingSettings
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,7 @@ def curve_point(iteration: int, loss: float, rate: float, held_out: HeldOut | No
 
 
 @dataclass
-class History:
+class PretrainingHistory:
     """How far a training is; goes into its checkpoint."""
 
     iteration: int = 0
@@ -58,15 +54,9 @@ class History:
         last = self.curve[-1] if self.curve else None
         return last.validation_score if last is not None and last.iteration == self.iteration else None
 
-
-def restored(saved: dict[str, Any] | None) -> History:
-    """The history that a checkpoint holds; a new one where there is none."""
-    if saved is None:
-        return History()
-    return History(**{**saved, "curve": [CurvePoint(**point) for point in saved["curve"]]})
-
-
-def training_identity(frames: FrameTable, settings: PretrainingSettings) -> str:
-    """What two trainings must share for one to continue the other; how many ranks they have is no part of it."""
-    what = [settings.deciding(), frames.digest()]
-    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
+    @classmethod
+    def from_json(cls, saved: dict[str, Any] | None) -> Self:
+        """Make the history that a checkpoint holds as plain JSON; without a checkpoint, an empty one."""
+        if saved is None:
+            return cls()
+        return cls(**{**saved, "curve": [CurvePoint(**point) for point in saved["curve"]]})

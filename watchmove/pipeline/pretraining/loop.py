@@ -16,9 +16,9 @@ from watchmove.pipeline.errors import InvalidInput, Stopped
 from watchmove.pipeline.pretraining.batches import Batch, MaskDataset
 from watchmove.pipeline.pretraining.device_examples import UncutBatch
 from watchmove.pipeline.pretraining.held_out import measure_held_out
-from watchmove.pipeline.pretraining.history import History, curve_point, restored
+from watchmove.pipeline.pretraining.history import PretrainingHistory, curve_point
 from watchmove.pipeline.pretraining.objectives import objective_of
-from watchmove.pipeline.pretraining.step import Stepper, learning_rate
+from watchmove.pipeline.pretraining.step import Stepper, pretraining_learning_rate
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 from watchmove.pipeline.training.checkpoint_writer import CheckpointWriter
 from watchmove.pipeline.training.checkpoints import load_checkpoint, snapshot_of
@@ -67,7 +67,7 @@ class TrainingLoop:
         hooks: PretrainingHooks,
         ranks: Ranks,
     ) -> None:
-        self.history = History()
+        self.history = PretrainingHistory()
         self.images_per_second = 0.0
         self._usable = 0
         self._objective = objective_of(settings)
@@ -106,7 +106,7 @@ class TrainingLoop:
             saved = load_checkpoint(self._hooks.directory, stepper.network, stepper.optimizer, identity, average)
         if self._ranks.are_several:
             saved = json.loads(self._ranks.text_from_first(json.dumps(saved)))
-        self.history = restored(saved)
+        self.history = PretrainingHistory.from_json(saved)
         if self._ranks.are_several:
             self._stepper.share_state(self.history.iteration)
 
@@ -182,7 +182,10 @@ class TrainingLoop:
         held_out = (
             measure_held_out(self._stepper.measured, self._objective, validation, self._ranks) if measured else None
         )
-        mean, rate = sum(history.pending) / len(history.pending), learning_rate(history.iteration - 1, settings)
+        mean, rate = (
+            sum(history.pending) / len(history.pending),
+            pretraining_learning_rate(history.iteration - 1, settings),
+        )
         history.curve.append(curve_point(history.iteration, mean, rate, held_out, settings.objective))
         history.pending = []
 

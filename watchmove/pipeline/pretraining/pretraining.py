@@ -14,12 +14,13 @@ from watchmove.pipeline.networks.alexnet import AlexNet, normalised
 from watchmove.pipeline.networks.choice import new_trunk, save_trunk
 from watchmove.pipeline.networks.rescaling import rescale_to_unit_variance
 from watchmove.pipeline.pretraining.batches import MaskDataset
-from watchmove.pipeline.pretraining.history import CurvePoint, training_identity
+from watchmove.pipeline.pretraining.history import CurvePoint
 from watchmove.pipeline.pretraining.loop import PretrainingHooks, PretrainingProgress, TrainingLoop
 from watchmove.pipeline.pretraining.mask_network import MaskNetwork
 from watchmove.pipeline.pretraining.mask_network_file import MASK_NETWORK_NAME, save_mask_network
 from watchmove.pipeline.pretraining.objectives import PretextNetwork, objective_of
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
+from watchmove.pipeline.training.identity import training_identity
 from watchmove.pipeline.training.ranks import Ranks, device_of
 
 __all__ = [
@@ -73,7 +74,7 @@ def pretrain_frames(
     network = new_network(settings, ranks.device)
     if settings.rescale_trunk and isinstance(network.trunk, AlexNet):
         _rescale(network.trunk, frames, source, settings)
-    identity = training_identity(frames, settings)
+    identity = training_identity(settings.deciding(), frames.digest())
     loop = TrainingLoop(network, data, settings, hooks, ranks)
     trained = loop.run(identity)
     backbone = hooks.directory / BACKBONE_NAME

@@ -67,7 +67,7 @@ class Stepper:
             Unavailable: another rank is lost.
         """
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(iteration, self._settings)
+            group["lr"] = pretraining_learning_rate(iteration, self._settings)
         # Dropout of a step is drawn from its number, so that a resumed training drops the same units.
         rank, ranks = self._ranks.share
         torch.manual_seed((self._settings.seed * 1_000_003 + iteration) * ranks + rank)
@@ -146,7 +146,7 @@ def _optimizer(network: nn.Module, settings: PretrainingSettings) -> torch.optim
     return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum, fused=True)
 
 
-def learning_rate(iteration: int, settings: PretrainingSettings) -> float:
+def pretraining_learning_rate(iteration: int, settings: PretrainingSettings) -> float:
     """Learning rate in step `iteration`, counted from 0."""
     warmup = settings.warmup_fraction * settings.iterations
     if iteration < warmup:
