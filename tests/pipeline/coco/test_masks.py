@@ -62,7 +62,7 @@ def test_a_packed_string_of_known_numbers() -> None:
     assert run_lengths("5" + "X1" + "1" + chr(48 + 27 + 32) + chr(48 + 30)) == [5, 40, 1, 3]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(arrays(np.bool_, st.tuples(st.integers(1, 40), st.integers(1, 40))))
 def test_there_and_back(mask: NDArray[np.bool_]) -> None:
     """Any mask, as numbers and packed."""
@@ -72,7 +72,7 @@ def test_there_and_back(mask: NDArray[np.bool_]) -> None:
         np.testing.assert_array_equal(mask_of({"size": size, "counts": written}, *mask.shape), mask)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=30))
 def test_any_string_is_run_lengths_or_refused(text: str) -> None:
     """Nothing else is raised, whatever the characters."""

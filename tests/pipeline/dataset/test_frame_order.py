@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -12,7 +12,6 @@ from watchmove.pipeline.dataset.frame_table import Frame, frame_table
 RUNS = np.repeat(np.arange(200), 50)
 
 
-@settings(deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 30), min_size=1, max_size=20), window=st.integers(1, 400), epoch=st.integers(0, 3)
 )
@@ -69,7 +68,6 @@ def test_runs_end_with_their_shard_and_at_every_so_many_bytes() -> None:
     assert table_of(places).tolist() == [0, 0, 1, 2]
 
 
-@settings(deadline=None)
 @given(rows=st.lists(st.integers(0, 99), min_size=1, max_size=64), ranks=st.integers(1, 9))
 def test_ranks_divide_a_batch(rows: list[int], ranks: int) -> None:
     """Each place to one rank, as many to each, and to each a stretch of the bytes of its own."""

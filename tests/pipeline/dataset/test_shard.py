@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import webdataset
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.pipeline.dataset.mask_samples import drawn_samples, drawn_shard
@@ -109,7 +109,6 @@ def test_a_sample_is_found_in_its_bytes_alone(tmp_path: Path) -> None:
         sample_in(content, "other")
 
 
-@settings(deadline=None)
 @given(at=st.integers(0, 4000), junk=st.binary(min_size=1, max_size=600), kept=st.integers(0, 4096))
 def test_damaged_bytes_are_no_sample_or_say_so(at: int, junk: bytes, kept: int) -> None:
     """Whatever is overwritten or cut off: a sample or InvalidInput, and an end, also with sizes below nought."""

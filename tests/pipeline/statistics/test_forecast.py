@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from watchmove.pipeline.statistics.forecast import fit_frames, forecast
@@ -25,7 +25,6 @@ def test_a_line_by_hand() -> None:
     assert curve.slope_high - curve.slope == pytest.approx(4.30265 * math.sqrt(0.0002 / 5), rel=1e-5)
 
 
-@settings(deadline=None)
 @given(st.floats(0.001, 0.3), st.floats(-0.5, 0.5), st.floats(0.01, 1.9))
 def test_without_noise_the_forecast_is_exact(slope: float, intercept: float, further: float) -> None:
     """The line is met where it is met, and the interval is no wider than rounding."""

@@ -220,7 +220,7 @@ _images = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     _images, st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), _boxes), max_size=12), st.sampled_from([0.3, 0.5])
 )

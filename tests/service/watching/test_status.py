@@ -174,7 +174,7 @@ def test_what_another_run_still_has_to_do_is_told_apart(context: StepContext) ->
     assert (found.videos_planned, found.videos_ended_before, found.videos_waiting_elsewhere) == (1, 2, 7)
 
 
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15, deadline=None)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
 @given(shards=st.lists(st.lists(st.sampled_from(Outcome), min_size=3, max_size=3), max_size=4))
 def test_the_sums_come_out_whatever_happened(
     tmp_path_factory: pytest.TempPathFactory, shards: list[list[Outcome]]
