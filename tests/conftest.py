@@ -12,9 +12,9 @@ hypothesis.settings.register_profile("watchmove", deadline=None, print_blob=True
 hypothesis.settings.load_profile("watchmove")
 """The settings of every property test, on a laptop and in CI.
 
-No example has a deadline: on a busy machine a correct example can take a second. Examples are drawn at random in CI too:
-a counterexample is a defect whenever it is found, and a fixed set of examples would never find another one. The blob
-that a failure prints replays it: `@reproduce_failure(...)` above the test.
+No example has a deadline: on a busy machine a correct example can take a second. Examples are drawn at random in CI
+too: a counterexample is a defect whenever it is found, and a fixed set of examples would never find another one. The
+`@reproduce_failure(...)` that a failure prints, put above the test, replays it.
 """
 
 

@@ -4,13 +4,14 @@ import base64
 import json
 import re
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import boto3
 from kubernetes import client
+
+from tests.waiting import poll
 
 NAMESPACE = "watchmove"
 _ARGO = ("argoproj.io", "v1alpha1", NAMESPACE)
@@ -127,13 +128,10 @@ def wait_for(what: str, look: Callable[[], Any], timeout_seconds: float, every_s
     Raises:
         TimeoutError: it finds nothing in time.
     """
-    give_up_at = time.monotonic() + timeout_seconds
-    while time.monotonic() < give_up_at:
-        found = look()
-        if found:
-            return found
-        time.sleep(every_seconds)
-    raise TimeoutError(f"waited {timeout_seconds:.0f} s for {what}")
+    found = poll(look, timeout_seconds, every_seconds)
+    if not found:
+        raise TimeoutError(f"waited {timeout_seconds:.0f} s for {what}")
+    return found
 
 
 def pods_of(workflow: dict[str, Any], step: str) -> list[dict[str, Any]]:

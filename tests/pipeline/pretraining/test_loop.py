@@ -292,14 +292,18 @@ def test_training_goes_on_while_a_checkpoint_is_stored(shard: Path, tmp_path: Pa
     """The store takes its time over the first, that of step 2: one more step is done by then, and the next waits."""
     told: list[int] = []
     during: list[int] = []
-    latest = time.monotonic() + 60
+    third_step = threading.Event()
+
+    def on_progress(progress: PretrainingProgress) -> None:
+        told.append(progress.iteration)
+        if len(told) == 3:
+            third_step.set()
 
     def slow_store() -> None:
-        while not during and len(told) < 3 and time.monotonic() < latest:
-            time.sleep(0.01)
+        third_step.wait(60)
         during.append(len(told))
 
-    hooks = PretrainingHooks(tmp_path, lambda progress: told.append(progress.iteration), on_checkpoint=slow_store)
+    hooks = PretrainingHooks(tmp_path, on_progress, on_checkpoint=slow_store)
     train_small(shard, SETTINGS, hooks)
 
     assert during[0] >= 3

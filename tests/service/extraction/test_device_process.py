@@ -12,6 +12,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from tests.waiting import poll
 from watchmove.pipeline.dataset.shard import read_shard
 from watchmove.pipeline.errors import InvalidInput, Unavailable
 from watchmove.pipeline.extraction.sampled_video import extract_video
@@ -50,9 +51,8 @@ def test_masks_are_those_of_this_process(device: DeviceProcess) -> None:
         assert np.abs(one.soft_mask - other.soft_mask).max() < 1e-3
         assert np.abs(one.independent_motion - other.independent_motion).max() < 1e-3
         assert one.flow_consistency == pytest.approx(other.flow_consistency)
-    deadline = time.monotonic() + 10
-    while device.use().busy_seconds == before.busy_seconds:  # it is counted when the masks have left
-        assert time.monotonic() < deadline
+    # The time is counted after the masks have left, so a moment later than this process has them.
+    assert poll(lambda: device.use().busy_seconds > before.busy_seconds, 10)
     assert DeviceClient(device.address)([SQUARE], [[]]) == ((),)
 
 
@@ -61,7 +61,7 @@ def test_waiting_for_decoders_is_counted(device: DeviceProcess) -> None:
     client = DeviceClient(device.address)
     client([SQUARE[:2]], [[0]])
     before = device.use()
-    time.sleep(0.5)
+    time.sleep(0.5)  # the time itself is what is measured
     client([SQUARE[:2]], [[0]])
 
     assert device.use().since(before).waiting_seconds >= 0.4
@@ -114,15 +114,9 @@ def test_a_device_that_is_killed_is_unavailable() -> None:
         os.kill(process.pid, signal.SIGKILL)
         with pytest.raises(Unavailable, match="has gone"):
             client([SQUARE[:2]], [[0]])
+        # Its connections are closed a moment before it counts as ended, so the first checks may raise nothing.
         with pytest.raises(Unavailable, match="exit code -9"):
-            keep_checking(process)
-
-
-def keep_checking(process: DeviceProcess) -> None:
-    """Until it says that it has ended: its pipe is closed a moment before."""
-    for _ in range(100):
-        process.check()
-        time.sleep(0.1)
+            poll(process.check, 10)
 
 
 def test_no_gpu_is_told_at_the_start() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import poll
 from watchmove.pipeline.dataset.shard import read_shard
 from watchmove.pipeline.errors import Unavailable
 from watchmove.pipeline.settings.extraction import ExtractionSettings
@@ -19,6 +20,8 @@ from watchmove.service.extraction import child as video_child
 from watchmove.service.extraction.child import AUDIT, KEPT, UNAVAILABLE_EXIT_CODE, Limits, VideoJob
 from watchmove.service.extraction.worker import VideoWorkers, judge
 from watchmove.service.records.outcomes import Credit, Outcome, Video, VideoOutcome
+
+pytestmark = pytest.mark.serial
 
 GENEROUS = Limits(timeout_seconds=120, memory_mebibytes=4096, output_mebibytes=64)
 
@@ -199,12 +202,12 @@ def test_children_do_not_outlive_a_killed_parent(square: Path, tmp_path: Path) -
         "from tests.service.extraction.test_worker import *; "
         "workers = VideoWorkers(ExtractionSettings(), 1, GENEROUS); "
         f"workers.start(job_for(Path({str(square)!r}), Path({str(tmp_path / 'results')!r}))); "
-        "print(workers._children[0].process.pid, flush=True); time.sleep(0.5); os.kill(os.getpid(), signal.SIGKILL)"
+        "pid = workers._children[0].process.pid; print(pid, flush=True); "
+        "assert poll(lambda: os.getsid(pid) == pid, 60); "  # the child has begun: it leads a session of its own
+        "os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=False)
-    deadline = time.monotonic() + 10
-    while is_running(int(done.stdout)) and time.monotonic() < deadline:
-        time.sleep(0.05)
 
-    assert not is_running(int(done.stdout))
+    assert done.returncode == -signal.SIGKILL
+    assert poll(lambda: not is_running(int(done.stdout)), 10)
     assert not (tmp_path / "results" / "verdict.json").exists()

@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 from tests.pipeline.dataset.mask_samples import drawn_shard
 from tests.service.conftest import MakeContext
+from tests.waiting import poll
 from watchmove.pipeline.errors import InvalidInput, Stopped
 from watchmove.pipeline.pretraining.batches import MaskDataset
 from watchmove.service.records import layout
@@ -170,6 +170,7 @@ def iterations_served(port: int) -> float:
     return float(found[0]) if found else 0.0
 
 
+@pytest.mark.serial
 def test_two_ranks_told_to_stop_end_with_143_and_a_checkpoint(make_context: MakeContext, tmp_path: Path) -> None:
     """By torchrun, with a port for metrics that only one rank can have; SIGTERM goes to the launcher."""
     context = make_context(*SMALL)
@@ -182,9 +183,7 @@ def test_two_ranks_told_to_stop_end_with_143_and_a_checkpoint(make_context: Make
     line = [sys.executable, "-m", "watchmove.service.launch", "--standalone", "--nproc-per-node", "2", "--", "pretrain"]
     line += ["--run", "run", *(part for word in words for part in ("--set", word))]
     process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 120
-    while iterations_served(port) < 1 and time.monotonic() < until and process.poll() is None:
-        time.sleep(0.2)
+    poll(lambda: iterations_served(port) >= 1 or process.poll() is not None, 120)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=120)
     kept = [item.key for item in context.store.list("backbones/")]

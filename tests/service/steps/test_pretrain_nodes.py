@@ -6,12 +6,16 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
+
+import pytest
 
 from tests.service.conftest import MakeContext
 from tests.service.steps.test_pretrain import SMALL, iterations_served, made_up_snapshot
+from tests.waiting import poll
 from watchmove.service.records.training import BackboneRecord
+
+pytestmark = pytest.mark.serial
 
 _STEPS, _EVERY = 9, 4
 
@@ -52,9 +56,7 @@ def test_a_lost_node_ends_the_other_with_75_and_together_they_go_on(make_context
     made_up_snapshot(context, tmp_path)
     port, log = _free_port(), tmp_path / "said"
     first, second = _nodes(tmp_path / "store", port, log)
-    until = time.monotonic() + 120
-    while iterations_served(port) <= _EVERY and time.monotonic() < until and first.poll() is None:
-        time.sleep(0.05)
+    poll(lambda: iterations_served(port) > _EVERY or first.poll() is not None, 120)
     _lose(second)
     ends = (first.wait(60), second.wait(60))
     checkpoints = sorted((tmp_path / "store").glob("backbones/*/checkpoints/*.json"))
