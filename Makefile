@@ -1,6 +1,7 @@
 # make run     everything on this machine: from videos to a report
-# make test    all tests that this machine can run
-# make lint    style and types
+# make test    all tests that this machine can run; TESTS=path runs some
+# make lint    style, types and the order of the rooms
+# make hooks   the same checks before each commit, with pre-commit
 # make kind-test   the tests of the cluster, on a throw-away kind cluster
 
 PYTHON ?= python3
@@ -14,19 +15,36 @@ RUN := .venv/bin/watchmove run \
 	$(if $(SETTINGS),--settings "$(SETTINGS)") $(if $(VIDEOS),--videos "$(VIDEOS)") $(if $(VOC),--voc "$(VOC)") \
 	$(if $(STORE),--store "$(STORE)")
 
-.PHONY: run test lint kind-test clean
+# A worker for each core, so each gets one thread for its arithmetic; at most four, as each of them loads PyTorch.
+PYTEST := .venv/bin/pytest --durations=10
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=loadfile
+
+.PHONY: run test lint hooks kind-test clean
 
 run: .venv/run-ready
 	$(RUN)
 
+# Tests marked `serial` use all cores themselves, or measure time: they run one at a time after the others, even where
+# one of the others failed. Tests that are named run one at a time too.
 test: .venv/test-ready
-	.venv/bin/pytest $(TESTS)
+ifdef TESTS
+	$(PYTEST) $(TESTS)
+else
+	@status=0; \
+	$(ONE_THREAD) $(PYTEST) -m "not serial" $(PARALLEL) || status=$$?; \
+	$(PYTEST) -m serial || status=$$?; \
+	exit $$status
+endif
 
 lint: .venv/test-ready
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+hooks: .venv/test-ready
+	.venv/bin/pre-commit install
 
 .venv/run-ready: requirements.txt requirements-build.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

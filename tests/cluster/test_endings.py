@@ -8,7 +8,7 @@ import pytest
 
 from tests.cluster.installation import NAMESPACE, FirstRun, Installation, pods_of, wait_for
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.serial, pytest.mark.timeout(600)]
 
 NOBODY = "http://127.0.0.1:9"
 

@@ -6,6 +6,8 @@ from kubernetes.client.exceptions import ApiException
 
 from tests.cluster.installation import NAMESPACE, Installation
 
+pytestmark = pytest.mark.serial
+
 RESTRICTED = {
     "runAsNonRoot": True,
     "runAsUser": 65532,

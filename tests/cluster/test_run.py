@@ -7,7 +7,7 @@ import pytest
 
 from tests.cluster.installation import Bucket, FirstRun, Installation, pods_of, wait_for
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.serial, pytest.mark.timeout(900)]
 
 
 def test_a_run_from_nothing_succeeds(first_run: FirstRun) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.cluster.installation import NAMESPACE, Bucket, FirstRun, Installation, wait_for
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.serial, pytest.mark.timeout(900)]
 
 SEED, STEPS, EVERY = 7, 8, 2
 ARGUMENT = "- {{=toJson(inputs.parameters.run)}}\n"

@@ -8,6 +8,8 @@ from tests.service.faults.conftest import Undisturbed
 from tests.service.faults.corpus import committed, extracted, planned, words
 from tests.service.faults.faulty_proxy import FAULTS, faulty_proxy
 
+pytestmark = pytest.mark.serial
+
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_every_fault_on_a_fifth_of_the_requests(

@@ -20,6 +20,8 @@ from watchmove.pipeline.video.decoder_log import UNREADABLE_REASONS
 from watchmove.pipeline.video.ffmpeg import VideoReader, ffmpeg_executable
 from watchmove.service.records.outcomes import WORKER_REASONS
 
+pytestmark = pytest.mark.serial
+
 LIMIT_SECONDS = 60
 ALL_SECONDS = 400
 

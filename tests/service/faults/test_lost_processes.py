@@ -10,6 +10,8 @@ import pytest
 from tests.service.faults.conftest import Undisturbed
 from tests.service.faults.corpus import committed, extracted, planned, started, words
 
+pytestmark = pytest.mark.serial
+
 KILLS = 50
 
 

@@ -19,6 +19,8 @@ from watchmove.service.settings.settings import LAPTOP, load_settings
 from watchmove.service.store.opening import open_store
 from watchmove.service.watching.exporter import RecordCollector
 
+pytestmark = pytest.mark.serial
+
 SMALL = (
     "world.videos=3",
     "world.frames_per_video=28",
