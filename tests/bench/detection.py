@@ -20,7 +20,8 @@ import yaml
 from numpy.typing import NDArray
 from torchvision.ops import box_iou
 
-from watchmove.pipeline.detection.proposals import proposals_from_bytes, proposals_to_bytes, selective_search
+from watchmove.pipeline.detection.proposal_files import proposals_from_bytes, proposals_to_bytes
+from watchmove.pipeline.detection.proposals import selective_search
 from watchmove.pipeline.detection.testing import detect_objects
 from watchmove.pipeline.detection.training import DetectorHooks, train_detector
 from watchmove.pipeline.networks.alexnet import load_backbone, random_backbone

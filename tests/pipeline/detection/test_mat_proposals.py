@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from watchmove.pipeline.detection.mat_loading import load_proposals
 from watchmove.pipeline.detection.mat_proposals import need_all, read_mat_proposals
 from watchmove.pipeline.errors import InvalidInput
 
@@ -35,7 +36,7 @@ def test_what_is_no_box_is_named(tmp_path: Path, rows: np.ndarray) -> None:
     path = write_mat(tmp_path / "voc.mat", [rows, np.ones((1, 4))], ["000005", "000007"])
 
     with pytest.raises(InvalidInput, match="image 000005"):
-        read_mat_proposals(path)
+        load_proposals(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"no matlab file at all", b"\x00" * 200, b"MATLAB 5.0" + b"x" * 400])
@@ -45,7 +46,7 @@ def test_anything_else_is_refused_in_one_line(tmp_path: Path, content: bytes) ->
     path.write_bytes(content)
 
     with pytest.raises(InvalidInput, match=r"voc\.mat"):
-        read_mat_proposals(path)
+        load_proposals(path)
 
 
 @pytest.mark.parametrize("cut", [0.3, 0.6, 0.95])
@@ -56,7 +57,7 @@ def test_a_file_cut_short_is_refused(tmp_path: Path, cut: float) -> None:
     path.write_bytes(path.read_bytes()[: int(cut * path.stat().st_size)])
 
     with pytest.raises(InvalidInput, match=r"voc\.mat"):
-        read_mat_proposals(path)
+        load_proposals(path)
 
 
 def test_images_without_proposals_are_named() -> None:

@@ -1,4 +1,4 @@
-"""Selective search, and the file its boxes are kept in."""
+"""Selective search."""
 
 import cv2
 import numpy as np
@@ -7,8 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torchvision.ops import box_iou
 
-from watchmove.pipeline.detection.proposals import proposals_from_bytes, proposals_to_bytes, selective_search
-from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.detection.proposals import selective_search
 from watchmove.pipeline.settings.evaluation import ProposalSettings
 
 SQUARE_XYXY = (90.0, 60.0, 170.0, 140.0)
@@ -59,25 +58,3 @@ def test_tiny_images_are_searched_too(shape: tuple[int, int]) -> None:
     boxes = selective_search(np.full((*shape, 3), 90, np.uint8), ProposalSettings())
 
     assert boxes.shape[1] == 4
-
-
-def test_proposals_survive_being_written() -> None:
-    """Ids, order, and boxes come back, also of an image that has none."""
-    proposals = {"b é": np.array([[0, 1, 2.5, 3]], np.float32), "a": np.zeros((0, 4), np.float32)}
-    read = proposals_from_bytes(proposals_to_bytes(proposals))
-
-    assert list(read) == ["b é", "a"]
-    np.testing.assert_array_equal(read["b é"], proposals["b é"])
-    assert read["a"].shape == (0, 4)
-
-
-def test_no_proposals_at_all_survive_being_written() -> None:
-    """A set without images is a file like any other."""
-    assert proposals_from_bytes(proposals_to_bytes({})) == {}
-
-
-@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 broken"])
-def test_another_file_is_refused_by_name(content: bytes) -> None:
-    """What is no proposals file is InvalidInput and says which file it was."""
-    with pytest.raises(InvalidInput, match=r"cache/x\.npz"):
-        proposals_from_bytes(content, "cache/x.npz")

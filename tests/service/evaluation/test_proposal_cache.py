@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.service.conftest import MakeContext
-from watchmove.pipeline.detection.proposals import proposals_to_bytes
+from watchmove.pipeline.detection.proposal_files import proposals_to_bytes
 from watchmove.pipeline.errors import InvalidInput, Stopped
 from watchmove.pipeline.settings.evaluation import ProposalSettings
 from watchmove.pipeline.voc.annotations import VocImage, read_voc

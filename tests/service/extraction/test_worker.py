@@ -156,20 +156,6 @@ def test_output_is_bounded(square: Path, tmp_path: Path) -> None:
     assert not job.folder.exists()
 
 
-def test_one_file_is_bounded_too(tmp_path: Path) -> None:
-    """The kernel refuses to let any file of a child grow beyond the limit."""
-    limits = Limits(60, 4096, 1)
-    code = (
-        "from pathlib import Path; from watchmove.service.extraction.child import Limits, limit_resources; "
-        f"limit_resources(Limits({limits.timeout_seconds}, {limits.memory_mebibytes}, {limits.output_mebibytes})); "
-        f"Path({str(tmp_path / 'file')!r}).write_bytes(bytes(2**20 + 1))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-
-    assert "File too large" in done.stderr
-    assert (tmp_path / "file").stat().st_size <= 2**20
-
-
 def test_a_hanging_decoder_ends_with_its_video(square: Path, tmp_path: Path) -> None:
     """A child that is given up takes along the decoder that it started, which would go on for ever."""
     decoder = tmp_path / "bin" / "ffmpeg"

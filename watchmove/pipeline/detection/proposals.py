@@ -1,14 +1,10 @@
 """Region proposals: selective search (Uijlings et al., IJCV 2013) from OpenCV contrib, once for each image."""
 
-import io
-import zipfile
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from watchmove.pipeline.arrays import BoxArray
-from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.settings.evaluation import ProposalSettings
 
 _MIN_SEARCHED_SIDE = 16
@@ -60,30 +56,3 @@ def selective_search(image: NDArray[np.uint8], settings: ProposalSettings) -> Bo
     boxes = np.clip(boxes, 0, np.array([width, height] * 2, np.float32))
     large = (boxes[:, 2:] - boxes[:, :2]).min(axis=1) >= settings.min_side_pixels
     return _ranked(boxes[large], settings.seed)[: settings.max_boxes]
-
-
-def proposals_to_bytes(proposals: dict[str, BoxArray]) -> bytes:
-    """Boxes of many images as one .npz file: `image_ids`, `counts` (I,) and `boxes_xyxy` (sum of counts, 4)."""
-    stream = io.BytesIO()
-    np.savez_compressed(
-        stream,
-        image_ids=np.array(list(proposals), np.str_),
-        counts=np.array([len(boxes) for boxes in proposals.values()], np.int64),
-        boxes_xyxy=np.concatenate([np.zeros((0, 4), np.float32), *proposals.values()]).astype(np.float32),
-    )
-    return stream.getvalue()
-
-
-def proposals_from_bytes(content: bytes, name: str = "proposals") -> dict[str, BoxArray]:
-    """What `proposals_to_bytes` was given. Raises InvalidInput, naming the file, where it is something else."""
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            image_ids, counts, boxes = (arrays[key] for key in ("image_ids", "counts", "boxes_xyxy"))
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InvalidInput(f"{name}: not a proposals file ({error}); remove it, to have it computed again") from error
-    if boxes.shape != (counts.sum(), 4) or len(image_ids) != len(counts):
-        raise InvalidInput(
-            f"{name}: {len(counts)} counts do not fit boxes {boxes.shape}; remove it, to have it computed"
-        )
-    parts = np.split(boxes.astype(np.float32), np.cumsum(counts)[:-1]) if len(counts) else []
-    return dict(zip(image_ids.tolist(), parts, strict=True))

@@ -1,1 +1,1 @@
-"""Files on a local disk: written whole or not at all, and weights as safetensors."""
+"""Files on a local disk: written complete or not at all, weights as safetensors, limits for reading untrusted ones."""

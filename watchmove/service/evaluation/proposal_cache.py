@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from watchmove.pipeline.detection.mat_proposals import need_all, read_mat_proposals
-from watchmove.pipeline.detection.proposals import proposals_from_bytes, proposals_to_bytes, selective_search
+from watchmove.pipeline.detection.proposal_files import proposals_from_bytes, proposals_to_bytes
+from watchmove.pipeline.detection.proposals import selective_search
 from watchmove.pipeline.errors import InvalidInput, Unavailable
 from watchmove.pipeline.files.digest import file_sha256
 from watchmove.pipeline.settings.evaluation import ProposalSettings

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import resource
 import signal
 import sys
 import time
@@ -16,6 +15,7 @@ import numpy as np
 from watchmove.pipeline.dataset.shard import Sample, write_shard
 from watchmove.pipeline.errors import Unavailable, UnreadableVideo
 from watchmove.pipeline.extraction.sampled_video import Extraction, Frame, extract_video
+from watchmove.pipeline.files.resource_limits import limit_resources, mapped_bytes
 from watchmove.pipeline.masks.choice import ShotSegmenter
 from watchmove.pipeline.masks.teacher import load_teacher, masks_provenance
 from watchmove.pipeline.settings.extraction import ExtractionSettings
@@ -55,9 +55,10 @@ def work(job: VideoJob, settings: ExtractionSettings, limits: Limits, device_add
     _stand_alone()
     if settings.teacher and not device_address:
         load_teacher(settings)
-        limit_resources(limits, beside_bytes=_mapped_bytes())  # torch and the weights are not the video's
+        own_bytes = mapped_bytes()  # torch and the weights are not the video's
     else:
-        limit_resources(limits)
+        own_bytes = 0
+    limit_resources(own_bytes + limits.memory_mebibytes * 2**20, limits.output_mebibytes * 2**20)
     began = time.monotonic()
     try:
         outcome = extract_to_folder(job, settings, DeviceClient(device_address) if device_address else None)
@@ -77,28 +78,6 @@ def _stand_alone() -> None:
     os.setsid()
     leave_signals()
     end_with_parent(lambda: os.killpg(0, signal.SIGKILL))
-
-
-def _mapped_bytes() -> int:
-    """Address space of this process by now; 0 where the platform does not say, which does not limit it either."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    except OSError:
-        return 0
-
-
-def limit_resources(limits: Limits, beside_bytes: int = 0) -> None:
-    """Cap address space and file sizes where the platform enforces it (Linux does, macOS not all); no core files.
-
-    `beside_bytes` is address space that the program itself takes up.
-    """
-    for kind, wanted in (
-        (resource.RLIMIT_AS, limits.memory_mebibytes * 2**20 + beside_bytes),
-        (resource.RLIMIT_FSIZE, limits.output_mebibytes * 2**20),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        _, hard = resource.getrlimit(kind)
-        resource.setrlimit(kind, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
 def extract_to_folder(
