@@ -111,7 +111,7 @@ def test_the_card_says_what_it_was_made_of(make_context: MakeContext, tmp_path: 
     assert "| CC BY | 3 | 7 |" in card
     assert "| 4 | 0.5000 | 0.01 | – | 0.250 |" in card
     assert f"| batch_size | {context.settings.pretrain.batch_size} |" in card
-    assert "Not evaluated when this was written." in card
+    assert "This backbone had not been evaluated when the card was written." in card
 
 
 def test_weights_that_are_not_the_records_are_refused(make_context: MakeContext, tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_the_card_of_a_control_says_what_it_learnt(make_context: MakeContext, tm
     context.store.write(key, turned.model_dump_json().encode())
     card = export(context, "run", tmp_path / "out").read_text()
 
-    assert "# AlexNet that learnt how frames are turned\n" in card
+    assert "# AlexNet pretrained to predict rotations of frames\n" in card
     assert "Objective `rotation`." in card
     assert "held-out accuracy |\n" in card
     assert "| 4 | 0.5000 | 0.01 | – | 0.750 |\n" in card

@@ -11,7 +11,7 @@ from tests.service.report.test_result import MADE_BY, records
 from watchmove.service.records import layout
 from watchmove.service.report.figures import frames_figure, freezing_figure
 from watchmove.service.report.growth import growth
-from watchmove.service.report.pictures import svg
+from watchmove.service.report.images import svg
 from watchmove.service.report.result import Growth, GrowthPoint, PretrainingFacts, RunResult, SeedSpread, result_rows
 from watchmove.service.steps.report import _environment
 from watchmove.service.store.folder import FileStore
@@ -126,7 +126,7 @@ def test_the_figure_over_freezing_has_a_line_for_each_trunk() -> None:
     ("counts", "said"),
     [
         ((), "No backbone of this store"),
-        ((1000,), "One backbone of 1,000 frames"),
+        ((1000,), "one backbone under these settings, of 1,000 frames"),
         ((1000, 2000), "2 backbones in this"),
     ],
 )

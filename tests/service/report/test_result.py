@@ -100,9 +100,9 @@ def test_evaluations_of_other_settings_or_weights_are_not_taken_for_these(tmp_pa
     found = [record.mean_ap_area for _, record in evaluation_records(store, "r", EvaluateSettings(), "pretrained")]
 
     assert found == [0.3, 0.4]
-    with pytest.raises(InvalidInput, match="evaluation 1 is of other settings or weights; run evaluate again"):
+    with pytest.raises(InvalidInput, match="evaluation 1 was made with other settings or weights; run evaluate again"):
         list(evaluation_records(store, "r", EvaluateSettings(seeds=(0, 1)), "pretrained"))
-    with pytest.raises(InvalidInput, match="evaluation 1 is of other settings or weights"):
+    with pytest.raises(InvalidInput, match="evaluation 1 was made with other settings or weights"):
         list(evaluation_records(store, "r", EvaluateSettings(), "another backbone"))
 
 

@@ -1,1 +1,1 @@
-"""What a run found: result, champion, growth, figures, pictures, the report and the export."""
+"""Results of a run: figures over seeds, the champion, growth over frames, drawings for the report, and the export."""

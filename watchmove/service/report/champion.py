@@ -1,7 +1,7 @@
-"""The best backbone so far: promoted when its mean average precision beats the present one's by more than the spread.
+"""The champion: the best backbone so far, replaced when another one's mean average precision is significantly higher.
 
-Only evaluations under one protocol compare: the same detection set, splits, images and detector. Each protocol has its
-own champion and its own history, numbered; the number that is created first decides between two runs at once.
+Evaluations can be compared only under one protocol: the same detection set, splits, images and detector. Each protocol
+has its own champion and a numbered history. If two runs promote at once, the first to create the next number wins.
 """
 
 from collections.abc import Sequence
@@ -18,12 +18,18 @@ from watchmove.service.settings.settings import settings_hash
 from watchmove.service.store.store import Store
 
 _CONFIDENCE = 0.95
+"""Level of the confidence interval that decides a promotion, the same as of the intervals in the report."""
 _BESIDE_THE_DETECTOR = ("initialisations", "freeze_through", "seeds", "classification", "supervised")
+"""Settings of the evaluate step that choose evaluations; they do not change the protocol of a single one."""
 _OF_THE_MACHINE = ("device", "seed", "freeze_through", "checkpoint_every_iterations", "rois_per_forward")
+"""Settings of the detector that two compared evaluations may differ in."""
 
 
 class Champion(Record):
-    """A promotion: which backbone, by which figures, over whom, and why. Figures are 11-point, nothing frozen."""
+    """A promotion: the backbone, its figures, the champion that it replaces, and the reason.
+
+    `figures` are 11-point mean average precisions over seeds, without frozen layers.
+    """
 
     protocol: str
     number: int
@@ -39,9 +45,10 @@ class Champion(Record):
 
 
 def protocol_of(record: EvaluationRecord) -> str:
-    """What two evaluations must share to be compared, the code included; seeds, freezing and the machine are no part.
+    """The hash of all that two evaluations must share to be compared.
 
-    The record is one that this version of the code made or would make.
+    It covers the detection set, the detector's settings and the version of its code, but not seeds, freezing and
+    settings of the machine. The record must have been written by this version of the code, or be one it would write.
     """
     settings = {
         key: value for key, value in record.made_by.settings["evaluate"].items() if key not in _BESIDE_THE_DETECTOR
@@ -54,20 +61,24 @@ def protocol_of(record: EvaluationRecord) -> str:
 def promote(
     context: StepContext, run: str, backbone: BackboneRecord, records: Sequence[EvaluationRecord]
 ) -> tuple[Champion | None, str]:
-    """The champion after this run, None where there is none, and in a sentence what the run changed and why.
+    """Promote the run's backbone if it is better; return the champion, if there is one, and the verdict in a sentence.
 
-    A backbone is promoted at most once; doing this again changes nothing. A pointer that a killed process has left
-    behind the history is put right.
+    A backbone is promoted at most once, so running this again changes nothing, except that it updates a champion
+    pointer that a killed process left behind.
     """
-    own = [one for one in records if one.evaluation.initialisation == PRETRAINED and not one.evaluation.freeze_through]
-    figures = tuple(one.mean_ap_11_point for one in own if one.mean_ap_11_point is not None)
+    own = [
+        record
+        for record in records
+        if record.evaluation.initialisation == PRETRAINED and not record.evaluation.freeze_through
+    ]
+    figures = tuple(record.mean_ap_11_point for record in own if record.mean_ap_11_point is not None)
     if not figures:
-        return None, "no champion is looked for: no evaluation of the pretrained trunk without frozen layers"
+        return None, "not compared, because there is no evaluation of the pretrained trunk without frozen layers"
     protocol = protocol_of(own[0])
     while True:
         known = champions(context.store, protocol)
         present = known[-1] if known else None
-        if any(one.backbone == backbone.backbone for one in known):
+        if any(champion.backbone == backbone.backbone for champion in known):
             verdict = "this backbone has been promoted before"
             break
         better, verdict = is_better(present.figures if present else (), figures)
@@ -90,13 +101,13 @@ def promote(
         if commit(context.store, layout.champion(protocol, f"{made.number:05d}"), made).new:
             present = made
             break
-        # another run was faster: this one has to beat that one now
+        # Another run created this number first, so the next round compares with that run's backbone.
     _point_to_the_last(context.store, protocol)
     return present, verdict
 
 
 def _point_to_the_last(store: Store, protocol: str) -> None:
-    """Make the pointer say what the history says last, also where another run is promoted meanwhile."""
+    """Write the last champion of the history to the pointer, again if another run is promoted meanwhile."""
     pointed = None
     while (known := champions(store, protocol)) and known[-1] != pointed:
         pointed = known[-1]
@@ -106,29 +117,29 @@ def _point_to_the_last(store: Store, protocol: str) -> None:
 
 
 def champions(store: Store, protocol: str) -> list[Champion]:
-    """The history of a protocol, oldest first."""
+    """The champions of a protocol, in the order of their promotion."""
     keys = sorted(item.key for item in store.list(layout.champion(protocol, "0").removesuffix(".json")))
     found = (find(store, key, Champion) for key in keys)
-    return [one for one in found if one is not None]
+    return [champion for champion in found if champion is not None]
 
 
 def is_better(present: Sequence[float], figures: Sequence[float]) -> tuple[bool, str]:
-    """Whether `figures` beat those of the present champion by more than the spread, and why or why not.
+    """Whether `figures` over seeds are significantly higher than those of the present champion, and the reason.
 
-    More than the spread: Welch's 95 % interval of the difference of means lies above zero. That takes two seeds of
-    each; the first of all is promoted as it is.
+    Significantly means that Welch's 95 % confidence interval of the difference of the means is above zero, which needs
+    at least two seeds of each. If there is no champion yet, `present` is empty and any figure is better.
     """
     mean = spread_of(figures).mean
     if not present:
-        return True, f"the first one: mAP {mean:.4f} over {_seeds(len(figures))}"
+        return True, f"the first under this protocol, with mAP {mean:.4f} over {_seeds(len(figures))}"
     before = spread_of(present).mean
     facts = f"mAP {mean:.4f} over {_seeds(len(figures))} against {before:.4f} over {len(present)}"
     if min(len(figures), len(present)) < 2:
-        return False, f"{facts}: the spread is not known with one seed; evaluate more seeds"
+        return False, f"{facts}; one seed gives no spread, so evaluate more seeds"
     if max(figures) == min(figures) and max(present) == min(present):
-        return mean > before, f"{facts}: no spread"
+        return mean > before, f"{facts}; all seeds agree"
     low, high = ttest_ind(figures, present, equal_var=False).confidence_interval(_CONFIDENCE)
-    return bool(low > 0), f"{facts}: the difference lies in {low:+.4f} to {high:+.4f}"
+    return bool(low > 0), f"{facts}; the 95 % interval of the difference is {low:+.4f} to {high:+.4f}"
 
 
 def _seeds(count: int) -> str:

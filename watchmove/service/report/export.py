@@ -1,4 +1,4 @@
-"""Export: a run's backbone as files that need nothing of this project, with a card that says what it is."""
+"""Export of a run's backbone: weights that other programs can load, and a model card that describes them."""
 
 import shutil
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from watchmove.service.records.training import (
     backbone_id_of,
     evaluations_of,
 )
-from watchmove.service.report.pictures import curve_png
+from watchmove.service.report.images import curve_png
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.training.backbone_files import fetch_backbone, fetch_mask_network
 
@@ -33,11 +33,11 @@ CURVE = "curve.png"
 
 
 def export(context: StepContext, run: str, out: Path) -> Path:
-    """Write the weights files, the curve and, last, the model card into `out`; return the card's path.
+    """Write the weights, the training curve and, last, the model card into `out`; return the card's path.
 
     Raises:
-        InvalidInput: the run has no backbone, or its weights are not those of its record.
-        Unavailable: the store or the disk refuses.
+        InvalidInput: the run has no backbone, or its weights differ from its record.
+        Unavailable: the store cannot be read or the disk cannot be written.
     """
     store = context.store
     dataset = dataset_of(store, run)
@@ -65,7 +65,7 @@ def export(context: StepContext, run: str, out: Path) -> Path:
 
 
 def _write_weights(context: StepContext, record: BackboneRecord, kind: str, out: Path) -> list[str]:
-    """The backbone, checked, and names of its files: AlexNet's are two."""
+    """Write the weights after checking their SHA-256; return the names of the files, two for an AlexNet."""
     fetched = fetch_backbone(context.store, record, context.scratch / WEIGHTS)
     metadata = {"format": "pt", "backbone": record.backbone, "dataset": record.dataset}
     if kind != ALEXNET:
@@ -78,17 +78,17 @@ def _write_weights(context: StepContext, record: BackboneRecord, kind: str, out:
 
 
 def _write_mask_network(context: StepContext, record: BackboneRecord, out: Path) -> list[str]:
-    """A copy of the mask network, where the record has one, and its name."""
+    """Copy the mask network if the record has one; return the names of the files written."""
     if not record.mask_network_key:
         return []
-    whole = fetch_mask_network(context.store, record, context.scratch / MASK_NETWORK_NAME)
+    fetched = fetch_mask_network(context.store, record, context.scratch / MASK_NETWORK_NAME)
     with replacing(out / MASK_NETWORK_NAME) as temporary:
-        shutil.copyfile(whole, temporary)
+        shutil.copyfile(fetched, temporary)
     return [MASK_NETWORK_NAME]
 
 
 def _evaluations(context: StepContext, run: str, record: BackboneRecord) -> Iterator[EvaluationRecord]:
-    """What is known by now of this backbone's average precision."""
+    """The evaluations of this backbone that the run has finished so far."""
     for number, cell in enumerate(evaluations_of(context.settings.evaluate)):
         pointer = find(context.store, layout.run_record(run, f"evaluate-{number}"), EvaluationPointer)
         if pointer is None or cell.initialisation != PRETRAINED:
@@ -101,7 +101,7 @@ def _evaluations(context: StepContext, run: str, record: BackboneRecord) -> Iter
 def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("watchmove.service.report"),
-        autoescape=False,  # noqa: S701 (Markdown, of the project's own records)
+        autoescape=False,  # noqa: S701 (the output is Markdown made from the project's own records)
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

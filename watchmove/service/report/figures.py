@@ -1,4 +1,4 @@
-"""Figures of a run's result: average precision over freezing, and over pretraining frames with a forecast."""
+"""Charts of a run's result: mean average precision over frozen layers, and over the number of pretraining frames."""
 
 from collections.abc import Sequence
 
@@ -13,12 +13,14 @@ from watchmove.service.report.result import Growth, ResultRow, SeedSpread
 _COLOURS = {RANDOM: "#888888", PRETRAINED: "#cc3333"}
 _OTHERS = ("#223366", "#2a8a4a", "#b8860b", "#7a3d8f")
 _AXIS = "mAP (11-point, IoU 0.5)"
+_MOST_LETTERS = 40
+"""Length of a name that fits the chart's legend."""
 
 
 def freezing_figure(rows: Sequence[ResultRow]) -> Figure | None:
-    """A line for each initialisation over the convolutions that stay as loaded; None with a single level.
+    """Mean average precision over the number of frozen convolutions, a line for each initialisation.
 
-    Bars are the mean's 95 % interval over seeds, where there are several.
+    Bars are the 95 % interval of the mean over seeds, if there are several. None if there is a single freezing level.
     """
     if len({row.freeze_through for row in rows}) < 2:
         return None
@@ -33,7 +35,7 @@ def freezing_figure(rows: Sequence[ResultRow]) -> Figure | None:
         _line(axes, [level for level, _ in known], [spread for _, spread in known], _short(name), colour)
     levels = sorted({row.freeze_through for row in rows})
     axes.set_xticks(levels, ["none" if level == 0 else f"conv1–{level}" if level > 1 else "conv1" for level in levels])
-    axes.set_xlabel("layers that stay as loaded")
+    axes.set_xlabel("frozen layers")
     axes.set_ylabel(_AXIS)
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False)
@@ -41,9 +43,9 @@ def freezing_figure(rows: Sequence[ResultRow]) -> Figure | None:
 
 
 def frames_figure(growth: Growth) -> Figure | None:
-    """Backbones by the frames they learnt from, the fitted line with its 95 % band, and the forecast if there is one.
+    """Mean average precision of backbones over their number of pretraining frames, with the fitted line.
 
-    None with a single backbone.
+    The chart includes the line's 95 % band, and the forecast if there is one. None if there is a single backbone.
     """
     if len(growth.points) < 2:
         return None
@@ -62,7 +64,7 @@ def frames_figure(growth: Growth) -> Figure | None:
             [growth.frames], [growth.goal or 0], xerr=sides, fmt="D", color="#223366", capsize=3, label="forecast"
         )
     axes.set_xscale("log")
-    axes.set_xlabel("frames pretrained on")
+    axes.set_xlabel("pretraining frames")
     axes.set_ylabel(_AXIS)
     axes.legend(frameon=False)
     return figure
@@ -71,7 +73,7 @@ def frames_figure(growth: Growth) -> Figure | None:
 def _line(
     axes: Axes, places: Sequence[int], spreads: Sequence[SeedSpread], name: str, colour: str, *, line: str = "-"
 ) -> None:
-    """Means, with their intervals where seeds give one."""
+    """Draw means, with their 95 % intervals where there are several seeds."""
     halves = [spread.high - spread.mean if spread.high is not None else 0.0 for spread in spreads]
     means = [spread.mean for spread in spreads]
     axes.errorbar(places, means, halves, color=colour, marker="o", linestyle=line, capsize=3, label=name)
@@ -85,5 +87,5 @@ def _band(axes: Axes, curve: FrameCurve, first: float, last: float) -> None:
 
 
 def _short(initialisation: str) -> str:
-    """The end of a URI, which tells more than its beginning."""
-    return initialisation if len(initialisation) <= 40 else f"…{initialisation[-39:]}"
+    """The initialisation's name; of a long URI only the end, which distinguishes files better than the beginning."""
+    return initialisation if len(initialisation) <= _MOST_LETTERS else f"…{initialisation[1 - _MOST_LETTERS :]}"

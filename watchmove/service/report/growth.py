@@ -1,4 +1,4 @@
-"""Average precision over pretraining frames: a point for each backbone that compares with a run's own; a forecast."""
+"""Growth of mean average precision with the number of pretraining frames, over comparable backbones of a store."""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,38 +15,42 @@ from watchmove.service.settings.settings import settings_hash
 from watchmove.service.store.store import Store
 
 _LOG = structlog.get_logger()
-_FREE_TO_DIFFER = (
+_MAY_DIFFER = (
     *("iterations", "seed", "device", "max_device_batch", "crop_on", "compile"),
     *("validate_every_iterations", "validation_frames", "checkpoint_every_iterations", "keep_checkpoints"),
 )
+"""Settings of pretraining that comparable backbones may differ in: more frames take more iterations, and the rest does
+not affect what is learnt from a frame.
+"""
 
 
 def pretraining_facts(
     backbone: BackboneRecord, dataset: DatasetRecord, records: Sequence[EvaluationRecord]
 ) -> PretrainingFacts:
-    """What a run's backbone learnt from; `comparable` is shared by runs that differ in frames and steps alone."""
-    settings = {
-        key: value for key, value in backbone.made_by.settings["pretrain"].items() if key not in _FREE_TO_DIFFER
-    }
+    """The facts of a run's pretraining; `comparable` is equal for runs that differ only in frames and iterations."""
+    settings = {key: value for key, value in backbone.made_by.settings["pretrain"].items() if key not in _MAY_DIFFER}
     comparable = settings_hash(protocol_of(records[0]), dataset.masks_from, settings)
     return PretrainingFacts(backbone=backbone.backbone, frames=dataset.kept_frames, comparable=comparable)
 
 
 def growth(store: Store, result: RunResult, supervised: str) -> Growth:
-    """Of the first level of freezing that the result has; `supervised` names the baseline among its rows, if any."""
+    """The growth at the first freezing level of a result, and the forecast of when it reaches the baseline.
+
+    `supervised` is the initialisation of the baseline's row; without one there is no forecast.
+    """
     level = result.rows[0].freeze_through
     points = _points(store, result, level)
-    curve = fit_frames([one.frames for one in points], [one.ap_11_point.mean for one in points])
+    curve = fit_frames([point.frames for point in points], [point.ap_11_point.mean for point in points])
     made = Growth(freeze_through=level, points=points)
     if curve is not None:
         line = {"slope": curve.slope, "slope_low": curve.slope_low, "slope_high": curve.slope_high}
         made = made.model_copy(update={**line, "intercept": curve.intercept})
     baseline = _row(result, supervised, level)
     if baseline is None or baseline.ap_11_point is None:
-        why = "no supervised baseline: name one of evaluate.initialisations in evaluate.supervised"
+        why = "there is no supervised baseline; name one of evaluate.initialisations in evaluate.supervised"
         return made.model_copy(update={"refused": why})
     goal = baseline.ap_11_point.mean
-    found = forecast(curve, goal, max((one.frames for one in points), default=1))
+    found = forecast(curve, goal, max((point.frames for point in points), default=1))
     return made.model_copy(
         update={
             "goal": goal,
@@ -60,25 +64,29 @@ def growth(store: Store, result: RunResult, supervised: str) -> Growth:
 
 
 def _points(store: Store, result: RunResult, level: int) -> tuple[GrowthPoint, ...]:
-    """A point for each backbone, whichever runs evaluated it; this run's own figures come first."""
+    """A point for each backbone; of several runs that evaluated one, this run's figures take precedence."""
     points: dict[str, GrowthPoint] = {}
-    for one in (result, *_others(store, result)):
-        row, facts = _row(one, PRETRAINED, level), one.pretraining
+    for evaluated in (result, *_others(store, result)):
+        row, facts = _row(evaluated, PRETRAINED, level), evaluated.pretraining
         if row is not None and row.ap_11_point is not None and facts is not None and facts.frames > 0:
-            point = GrowthPoint(run=one.run, backbone=facts.backbone, frames=facts.frames, ap_11_point=row.ap_11_point)
-            points.setdefault(facts.backbone, point)
+            points.setdefault(
+                facts.backbone,
+                GrowthPoint(
+                    run=evaluated.run, backbone=facts.backbone, frames=facts.frames, ap_11_point=row.ap_11_point
+                ),
+            )
     return tuple(sorted(points.values(), key=lambda point: (point.frames, point.backbone)))
 
 
 def _others(store: Store, result: RunResult) -> Iterator[RunResult]:
-    """Results of all other runs that compare. One that cannot be read costs a line in the log, not the report."""
+    """The comparable results of other runs; one that cannot be read is logged and left out."""
     for item in store.list("runs/"):
         if not item.key.endswith("/result.json"):
             continue
         try:
             other = find(store, item.key, RunResult)
         except InvalidInput as error:
-            _LOG.warning("left out", reason=str(error))
+            _LOG.warning("result of another run left out", reason=str(error))
             continue
         if other is None or other.run == result.run or other.pretraining is None or result.pretraining is None:
             continue

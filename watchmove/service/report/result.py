@@ -1,4 +1,4 @@
-"""What a run's evaluations say together: each cell, and mean, deviation and interval over its seeds."""
+"""The result of a run: for each initialisation and freezing level, average precision over seeds."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -23,7 +23,10 @@ from watchmove.service.store.store import Store
 
 
 class SeedSpread(BaseModel):
-    """Mean average precision over `count` seeds; deviation and the mean's 95 % interval are None for a single seed."""
+    """Mean average precision over `count` seeds.
+
+    The standard deviation, and the 95 % interval of the mean (`low` to `high`), are None for a single seed.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -35,7 +38,7 @@ class SeedSpread(BaseModel):
 
 
 class ResultRow(BaseModel):
-    """One trunk, frozen so far, over its seeds; None where the test set has no object at all."""
+    """One initialisation at one freezing level, over seeds. Precisions are None if the test set has no objects."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -49,13 +52,13 @@ class ResultRow(BaseModel):
     seconds: float
 
     def preset_in_short(self) -> str:
-        """Name of the preset, and whether anything differs from it; `preset` says what."""
+        """The preset's name, followed by "changed" if settings differ from it; `preset` lists them."""
         name, changed, _ = self.preset.partition(", but ")
         return f"{name}, changed" if changed else name
 
 
 class ClassificationResult(BaseModel):
-    """One layer of a trunk that stays as it is, over the trunk's seeds; `left_out` are classes without a figure."""
+    """Image classification on the features of one frozen layer, over seeds; `left_out` are classes without a figure."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -68,7 +71,10 @@ class ClassificationResult(BaseModel):
 
 
 class PretrainingFacts(BaseModel):
-    """What a run's backbone learnt from. Runs that share `comparable` differ in frames and steps alone."""
+    """The backbone of a run and its number of pretraining frames.
+
+    Runs with an equal `comparable` differ only in the number of frames and iterations.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -78,7 +84,7 @@ class PretrainingFacts(BaseModel):
 
 
 class GrowthPoint(BaseModel):
-    """One backbone: frames it learnt from, and its figure over seeds."""
+    """One backbone: its number of pretraining frames, and its average precision over seeds."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -89,9 +95,10 @@ class GrowthPoint(BaseModel):
 
 
 class Growth(BaseModel):
-    """Points in order of frames; the line through them (see `statistics.forecast`), and when it reaches the goal.
+    """Average precision over frames: points in order of frames, the fitted line, and the forecast.
 
-    `goal` is the mean of the supervised baseline; `refused` says why there is no forecast.
+    The line and the forecast are those of `statistics.forecast`. `goal` is the mean of the supervised baseline;
+    `frames` is where the line reaches it. `refused` is the reason if there is no forecast.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -111,7 +118,7 @@ class Growth(BaseModel):
 
 
 class RunResult(Record):
-    """All rows of a run, in the order of its settings, and the records they come from."""
+    """The result of a run: its rows in the order of its settings, and the keys of their records."""
 
     run: str
     rows: tuple[ResultRow, ...]
@@ -124,20 +131,22 @@ class RunResult(Record):
 def evaluation_records(
     store: Store, run: str, settings: EvaluateSettings, backbone: str
 ) -> Iterator[tuple[str, EvaluationRecord]]:
-    """Key and record of each evaluation that the settings ask for.
+    """The key and record of each evaluation that the settings list.
 
-    Raises InvalidInput where one has not been done, or only by other settings or of another backbone than the run's.
+    Raises InvalidInput if one is missing, or was made with other settings or another backbone than the run's.
     """
     for number, cell in enumerate(evaluations_of(settings)):
         pointer = need(store, layout.run_record(run, f"evaluate-{number}"), EvaluationPointer, "evaluate")
         record = need(store, pointer.key, EvaluationRecord, "evaluate")
         if record.evaluation != cell or (cell.initialisation == PRETRAINED and record.backbone != backbone):
-            raise InvalidInput(f"run {run}: evaluation {number} is of other settings or weights; run evaluate again")
+            raise InvalidInput(
+                f"run {run}: evaluation {number} was made with other settings or weights; run evaluate again"
+            )
         yield pointer.key, record
 
 
 def classification_records(store: Store, run: str, settings: EvaluateSettings) -> Iterator[ClassificationRecord]:
-    """What was found of each layer of each trunk, where the settings ask for that."""
+    """The classification record of each layer of each trunk; none if `evaluate.classification` is off."""
     for number, cell in enumerate(evaluations_of(settings)):
         if not settings.classification or not is_first_of_trunk(settings, cell):
             continue
@@ -149,7 +158,7 @@ def classification_records(store: Store, run: str, settings: EvaluateSettings) -
 
 
 def classification_rows(records: Sequence[ClassificationRecord]) -> tuple[ClassificationResult, ...]:
-    """Records of one layer of one trunk, which differ in nothing but their seed, together."""
+    """Average precision over seeds for each layer of each trunk, in the order of the records."""
     groups: dict[tuple[str, str], list[ClassificationRecord]] = {}
     for record in records:
         groups.setdefault((record.initialisation, record.layer), []).append(record)
@@ -167,7 +176,7 @@ def classification_rows(records: Sequence[ClassificationRecord]) -> tuple[Classi
 
 
 def result_rows(records: Sequence[EvaluationRecord]) -> tuple[ResultRow, ...]:
-    """Records that differ in nothing but their seed, together."""
+    """Average precision over seeds for each initialisation and freezing level, in the order of the records."""
     groups: dict[tuple[str, int], list[EvaluationRecord]] = {}
     for record in records:
         cell = record.evaluation
@@ -194,5 +203,5 @@ def _over_seeds(values: Sequence[float | None]) -> SeedSpread | None:
 
 
 def seed_spread(values: Sequence[float]) -> SeedSpread:
-    """Spread of at least one value, as records hold it."""
+    """The mean of at least one value, with its deviation and interval."""
     return SeedSpread(**asdict(spread_of(values)))

@@ -22,7 +22,7 @@ from watchmove.service.records.training import (
 from watchmove.service.report.champion import promote
 from watchmove.service.report.figures import frames_figure, freezing_figure
 from watchmove.service.report.growth import growth, pretraining_facts
-from watchmove.service.report.pictures import Picture, curve_picture, detection_picture, picture_of, svg, svg_uri
+from watchmove.service.report.images import CaptionedImage, curve_image, detection_image, image_of, svg, svg_uri
 from watchmove.service.report.result import (
     RunResult,
     classification_records,
@@ -36,7 +36,7 @@ from watchmove.service.store.store import Store
 
 Anything = TypeVar("Anything")
 
-KEPT_PICTURES, REJECTED_PICTURES = 24, 16
+KEPT_IMAGES, REJECTED_IMAGES = 24, 16
 
 
 class _Row(NamedTuple):
@@ -99,8 +99,8 @@ def report(context: StepContext, run: str) -> str:
             champion=champion,
             verdict=verdict,
             classes=sorted({name for row in rows for name in row.record.per_class}),
-            kept=_pictures(_kept(context, dataset))[:KEPT_PICTURES],
-            rejected=_pictures(_rejected(context, gathered.audit_keys)),
+            kept=_images(_kept(context, dataset))[:KEPT_IMAGES],
+            rejected=_images(_rejected(context, gathered.audit_keys)),
             curve=_curve(backbone),
             bars=_bars(rows),
             settings_hash=settings_hash(context.settings),
@@ -129,8 +129,8 @@ def _row(record: EvaluationRecord) -> _Row:
 
 def _kept(context: StepContext, dataset: DatasetRecord) -> Iterator[Sample]:
     """Kept frames from shards of all over the snapshot, and in each from as many videos as may be."""
-    shards = evenly_chosen(dataset.shards, KEPT_PICTURES)
-    quota = -(-KEPT_PICTURES // max(len(shards), 1))
+    shards = evenly_chosen(dataset.shards, KEPT_IMAGES)
+    quota = -(-KEPT_IMAGES // max(len(shards), 1))
     for shard in shards:
         with _at_hand(context, shard.key) as path:
             by_video: dict[object, list[SamplePlace]] = {}
@@ -142,7 +142,7 @@ def _kept(context: StepContext, dataset: DatasetRecord) -> Iterator[Sample]:
 
 def _rejected(context: StepContext, audits: Sequence[str]) -> Iterator[Sample]:
     """Rejected frames kept for looking at, of as many reasons as may be."""
-    most = -(-REJECTED_PICTURES // max(len(audits), 1))
+    most = -(-REJECTED_IMAGES // max(len(audits), 1))
     by_reason: dict[object, list[Sample]] = {}
     for key in audits:
         taken: Counter[object] = Counter()
@@ -152,7 +152,7 @@ def _rejected(context: StepContext, audits: Sequence[str]) -> Iterator[Sample]:
                 taken[reason] += 1
                 if taken[reason] <= most:
                     by_reason.setdefault(reason, []).append(sample)
-    return iter(_dealt(list(by_reason.values()), REJECTED_PICTURES))
+    return iter(_dealt(list(by_reason.values()), REJECTED_IMAGES))
 
 
 @contextmanager
@@ -174,19 +174,19 @@ def _dealt(groups: Sequence[list[Anything]], most: int) -> list[Anything]:
     return chosen[:most]
 
 
-def _pictures(samples: Iterable[Sample]) -> list[Picture]:
-    return [picture for sample in samples if (picture := picture_of(sample)) is not None]
+def _images(samples: Iterable[Sample]) -> list[CaptionedImage]:
+    return [image for sample in samples if (image := image_of(sample)) is not None]
 
 
 def _curve(backbone: BackboneRecord) -> str:
     loss = [(point.iteration, point.loss) for point in backbone.curve]
     held_out = [(p.iteration, p.validation_score) for p in backbone.curve if p.validation_score is not None]
-    return curve_picture(loss, held_out, backbone.score_name)
+    return curve_image(loss, held_out, backbone.score_name)
 
 
 def _bars(rows: Sequence[_Row]) -> str:
     known = [row for row in rows if row.mean_ap_11_point is not None]
-    return detection_picture([row.name for row in known], [row.mean_ap_11_point or 0.0 for row in known])
+    return detection_image([row.name for row in known], [row.mean_ap_11_point or 0.0 for row in known])
 
 
 def _environment() -> Environment:

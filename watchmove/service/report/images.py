@@ -1,4 +1,4 @@
-"""Pictures for people: frames with their masks drawn in, and curves."""
+"""Images for the report and the model card: frames with their masks drawn in, curves and bars."""
 
 import base64
 import io
@@ -14,54 +14,60 @@ from numpy.typing import NDArray
 from watchmove.pipeline.dataset.shard import Sample
 from watchmove.service.records.training import CurveRow
 
-PICTURE_WIDTH_PIXELS = 240
+IMAGE_WIDTH_PIXELS = 240
+"""Width at which frames are embedded in the report, a compromise between detail and the size of the page."""
 FOREGROUND = 0.7
+"""Mask value of the outline: the default threshold from which pretraining takes a pixel for foreground."""
 _SHORT_CURVE = 10
+"""A curve of fewer points is drawn with dots, because a line through a single point is invisible."""
 _TINT_BGR = (60, 60, 255)
+_TINT_WEIGHT = 0.55
+"""Opacity of the tint where the mask is 1; the frame remains visible below it."""
 _OUTLINE_BGR = (0, 255, 255)
+_JPEG_QUALITY = 85
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture as a data URI, with what is written below it."""
+class CaptionedImage:
+    """An image as a data URI, and its caption."""
 
     source: str
     caption: str
 
 
-def picture_of(sample: Sample) -> Picture | None:
-    """A dataset frame with its soft mask: tinted by the mask's value, outlined at the foreground threshold."""
+def image_of(sample: Sample) -> CaptionedImage | None:
+    """A dataset frame tinted by its soft mask and outlined at FOREGROUND; None if its data cannot be decoded."""
     image = cv2.imdecode(np.frombuffer(sample.jpeg, np.uint8), cv2.IMREAD_COLOR)
     mask = cv2.imdecode(np.frombuffer(sample.mask_png, np.uint8), cv2.IMREAD_GRAYSCALE)
     if image is None or mask is None:
         return None
     drawn = overlay(np.asarray(image, np.uint8), mask.astype(np.float32) / np.float32(255))
-    height = round(PICTURE_WIDTH_PIXELS * drawn.shape[0] / drawn.shape[1])
-    small = cv2.resize(drawn, (PICTURE_WIDTH_PIXELS, height), interpolation=cv2.INTER_AREA)
-    _, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    height = round(IMAGE_WIDTH_PIXELS * drawn.shape[0] / drawn.shape[1])
+    small = cv2.resize(drawn, (IMAGE_WIDTH_PIXELS, height), interpolation=cv2.INTER_AREA)
+    _, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     seconds = _number(sample.metadata.get("time_seconds"))
     reason = sample.metadata.get("reject_reason")
     caption = f"{sample.metadata.get('video')} at {seconds:.1f} s"
     confidence = f"confidence {_number(sample.metadata.get('confidence')):.2f}"
-    return Picture(_data_uri("image/jpeg", jpeg.tobytes()), f"{caption}: {reason or confidence}")
+    return CaptionedImage(_data_uri("image/jpeg", jpeg.tobytes()), f"{caption}: {reason or confidence}")
 
 
 def _number(value: object) -> float:
-    """A number from metadata that may hold anything."""
+    """A number from a frame's metadata, or 0 if the metadata holds something else."""
     return float(value) if isinstance(value, int | float) else 0.0
 
 
 def overlay(image_bgr: NDArray[np.uint8], soft_mask: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """`image_bgr` (H, W, 3) uint8 tinted where `soft_mask` (H, W) in [0, 1] is high, outlined at 0.7."""
-    weight = 0.55 * soft_mask[..., None]
+    """`image_bgr` (H, W, 3) uint8 with `soft_mask` (H, W) in [0, 1] as a red tint, outlined at FOREGROUND."""
+    weight = _TINT_WEIGHT * soft_mask[..., None]
     tinted = (image_bgr * (1 - weight) + np.array(_TINT_BGR) * weight).astype(np.uint8)
     certain = (soft_mask >= FOREGROUND).astype(np.uint8)
     outlines, _ = cv2.findContours(certain, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return np.asarray(cv2.drawContours(tinted, outlines, -1, _OUTLINE_BGR, 1), np.uint8)
 
 
-def curve_picture(points: Sequence[tuple[int, float]], held_out: Sequence[tuple[int, float]], name: str) -> str:
-    """The training curve as a data URI: loss on the left axis, on the right the score `name` on held-out videos."""
+def curve_image(points: Sequence[tuple[int, float]], held_out: Sequence[tuple[int, float]], name: str) -> str:
+    """The training curve as a data URI: the loss on the left axis, the score `name` of held-out videos on the right."""
     figure = Figure(figsize=(7, 3), layout="constrained")
     left = figure.add_subplot()
     left.plot(*zip(*points, strict=True), color="#c33", linewidth=1.5, label="loss")
@@ -77,10 +83,10 @@ def curve_picture(points: Sequence[tuple[int, float]], held_out: Sequence[tuple[
 
 
 def curve_png(curve: Sequence[CurveRow], score: str) -> bytes:
-    """A training's curve as a PNG: loss of training and of held-out videos on the left axis, `score` on the right."""
+    """The training curve as a PNG: training and held-out loss on the left axis, the held-out `score` on the right."""
     figure = Figure(figsize=(7, 3.2), dpi=150, layout="constrained")
     left = figure.add_subplot()
-    dots = "." if len(curve) < _SHORT_CURVE else ""  # a line through one point is none
+    dots = "." if len(curve) < _SHORT_CURVE else ""
     left.plot([row.iteration for row in curve], [row.loss for row in curve], color="#c33", marker=dots, label="loss")
     losses = [(row.iteration, row.validation_loss) for row in curve if row.validation_loss is not None]
     if losses:
@@ -100,8 +106,8 @@ def curve_png(curve: Sequence[CurveRow], score: str) -> bytes:
     return buffer.getvalue()
 
 
-def detection_picture(names: Sequence[str], values: Sequence[float]) -> str:
-    """Bars of mean average precision, one for each evaluation, as a data URI."""
+def detection_image(names: Sequence[str], values: Sequence[float]) -> str:
+    """A bar chart of mean average precision, one bar for each evaluation, as a data URI."""
     figure = Figure(figsize=(7, 0.6 + 0.4 * len(names)), layout="constrained")
     axes = figure.add_subplot()
     colours = ["#999" if name.startswith("random") else "#c33" for name in names]
@@ -114,7 +120,7 @@ def detection_picture(names: Sequence[str], values: Sequence[float]) -> str:
 
 
 def svg(figure: Figure) -> bytes:
-    """A figure as SVG, the same bytes whenever it is drawn."""
+    """A figure as SVG. The same figure gives the same bytes: its ids have a constant salt, and it holds no date."""
     buffer = io.BytesIO()
     with rc_context({"svg.hashsalt": "watchmove"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
@@ -122,7 +128,7 @@ def svg(figure: Figure) -> bytes:
 
 
 def svg_uri(data: bytes) -> str:
-    """An SVG as a data URI."""
+    """SVG data as a data URI."""
     return _data_uri("image/svg+xml", data)
 
 
