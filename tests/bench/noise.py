@@ -34,7 +34,7 @@ import yaml
 from numpy.typing import NDArray
 
 from watchmove.pipeline.dataset.shard import Sample, write_shard
-from watchmove.pipeline.networks.alexnet import normalised
+from watchmove.pipeline.networks.alexnet import normalise_images
 from watchmove.pipeline.pretraining.batches import Batch, MaskDataset, held_out_videos
 from watchmove.pipeline.pretraining.examples import MaskExample, cut, jittered_square
 from watchmove.pipeline.pretraining.loop import TrainingLoop
@@ -162,7 +162,7 @@ def average_mask(data: MaskDataset, batch_size: int) -> torch.Tensor:
 def predicted(network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
     """Logits (N, 56, 56)."""
     network.eval()
-    return torch.cat([network(normalised(some)) for some in torch.split(images, 32)])
+    return torch.cat([network(normalise_images(some)) for some in torch.split(images, 32)])
 
 
 def measured(seed: int, settings: PretrainingSettings, options: argparse.Namespace, folder: Path) -> dict[str, float]:

@@ -56,7 +56,7 @@ def test_a_shard_that_is_gone_or_short_is_named(tmp_path: Path) -> None:
     """Both say which, and what would do."""
     shard = drawn_shard(tmp_path / "cut.tar", videos=1, frames=1)
 
-    with pytest.raises(InvalidInput, match=r"gone\.tar: gone; extract and gather again"):
+    with pytest.raises(InvalidInput, match=r"gone\.tar: is missing; extract and gather again"):
         LocalShards().read_range(str(tmp_path / "gone.tar"), 0, 10)
     with pytest.raises(InvalidInput, match=r"cut\.tar: ends before byte 1000000"):
         LocalShards().read_range(str(shard), 512, 999_488)

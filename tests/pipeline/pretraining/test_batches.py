@@ -13,7 +13,7 @@ from watchmove.pipeline.dataset.frame_order import Share
 from watchmove.pipeline.dataset.frame_table import LocalShards, frames_in
 from watchmove.pipeline.dataset.shard import Sample, write_shard
 from watchmove.pipeline.errors import InvalidInput
-from watchmove.pipeline.networks.alexnet import normalised
+from watchmove.pipeline.networks.alexnet import normalise_images
 from watchmove.pipeline.pretraining.batches import MaskDataset, held_out_videos
 from watchmove.pipeline.pretraining.examples import FOREGROUND
 from watchmove.pipeline.pretraining.objectives import objective_of
@@ -118,7 +118,7 @@ def test_a_shard_that_is_gone_is_no_unusable_frame(tmp_path: Path) -> None:
     data = MaskDataset.of_shards([shard], SETTINGS)
     shard.unlink()
 
-    with pytest.raises(InvalidInput, match=r"gone\.tar: gone; extract and gather again"):
+    with pytest.raises(InvalidInput, match=r"gone\.tar: is missing; extract and gather again"):
         data.training_batch(0)
 
 
@@ -178,7 +178,7 @@ def test_no_frame_is_an_error_of_its_own(tmp_path: Path) -> None:
     """An empty dataset says what would do."""
     write_shard(tmp_path / "empty.tar", [])
 
-    with pytest.raises(InvalidInput, match="hold no frame; extract from videos in which things move"):
+    with pytest.raises(InvalidInput, match="hold no frame; extract from videos in which objects move"):
         MaskDataset.of_shards([tmp_path / "empty.tar"], SETTINGS)
 
 
@@ -196,6 +196,6 @@ def test_validation_is_jittered(tmp_path: Path) -> None:
 
 def test_normalised_channels() -> None:
     """White is (1 - mean) / deviation in each channel."""
-    white = normalised(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8))
+    white = normalise_images(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8))
 
     assert white.flatten().tolist() == pytest.approx([0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225])

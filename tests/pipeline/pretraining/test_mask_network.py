@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.pipeline.dataset.mask_samples import drawn_sample
-from watchmove.pipeline.networks.alexnet import normalised, random_backbone
+from watchmove.pipeline.networks.alexnet import normalise_images, random_backbone
 from watchmove.pipeline.pretraining.examples import example_of
 from watchmove.pipeline.pretraining.mask_network import MaskNetwork, mask_iou, mask_loss
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
@@ -56,7 +56,7 @@ def test_eight_frames_are_learnt_by_heart() -> None:
     settings = PretrainingSettings()
     examples = [example_of(drawn_sample("video", n), settings, np.random.default_rng(n)) for n in range(8)]
     usable = [example for example in examples if example is not None]
-    images = normalised(torch.from_numpy(np.stack([example.image for example in usable])).permute(0, 3, 1, 2))
+    images = normalise_images(torch.from_numpy(np.stack([example.image for example in usable])).permute(0, 3, 1, 2))
     trimaps = torch.from_numpy(np.stack([example.trimap for example in usable]))
     network = MaskNetwork(random_backbone(0, batch_norm=True), torch.Generator().manual_seed(0))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, fused=True)

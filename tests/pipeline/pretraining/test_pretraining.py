@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tests.pipeline.dataset.mask_samples import drawn_sample, drawn_shard
 from watchmove.pipeline.dataset.shard import Sample, write_shard
 from watchmove.pipeline.errors import InvalidInput, Stopped
-from watchmove.pipeline.networks.alexnet import load_backbone, normalised
+from watchmove.pipeline.networks.alexnet import load_backbone, normalise_images
 from watchmove.pipeline.pretraining.batches import MaskDataset
 from watchmove.pipeline.pretraining.mask_network_file import load_mask_network
 from watchmove.pipeline.pretraining.pretraining import (
@@ -160,8 +160,8 @@ def test_first_weights_are_rescaled_on_frames(shard: Path, folder: Path) -> None
     trunk = load_backbone(pretrain([shard], settings, PretrainingHooks(folder)).backbone)
     seen = MaskDataset.of_shards([shard], settings.model_copy(update={"batch_size": 32})).training_batch(0)
     with torch.no_grad():
-        first = trunk.conv1(normalised(seen.images))
-        last = trunk(normalised(seen.images))
+        first = trunk.conv1(normalise_images(seen.images))
+        last = trunk(normalise_images(seen.images))
 
     assert float(first.std()) == pytest.approx(1, abs=1e-3)
     assert 0.3 < float(last.pow(2).mean()) < 0.8  # a rectified unit variance keeps about half

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from watchmove.pipeline.networks.alexnet import INPUT_PIXELS, AlexNet, normalised_image
+from watchmove.pipeline.networks.alexnet import INPUT_PIXELS, AlexNet, normalise_image
 from watchmove.pipeline.voc.annotations import read_image
 
 SHORTER_SIDE_PIXELS = 256
@@ -31,7 +31,7 @@ def centre_crop(image: NDArray[np.uint8]) -> Tensor:
     size = max(round(width * scale), INPUT_PIXELS), max(round(height * scale), INPUT_PIXELS)
     scaled = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     left, top = (size[0] - INPUT_PIXELS) // 2, (size[1] - INPUT_PIXELS) // 2
-    return normalised_image(np.asarray(scaled[top : top + INPUT_PIXELS, left : left + INPUT_PIXELS], np.uint8))
+    return normalise_image(np.asarray(scaled[top : top + INPUT_PIXELS, left : left + INPUT_PIXELS], np.uint8))
 
 
 @torch.inference_mode()

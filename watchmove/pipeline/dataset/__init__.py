@@ -1,1 +1,1 @@
-"""Tar shards of frames with masks, and the order in which training reads them."""
+"""Tar shards of frames with masks, the table of their frames, and the order in which training reads them."""

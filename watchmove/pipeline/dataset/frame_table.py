@@ -1,4 +1,4 @@
-"""Where the frames of a dataset lie: arrays of places in shards, small enough for millions of frames."""
+"""The table of a dataset's frames and where each is stored, as arrays that stay small for millions of frames."""
 
 import hashlib
 import zlib
@@ -14,38 +14,43 @@ from watchmove.pipeline.dataset.shard import index_shard
 from watchmove.pipeline.errors import InvalidInput, Unavailable
 
 _LONGEST_KEY_BYTES = 255
+"""Longest key that an index may hold: the limit of a file's name on common file systems."""
 _UNKNOWN = -1
+"""Stands for the CRC-32 of a frame whose index does not have one."""
 
 
 class Frame(NamedTuple):
-    """One frame of a shard: its key, the bytes of all its files from `offset` on, its video, and their CRC-32.
-
-    A sum of -1 is not known.
-    """
+    """One frame of a shard and where its files are stored."""
 
     key: str
     offset: int
+    """First byte of its files in the shard, headers included."""
     size_bytes: int
+    """Length of all its files in the shard, headers and padding included."""
     video: str
+    """Identity of the video that it comes from."""
     crc32: int = _UNKNOWN
+    """CRC-32 of these bytes; -1: not known."""
 
 
 class ShardBytes(Protocol):
-    """Shards by name, in a folder or anywhere else; many threads read at the same time."""
+    """Source of shards' bytes, a folder or a store; several threads may read at the same time."""
 
     def read_range(self, shard: str, offset: int, size_bytes: int) -> bytes:
-        """`size_bytes` bytes of a shard from `offset` on.
+        """Return `size_bytes` bytes of a shard from byte `offset` on.
 
         Raises:
-            InvalidInput: the shard is gone or ends before. Unavailable: it cannot be read now. Both name the shard.
+            InvalidInput: the shard is missing or too short; the message names it.
+            Unavailable: it cannot be read now; the message names it.
         """
 
 
 @dataclass(frozen=True)
 class FrameTable:
-    """Frames, shard by shard in the order of their bytes; all arrays are (N,).
+    """The N frames of a dataset, ordered by shard and then by offset; all arrays are (N,).
 
-    `shard` and `video` (int32) count in `shards` and `videos`; the rest is int64, as `Frame` says; `keys` are bytes.
+    `shard` and `video` are int32 indices into `shards` and `videos`. `keys` are UTF-8 bytes. `offset`, `size_bytes` and
+    `crc32` are int64, with the meaning that they have in `Frame`.
     """
 
     shards: tuple[str, ...]
@@ -61,7 +66,10 @@ class FrameTable:
         return len(self.keys)
 
     def digest(self) -> str:
-        """Hex digits that change with the frames or with where in their shards they lie, not with the folder."""
+        """Return 64 hexadecimal digits that identify the frames and their places in shards.
+
+        The folder of the shards does not count, so that a copy of a dataset has the same digest.
+        """
         names = "\n".join((*(PurePosixPath(shard).name for shard in self.shards), *self.videos))
         total = hashlib.sha256(names.encode())
         for array in (self.keys, self.shard, self.video, self.offset, self.size_bytes):
@@ -69,21 +77,24 @@ class FrameTable:
         return total.hexdigest()
 
     def is_whole(self, row: int, content: bytes) -> bool:
-        """Whether the bytes read for a row are those that were written: damaged JPEGs decode without a word."""
+        """Tell whether the bytes read for a row are those that were written; without a known CRC-32 they are accepted.
+
+        Decoding does not replace this check, as many damaged JPEGs decode without an error.
+        """
         return int(self.crc32[row]) in (_UNKNOWN, zlib.crc32(content))
 
 
 class LocalShards:
-    """Shards that are files; their names are their paths."""
+    """Shards that are local files; a shard's name is its path."""
 
     def read_range(self, shard: str, offset: int, size_bytes: int) -> bytes:
-        """As `ShardBytes` says."""
+        """Return `size_bytes` bytes of a file from byte `offset` on. Raises InvalidInput or Unavailable."""
         try:
             with Path(shard).open("rb") as file:
                 file.seek(offset)
                 content = file.read(size_bytes)
         except FileNotFoundError as error:
-            raise InvalidInput(f"{shard}: gone; extract and gather again") from error
+            raise InvalidInput(f"{shard}: is missing; extract and gather again") from error
         except OSError as error:
             raise Unavailable(f"{shard}: cannot be read ({error.strerror}); try again") from error
         if len(content) < size_bytes:
@@ -92,10 +103,10 @@ class LocalShards:
 
 
 def frame_table(shards: Iterable[tuple[str, Sequence[Frame]]]) -> FrameTable:
-    """A table of the frames of some shards, each with its name.
+    """Build the table of the frames of shards, given as pairs of a shard's name and its frames in any order.
 
     Raises:
-        InvalidInput: there is no frame, or a place that no tar has.
+        InvalidInput: there is no frame, or a frame's offset, size or key cannot be that of a tar's files.
     """
     names: list[str] = []
     parts = []
@@ -108,18 +119,19 @@ def frame_table(shards: Iterable[tuple[str, Sequence[Frame]]]) -> FrameTable:
         parts.append((keys, np.array(rows, np.int64).reshape(-1, 5)))
         names.append(name)
     if not any(len(keys) for keys, _ in parts):
-        raise InvalidInput(f"{len(names)} shards hold no frame; extract from videos in which things move")
+        raise InvalidInput(f"{len(names)} shards hold no frame; extract from videos in which objects move")
     columns = np.concatenate([rows for _, rows in parts])
+    # An empty array of keys would have another item size than the others.
     keys = np.concatenate([keys for keys, _ in parts if len(keys)])
     shard, video = columns[:, 0].astype(np.int32), columns[:, 1].astype(np.int32)
     return FrameTable(tuple(names), tuple(videos), keys, shard, video, *(columns[:, n].copy() for n in (2, 3, 4)))
 
 
 def frames_in(shards: Sequence[Path]) -> FrameTable:
-    """The frames of local shards; keys are VIDEO-FRAME.
+    """Build the table of the frames of local shards, whose keys are VIDEO-FRAME.
 
     Raises:
-        InvalidInput: a file is no tar, or they hold no frame.
+        InvalidInput: a file is not a tar, or the shards hold no frame.
     """
 
     def frames_of(path: Path) -> list[Frame]:
@@ -130,7 +142,7 @@ def frames_in(shards: Sequence[Path]) -> FrameTable:
 
 
 def _check(shard: str, frames: Sequence[Frame]) -> None:
-    """Raise where an index says what cannot be: it was read from a store."""
+    """Raise InvalidInput if a frame's place or key is impossible: indexes come from a store and are not trusted."""
     for frame in frames:
         if frame.offset < 0 or frame.size_bytes <= 0 or not 0 < len(frame.key.encode()) <= _LONGEST_KEY_BYTES:
             place = f"{frame.size_bytes} bytes from {frame.offset}"

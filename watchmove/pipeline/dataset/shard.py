@@ -1,4 +1,4 @@
-"""Datasets as tar files that any WebDataset reader opens: KEY.jpg, KEY.mask.png (8-bit soft mask), KEY.json."""
+"""Shards: tar files that any WebDataset reader opens, with KEY.jpg, KEY.mask.png (8-bit soft mask) and KEY.json."""
 
 import io
 import json
@@ -13,10 +13,16 @@ from watchmove.pipeline.files.atomic import replacing
 
 _PARTS = ("jpg", "mask.png", "json")
 
+# Fields of a tar's header that `_files_in` reads (POSIX.1-1988, the format "ustar").
+_NAME, _SIZE, _MAGIC, _PREFIX = slice(0, 100), slice(124, 136), slice(257, 263), slice(345, 500)
+
 
 @dataclass(frozen=True)
 class Sample:
-    """One frame: its key (no dot in it), JPEG, 8-bit mask PNG, and where it comes from."""
+    """One frame of a dataset: its key, which has no dot, its JPEG, its 8-bit soft mask as PNG, and its metadata.
+
+    `metadata` is plain JSON: the video, time, licence and owner that the frame comes from.
+    """
 
     key: str
     jpeg: bytes
@@ -25,7 +31,7 @@ class Sample:
 
 
 class Span(NamedTuple):
-    """Where a file lies in a tar: first byte and length."""
+    """Place of a file's content in a tar: its first byte and its length in bytes."""
 
     offset: int
     length: int
@@ -33,7 +39,7 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class SamplePlace:
-    """Where a sample lies, so that it can be read alone."""
+    """Place of a sample's files in a shard, from which it can be read without the rest of the shard."""
 
     shard: Path
     key: str
@@ -43,7 +49,7 @@ class SamplePlace:
 
     @property
     def extent(self) -> Span:
-        """All of the sample's files with their headers and padding: by itself a readable tar."""
+        """Bytes from the first header of the sample's files to the end of the last padding: a readable tar."""
         spans = (self.jpeg, self.mask_png, self.metadata)
         begin = min(span.offset for span in spans) - tarfile.BLOCKSIZE
         end = max(span.offset + -(-span.length // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE for span in spans)
@@ -51,14 +57,18 @@ class SamplePlace:
 
 
 def write_shard(path: Path, samples: Iterable[Sample]) -> int:
-    """Write samples in their order and return how many; same samples, same bytes. Raises Unavailable on a full disk."""
+    """Write samples in the given order and return their number; equal samples give equal bytes.
+
+    Raises:
+        Unavailable: writing failed, for example because the disk is full.
+    """
     count = 0
     with replacing(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
         for sample in samples:
             count += 1
             text = json.dumps(sample.metadata, sort_keys=True).encode()
             for part, content in zip(_PARTS, (sample.jpeg, sample.mask_png, text), strict=True):
-                # A bare TarInfo has time 0 and no owner: nothing of this machine gets into the bytes.
+                # A new TarInfo has time 0 and no owner, so the bytes do not depend on the machine or the time.
                 entry = tarfile.TarInfo(f"{sample.key}.{part}")
                 entry.size = len(content)
                 tar.addfile(entry, io.BytesIO(content))
@@ -66,10 +76,10 @@ def write_shard(path: Path, samples: Iterable[Sample]) -> int:
 
 
 def index_shard(path: Path) -> list[SamplePlace]:
-    """Where each complete sample of a shard lies; files that belong to none are passed over.
+    """Return the place of each complete sample of a shard, in order; other files in it are ignored.
 
     Raises:
-        InvalidInput: the file is no tar.
+        InvalidInput: the file is not a readable tar.
     """
     spans: dict[str, dict[str, Span]] = {}
     try:
@@ -81,15 +91,15 @@ def index_shard(path: Path) -> list[SamplePlace]:
                     spans.setdefault(folder + slash + stem, {})[part] = Span(member.offset_data, member.size)
     except (tarfile.TarError, OSError) as error:
         raise InvalidInput(f"{path}: not a readable tar file ({error}); extract its shard again") from error
-    whole = {key: parts for key, parts in spans.items() if len(parts) == len(_PARTS)}
-    return [SamplePlace(path, key, parts["jpg"], parts["mask.png"], parts["json"]) for key, parts in whole.items()]
+    complete = {key: parts for key, parts in spans.items() if len(parts) == len(_PARTS)}
+    return [SamplePlace(path, key, parts["jpg"], parts["mask.png"], parts["json"]) for key, parts in complete.items()]
 
 
 def read_sample(place: SamplePlace) -> Sample:
-    """The sample at a place; threads may read at the same time.
+    """Read the sample at a place; several threads may read at the same time.
 
     Raises:
-        InvalidInput: its metadata is no JSON object.
+        InvalidInput: its metadata is not a JSON object.
     """
     with place.shard.open("rb") as file:
         jpeg, mask_png, text = (_read(file, span) for span in (place.jpeg, place.mask_png, place.metadata))
@@ -97,10 +107,10 @@ def read_sample(place: SamplePlace) -> Sample:
 
 
 def sample_in(content: bytes, key: str) -> Sample:
-    """The sample `key` in a piece of a shard that holds its files, as `SamplePlace.extent` says.
+    """Return the sample `key` from the bytes of a shard that hold its files, those of `SamplePlace.extent`.
 
     Raises:
-        InvalidInput: they are not in it, or its metadata is no JSON object.
+        InvalidInput: the files are not in the bytes, or the metadata is not a JSON object.
     """
     try:
         parts = dict(_files_in(content))
@@ -114,7 +124,11 @@ def sample_in(content: bytes, key: str) -> Sample:
 
 
 def read_shard(path: Path) -> Iterator[Sample]:
-    """Every complete sample of a shard, in order. Raises InvalidInput as `index_shard` and `read_sample` do."""
+    """Yield every complete sample of a shard, in order.
+
+    Raises:
+        InvalidInput: the file is not a readable tar, or a sample's metadata is not a JSON object.
+    """
     for place in index_shard(path):
         yield read_sample(place)
 
@@ -125,13 +139,16 @@ def _read(file: io.BufferedReader, span: Span) -> bytes:
 
 
 def _files_in(content: bytes) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of a tar's files. TarFile takes a fifth of an example's time to read all that headers say."""
+    """Yield name and content of each file of a tar. Raises ValueError where a header is not one.
+
+    tarfile is not used: parsing all fields of headers would take a fifth of the time of making an example.
+    """
     at = 0
     while at < len(content):
         header = content[at : at + tarfile.BLOCKSIZE]
-        name, prefix = (_text(header[:100]), _text(header[345:500]) if header[257:263] == b"ustar\0" else "")
-        size = int(header[124:136].strip(b" \0"), 8)
-        if size < 0:
+        name, prefix = (_text(header[_NAME]), _text(header[_PREFIX]) if header[_MAGIC] == b"ustar\0" else "")
+        size = int(header[_SIZE].strip(b" \0"), 8)
+        if size < 0:  # it would move back, and the loop would not end
             raise ValueError(f"a file of {size} bytes")
         begin = at + tarfile.BLOCKSIZE
         yield f"{prefix}/{name}" if prefix else name, content[begin : begin + size]
@@ -143,11 +160,11 @@ def _text(field: bytes) -> str:
 
 
 def _metadata(text: bytes, where: str) -> dict[str, object]:
-    """A sample's metadata; JSON that nests without end is no JSON either."""
+    """Parse a sample's metadata. Raises InvalidInput also for JSON nested so deeply that parsing it overflows."""
     try:
         metadata = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{where}.json is not JSON; extract its shard again") from error
     if not isinstance(metadata, dict):
-        raise InvalidInput(f"{where}.json is no object; extract its shard again")
+        raise InvalidInput(f"{where}.json is not a JSON object; extract its shard again")
     return metadata

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from watchmove.pipeline.networks.alexnet import normalised_image
+from watchmove.pipeline.networks.alexnet import normalise_image
 from watchmove.pipeline.settings.evaluation import EvaluationSettings
 
 
@@ -24,7 +24,7 @@ def network_image(image: NDArray[np.uint8], settings: EvaluationSettings) -> tup
     new_height, new_width = scaled_size(height, width, settings)
     scaled = cv2.resize(image, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
     scale = torch.tensor([new_width / width, new_height / height] * 2, dtype=torch.float32)
-    return normalised_image(np.asarray(scaled, np.uint8)), scale
+    return normalise_image(np.asarray(scaled, np.uint8)), scale
 
 
 def padded_batch(images: Sequence[Tensor]) -> Tensor:

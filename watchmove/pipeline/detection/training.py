@@ -15,8 +15,8 @@ from watchmove.pipeline.arrays import BoxArray
 from watchmove.pipeline.detection.fast_rcnn import FastRCNN, detection_loss
 from watchmove.pipeline.detection.training_set import Batch, TrainingSet
 from watchmove.pipeline.errors import InvalidInput, Stopped
-from watchmove.pipeline.networks.alexnet import AlexNet, normalised_image
-from watchmove.pipeline.networks.rescaling import rescale_to_unit_variance
+from watchmove.pipeline.networks.alexnet import AlexNet, normalise_image
+from watchmove.pipeline.networks.rescaling import RESCALING_IMAGES, rescale_to_unit_variance
 from watchmove.pipeline.settings.evaluation import EvaluationSettings
 from watchmove.pipeline.training.checkpoints import load_checkpoint, save_checkpoint
 from watchmove.pipeline.training.identity import training_identity
@@ -24,7 +24,6 @@ from watchmove.pipeline.voc.annotations import VocImage, read_image
 
 _BIAS_RATE = 2.0
 _CURVE_POINTS = 100
-_RESCALING_IMAGES = 32
 _RESCALING_SIDE_PIXELS = 227
 
 
@@ -129,10 +128,10 @@ def train_detector(
 
 def _rescale(trunk: AlexNet, images: Sequence[VocImage], seed: int) -> None:
     """Rescale every layer on some training images (Krähenbühl et al., ICLR 2016), so that any trunk trains alike."""
-    chosen = np.random.default_rng(seed).permutation(len(images))[:_RESCALING_IMAGES]
+    chosen = np.random.default_rng(seed).permutation(len(images))[:RESCALING_IMAGES]
     size = (_RESCALING_SIDE_PIXELS, _RESCALING_SIDE_PIXELS)
     squares = [cv2.resize(read_image(images[index].path), size, interpolation=cv2.INTER_AREA) for index in chosen]
-    rescale_to_unit_variance(trunk, torch.stack([normalised_image(np.asarray(square, np.uint8)) for square in squares]))
+    rescale_to_unit_variance(trunk, torch.stack([normalise_image(np.asarray(square, np.uint8)) for square in squares]))
 
 
 def _new_model(trunk: AlexNet, data: TrainingSet, classes: Sequence[str], settings: EvaluationSettings) -> FastRCNN:

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, also when the process is stopped in the middle of writing one."""
+"""Atomic writing: a file is complete or absent, even if the process is killed while it writes."""
 
 import errno
 import os
@@ -8,15 +8,22 @@ from pathlib import Path
 
 from watchmove.pipeline.errors import InvalidInput, Unavailable
 
-_FOR_GOOD = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG}
+_PERMANENT = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG}
+"""Errors that a retry cannot resolve: the path or its permissions must change."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, of the same suffix, that takes its place when the block ends without error.
+    """Yield a temporary path in the folder of `path`, and rename it to `path` if the block ends without error.
 
-    Makes the folder where it is missing. Raises Unavailable where the disk refuses, InvalidInput where the place does.
+    The temporary path has the same suffix; a missing folder is created.
+
+    Raises:
+        InvalidInput: `path` cannot be written, as its folder is not one or permissions forbid it.
+        Unavailable: writing failed for another reason, such as a full disk.
     """
+    # In the same folder, so that the rename stays within one file system, where it is atomic. The process's number
+    # keeps two processes that write the same file apart.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -24,15 +31,15 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         line = f"{path}: could not be written ({error.strerror})"
-        if error.errno in _FOR_GOOD:
+        if error.errno in _PERMANENT:
             raise InvalidInput(f"{line}; name another folder") from error
         raise Unavailable(f"{line}; check the folder and the disk") from error
     finally:
-        with suppress(OSError):  # the error above, if any, says more
+        with suppress(OSError):  # must not replace the error raised above
             temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a whole file at once. Raises as `replacing` does."""
+    """Write a complete file atomically. Raises InvalidInput and Unavailable as `replacing` does."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Tensors to a safetensors file, a disk that refuses told as every other file tells it."""
+"""Writing of tensors as safetensors, with the errors and permissions of any other file."""
 
 import errno
 from collections.abc import Mapping
@@ -10,9 +10,10 @@ from torch import Tensor
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write tensors and what is said of them. Raises OSError where the disk refuses: the library has its own kind."""
+    """Write tensors, and `metadata` to the file's header. Raises OSError when writing fails, not safetensors' error."""
     path.touch()
-    mode = path.stat().st_mode  # the library's own files are for nobody else to read, whatever others are
+    # The library creates files that only their owner can read; the mode of an ordinary new file is put back below.
+    mode = path.stat().st_mode
     try:
         save_file(dict(tensors), path, dict(metadata) if metadata is not None else None)
     except SafetensorError as error:

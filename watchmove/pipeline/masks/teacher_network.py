@@ -15,7 +15,7 @@ from torch import nn
 from watchmove.pipeline.arrays import FloatArray, Image
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.masks.chain import WORKING_SCALE
-from watchmove.pipeline.networks.alexnet import INPUT_PIXELS, normalised
+from watchmove.pipeline.networks.alexnet import INPUT_PIXELS, normalise_images
 from watchmove.pipeline.pretraining.examples import TARGET_PIXELS, Square, into_square
 from watchmove.pipeline.pretraining.mask_network_file import load_mask_network
 
@@ -76,7 +76,7 @@ class TeacherNetwork:
         for start in range(0, len(crops), _CROPS_PER_BATCH):
             pixels = torch.from_numpy(np.stack(crops[start : start + _CROPS_PER_BATCH])).to(self._device)
             # axes: (N, rows, columns, 3) -> (N, 3, rows, columns)
-            yield from torch.sigmoid(self._network(normalised(pixels.permute(0, 3, 1, 2)))).cpu().numpy()
+            yield from torch.sigmoid(self._network(normalise_images(pixels.permute(0, 3, 1, 2)))).cpu().numpy()
 
 
 def load_teacher_network(weights: Path, device: torch.device) -> TeacherNetwork:

@@ -1,7 +1,8 @@
-"""AlexNet (Krizhevsky et al., NIPS 2012) in the shape that Fast R-CNN's CaffeNet configuration loads.
+"""AlexNet (Krizhevsky et al., NIPS 2012) with the layer shapes of CaffeNet, which Fast R-CNN's configuration loads.
 
-227-pixel input; conv2, conv4 and conv5 in two groups as Caffe's weights have them. Local response normalisation is left
-out: batch normalisation stands in for it while pretraining, and is folded into the convolutions when weights leave.
+The input has 227 pixels a side; conv2, conv4 and conv5 have two groups, as in Caffe's published weights. Local response
+normalisation (section 3.3) is left out. Pretraining uses batch normalisation instead, which is folded into the layers
+when weights are saved.
 """
 
 from collections.abc import Container, Iterator
@@ -19,81 +20,92 @@ from watchmove.pipeline.files.atomic import replacing
 from watchmove.pipeline.files.weights import save_tensors
 
 CHANNEL_MEAN = (0.485, 0.456, 0.406)
-"""Mean of red, green and blue in [0, 1] over natural images, subtracted from the network's input."""
+"""Mean of red, green and blue in [0, 1], subtracted from the input: ImageNet's, as torchvision's models use it."""
 CHANNEL_STD = (0.229, 0.224, 0.225)
-"""Deviation by which the input is divided then."""
+"""Standard deviation of red, green and blue by which the input is then divided: ImageNet's, as torchvision has it."""
 INPUT_PIXELS = 227
+"""Side of the input. The paper says 224, but only 227 gives conv1's 55 x 55 outputs without padding, as in Caffe."""
 
-_ALIGNED_PADDING = 5
+_CONV1_PIXELS, _CONV1_STRIDE = 11, 4
+"""Kernel size and stride of conv1 (section 3.5)."""
+_ALIGNED_PADDING = _CONV1_PIXELS // 2
+"""Half of conv1's kernel, so that its output (i, j) is centred on pixel (4 i, 4 j)."""
 _POOL_PIXELS, _POOL_STRIDE = 3, 2
+"""Overlapping pooling (section 3.4)."""
+_FC_UNITS = 4096
+"""Units of fc6 and of fc7 (section 3.5)."""
 
 
 class AlexNet(nn.Module):
-    """The trunk: five convolutions, and two layers of 4096 units with a dropout after each (of probability 0 at first).
+    """The trunk: five convolutions (section 3.5), then two layers of 4096 units, each followed by dropout.
 
-    With `batch_norm`, a normalisation follows each layer; `folded` gives the same function without it.
+    The probability of dropout is 0 until `drop6.p` and `drop7.p` are set. With `batch_norm`, batch normalisation
+    precedes each layer's ReLU; `folded` returns an equal function without it.
     """
 
     def __init__(self, *, batch_norm: bool = False) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 96, 11, stride=4)
+        self.conv1 = nn.Conv2d(3, 96, _CONV1_PIXELS, stride=_CONV1_STRIDE)
         self.conv2 = nn.Conv2d(96, 256, 5, padding=2, groups=2)
         self.conv3 = nn.Conv2d(256, 384, 3, padding=1)
         self.conv4 = nn.Conv2d(384, 384, 3, padding=1, groups=2)
         self.conv5 = nn.Conv2d(384, 256, 3, padding=1, groups=2)
-        self.fc6 = nn.Linear(256 * 6 * 6, 4096)
-        self.fc7 = nn.Linear(4096, 4096)
+        self.fc6 = nn.Linear(256 * 6 * 6, _FC_UNITS)
+        self.fc7 = nn.Linear(_FC_UNITS, _FC_UNITS)
         self.drop6 = nn.Dropout(0.0)
         self.drop7 = nn.Dropout(0.0)
         self.norms = nn.ModuleDict(self._norms() if batch_norm else {})
         self.random_layers: frozenset[str] = frozenset()
-        """Layers that have learnt nothing yet, whose units may be scaled one by one."""
+        """Names of layers whose weights are still random, so that their units may be rescaled one by one."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """fc7's output, float32 (N, 4096), of normalised 227-pixel images (N, 3, 227, 227)."""
+        """Return fc7's output, float32 (N, 4096), of normalised images (N, 3, 227, 227)."""
         return self.fully_connected(self.pool5(self._convolutions(images, aligned=False)))
 
     def conv_features(self, images: Tensor) -> Tensor:
-        """conv5's output before pooling, (N, 256, h, w), of normalised images (N, 3, H, W) of any size.
+        """Return conv5's output before pooling, (N, 256, h, w), of normalised images (N, 3, H, W) of any size.
 
-        Padded so that feature (i, j) is centred on pixel (16 i, 16 j), as RoI pooling takes it to be.
+        The layers are padded so that feature (i, j) is centred on pixel (16 i, 16 j), which RoI pooling assumes.
         """
         return self._convolutions(images, aligned=True)
 
     def pool5(self, features: Tensor) -> Tensor:
-        """The last pooling: (N, 256, 13, 13) to (N, 256, 6, 6)."""
+        """Apply the last pooling: (N, 256, 13, 13) to (N, 256, 6, 6)."""
         return functional.max_pool2d(features, _POOL_PIXELS, _POOL_STRIDE)
 
     def fully_connected(self, pooled: Tensor) -> Tensor:
-        """fc7's output (N, 4096) of pooled features (N, 256, 6, 6)."""
+        """Return fc7's output (N, 4096) of pooled features (N, 256, 6, 6)."""
         *_, last = self._fully_connected_outputs(pooled)
         return last
 
     def layer_outputs(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """Name and rectified output of conv1 to fc7, (N, C, h, w) or (N, 4096), of images (N, 3, 227, 227)."""
+        """Yield name and output after the ReLU of conv1 to fc7, (N, C, h, w) or (N, 4096).
+
+        `images` are normalised, (N, 3, 227, 227).
+        """
         for number, output in enumerate(self._convolution_outputs(images, aligned=False), start=1):
             yield f"conv{number}", output
         yield from zip(("fc6", "fc7"), self._fully_connected_outputs(self.pool5(output)), strict=True)
 
     def _fully_connected_outputs(self, pooled: Tensor) -> Iterator[Tensor]:
-        # axes: (N, 256, 6, 6) -> (N, 9216), channel first as Caffe's fc6 reads it
+        # axes: (N, 256, 6, 6) -> (N, 9216), channel first, the order in which Caffe's fc6 reads it
         hidden: Tensor = self.drop6(functional.relu(self._normalised("fc6", self.fc6(pooled.flatten(1)))))
         yield hidden
         output: Tensor = self.drop7(functional.relu(self._normalised("fc7", self.fc7(hidden))))
         yield output
 
     def freeze_through(self, level: int) -> None:
-        """Keep conv1 to conv`level` as they are in training; 0 frees all."""
+        """Exclude conv1 to conv`level` from training; 0 includes all convolutions."""
         for number in range(1, 6):
             getattr(self, f"conv{number}").requires_grad_(number > level)
 
     def layers(self) -> Iterator[tuple[str, nn.Conv2d | nn.Linear]]:
-        """The seven layers with weights, first to last."""
+        """Yield name and module of the seven layers with weights, first to last."""
         for name in ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7"):
             yield name, getattr(self, name)
 
     def folded(self) -> "AlexNet":
-        """The same function in evaluation, with every batch normalisation folded into the layer before it."""
+        """Return a trunk that computes what this one does in evaluation, each normalisation folded into its layer."""
         plain = AlexNet()
         for (name, source), (_, target) in zip(self.layers(), plain.layers(), strict=True):
             weight, bias = source.weight.detach(), bias_of(source).detach()
@@ -121,9 +133,10 @@ class AlexNet(nn.Module):
         return last
 
     def _convolution_outputs(self, images: Tensor, *, aligned: bool) -> Iterator[Tensor]:
-        """What conv1 to conv5 give, rectified, before any pooling."""
+        """Yield the outputs of conv1 to conv5 after the ReLU and before pooling."""
         padding = _ALIGNED_PADDING if aligned else 0
-        x = functional.conv2d(images, self.conv1.weight, self.conv1.bias, stride=4, padding=padding)
+        # Not `self.conv1(images)`: the padding depends on the call.
+        x = functional.conv2d(images, self.conv1.weight, self.conv1.bias, stride=_CONV1_STRIDE, padding=padding)
         x = functional.relu(self._normalised("conv1", x))
         yield x
         x = functional.relu(self._normalised("conv2", self.conv2(self._pooled(x, aligned))))
@@ -135,11 +148,12 @@ class AlexNet(nn.Module):
 
     @staticmethod
     def _pooled(features: Tensor, aligned: bool) -> Tensor:
+        # Aligned, padding of 1 centres the 3-pixel window of output i on input 2 i.
         return functional.max_pool2d(features, _POOL_PIXELS, _POOL_STRIDE, padding=int(aligned))
 
 
 def random_backbone(seed: int, *, batch_norm: bool = False) -> AlexNet:
-    """A trunk with random weights: normal, of variance 2 / fan-in (He et al., ICCV 2015), biases zero."""
+    """Return a trunk with random weights: normal, of variance 2 / fan-in (He et al., ICCV 2015), and biases of 0."""
     trunk = AlexNet(batch_norm=batch_norm)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -162,18 +176,18 @@ def save_backbone(trunk: AlexNet, path: Path, metadata: dict[str, str]) -> None:
 
 
 def load_backbone(path: Path) -> AlexNet:
-    """A trunk from safetensors with conv1.weight … fc7.bias.
+    """Read a trunk from a safetensors file with conv1.weight … fc7.bias.
 
     Raises:
-        InvalidInput: the file is no safetensors, or a tensor is missing, of another shape, or not finite.
+        InvalidInput: the file is not safetensors, or a tensor is missing, of another shape, or not finite.
     """
     trunk = AlexNet()
     try:
         with safe_open(path, "pt") as file:
-            there = set(file.keys())
-            refuse_resnet(there, path)
+            names = set(file.keys())
+            refuse_resnet(names, path)
             for name, parameter in trunk.named_parameters():
-                if name not in there:
+                if name not in names:
                     raise InvalidInput(f"{path}: tensor {name} is missing; export an AlexNet's conv1 to fc7")
                 parameter.data.copy_(_checked(file.get_tensor(name), name, parameter.shape, path))
     except (SafetensorError, OSError) as error:
@@ -182,7 +196,7 @@ def load_backbone(path: Path) -> AlexNet:
 
 
 def refuse_resnet(names: Container[str], path: Path) -> None:
-    """Raises InvalidInput where tensors' names are those of a ResNet: a detector here is on AlexNet alone."""
+    """Raise InvalidInput if tensors have the names of a ResNet's: detectors here are trained on AlexNet only."""
     if "layer1.0.conv1.weight" in names:
         raise InvalidInput(
             f"{path}: a ResNet's weights, and Fast R-CNN here is on AlexNet; pretrain with pretrain.trunk alexnet, "
@@ -200,27 +214,27 @@ def _checked(tensor: Tensor, name: str, shape: torch.Size, path: Path) -> Tensor
 
 
 def bias_of(layer: nn.Conv2d | nn.Linear) -> Tensor:
-    """A layer's bias; every layer of an AlexNet has one."""
+    """Return a layer's bias (C,). Raises TypeError for a layer without one, which AlexNet does not have."""
     if layer.bias is None:
-        raise TypeError("a layer of AlexNet has a bias")
+        raise TypeError(f"{layer}: has no bias; every layer of AlexNet has one")
     return layer.bias
 
 
 def _scale_and_shift(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """What a batch normalisation multiplies by and adds in evaluation, each (C,)."""
+    """Return the factor and the offset that a batch normalisation applies in evaluation, each (C,)."""
     if norm.running_mean is None or norm.running_var is None:
-        raise TypeError("a batch normalisation here keeps running statistics")
+        raise TypeError(f"{norm}: keeps no running statistics; they are needed to fold it into its layer")
     scale = norm.weight.detach() / torch.sqrt(norm.running_var + norm.eps)
     return scale, norm.bias.detach() - norm.running_mean * scale
 
 
-def normalised(images: Tensor) -> Tensor:
-    """uint8 RGB (N, 3, H, W) to the network's float32 input."""
+def normalise_images(images: Tensor) -> Tensor:
+    """Convert images, uint8 RGB (N, 3, H, W), to a trunk's input, float32 of the same shape and on the same device."""
     mean = torch.tensor(CHANNEL_MEAN, device=images.device).view(1, 3, 1, 1)
-    deviation = torch.tensor(CHANNEL_STD, device=images.device).view(1, 3, 1, 1)
-    return (images.float() / 255 - mean) / deviation
+    std = torch.tensor(CHANNEL_STD, device=images.device).view(1, 3, 1, 1)
+    return (images.float() / 255 - mean) / std
 
 
-def normalised_image(image: NDArray[np.uint8]) -> Tensor:
-    """An image uint8 RGB (H, W, 3) as float32 (3, H, W), each channel with the trunk's mean and deviation."""
-    return normalised(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None])[0]
+def normalise_image(image: NDArray[np.uint8]) -> Tensor:
+    """Convert one image, uint8 RGB (H, W, 3), to a trunk's input without the batch axis, float32 (3, H, W)."""
+    return normalise_images(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None])[0]

@@ -1,4 +1,4 @@
-"""Which trunk is pretrained, by the settings: AlexNet, or one of torchvision's residual networks."""
+"""The choice of the trunk that is pretrained: AlexNet, or one of torchvision's residual networks."""
 
 from pathlib import Path
 
@@ -8,10 +8,11 @@ from watchmove.pipeline.settings.pretraining import PretrainingSettings
 
 Trunk = AlexNet | ResNetTrunk
 ALEXNET = "alexnet"
+"""AlexNet's name in the settings and in the header of a mask network's file."""
 
 
 def new_trunk(settings: PretrainingSettings) -> Trunk:
-    """The random trunk that a training begins with."""
+    """Return a trunk with random weights, as the settings describe it."""
     if settings.trunk != ALEXNET:
         return random_resnet(settings.trunk, settings.seed)
     trunk = random_backbone(settings.seed, batch_norm=settings.batch_norm)
@@ -20,12 +21,12 @@ def new_trunk(settings: PretrainingSettings) -> Trunk:
 
 
 def kind_of(trunk: Trunk) -> str:
-    """The trunk's name in the settings."""
+    """Return the trunk's name in the settings."""
     return trunk.kind if isinstance(trunk, ResNetTrunk) else ALEXNET
 
 
 def save_trunk(trunk: Trunk, path: Path, metadata: dict[str, str]) -> None:
-    """Write a trunk's tensors: AlexNet's with normalisation folded in. Raises Unavailable on a full disk."""
+    """Write a trunk's tensors, AlexNet's with normalisation folded in. Raises Unavailable when the disk is full."""
     if isinstance(trunk, ResNetTrunk):
         save_resnet(trunk, path, metadata)
     else:

@@ -1,4 +1,4 @@
-"""Scales of a trunk's layers set by data before it is trained on them (Krähenbühl et al., ICLR 2016)."""
+"""Rescaling of a trunk's layers on sample images before training (Krähenbühl et al., ICLR 2016)."""
 
 import torch
 from torch import Tensor, nn
@@ -6,27 +6,34 @@ from torch.nn import functional
 
 from watchmove.pipeline.networks.alexnet import AlexNet, bias_of
 
+RESCALING_IMAGES = 32
+"""Number of sample images to rescale a trunk on. Set by hand; not tuned."""
+
 _MIN_SAMPLES = 8
-"""Values of one unit from which its own mean and deviation are taken."""
-_MIN_DEVIATION, _MIN_UNIT_SHARE = 1e-5, 1e-3
-"""A layer that deviates less, or a unit that does beside its layer, is taken not to vary."""
+"""Smallest number of values of a unit from which its mean and standard deviation are computed. Set by hand."""
+_MIN_STD = 1e-5
+"""A layer with a smaller standard deviation is treated as constant. A bound against division by 0, not tuned."""
+_MIN_UNIT_STD_FRACTION = 1e-3
+"""A unit is treated as constant below this fraction of its layer's standard deviation. A bound as well, not tuned."""
 
 
 @torch.no_grad()
 def rescale_to_unit_variance(trunk: AlexNet, images: Tensor) -> None:
     """Rescale every layer so that its output before the ReLU has unit variance on `images` (N, 3, 227, 227).
 
-    A layer that has learnt is multiplied by one number and its bias by the product of the numbers so far; as ReLU and
-    pooling are positively homogeneous, such layers compute what they did up to a factor (section 3.2). In a layer that
-    is random each unit is given mean 0 and variance 1 (section 3.1): behind units that are always on or always off,
-    every region would look alike to the layers that follow. A random and a learnt trunk then train at comparable rates.
+    The weights of a trained layer are multiplied by one factor and its bias by the product of all factors so far. As
+    ReLU and pooling are positively homogeneous, such layers compute what they did before, up to a factor (section 3.2).
+    In a random layer each unit is given mean 0 and variance 1 (section 3.1): if units were always on or always off, all
+    regions would have the same features in the layers that follow. A random and a trained trunk then train at
+    comparable learning rates.
     """
+    # `product` is the factor by which `x` is larger than before rescaling.
     product, x = 1.0, images
     for name, layer in trunk.layers():
         x = x.flatten(1) if isinstance(layer, nn.Linear) else x
         if name in trunk.random_layers:
             _normalise_units(layer, x)
-            product = 1.0
+            product = 1.0  # the layer was fitted to `x` as it is, so what follows sees no factor
         else:
             product *= _rescale(layer, x, product)
         x = functional.relu(layer(x))
@@ -35,30 +42,30 @@ def rescale_to_unit_variance(trunk: AlexNet, images: Tensor) -> None:
 
 
 def _rescale(layer: nn.Conv2d | nn.Linear, x: Tensor, product: float) -> float:
-    """Unit variance by one factor, which is returned; the layers before were multiplied by `product`."""
+    """Scale a layer to unit variance and return the factor; the layers before were multiplied by `product`."""
     bias = bias_of(layer)
     bias.mul_(product)
-    factor = 1.0 / _deviation(layer(x))
+    factor = 1.0 / _std(layer(x))
     layer.weight.mul_(factor)
     bias.mul_(factor)
     return factor
 
 
 def _normalise_units(layer: nn.Conv2d | nn.Linear, x: Tensor) -> None:
-    """Mean 0 and variance 1 in each unit; where there is too little to tell, variance 1 in all of them together."""
+    """Give each unit mean 0 and variance 1; with too few samples, give the layer as a whole variance 1."""
     output = layer(x).transpose(0, 1).flatten(1)  # (units, samples)
     if output.shape[1] < _MIN_SAMPLES:
         _rescale(layer, x, 1.0)
         return
-    deviation, mean = torch.std_mean(output, dim=1)
-    of_layer = _deviation(output)
-    deviation = torch.where(deviation > _MIN_UNIT_SHARE * of_layer, deviation, of_layer)
-    layer.weight.div_(deviation.view(-1, *[1] * (layer.weight.dim() - 1)))
+    unit_std, mean = torch.std_mean(output, dim=1)
+    layer_std = _std(output)
+    unit_std = torch.where(unit_std > _MIN_UNIT_STD_FRACTION * layer_std, unit_std, layer_std)
+    layer.weight.div_(unit_std.view(-1, *[1] * (layer.weight.dim() - 1)))
     bias = bias_of(layer)
-    bias.sub_(mean).div_(deviation)
+    bias.sub_(mean).div_(unit_std)
 
 
-def _deviation(output: Tensor) -> float:
-    """Deviation of all values; 1 where they do not vary, so that nothing is blown up."""
-    deviation = float(output.std())
-    return deviation if deviation > _MIN_DEVIATION else 1.0
+def _std(output: Tensor) -> float:
+    """Return the standard deviation of all values, or 1 if they are constant, so that no weight becomes infinite."""
+    std = float(output.std())
+    return std if std > _MIN_STD else 1.0

@@ -1,8 +1,8 @@
-"""A trunk in the names and dense kernels of torchvision's `alexnet()`, for whoever has torch and not this project.
+"""Export of a trunk with the names and dense kernels of torchvision's `alexnet()`, to load without this project.
 
-What agrees with torchvision as it is: pooling, ReLU, the order of layers, fc6 and fc7. What does not: conv1 has 96
-channels and no padding, conv2 to conv5 have CaffeNet's widths. A grouped convolution equals a dense one whose kernel is
-zero between groups, so the function is the same.
+Pooling, ReLU, the order of layers, fc6 and fc7 are those of torchvision. conv1 has 96 channels and no padding, and
+conv2 to conv5 have CaffeNet's widths, so LOADING_LINES replaces these layers. A grouped convolution equals a dense one
+whose kernel is zero between groups, so the exported network computes the same function.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ TORCHVISION_NAMES = {
     "fc6": "classifier.1",
     "fc7": "classifier.4",
 }
-"""This trunk's layers by their places in `torchvision.models.alexnet()`."""
+"""Name of each of AlexNet's layers, first to last, in `torchvision.models.alexnet()`."""
 
 LOADING_LINES = """\
 import torchvision
@@ -40,17 +40,17 @@ net.classifier[6] = nn.Identity()
 net.load_state_dict(load_file("backbone.torchvision.safetensors"))
 net.eval()
 """
-"""Python that loads the file beside it; `net` then gives fc7, (N, 4096), of normalised images (N, 3, 227, 227)."""
+"""Python that loads the exported file; its `net` returns fc7 (N, 4096) of normalised images (N, 3, 227, 227)."""
 
 
 def dense_kernel(weight: Tensor, groups: int) -> Tensor:
-    """The kernel (O, C, h, w) of the dense convolution that equals one in `groups`, of kernel (O, C / groups, h, w)."""
+    """Convert the kernel of a grouped convolution (O, C / groups, h, w) to that of an equal dense one (O, C, h, w)."""
     outputs, inputs, *size = weight.shape
     dense = weight.new_zeros((outputs, inputs * groups, *size))
     rows = outputs // groups
     for group in range(groups):
-        mine = slice(group * rows, (group + 1) * rows)
-        dense[mine, group * inputs : (group + 1) * inputs] = weight[mine]
+        of_group = slice(group * rows, (group + 1) * rows)
+        dense[of_group, group * inputs : (group + 1) * inputs] = weight[of_group]
     return dense
 
 
@@ -60,9 +60,9 @@ def save_in_torchvision_layout(trunk: AlexNet, path: Path, metadata: dict[str, s
     with torch.no_grad():
         for name, layer in trunk.folded().layers():
             groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
-            place = TORCHVISION_NAMES[name]
-            tensors[f"{place}.weight"] = dense_kernel(layer.weight.detach(), groups).contiguous()
+            exported_name = TORCHVISION_NAMES[name]
+            tensors[f"{exported_name}.weight"] = dense_kernel(layer.weight.detach(), groups).contiguous()
             if layer.bias is not None:
-                tensors[f"{place}.bias"] = layer.bias.detach().contiguous()
+                tensors[f"{exported_name}.bias"] = layer.bias.detach().contiguous()
     with replacing(path) as temporary:
         save_tensors(tensors, temporary, metadata)

@@ -1,4 +1,4 @@
-"""Anybody's AlexNet as a trunk: three layouts of weights, mapped by name and shape, and what was taken reported.
+"""Loading of AlexNet weights from other projects: three layouts, mapped to a trunk by name and shape.
 
 layout        | names                            | widths of conv1-5         | its input
 --------------|----------------------------------|---------------------------|------------------------------------
@@ -6,8 +6,8 @@ layout        | names                            | widths of conv1-5         | i
 `caffe`       | the same                         | the same                  | BGR, 0 to 255, mean subtracted
 `torchvision` | features.0.weight, classifier.1… | 64 192 384 256 256        | RGB, normalised as the trunk's
 
-Caffe's input is folded into conv1. Its names and shapes are those of `own`, so that it must be said. Its local response
-normalisation is not computed: this trunk has none.
+A caller must name the layout `caffe`, as its tensors have the same names and shapes as those of `own`. The conversion
+from the trunk's input to Caffe's is folded into conv1. Caffe's local response normalisation is not computed.
 """
 
 from collections.abc import Mapping
@@ -21,25 +21,21 @@ from torch import Tensor, nn
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.networks.alexnet import CHANNEL_MEAN, CHANNEL_STD, AlexNet, refuse_resnet
+from watchmove.pipeline.networks.torchvision_layout import TORCHVISION_NAMES
 
 Layout = Literal["own", "caffe", "torchvision"]
 
 CAFFE_MEAN_BGR = (104.00698793, 116.66876762, 122.67891434)
-"""Mean pixel of Caffe's published ImageNet models."""
+"""Mean pixel of Caffe's published ImageNet models, in [0, 255]."""
 
-_LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
-_TORCHVISION = dict(
-    zip(
-        _LAYERS,
-        ("features.0", "features.3", "features.6", "features.8", "features.10", "classifier.1", "classifier.4"),
-        strict=True,
-    )
-)
 _PICKLED = (".pth", ".pt", ".pkl", ".bin", ".caffemodel")
 
 
 class OneTowerAlexNet(AlexNet):
-    """AlexNet of Krizhevsky, One weird trick (arXiv 1404.5997, 2014), as torchvision has it: narrower, no groups."""
+    """AlexNet without groups and with narrower layers (Krizhevsky, One weird trick, arXiv 1404.5997, 2014).
+
+    torchvision's `alexnet()` has these convolutions.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,21 +48,26 @@ class OneTowerAlexNet(AlexNet):
 
 @dataclass(frozen=True)
 class WeightMapping:
-    """What became of a weights file; names of the file's tensors, except in `fresh`."""
+    """Report on which tensors of a weights file were used."""
 
     layout: Layout
     taken: tuple[str, ...]
+    """Names of the file's tensors that were copied into the trunk."""
     fresh: tuple[str, ...]
-    """Tensors of the trunk that the file does not have in this shape: random, only of fc6 and fc7."""
+    """Names of the trunk's parameters of fc6 and fc7 that the file does not have in this shape; they are random."""
     unused: tuple[str, ...]
-    """Tensors of the file that the trunk has no place for."""
+    """Names of the file's tensors for which the trunk has no parameter."""
 
 
 def load_mapped(path: Path, layout: Layout | None, seed: int) -> tuple[AlexNet, WeightMapping]:
-    """A trunk from safetensors in any of the layouts (None: `torchvision` or `own`, by its names), and its mapping.
+    """Read a trunk from a safetensors file in any of the layouts, and report which of its tensors were used.
 
-    conv1 to conv5 must be there; fc6 and fc7 are random from `seed` where they are missing or differ. Raises
-    InvalidInput where the file is no safetensors, a convolution is missing or of another shape, or a value not finite.
+    With `layout` None, the tensors' names decide between `torchvision` and `own`. conv1 to conv5 must be in the file;
+    fc6 and fc7 are random, drawn from `seed`, if they are missing or of another shape.
+
+    Raises:
+        InvalidInput: the file is not safetensors, a convolution is missing or of another shape, or a value is not
+            finite.
     """
     refuse_pickled(path.name)
     try:
@@ -88,7 +89,7 @@ def load_mapped(path: Path, layout: Layout | None, seed: int) -> tuple[AlexNet, 
 
 
 def refuse_pickled(name: str) -> None:
-    """Raises InvalidInput where a file's name says that reading it would unpickle, or need Caffe."""
+    """Raise InvalidInput if a file's name says that reading it would need unpickling or Caffe."""
     if name.endswith(_PICKLED):
         raise InvalidInput(
             f"{name}: not read here, as it could run code; convert it where you trust it: "
@@ -98,26 +99,31 @@ def refuse_pickled(name: str) -> None:
 
 @torch.no_grad()
 def fold_caffe_input(trunk: AlexNet) -> None:
-    """Change conv1, which expects BGR from 0 to 255 less Caffe's mean, to give the same on the trunk's own input."""
-    mean, deviation = torch.tensor(CHANNEL_MEAN).double(), torch.tensor(CHANNEL_STD).double()
+    """Change conv1, made for BGR in [0, 255] minus Caffe's mean, so that its output is the same for a trunk's input.
+
+    A trunk's input x is (rgb / 255 - CHANNEL_MEAN) / CHANNEL_STD, so Caffe's is 255 (CHANNEL_STD x + CHANNEL_MEAN)
+    minus its mean: a factor and an offset for each channel.
+    """
+    # In float64, so that folding adds no more error than one rounding of each weight.
+    mean, std = torch.tensor(CHANNEL_MEAN).double(), torch.tensor(CHANNEL_STD).double()
     weight = trunk.conv1.weight.double().flip(1)  # (96, 3, 11, 11), now red first
     offset = 255 * mean - torch.tensor(CAFFE_MEAN_BGR).double().flip(0)
     if trunk.conv1.bias is not None:
         trunk.conv1.bias += (weight.sum(dim=(2, 3)) @ offset).float()
-    trunk.conv1.weight.copy_(weight * (255 * deviation).view(1, 3, 1, 1))
+    trunk.conv1.weight.copy_(weight * (255 * std).view(1, 3, 1, 1))
 
 
 def _parameters() -> tuple[str, ...]:
-    return tuple(f"{layer}.{kind}" for layer in _LAYERS for kind in ("weight", "bias"))
+    return tuple(f"{layer}.{kind}" for layer in TORCHVISION_NAMES for kind in ("weight", "bias"))
 
 
 def _name(layout: Layout, parameter: str) -> str:
     layer, _, kind = parameter.partition(".")
-    return f"{_TORCHVISION[layer]}.{kind}" if layout == "torchvision" else parameter
+    return f"{TORCHVISION_NAMES[layer]}.{kind}" if layout == "torchvision" else parameter
 
 
 def _randomise(trunk: AlexNet, seed: int) -> None:
-    """fc6 and fc7 as `random_backbone` makes them; the convolutions are overwritten in any case."""
+    """Draw fc6 and fc7 from the distribution of `random_backbone`; the convolutions are always overwritten."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for layer in (trunk.fc6, trunk.fc7):
@@ -128,15 +134,16 @@ def _randomise(trunk: AlexNet, seed: int) -> None:
 def _copy(
     trunk: AlexNet, tensors: Mapping[str, Tensor], name_of: Mapping[str, str], path: Path
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Fill the trunk; names of the tensors taken, and of the trunk's parameters left random."""
+    """Fill the trunk; return the names of the tensors copied and of the trunk's parameters left random."""
     taken, fresh = [], []
-    for layer in _LAYERS:
+    for layer in TORCHVISION_NAMES:
         parameters = {f"{layer}.{kind}": trunk.get_parameter(f"{layer}.{kind}") for kind in ("weight", "bias")}
-        wrong = [_difference(tensors, name_of[name], one) for name, one in parameters.items()]
+        wrong = [_difference(tensors, name_of[name], parameter) for name, parameter in parameters.items()]
         if any(wrong) and layer.startswith("conv"):
             reason = next(filter(None, wrong))
             raise InvalidInput(f"{path}: {reason}; name an AlexNet, or say its layout: #own, #caffe, #torchvision")
         for name, parameter in parameters.items():
+            # A layer is taken only as a whole: a bias without its weights would mean nothing.
             if any(wrong):
                 fresh.append(name)
                 continue

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from watchmove.pipeline.networks.alexnet import normalised
+from watchmove.pipeline.networks.alexnet import normalise_images
 from watchmove.pipeline.pretraining.batches import Batch
 from watchmove.pipeline.pretraining.examples import IGNORED
 from watchmove.pipeline.pretraining.objectives import Objective
@@ -31,7 +31,7 @@ def measure_held_out(
         if not len(batch.images):
             continue
         target = batch.targets.to(ranks.device)
-        logits = network(normalised(batch.images.to(ranks.device)))
+        logits = network(normalise_images(batch.images.to(ranks.device)))
         certain = float((target != IGNORED).sum())
         loss, entries = loss + float(objective.loss(logits, target)) * certain, entries + certain
         score, frames = score + float(objective.scores(logits, target).double().sum()), frames + len(target)

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from watchmove.pipeline.dataset.frame_table import FrameTable, LocalShards, ShardBytes, frames_in
-from watchmove.pipeline.networks.alexnet import AlexNet, normalised
+from watchmove.pipeline.networks.alexnet import AlexNet, normalise_images
 from watchmove.pipeline.networks.choice import new_trunk, save_trunk
-from watchmove.pipeline.networks.rescaling import rescale_to_unit_variance
+from watchmove.pipeline.networks.rescaling import RESCALING_IMAGES, rescale_to_unit_variance
 from watchmove.pipeline.pretraining.batches import MaskDataset
 from watchmove.pipeline.pretraining.history import CurvePoint
 from watchmove.pipeline.pretraining.loop import PretrainingHooks, PretrainingProgress, TrainingLoop
@@ -34,7 +34,6 @@ __all__ = [
 ]
 
 BACKBONE_NAME = "backbone.safetensors"
-_RESCALING_FRAMES = 32
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def new_network(settings: PretrainingSettings, device: torch.device) -> PretextN
 
 def _rescale(trunk: AlexNet, frames: FrameTable, source: ShardBytes, settings: PretrainingSettings) -> None:
     """Rescale first weights on the first frames learnt from, the same ones whatever the ranks."""
-    data = MaskDataset(frames, source, settings.model_copy(update={"batch_size": _RESCALING_FRAMES, "crop_on": "cpu"}))
+    data = MaskDataset(frames, source, settings.model_copy(update={"batch_size": RESCALING_IMAGES, "crop_on": "cpu"}))
     images = data.training_batch(0).images
     if len(images):
-        rescale_to_unit_variance(trunk, normalised(images).to(trunk.conv1.weight.device))
+        rescale_to_unit_variance(trunk, normalise_images(images).to(trunk.conv1.weight.device))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from watchmove.pipeline.networks.alexnet import normalised
+from watchmove.pipeline.networks.alexnet import normalise_images
 from watchmove.pipeline.pretraining.batches import Batch
 from watchmove.pipeline.pretraining.examples import IGNORED
 from watchmove.pipeline.pretraining.objectives import objective_of
@@ -99,7 +99,7 @@ class Stepper:
         device = self._ranks.device
         target = targets.to(device, non_blocking=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=self._settings.bfloat16):
-            logits = self._wrapped()(normalised(images.to(device, non_blocking=True)))
+            logits = self._wrapped()(normalise_images(images.to(device, non_blocking=True)))
         return self._objective.loss(logits.float(), target) * (target != IGNORED).sum()
 
     def _parts(self, batch: Batch) -> int:
