@@ -11,7 +11,7 @@ from watchmove.service.launch import exit_code_of, launch, share_threads
 @pytest.mark.parametrize(
     ("codes", "expected"),
     [
-        ([75, 65], 65),  # settings that can never work, and a rank that has lost the one that said so
+        ([75, 65], 65),  # invalid settings, and a rank that has lost its peer
         ([70], 70),
         ([75, 75], 75),
         ([-9], 137),  # killed, as for want of memory: another try may do
@@ -38,6 +38,6 @@ def test_ranks_share_the_threads(threads: str, processes: str, expected: str, mo
 
 @pytest.mark.parametrize("words", [[], ["--standalone"], ["--standalone", "--"]])
 def test_a_launch_without_a_command_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Arguments that can never work: 65."""
+    """Invalid arguments: 65."""
     assert launch(words) == 65
-    assert "name a command" in capsys.readouterr().err
+    assert "no command after `--`" in capsys.readouterr().err

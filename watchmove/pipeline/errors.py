@@ -1,9 +1,9 @@
 """Every exception a caller of watchmove can meet.
 
     WatchmoveError
-    ├── InvalidInput        input or settings can never work
-    ├── Unavailable         may work later: store unreachable, throttled, disk full
-    ├── Stopped             told to stop, after saving what it had
+    ├── InvalidInput        input or settings are wrong: no retry can help
+    ├── Unavailable         a retry can help: store unreachable or throttled, disk full
+    ├── Stopped             stopped by a signal, after saving its progress
     └── UnreadableVideo     one video cannot be read; an outcome of that video, never of the run
 
 The exit code of each stands in `watchmove/service/runner/exit_codes.py`.
@@ -15,15 +15,15 @@ class WatchmoveError(Exception):
 
 
 class InvalidInput(WatchmoveError):
-    """Input or settings that can never work, however often they are tried."""
+    """Input or settings are wrong, so that no retry can help."""
 
 
 class Unavailable(WatchmoveError):
-    """Something that may work later, such as a throttled store or a full disk."""
+    """Something is unavailable now, for example a throttled store or a full disk; a retry can help."""
 
 
 class Stopped(WatchmoveError):
-    """The process was told to stop and has saved what it had."""
+    """A signal stopped the process, which has saved its progress."""
 
 
 class UnreadableVideo(WatchmoveError):

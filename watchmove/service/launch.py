@@ -20,15 +20,19 @@ from torch.distributed.run import parse_args, run
 
 from watchmove.service.runner.exit_codes import BUG, DONE, INVALID_INPUT, STOPPED, UNAVAILABLE
 
+_USAGE = "no command after `--`; call it as: TORCHRUN'S OPTIONS -- pretrain --run NAME"
+
 _KILLED = 128
+"""A shell reports a process killed by signal N as exit code 128 + N; torchrun as -N."""
+
 _SHUTDOWN_SECONDS = "110"
-"""How long ranks that are told to stop may take for their checkpoint; torchrun alone would kill them after 30."""
+"""How long ranks may take to save a checkpoint after a signal; set by hand below the 120 s that argo/ grants a pod."""
 
 
 def launch(words: Sequence[str]) -> int:
-    """Run the ranks to their end and give the exit code: of one that can never work or is a bug, else of the first."""
+    """Run all ranks and return one exit code: of a rank with invalid input or a bug, else of the first that failed."""
     if "--" not in words or words[-1] == "--":
-        print("watchmove: name a command: TORCHRUN'S OPTIONS -- pretrain --run NAME", file=sys.stderr)
+        print(f"watchmove: {INVALID_INPUT.prefix}: {_USAGE}", file=sys.stderr)
         return INVALID_INPUT.exit_code
     at = list(words).index("--")
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", _SHUTDOWN_SECONDS)
@@ -41,7 +45,7 @@ def launch(words: Sequence[str]) -> int:
     except SignalException:
         return STOPPED.exit_code
     except (RendezvousError, DistError) as error:
-        print(f"watchmove: {UNAVAILABLE.meaning}: the ranks did not meet: {error}", file=sys.stderr)
+        print(f"watchmove: {UNAVAILABLE.prefix}: ranks did not rendezvous: {error}", file=sys.stderr)
         return UNAVAILABLE.exit_code
     return DONE.exit_code
 

@@ -13,26 +13,29 @@ from watchmove.service.settings.settings import LAPTOP, load_settings
 
 
 @pytest.mark.parametrize(
-    ("error", "code"),
+    ("error", "code", "prefix"),
     [
-        (InvalidInput("x"), 65),
-        (UnreadableVideo("not-a-video", "x"), 65),
-        (Unavailable("x"), 75),
-        (Stopped("x"), 143),
-        (OSError(errno.ENOSPC, "x"), 75),
-        (OSError(errno.ENOENT, "x"), 70),
-        (ZeroDivisionError("x"), 70),
-        (AssertionError(), 70),
+        (InvalidInput("x"), 65, "invalid input"),
+        (UnreadableVideo("not-a-video", "x"), 65, "invalid input"),
+        (Unavailable("x"), 75, "unavailable, retry later"),
+        (Stopped("x"), 143, "stopped"),
+        (OSError(errno.ENOSPC, "x"), 75, "unavailable, retry later"),
+        (OSError(errno.ENOENT, "x"), 70, "internal error"),
+        (ZeroDivisionError("x"), 70, "internal error"),
+        (AssertionError(), 70, "internal error"),
     ],
 )
-def test_each_exception_has_its_exit_code(error: Exception, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_exception_has_its_exit_code(
+    error: Exception, code: int, prefix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The table, row by row; the last line on standard error says what happened."""
 
     def body() -> None:
         raise error
 
     assert run_to_exit_code(body) == code
-    assert capsys.readouterr().err.splitlines()[-1].endswith(f": {str(error) or type(error).__name__}")
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line == f"watchmove: {prefix}: {str(error) or type(error).__name__}"
 
 
 def test_ctrl_c_where_nothing_waits_for_it_has_the_code_of_a_stop(capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,7 +45,7 @@ def test_ctrl_c_where_nothing_waits_for_it_has_the_code_of_a_stop(capsys: pytest
         raise KeyboardInterrupt
 
     assert run_to_exit_code(body) == 143
-    assert capsys.readouterr().err == "watchmove: interrupted\n"
+    assert capsys.readouterr().err == "watchmove: stopped: received Ctrl-C; run again to start over\n"
 
 
 def test_success_is_zero() -> None:

@@ -1,4 +1,4 @@
-"""The exit-code table: what happened, which exception says so, and what a workflow engine does about it."""
+"""The table of exit codes: each exception's exit code, the prefix of its message, and whether a retry can help."""
 
 import errno
 from dataclasses import dataclass
@@ -8,18 +8,23 @@ from watchmove.pipeline.errors import InvalidInput, Stopped, Unavailable, Unread
 
 @dataclass(frozen=True)
 class Ending:
-    """One row of the table; `retried` says whether running the step again can help."""
+    """One row of the table.
+
+    `retried`: whether running the step again can help, so that a workflow engine retries it. `prefix`: the words that
+    begin the message on standard error.
+    """
 
     exit_code: int
     retried: bool
-    meaning: str
+    prefix: str
 
 
-DONE = Ending(0, retried=False, meaning="done")
-INVALID_INPUT = Ending(65, retried=False, meaning="input or settings can never work")
-UNAVAILABLE = Ending(75, retried=True, meaning="may work later")
-STOPPED = Ending(143, retried=True, meaning="told to stop, after saving what it had")
-BUG = Ending(70, retried=False, meaning="a bug")
+# 65, 70, 75: EX_DATAERR, EX_SOFTWARE, EX_TEMPFAIL of sysexits.h. 143: how a shell reports SIGTERM (128 + 15).
+DONE = Ending(0, retried=False, prefix="done")
+INVALID_INPUT = Ending(65, retried=False, prefix="invalid input")
+UNAVAILABLE = Ending(75, retried=True, prefix="unavailable, retry later")
+STOPPED = Ending(143, retried=True, prefix="stopped")
+BUG = Ending(70, retried=False, prefix="internal error")
 
 ENDINGS: dict[type[BaseException], Ending] = {
     InvalidInput: INVALID_INPUT,
@@ -28,7 +33,7 @@ ENDINGS: dict[type[BaseException], Ending] = {
     Stopped: STOPPED,
 }
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 RETRIED_EXIT_CODES = tuple(
     sorted(ending.exit_code for ending in (DONE, INVALID_INPUT, UNAVAILABLE, STOPPED, BUG) if ending.retried)
@@ -36,8 +41,8 @@ RETRIED_EXIT_CODES = tuple(
 
 
 def ending_of(error: BaseException) -> Ending:
-    """The table's row for an exception; a full disk may have room later, what the table does not name is a bug."""
+    """Return the table's row for an exception: a full disk is UNAVAILABLE, any exception without a row is a BUG."""
     for kind, ending in ENDINGS.items():
         if isinstance(error, kind):
             return ending
-    return UNAVAILABLE if isinstance(error, OSError) and error.errno in _FULL else BUG
+    return UNAVAILABLE if isinstance(error, OSError) and error.errno in _DISK_FULL else BUG

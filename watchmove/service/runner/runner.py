@@ -38,9 +38,9 @@ class StepContext:
     scratch: Path
 
     def check_stop(self) -> None:
-        """Raise Stopped when the process was told to stop."""
+        """Raise Stopped if a signal has asked the process to stop."""
         if self.stop.is_set():
-            raise Stopped("told to stop; what was committed stays, run again to continue")
+            raise Stopped("received a signal; committed work is kept; run again to continue")
 
 
 def configure_logs() -> None:
@@ -62,26 +62,26 @@ def configure_logs() -> None:
 
 
 def run_to_exit_code(body: Callable[[], None]) -> int:
-    """Run `body`, say in one line what went wrong, and give the exit code the table has for it."""
+    """Run `body` and return its exit code by the table; an error is one line on standard error."""
     try:
         body()
         sys.stdout.flush()
     except KeyboardInterrupt:
-        print("watchmove: interrupted", file=sys.stderr)
+        print(f"watchmove: {STOPPED.prefix}: received Ctrl-C; run again to start over", file=sys.stderr)
         return STOPPED.exit_code
     except BrokenPipeError as error:
-        return DONE.exit_code if _reader_has_gone() else _told(error)
+        return DONE.exit_code if _reader_has_gone() else _report_error(error)
     except Exception as error:  # noqa: BLE001 (the one place where every exception becomes an exit code)
-        return _told(error)
+        return _report_error(error)
     return DONE.exit_code
 
 
-def _told(error: Exception) -> int:
-    """Say what went wrong; its exit code."""
+def _report_error(error: Exception) -> int:
+    """Print what went wrong, in one line (and a trace for a bug), and return its exit code."""
     ending = ending_of(error)
     if ending is BUG:
         traceback.print_exc()
-    print(f"watchmove: {ending.meaning}: {str(error) or type(error).__name__}", file=sys.stderr)
+    print(f"watchmove: {ending.prefix}: {str(error) or type(error).__name__}", file=sys.stderr)
     return ending.exit_code
 
 
