@@ -23,7 +23,7 @@ from watchmove.pipeline.settings.evaluation import QUICK, EvaluationSettings, Pr
 from watchmove.pipeline.training.checkpoints import CHECKPOINT_NAMES
 from watchmove.pipeline.voc.annotations import VocImage, VocObject, read_image, read_voc, write_split
 from watchmove.pipeline.voc.average_precision import evaluate_detections
-from watchmove.pipeline.world.pictures import draw_voc_image
+from watchmove.pipeline.world.detection_images import draw_voc_image
 from watchmove.pipeline.world.shapes import SHAPES
 
 CLASSES = ("disk", "square")

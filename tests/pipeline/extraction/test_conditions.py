@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.extraction.conditions import (
     CONDITIONS,
+    active_area,
     flicker_gains,
-    picture_place,
     prepare_shot,
     static_overlay,
 )
@@ -59,8 +59,8 @@ def test_a_dark_picture_is_no_bar() -> None:
     lit = dark.copy()
     lit[:, 45:55, 45:55] = 200
 
-    assert picture_place(dark) == (slice(0, 100), slice(0, 100))
-    assert picture_place(lit) == (slice(0, 100), slice(0, 100))
+    assert active_area(dark) == (slice(0, 100), slice(0, 100))
+    assert active_area(lit) == (slice(0, 100), slice(0, 100))
 
 
 def test_a_logo_that_stays_put_is_masked_out() -> None:

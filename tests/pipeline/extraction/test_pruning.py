@@ -27,7 +27,7 @@ GOOD = MaskFacts(
     moving_fraction=0.1,
     background_motion_pixels=0.0,
     motion_pixels=2.0,
-    flow_trust=0.98,
+    flow_consistency=0.98,
     confidence=0.8,
 )
 
@@ -49,7 +49,7 @@ def test_a_good_mask_is_kept() -> None:
     [
         ({"area_fraction": 0.0}, "no-motion"),
         ({"motion_pixels": 0.1}, "no-motion"),
-        ({"flow_trust": 0.5}, "unreliable-flow"),
+        ({"flow_consistency": 0.5}, "unreliable-flow"),
         ({"moving_fraction": 0.95}, "everything-moves"),
         ({"area_fraction": 0.005}, "too-small"),
         ({"area_fraction": 0.7}, "too-large"),
@@ -110,7 +110,7 @@ def test_facts_of_a_block_that_moves() -> None:
     assert facts.area_fraction == pytest.approx(0.1)
     assert facts.motion_pixels == pytest.approx(2.5)
     assert facts.moving_fraction == pytest.approx(0.1)
-    assert (facts.border_fraction, facts.object_fraction, facts.flow_trust, facts.confidence) == (0, 1, 0.9, 1)
+    assert (facts.border_fraction, facts.object_fraction, facts.flow_consistency, facts.confidence) == (0, 1, 0.9, 1)
 
 
 def picture(seed: int) -> NDArray[np.uint8]:

@@ -66,10 +66,10 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
         (FRAMES, (0.3, 0.5, 0.2, 0.4), 0.5, "growth is not certain"),
         (FRAMES, (0.6, 0.5, 0.4, 0.3), 0.5, "growth is not certain"),
         (FRAMES, (0.3, 0.3, 0.3, 0.3), 0.5, "growth is not certain"),
-        (FRAMES, (0.3, 0.4, 0.5, 0.6), 0.55, "there already"),
-        (FRAMES, (0.3, 0.301, 0.302, 0.303), 0.5, "too far to say"),
-        (FRAMES, (0.30, 0.44, 0.50, 0.56), 0.66, "too wide to say"),
-        (FRAMES, (0.30, 0.45, 0.50, 0.55), 0.66, "too wide to say"),
+        (FRAMES, (0.3, 0.4, 0.5, 0.6), 0.55, "reaches the goal within"),
+        (FRAMES, (0.3, 0.301, 0.302, 0.303), 0.5, "too far to forecast"),
+        (FRAMES, (0.30, 0.44, 0.50, 0.56), 0.66, "too uncertain"),
+        (FRAMES, (0.30, 0.45, 0.50, 0.55), 0.66, "too uncertain"),
     ],
 )
 def test_what_the_runs_cannot_carry_is_refused(

@@ -109,7 +109,7 @@ def test_noise_has_no_flow() -> None:
 
 def test_unknown_kind_is_refused() -> None:
     """The message lists what there is."""
-    with pytest.raises(InvalidInput, match="'film' is not drawn here; one of moving"):
+    with pytest.raises(InvalidInput, match="'film': is unknown; use one of moving"):
         _video("film")
 
 

@@ -37,5 +37,5 @@ def test_within_its_square_and_smooth(name: str) -> None:
 
 def test_unknown_shape_is_refused() -> None:
     """The message lists what there is."""
-    with pytest.raises(InvalidInput, match="'blob' is not drawn here; one of disk"):
+    with pytest.raises(InvalidInput, match="'blob': is unknown; use one of disk"):
         shape_outline("blob")

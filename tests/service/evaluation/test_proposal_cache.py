@@ -11,7 +11,7 @@ from watchmove.pipeline.detection.proposal_files import proposals_to_bytes
 from watchmove.pipeline.errors import InvalidInput, Stopped
 from watchmove.pipeline.settings.evaluation import ProposalSettings
 from watchmove.pipeline.voc.annotations import VocImage, read_voc
-from watchmove.pipeline.world.pictures import draw_voc_image
+from watchmove.pipeline.world.detection_images import draw_voc_image
 from watchmove.service.evaluation.proposal_cache import proposals_of
 from watchmove.service.runner.runner import StepContext
 

@@ -15,7 +15,7 @@ from tests.service.conftest import context_of
 from watchmove.pipeline.errors import InvalidInput, Stopped
 from watchmove.pipeline.settings.evaluation import QUICK, EvaluationSettings
 from watchmove.pipeline.voc.annotations import VocImage, write_split
-from watchmove.pipeline.world.pictures import draw_voc_image
+from watchmove.pipeline.world.detection_images import draw_voc_image
 from watchmove.service.evaluation.detection_set import first_by_hash
 from watchmove.service.records.training import evaluations_of, is_first_of_trunk
 from watchmove.service.report.result import classification_records, classification_rows, evaluation_records

@@ -1,1 +1,1 @@
-"""From a video to the frames that are kept, with their masks, and to the reasons for discarding the others."""
+"""Extraction from one video: the frames that are kept, their masks, and the reasons why other frames are discarded."""

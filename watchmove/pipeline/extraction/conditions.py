@@ -1,12 +1,14 @@
-"""What is wrong with the frames of a shot before anything moves in them, found, named and where possible put right.
+"""Conditions of a shot's frames that would disturb segmentation: they are detected, named and, if possible, corrected.
 
-borders       black bars at the picture's sides are cut off, and the mask is empty there
-overlay       text or a logo that stays put while all else moves is left out of the mask
-flicker       brightness that jumps from frame to frame is evened out
-duplicates    frames that repeat the one before are left out, so that they do not halve the motion
-fade          the frame is part of a fade or a dissolve, where change is not motion: it is dropped (see fades.py)
-parallax      near things pass before far ones, so that one model of the camera's motion does not fit
-interlaced    the decoder put two fields into one frame; it has been told to separate them (see video.py)
+borders       black bars at the sides of the frame are cut off, and the mask is empty there
+overlay       text or a logo that stays in place while the scene moves is removed from the mask
+flicker       brightness that jumps from frame to frame is equalized
+duplicates    frames that repeat the frame before are removed, because they would halve the motion
+fade          the frame is part of a fade or a dissolve, where change is not motion: it is rejected (`video/fades.py`)
+parallax      near objects pass in front of far ones, so that one model of camera motion does not fit (`shot.py`)
+interlaced    the frame held two fields, which the decoder has separated (`video/ffmpeg.py`)
+
+The thresholds here are set by hand and not tuned finely; what each was checked on is said where it was.
 """
 
 from collections.abc import Sequence
@@ -21,25 +23,65 @@ from watchmove.pipeline.masks.chain import shrink
 
 CONDITIONS = ("borders", "overlay", "flicker", "duplicates", "fade", "parallax", "interlaced")
 
-_BLOCK = 8
+_BLOCK_PIXELS = 8
+"""Side of the blocks over which grey levels are averaged, which removes coding noise before frames are compared."""
+
 _BLACK_LEVEL = 20
+"""Brightest level of a black bar, of 255: black is 16 in video of limited range, and compression adds noise."""
+
+_BAR_PERCENTILE = 98
+"""Percentile of a row or column that must be dark in a bar, so that a few bright pixels do not hide it."""
+
 _LEAST_BAR_SHARE = 0.02
-_LEAST_PICTURE_SHARE = 0.4
-_SAME_LEVELS = 1.0
+"""Least width of a bar, as a share of the frame's side; narrower bars are kept as part of the image."""
+
+_LEAST_ACTIVE_SHARE = 0.4
+"""Least share of the frame inside the bars; with less the frame is taken to be dark rather than letterboxed."""
+
+_LARGEST_NOISE_LEVELS = 1.0
+"""Largest difference of the block means of two frames, in levels of 255, that is taken for coding noise."""
+
 _FLICKER_SHARE = 0.03
+"""Median jump in brightness, relative to the frames before and after, from which a window flickers."""
+
+_LEAST_FLICKER_FRAMES = 5
+"""Fewest frames whose median jump is meaningful."""
+
 _STILL_LEVELS = 4.0
+"""Largest standard deviation over time of an overlay's edges, in levels of 255.
+
+With 6.0, 2 of the 30 DAVIS-2016 training sequences, cut to 16 frames, seemed to have an overlay; with 4.0 almost none.
+"""
+
 _MOVING_LEVELS = 20.0
+"""Least median standard deviation over time of all pixels, in levels of 255: below it the whole scene may be still."""
+
 _EDGE_LEVELS = 60.0
+"""Least Sobel gradient of the edges of text and logos, in levels of 255."""
+
 _OVERLAY_FRAMES = 12
+"""Frames, spread over the shot, on which bars and overlays are detected. A bound on time; half as many must exist."""
+
+_LEAST_OVERLAY_SHARE = 0.0005
+"""Least share of the frame in still edges; fewer are noise."""
+
 _LARGEST_OVERLAY_SHARE = 0.2
+"""Largest share of the frame in an overlay; more is taken for a part of the scene that is still."""
+
+_LETTER_GAP = np.ones((7, 7), np.uint8)
+"""Gaps up to this size, between the edges of letters, are filled."""
+
+_OVERLAY_MARGIN = np.ones((5, 5), np.uint8)
+"""An overlay is enlarged by this, because compression blurs its outline."""
 
 
 @dataclass(frozen=True)
 class PreparedWindow:
-    """A window as the chain may see it.
+    """A window that is ready for segmentation.
 
-    images: what is left of it, cropped and evened out; sources: of each frame of the window, the position in `images`
-    that stands for it; conditions: names from CONDITIONS, in their order, that hold for all of it.
+    images: its frames, (H, W, 3) uint8 RGB, without borders, flicker and repeated frames; sources: for each frame of
+    the original window, the index in `images` of the frame that represents it; conditions: names from CONDITIONS, in
+    their order, that hold for the whole window.
     """
 
     images: tuple[Image, ...]
@@ -49,8 +91,10 @@ class PreparedWindow:
 
 @dataclass(frozen=True)
 class PreparedShot:
-    """A shot's windows, the place (rows, columns) of the picture inside the frame, and pixels (H, W) that carry an
-    overlay, None where there is none.
+    """The prepared windows of a shot.
+
+    rows, columns: the part of the frame inside black borders; overlay: bool (H, W), pixels of the full frame that are
+    covered by an overlay, None where there is none.
     """
 
     windows: tuple[PreparedWindow, ...]
@@ -59,7 +103,10 @@ class PreparedShot:
     overlay: NDArray[np.bool_] | None
 
     def in_full_frame(self, soft_mask: FloatArray, height: int, width: int) -> FloatArray:
-        """A soft mask of the picture as one of the whole frame (H, W): nothing in bars, nothing under an overlay."""
+        """A soft mask (h, w) of the part inside the borders as one of the full frame, (height, width) float32.
+
+        It is zero in borders and under an overlay.
+        """
         full = np.zeros((height, width), np.float32)
         full[self.rows, self.columns] = soft_mask
         if self.overlay is not None:
@@ -68,10 +115,11 @@ class PreparedShot:
 
 
 def prepare_shot(windows: Sequence[Sequence[Image]]) -> PreparedShot:
-    """Find and put right what is wrong with the windows of a shot: (H, W, 3) uint8 RGB images of one size."""
+    """Detect and correct the conditions of a shot, given the frames of its windows: (H, W, 3) uint8 RGB of one size."""
     greys = [[np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8) for image in images] for images in windows]
+    # bars and overlays are the same in all windows, and are detected on frames of all of them
     spread = _spread([grey for window in greys for grey in window])
-    rows, columns = picture_place(spread)
+    rows, columns = active_area(spread)
     overlay = static_overlay(spread)
     height, width = spread[0].shape
     shared = {
@@ -81,53 +129,59 @@ def prepare_shot(windows: Sequence[Sequence[Image]]) -> PreparedShot:
     prepared = []
     for images, window in zip(windows, greys, strict=True):
         inside = [image[rows, columns] for image in images]
-        prepared.append(_prepare_window(inside, [shrink(grey[rows, columns], _BLOCK) for grey in window], shared))
+        prepared.append(
+            _prepare_window(inside, [shrink(grey[rows, columns], _BLOCK_PIXELS) for grey in window], shared)
+        )
     return PreparedShot(tuple(prepared), rows, columns, overlay)
 
 
 def _spread(greys: Sequence[Image]) -> NDArray[np.uint8]:
-    """Some frames (N, H, W) from all over a shot."""
+    """At most `_OVERLAY_FRAMES` frames (N, H, W) that are spread evenly over a shot."""
     chosen = np.unique(np.linspace(0, len(greys) - 1, _OVERLAY_FRAMES).round().astype(int))
     return np.stack([greys[index] for index in chosen])
 
 
 def _prepare_window(images: Sequence[Image], blocks: Sequence[Image], shared: dict[str, bool]) -> PreparedWindow:
-    """`blocks` (h, w) are the frames' grey means over small blocks."""
+    """Prepare one window: `images` without borders, `blocks` (h, w) their block means in grey, `shared` what holds for
+    all windows of the shot.
+    """
     means = np.stack(blocks).astype(np.float32)
     gains = flicker_gains(means)
-    fresh = [0, *(t for t in range(1, len(means)) if not is_same(means[t - 1], means[t]))]
-    repeated = 1 < len(fresh) < len(images)  # a scene in which nothing at all changes is still, not repeated
-    used = fresh if repeated else list(range(len(images)))
+    distinct = [0, *(t for t in range(1, len(means)) if not is_same(means[t - 1], means[t]))]
+    repeated = 1 < len(distinct) < len(images)  # a scene in which nothing changes is still, not repeated
+    used = distinct if repeated else list(range(len(images)))
     found = shared | {"flicker": gains is not None, "duplicates": repeated}
-    even = images if gains is None else [_scaled(image, gain) for image, gain in zip(images, gains, strict=True)]
+    equalized = images if gains is None else [_scaled(image, gain) for image, gain in zip(images, gains, strict=True)]
     sources = np.searchsorted(used, range(len(images)), side="right") - 1
     names = tuple(name for name in CONDITIONS if found.get(name))
     return PreparedWindow(
-        tuple(np.ascontiguousarray(even[t]) for t in used),
+        tuple(np.ascontiguousarray(equalized[t]) for t in used),
         tuple(int(source) for source in sources),
         names,
     )
 
 
 def _scaled(image: Image, gain: float) -> Image:
+    """An image times a factor, rounded and clipped to 0..255."""
     return np.asarray(cv2.convertScaleAbs(image, alpha=gain), np.uint8)
 
 
-def picture_place(greys: NDArray[np.uint8]) -> tuple[slice, slice]:
-    """Rows and columns of the picture inside frames (N, H, W) whose sides may be black in all of them.
+def active_area(greys: NDArray[np.uint8]) -> tuple[slice, slice]:
+    """Rows and columns inside the bars that are black in all of the grey frames (N, H, W).
 
-    Bars narrower than a fiftieth of the side are taken for picture; so is everything where little else is left.
+    The whole frame is returned where the bars would leave too little of it.
     """
     brightest = greys.max(axis=0)
-    rows = _lit(np.percentile(brightest, 98, axis=1))
-    columns = _lit(np.percentile(brightest, 98, axis=0))
+    rows = _lit(np.percentile(brightest, _BAR_PERCENTILE, axis=1))
+    columns = _lit(np.percentile(brightest, _BAR_PERCENTILE, axis=0))
     height, width = brightest.shape
-    if (rows.stop - rows.start) * (columns.stop - columns.start) < _LEAST_PICTURE_SHARE * height * width:
+    if (rows.stop - rows.start) * (columns.stop - columns.start) < _LEAST_ACTIVE_SHARE * height * width:
         return slice(0, height), slice(0, width)
     return rows, columns
 
 
 def _lit(levels: NDArray[np.floating]) -> slice:
+    """From the first to the last row (or column) that is not black, given their levels; narrow bars count as lit."""
     bright = np.flatnonzero(levels > _BLACK_LEVEL)
     if not len(bright):
         return slice(0, len(levels))
@@ -137,37 +191,39 @@ def _lit(levels: NDArray[np.floating]) -> slice:
 
 
 def static_overlay(greys: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
-    """Pixels (H, W) of text or a logo in frames (N, H, W) of a shot: sharp edges that stay put while others move.
+    """Pixels, bool (H, W), of text or a logo in grey frames (N, H, W) of a shot: sharp edges that never change.
 
-    None where there is none, or where the picture as a whole stays put, so that nothing can be told.
+    None where there is none, where there are too few frames, or where the scene itself is still, in which case an
+    overlay cannot be distinguished from it.
     """
     if len(greys) < _OVERLAY_FRAMES // 2:
         return None
-    spread = greys.std(axis=0)
+    deviation = greys.std(axis=0)
     mean = greys.mean(axis=0, dtype=np.float32)
     edges = np.hypot(cv2.Sobel(mean, cv2.CV_32F, 1, 0), cv2.Sobel(mean, cv2.CV_32F, 0, 1)) > _EDGE_LEVELS
-    kept_moving = np.median(spread) > _MOVING_LEVELS
-    still = edges & (spread < _STILL_LEVELS)
-    if not kept_moving or still.sum() < 0.0005 * still.size:
+    scene_moves = np.median(deviation) > _MOVING_LEVELS
+    still = edges & (deviation < _STILL_LEVELS)
+    if not scene_moves or still.sum() < _LEAST_OVERLAY_SHARE * still.size:
         return None
-    joined = cv2.morphologyEx(still.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
-    overlay = cv2.dilate(joined, np.ones((5, 5), np.uint8)) > 0
+    joined = cv2.morphologyEx(still.astype(np.uint8), cv2.MORPH_CLOSE, _LETTER_GAP)
+    overlay = cv2.dilate(joined, _OVERLAY_MARGIN) > 0
     return overlay if overlay.mean() < _LARGEST_OVERLAY_SHARE else None
 
 
 def is_same(first: FloatArray, second: FloatArray) -> bool:
-    """Whether block means (h, w) of two frames differ nowhere by more than coding noise."""
-    return float(np.abs(first - second).max()) <= _SAME_LEVELS
+    """Whether two frames, given as block means (h, w), are the same up to coding noise."""
+    return float(np.abs(first - second).max()) <= _LARGEST_NOISE_LEVELS
 
 
 def flicker_gains(means: FloatArray) -> NDArray[np.float32] | None:
-    """Factors (T,) that even out the brightness of frames with block means (T, h, w); None where it does not flicker.
+    """Factors (T,) that equalize the brightness of frames with block means (T, h, w); None where it does not flicker.
 
-    Flicker is brightness that jumps up and down by three percent or more, as a median over the window.
+    A window flickers where the median difference of a frame's brightness from the mean of its two neighbours is at
+    least three percent. A steady change of light is not flicker.
     """
-    if len(means) < 5:
+    if len(means) < _LEAST_FLICKER_FRAMES:
         return None
-    brightness = np.maximum(means.mean(axis=(1, 2)), 1)
+    brightness = np.maximum(means.mean(axis=(1, 2)), 1)  # at least one level, as black frames would divide by zero
     around = np.convolve(brightness, np.array([0.5, 0, 0.5]), mode="valid")
     jumps = np.abs(brightness[1:-1] - around) / around
     if float(np.median(jumps)) < _FLICKER_SHARE:

@@ -1,4 +1,4 @@
-"""A mask for every frame of a stream: cut into shots, shots into pieces that fit in memory, pieces looked at whole."""
+"""Masks for every frame of a stream, which is divided into shots, and long shots into chunks that fit in memory."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,11 @@ from watchmove.pipeline.video.shots import CutDetector
 
 @dataclass(frozen=True)
 class MaskedFrame:
-    """One frame with what was found in it. stage_seconds: its share of the processor's seconds, by stage."""
+    """One frame of a stream with its verdict.
+
+    index: its number in the stream; shot: the number of its shot, from 0; found: its mask and verdict; stage_seconds:
+    processor seconds by stage, an equal share of those of all frames that were segmented together.
+    """
 
     frame: NamedFrame
     index: int
@@ -26,72 +30,80 @@ class MaskedFrame:
     stage_seconds: dict[str, float]
 
 
-def longest_piece(settings: ExtractionSettings) -> int:
-    """Most frames that are segmented together: three times as many as extraction takes from a shot."""
-    return settings.window_frames * settings.windows_per_shot * 3
+_CHUNK_TO_SAMPLED_SHOT = 3
+"""Largest chunk, as a multiple of the frames that extraction samples from a shot. A bound on memory, not tuned."""
+
+
+def max_chunk_frames(settings: ExtractionSettings) -> int:
+    """The largest number of frames that are segmented together."""
+    return settings.window_frames * settings.windows_per_shot * _CHUNK_TO_SAMPLED_SHOT
 
 
 def mask_frames(frames: Iterable[NamedFrame], settings: ExtractionSettings) -> Iterator[MaskedFrame]:
-    """Look at every frame, in order. A shot longer than `longest_piece` is looked at in pieces of half that and more.
+    """Segment every frame, in order. A shot of `max_chunk_frames` or more is segmented in chunks of at least half that.
 
-    A frame that cannot be read ends a shot. Memory grows with the longest piece, not with the stream.
+    A frame that cannot be read ends a shot. Memory is bounded by the largest chunk, not by the length of the stream.
     """
     detector = CutDetector(settings.cut_distance)
-    most = longest_piece(settings)
-    piece = _Piece()
+    most = max_chunk_frames(settings)
+    chunk = _Chunk()
     for frame in frames:
         cut = frame.image is not None and detector.is_cut(frame.image)
-        if piece.held and (cut or frame.image is None or piece.held[-1].image is None):
-            yield from _look(piece, settings)
-            piece = _Piece(piece.first + len(piece.held), piece.shot + 1)
-        piece.add(frame, detector.thumbnail)
-        if len(piece.held) == most:
-            before, piece = piece.halves()
-            yield from _look(before, settings)
-    yield from _look(piece, settings)
+        if chunk.frames and (cut or frame.image is None or chunk.frames[-1].image is None):
+            yield from _examine_chunk(chunk, settings)
+            chunk = _Chunk(chunk.first + len(chunk.frames), chunk.shot + 1)
+        chunk.add(frame, detector.thumbnail)
+        if len(chunk.frames) == most:
+            # half is kept, so that the rest of a shot is never too short to be segmented well
+            before, chunk = chunk.halves()
+            yield from _examine_chunk(before, settings)
+    yield from _examine_chunk(chunk, settings)
 
 
 @dataclass(frozen=True)
-class _Piece:
-    """Frames of one shot that are looked at together, the first with its number in the stream.
+class _Chunk:
+    """Frames of one shot that are segmented together.
 
-    small: `fade_thumbnail` of each, and of some frames before and after them; lead: how many lie before.
+    first: the number of the first frame in the stream; shot: the number of the shot; thumbnails: the `fade_thumbnail`
+    of each frame, and of frames of the shot before and after the chunk; lead: how many thumbnails come before it.
     """
 
     first: int = 0
     shot: int = 0
-    held: list[NamedFrame] = field(default_factory=list)
-    small: list[NDArray[np.uint8]] = field(default_factory=list)
+    frames: list[NamedFrame] = field(default_factory=list)
+    thumbnails: list[NDArray[np.uint8]] = field(default_factory=list)
     lead: int = 0
 
     def add(self, frame: NamedFrame, thumbnail: NDArray[np.uint8]) -> None:
-        """Take the next frame."""
-        self.held.append(frame)
-        self.small.append(fade_thumbnail(thumbnail))
+        """Take the next frame and its thumbnail, (48, 64, 3) uint8."""
+        self.frames.append(frame)
+        self.thumbnails.append(fade_thumbnail(thumbnail))
 
-    def halves(self) -> tuple["_Piece", "_Piece"]:
-        """Two pieces, each with what the other tells it of its fades."""
-        half = len(self.held) // 2
+    def halves(self) -> tuple["_Chunk", "_Chunk"]:
+        """Two chunks, each with the thumbnails of the other that are needed to detect fades across their border."""
+        half = len(self.frames) // 2
         lead = min(LONGEST_SPAN, self.lead + half)
-        later = self.small[self.lead + half - lead :]
-        return replace(self, held=self.held[:half]), _Piece(self.first + half, self.shot, self.held[half:], later, lead)
+        later = self.thumbnails[self.lead + half - lead :]
+        before = replace(self, frames=self.frames[:half])
+        return before, _Chunk(self.first + half, self.shot, self.frames[half:], later, lead)
 
     def fading(self) -> list[bool]:
-        """Of each frame, whether it is part of a fade or a dissolve."""
-        fading: list[bool] = fading_frames(self.small)[self.lead : self.lead + len(self.held)].tolist()
+        """For each frame, whether it is part of a fade or a dissolve."""
+        fading: list[bool] = fading_frames(self.thumbnails)[self.lead : self.lead + len(self.frames)].tolist()
         return fading
 
 
-def _look(piece: _Piece, settings: ExtractionSettings) -> Iterator[MaskedFrame]:
-    images = [frame.image for frame in piece.held if frame.image is not None]
+def _examine_chunk(chunk: _Chunk, settings: ExtractionSettings) -> Iterator[MaskedFrame]:
+    """Segment the frames of a chunk; a chunk of a frame that cannot be read gives an empty mask and its problem."""
+    images = [frame.image for frame in chunk.frames if frame.image is not None]
     if not images:
-        for index, frame in enumerate(piece.held, piece.first):
-            nothing = ExaminedFrame(np.zeros((0, 0), np.float32), 0.0, frame.problem, ())
-            yield MaskedFrame(frame, index, piece.shot, nothing, {})
+        for index, frame in enumerate(chunk.frames, chunk.first):
+            unreadable = ExaminedFrame(np.zeros((0, 0), np.float32), 0.0, frame.problem, ())
+            yield MaskedFrame(frame, index, chunk.shot, unreadable, {})
         return
     stages = StageSeconds()
-    window = WindowToExamine(images, range(len(images)), piece.fading())
+    window = WindowToExamine(images, range(len(images)), chunk.fading())
     examined = examine_shot([window], settings, shot_segmenter(settings), stages)
     share = {stage: seconds / len(images) for stage, seconds in stages.cpu.items()}
-    for index, (frame, found) in enumerate(zip(piece.held, examined, strict=True), piece.first):
-        yield MaskedFrame(frame, index, piece.shot, found, share)
+    for index, (frame, found) in enumerate(zip(chunk.frames, examined, strict=True), chunk.first):
+        yield MaskedFrame(frame, index, chunk.shot, found, share)

@@ -1,7 +1,7 @@
-"""One video file in, frames with soft masks of what moved out: decode, cut into shots, sample windows, segment, prune.
+"""Extraction from one video file: it is decoded, divided into shots, sampled in windows, segmented and pruned.
 
-The video is read once, from start to end. What is held is the windows of the shot that is being read and the frames
-that were looked at, both bounded by settings, so memory does not grow with the video's length.
+The video is read once, from start to end. Only the windows of the current shot and the examined frames are in memory;
+settings bound both, so that memory does not grow with the length of the video.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,11 +27,11 @@ __all__ = ["REJECT_REASONS", "UNREADABLE_REASONS", "Extraction", "Frame", "extra
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame that was looked at.
+    """One examined frame.
 
-    index: its number in the video; time_seconds: when it is shown; shot: number of its shot, from 0;
-    image: (H, W, 3) uint8 RGB; soft_mask: (H, W) float32 in [0, 1]; confidence: in [0, 1];
-    reject_reason: one of REJECT_REASONS, None where kept; conditions: names from CONDITIONS.
+    index: its number in the video; time_seconds: when it is shown, from the start of the video; shot: the number of
+    its shot, from 0; image: (H, W, 3) uint8 RGB; soft_mask: (H, W) float32 in [0, 1]; confidence: in [0, 1];
+    reject_reason: one of REJECT_REASONS, None for a kept frame; conditions: names from CONDITIONS.
     """
 
     index: int
@@ -46,7 +46,11 @@ class Frame:
 
 @dataclass(frozen=True)
 class Extraction:
-    """What came of one video: frames decoded, shots found, and the frames looked at, kept and rejected, in order."""
+    """The result for one video.
+
+    frames_seen: number of decoded frames; shots: number of shots; frames: the examined frames, kept and rejected, in
+    order of time.
+    """
 
     frames_seen: int
     shots: int
@@ -54,14 +58,14 @@ class Extraction:
 
 
 def _as_logged(frame: Frame, log: DecoderLog) -> Frame:
-    """A frame with what the decoder alone knows: when it is shown, and whether its two fields had to be separated."""
+    """A frame with the facts that only the decoder knows: when it is shown, and whether it was interlaced."""
     conditions = (*frame.conditions, "interlaced") if log.is_interlaced(frame.index) else frame.conditions
     return replace(frame, time_seconds=log.time_of_frame(frame.index), conditions=conditions)
 
 
 @dataclass
 class _Progress:
-    """What has been read so far."""
+    """Counts of the frames, shots and windows that have been read so far."""
 
     frames_seen: int = 0
     shots: int = 1
@@ -69,14 +73,15 @@ class _Progress:
 
 
 def extract_video(path: Path, settings: ExtractionSettings, segment: ShotSegmenter | None = None) -> Extraction:
-    """Find what moves in a video, in frames sampled over all its shots. Same file and settings: same result.
+    """Find moving objects in a video, in frames sampled over all its shots. The result is deterministic.
 
-    `segment` is what finds masks in a shot; without it, what the settings choose, in this process.
+    `segment` computes the masks of a shot; without it, the method that the settings choose runs in this process.
+    OpenCV is set to one thread for the whole process: callers use the cores by running one process on each.
 
-    Sets OpenCV's number of threads to one for the whole process: a worker per core is the caller's business.
-
-    Raises UnreadableVideo, its reason one of UNREADABLE_REASONS, where fewer than two frames decode or the decoder
-    exceeds its time limit; Unavailable where ffmpeg cannot be started.
+    Raises:
+        UnreadableVideo: fewer than two frames decode, or the decoder exceeds its time limit; `reason` is one of
+            UNREADABLE_REASONS.
+        Unavailable: ffmpeg cannot be started.
     """
     cv2.setNumThreads(1)
     segment = segment or shot_segmenter(settings)
@@ -96,13 +101,14 @@ def extract_video(path: Path, settings: ExtractionSettings, segment: ShotSegment
         ]
     if progress.frames_seen < 2:
         raise UnreadableVideo("too-short", f"{path}: {progress.frames_seen} frame; motion needs at least two")
+    # the log is complete only now that the reader is closed
     timed = [_as_logged(frame, reader.log) for frame in frames]
     kept = [frame for _, shot in groupby(timed, key=lambda frame: frame.shot) for frame in _prune(list(shot), settings)]
     return Extraction(progress.frames_seen, progress.shots, tuple(kept))
 
 
 def _shots(reader: VideoReader, progress: _Progress, settings: ExtractionSettings) -> Iterator[tuple[Window, ...]]:
-    """Windows of each shot as soon as it has ended; a shot too short for one gives its frames as they are."""
+    """The windows of each shot as soon as the shot has ended; a shot shorter than a window gives one short window."""
     detector = CutDetector(settings.cut_distance)
     sampler = WindowSampler(settings.window_frames, settings.min_window_frames, settings.windows_per_shot)
     for image in reader:
@@ -117,13 +123,14 @@ def _shots(reader: VideoReader, progress: _Progress, settings: ExtractionSetting
 
 
 def _finish_shot(sampler: WindowSampler, progress: _Progress) -> tuple[Window, ...]:
+    """The windows of the shot that has ended, which are counted."""
     windows = sampler.finish(progress.shots, progress.frames_seen)
     progress.windows += len(windows)
     return windows
 
 
 def _sampled(window: Window, settings: ExtractionSettings) -> Sequence[int]:
-    """Positions spread evenly inside a window, the very ends left out; of one that is too short, the middle."""
+    """Positions that are spread evenly inside a window, the ends excluded; the middle of a window that is too short."""
     count = len(window.images)
     wanted = min(settings.frames_per_window, count) if count >= settings.min_window_frames else 1
     return sorted({round((k + 0.5) * count / wanted - 0.5) for k in range(wanted)})
@@ -152,7 +159,7 @@ def _examine_windows(windows: Sequence[Window], settings: ExtractionSettings, se
 
 
 def _prune(shot: list[Frame], settings: ExtractionSettings) -> list[Frame]:
-    """The frames of one shot, with those that add nothing to the better ones rejected too."""
+    """The frames of one shot, with near duplicates and those over the quota rejected too."""
     good = [frame for frame in shot if frame.reject_reason is None]
     reasons = prune_shot([f.image for f in good], [f.soft_mask for f in good], [f.confidence for f in good], settings)
     decided = {frame.index: reason for frame, reason in zip(good, reasons, strict=True)}

@@ -1,1 +1,1 @@
-"""Confidence intervals over seeds, and the forecast over dataset sizes."""
+"""Statistics of results: confidence intervals over seeds, and the forecast over dataset sizes."""

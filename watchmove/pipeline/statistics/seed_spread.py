@@ -1,4 +1,4 @@
-"""How far figures of several seeds spread, and how sure that makes their mean."""
+"""The spread of figures over several seeds, and the confidence interval of their mean."""
 
 import math
 from collections.abc import Sequence
@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from scipy.stats import t as student
 
 _CONFIDENCE = 0.95
+"""Level of all intervals: the usual one; not tuned."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean of `count` values; sample deviation, and the ends of the mean's 95 % interval, None for a single value."""
+    """The spread of `count` values.
+
+    mean: their mean; deviation: their sample standard deviation; low, high: the ends of the 95 % confidence interval of
+    the mean. A single value has no deviation and no interval: None.
+    """
 
     count: int
     mean: float
@@ -21,10 +26,10 @@ class Spread:
 
 
 def spread_of(values: Sequence[float]) -> Spread:
-    """Mean, deviation (n - 1 in the denominator) and Student's 95 % interval of at least one value.
+    """Mean, standard deviation (n - 1 in the denominator) and Student's 95 % interval of at least one value.
 
-    The interval says where the mean over all seeds may lie, if seeds scatter as a normal distribution does; of two
-    seeds it is thirteen deviations wide, and rightly so.
+    The interval covers the mean over all possible seeds if figures are normally distributed over seeds. For two seeds
+    it is 18 standard deviations wide, because two values say little about their distribution.
     """
     count, mean = len(values), math.fsum(values) / len(values)
     if count == 1:

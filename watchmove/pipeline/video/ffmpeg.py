@@ -1,7 +1,8 @@
-"""Video files in and out, through ffmpeg as a child process that may only touch local files.
+"""Reading and writing of video files with ffmpeg 5.1 or later, a child process that can open local files only.
 
-One pass, no probe: the decoder writes portable pixmaps (a size line, then raw rgb24), so each frame says its own size,
-and its log on stderr says the time of each frame and, where nothing came, why. Needs ffmpeg 5.1 or later.
+A video is read in one pass and not probed first: the decoder writes portable pixmaps (a header with the size, then raw
+rgb24), so that every frame carries its own size. Its log on stderr carries the time of each frame and the reason where
+no frame could be decoded.
 """
 
 import os
@@ -23,23 +24,31 @@ from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.errors import InvalidInput, Unavailable, UnreadableVideo
 from watchmove.pipeline.video.decoder_log import DecoderLog
 
-# Containers of pictures or sound. Playlists (hls, concat, dash) are left out: they name other files to be opened.
+# Formats of video or sound. Playlists (hls, concat, dash) are excluded, because they name other files to be opened.
 _CONTAINERS = (
     "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,ivf,ogg,flv,asf,dv,mxf,rm,gif,apng,mjpeg,yuv4mpegpipe,"
     "nut,mp3,wav,aac,flac,mpjpeg"
 )
 LONGEST_TO_SHORTEST = 4
-_COMBED = 1.3
-"""How much more the rows of a frame must disagree than those of its fields; ffmpeg's 1.04 is met by sharp patterns."""
+"""Ratio of the longer side to the shorter from which a frame is refused. A bound on memory, not a tuned value."""
+
+_INTERLACE_THRESHOLD = 1.3
+"""How much more the rows of an interlaced frame must differ than those of its fields (`intl_thres` of ffmpeg's idet).
+
+Set by hand: sharp patterns in progressive video exceed ffmpeg's default of 1.04.
+"""
+
+_CONSTANT_RATE_FACTOR = 12
+"""Quality of written H.264: visually lossless, as drawn videos are compared with their exact truth. Set by hand."""
 
 
 def ffmpeg_executable() -> str:
-    """Path of the system's ffmpeg, else of the one that the imageio-ffmpeg wheel carries."""
+    """The path of the system's ffmpeg, or of the one in the imageio-ffmpeg wheel if the system has none."""
     return shutil.which("ffmpeg") or str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
 def _scaling(shorter_side_pixels: int) -> dict[str, str]:
-    """The scale filter's arguments: shorter side as asked, square pixels, longer side bounded for any source."""
+    """Arguments of ffmpeg's scale filter: the shorter side as given, square pixels, the longer side bounded."""
     side, limit = shorter_side_pixels, shorter_side_pixels * LONGEST_TO_SHORTEST
     return {
         "w": f"if(gte(iw*sar,ih),min({limit},round({side}*iw*sar/ih)),{side})",
@@ -49,6 +58,7 @@ def _scaling(shorter_side_pixels: int) -> dict[str, str]:
 
 
 def _decode_command(path: Path, shorter_side_pixels: int, max_frames: int | None, max_source_pixels: int) -> list[str]:
+    """The command line that decodes a video to pixmaps on stdout and reports each frame on stderr."""
     source = ffmpeg.input(
         f"file:{path.absolute()}",
         protocol_whitelist="file,pipe",
@@ -56,38 +66,40 @@ def _decode_command(path: Path, shorter_side_pixels: int, max_frames: int | None
         max_pixels=max_source_pixels,
         threads=1,
     )
-    # whether a frame holds two fields is seen in its pixels, as streams often say nothing or the wrong thing
-    told = source.video.filter("idet", intl_thres=_COMBED).filter("showinfo", checksum=0)
-    frames = told.filter("yadif", deint="interlaced").filter("scale", **_scaling(shorter_side_pixels))
-    # without a pixel format, pictures of more than eight bits become pixmaps of sixteen
-    picture = {"format": "image2pipe", "vcodec": "ppm", "pix_fmt": "rgb24", "fps_mode": "passthrough", "threads": 1}
-    output = frames.output("pipe:1", **picture, **({} if max_frames is None else {"vframes": max_frames}))
+    # interlacing is detected in the pixels, because the flags of many streams are missing or wrong
+    reported = source.video.filter("idet", intl_thres=_INTERLACE_THRESHOLD).filter("showinfo", checksum=0)
+    frames = reported.filter("yadif", deint="interlaced").filter("scale", **_scaling(shorter_side_pixels))
+    # without a pixel format, frames of more than eight bits would become pixmaps of sixteen bits
+    pixmaps = {"format": "image2pipe", "vcodec": "ppm", "pix_fmt": "rgb24", "fps_mode": "passthrough", "threads": 1}
+    output = frames.output("pipe:1", **pixmaps, **({} if max_frames is None else {"vframes": max_frames}))
     quiet = output.global_args("-nostdin", "-hide_banner", "-nostats", "-filter_complex_threads", "1")
     return [str(part) for part in quiet.compile(cmd=ffmpeg_executable())]
 
 
 def _limit_memory(pid: int, mebibytes: int) -> None:
-    """Bound the child's address space, where the platform lets a parent do so; elsewhere the timeout alone protects."""
+    """Bound the address space of the child on Linux; on other platforms only the timeout protects."""
     if sys.platform == "linux":
         import resource
 
         try:
             resource.prlimit(pid, resource.RLIMIT_AS, (mebibytes << 20, mebibytes << 20))
         except ProcessLookupError:
-            return  # it has already ended, and its log will say why
+            return  # the child has already ended, and its log contains the reason
 
 
 class VideoReader:
-    """Frames of one video file, decoded as they are asked for; a context manager, iterated once.
+    """The frames of one video file, decoded on demand; a context manager that can be iterated once.
 
-    Yields uint8 RGB (H, W, 3) at working size: shorter side `shorter_side_pixels`, rotation and pixel aspect honoured;
-    all of the first one's size, also where the stream changes its own. A damaged stream yields what decodes. `log`
-    holds the time of each frame after the reader is closed. With `max_frames` None all frames are read, and
-    `timeout_seconds` is the longest wait for each of them, else for all together.
+    Yields uint8 RGB (H, W, 3) with the shorter side `shorter_side_pixels`; rotation and pixel aspect ratio are applied.
+    All frames have the size of the first, even if the size changes within the stream. Of a damaged stream, the frames
+    that decode are yielded. `log` has the time of every frame once the reader is closed. If `max_frames` is None, all
+    frames are read and `timeout_seconds` limits the wait for each frame; otherwise it limits the sum of all waits.
 
-    Raises UnreadableVideo: `missing-file` and `empty-file` when made; `decoder-timeout` at any frame; `not-a-video`,
-    `truncated`, `no-picture-stream`, `absurd-size` (also: longer side over 4 times the shorter), `decoder-memory` or
-    `decoder-failed` where no frame decodes. Raises Unavailable where ffmpeg cannot be started.
+    Raises:
+        UnreadableVideo: with reason `missing-file` or `empty-file` on creation; `decoder-timeout` at any frame;
+            `absurd-size` also where the longer side is at least 4 times the shorter; and, if no frame decodes,
+            `not-a-video`, `truncated`, `no-picture-stream`, `absurd-size`, `decoder-memory` or `decoder-failed`.
+        Unavailable: ffmpeg cannot be started.
     """
 
     def __init__(
@@ -107,7 +119,7 @@ class VideoReader:
         self._path = path
         self._timeout_seconds = timeout_seconds
         self._waited_seconds = 0.0
-        self._waits_anew = max_frames is None
+        self._timeout_per_frame = max_frames is None
         self._longest_side = shorter_side_pixels * LONGEST_TO_SHORTEST
         command = _decode_command(path, shorter_side_pixels, max_frames, max_source_pixels)
         try:
@@ -115,10 +127,12 @@ class VideoReader:
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
             )
         except OSError as error:
-            raise Unavailable(f"{command[0]} could not be started ({error.strerror}); install ffmpeg 5.1+") from error
+            raise Unavailable(
+                f"{command[0]} could not be started ({error.strerror}); install ffmpeg 5.1 or later"
+            ) from error
         _limit_memory(self._process.pid, memory_mebibytes)
-        assert self._process.stdout is not None  # asked for as a pipe
-        assert self._process.stderr is not None  # likewise
+        assert self._process.stdout is not None  # opened as a pipe above
+        assert self._process.stderr is not None  # opened as a pipe above
         self._pixels = self._process.stdout
         self.log = DecoderLog(self._process.stderr)
 
@@ -132,11 +146,11 @@ class VideoReader:
 
     @property
     def exit_status(self) -> int | None:
-        """The decoder's exit status, or None while it runs."""
+        """The exit status of the decoder, None while it runs."""
         return self._process.poll()
 
     def close(self) -> None:
-        """End the decoder, if it still runs, and wait until its log is read to the end."""
+        """End the decoder if it still runs, and wait until its log has been read completely."""
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
@@ -156,11 +170,11 @@ class VideoReader:
             raise UnreadableVideo(self.log.failure_reason(status), f"{self._path}: {self.log.last_line()}")
 
     def _next_image(self) -> Image | None:
-        """The next frame, or None where the stream ends, cleanly or in the middle of one."""
-        if self._waits_anew:
+        """The next frame, (H, W, 3) uint8 RGB, or None at the end of the stream; an incomplete frame ends it."""
+        if self._timeout_per_frame:
             self._waited_seconds = 0.0
         header = b""
-        while header.count(b"\n") < 3:
+        while header.count(b"\n") < 3:  # P6, then width and height, then the largest value, each on its own line
             byte = self._read(1)
             if not byte:
                 return None
@@ -172,7 +186,10 @@ class VideoReader:
         return np.frombuffer(data, np.uint8).reshape(height, width, 3)
 
     def _read(self, n_bytes: int) -> bytes:
-        """`n_bytes` from the decoder, fewer at the end. Only time spent waiting counts against the time limit."""
+        """Read `n_bytes` from the decoder, or fewer at the end of the stream.
+
+        Only time spent waiting for the decoder counts towards the timeout, not the time in which the caller works.
+        """
         parts = bytearray()
         descriptor = self._pixels.fileno()
         while len(parts) < n_bytes:
@@ -182,7 +199,9 @@ class VideoReader:
             self._waited_seconds += time.monotonic() - start
             if not ready:
                 self.close()
-                detail = f"{self._path}: no end after {self._timeout_seconds:g} s; raise decoder_timeout_seconds"
+                detail = (
+                    f"{self._path}: the decoder took over {self._timeout_seconds:g} s; raise decoder_timeout_seconds"
+                )
                 raise UnreadableVideo("decoder-timeout", detail)
             part = os.read(descriptor, n_bytes - len(parts))
             if not part:
@@ -192,9 +211,15 @@ class VideoReader:
 
 
 def _encode_command(path: Path, width: int, height: int, frames_per_second: float) -> list[str]:
+    """The command line that encodes raw frames from stdin; one thread and bitexact make the bytes reproducible."""
     raw: dict[str, Any] = {"format": "rawvideo", "pix_fmt": "rgb24", "s": f"{width}x{height}", "r": frames_per_second}
     output = ffmpeg.input("pipe:0", **raw).output(
-        f"file:{path.absolute()}", vcodec="libx264", crf=12, pix_fmt="yuv420p", threads=1, fflags="+bitexact"
+        f"file:{path.absolute()}",
+        vcodec="libx264",
+        crf=_CONSTANT_RATE_FACTOR,
+        pix_fmt="yuv420p",
+        threads=1,
+        fflags="+bitexact",
     )
     quiet = output.overwrite_output().global_args("-hide_banner", "-loglevel", "error")
     return [str(part) for part in quiet.compile(cmd=ffmpeg_executable())]
@@ -203,8 +228,11 @@ def _encode_command(path: Path, width: int, height: int, frames_per_second: floa
 def write_video(path: Path, frames: Iterable[Image], frames_per_second: float) -> None:
     """Write frames, uint8 RGB (H, W, 3) of one even size, as nearly lossless H.264 (crf 12, yuv420p).
 
-    Same frames, same bytes. Raises InvalidInput for no frame, an odd or a changing size, Unavailable where ffmpeg
-    fails.
+    The same frames and the same ffmpeg give the same bytes.
+
+    Raises:
+        InvalidInput: there is no frame, or the size is odd or changes.
+        Unavailable: ffmpeg fails.
     """
     frames = iter(frames)
     first = next(frames, None)
@@ -215,8 +243,8 @@ def write_video(path: Path, frames: Iterable[Image], frames_per_second: float) -
         raise InvalidInput(f"{path}: {width}x{height} frames; yuv420p video needs an even width and height")
     command = _encode_command(path, width, height, frames_per_second)
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stdin is not None  # asked for as a pipe
-    assert process.stderr is not None  # likewise
+    assert process.stdin is not None  # opened as a pipe above
+    assert process.stderr is not None  # opened as a pipe above
     log = DecoderLog(process.stderr)
     try:
         process.stdin.write(np.ascontiguousarray(first).tobytes())
@@ -226,7 +254,7 @@ def write_video(path: Path, frames: Iterable[Image], frames_per_second: float) -
             process.stdin.write(np.ascontiguousarray(frame).tobytes())
         process.stdin.close()
     except BrokenPipeError:
-        pass  # the encoder ended early; its exit status and log, read below, say why
+        pass  # the encoder ended early; its exit status and log are read below
     except BaseException:
         process.kill()
         raise

@@ -1,4 +1,4 @@
-"""Frames one after the other, from a video file or a folder of pictures, each with the name and the size it came in."""
+"""Streams of frames from a video file or a folder of images, each frame with its name and its original size."""
 
 import re
 from collections.abc import Iterator
@@ -14,15 +14,20 @@ from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.ffmpeg import LONGEST_TO_SHORTEST, VideoReader
 
-PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-_VIDEO_RATE = 25.0
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+_DEFAULT_FRAMES_PER_SECOND = 25.0
+"""Frame rate of a video whose stream has no times. Set by hand: the rate of European television."""
+
 _DIGITS = re.compile(r"([0-9]+)")
 
 
 @dataclass(frozen=True)
 class NamedFrame:
-    """One frame: `name` without suffix; `image` at the working size, (H, W, 3) uint8 RGB, None where `problem` says
-    why it cannot be read; (height, width) as it came, None where that is not known.
+    """One frame of a stream.
+
+    name: file name without suffix, or the number in the video; image: (H, W, 3) uint8 RGB at the working size, None
+    for a frame that cannot be read; size: (height, width) of the original, None where it is not known; problem: why
+    the frame cannot be read, empty for a readable one.
     """
 
     name: str
@@ -31,57 +36,59 @@ class NamedFrame:
     problem: str = ""
 
 
-def picture_paths(folder: Path) -> list[Path]:
-    """Pictures of a folder by name, numbers in it by their value; other files are passed over.
+def image_paths(folder: Path) -> list[Path]:
+    """The image files of a folder, sorted by name with numbers in order of their values; other files are ignored.
 
     Raises:
-        InvalidInput: there is none, or two of them differ by nothing but their suffix.
+        InvalidInput: there is no image, or two of them differ only in their suffix.
     """
-    paths = sorted((path for path in folder.iterdir() if _is_picture(path)), key=_by_number)
+    paths = sorted((path for path in folder.iterdir() if _is_image(path)), key=_natural_order)
     if not paths:
-        known = " ".join(sorted(PICTURE_SUFFIXES))
-        raise InvalidInput(f"{folder}: no picture there; name a video or a folder of frames ({known})")
+        known = " ".join(sorted(IMAGE_SUFFIXES))
+        raise InvalidInput(f"{folder}: contains no image; name a video or a folder of frames ({known})")
     by_stem: dict[str, Path] = {}
     for path in paths:
         other = by_stem.setdefault(path.stem, path)
         if other is not path:
-            raise InvalidInput(f"{folder}: {other.name} and {path.name} would share one mask; rename one")
+            raise InvalidInput(f"{folder}: {other.name} and {path.name} would get the same mask file; rename one")
     return paths
 
 
-def _is_picture(path: Path) -> bool:
-    """Hidden files are none: beside each frame that macOS copies it leaves `._NAME` of the same suffix."""
-    return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+def _is_image(path: Path) -> bool:
+    """Whether a file is an image by its name. Hidden files are not: macOS adds `._NAME` to each file that it copies."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
-def _by_number(path: Path) -> tuple[list[tuple[int, str]], str]:
-    """frame2 before frame10; names that differ only in leading zeros keep a fixed order."""
+def _natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
+    """A sort key that puts frame2 before frame10; the name breaks ties between names that differ in leading zeros."""
     parts = _DIGITS.split(path.name)
-    # axes of the split: text, digits, text, digits, ... so that equal places hold comparable things
+    # the split alternates text and digits, so that parts at the same place can be compared
     return [(int(part), "") if place % 2 else (0, part) for place, part in enumerate(parts)], path.name
 
 
 def frames_of_folder(folder: Path, settings: ExtractionSettings) -> Iterator[NamedFrame]:
-    """Frames of a folder of pictures of any kind: grey, 16-bit, with alpha or a palette, each its own size.
+    """The frames of a folder of images of any kind (grey, 16-bit, with alpha or a palette) and of any sizes.
+
+    An image that cannot be read gives a frame with its `problem`: `unreadable` or `absurd-size`.
 
     Raises:
-        InvalidInput: as `picture_paths`, or no picture can be read.
+        InvalidInput: there is no image, two images differ only in their suffix, or none can be read.
     """
     problems = set()
-    for path in picture_paths(folder):
-        frame = _read_picture(path, settings)
+    for path in image_paths(folder):
+        frame = _read_image(path, settings)
         problems.add(frame.problem)
         yield frame
     if "" not in problems:
         found = ", ".join(sorted(problems))
         raise InvalidInput(
-            f"{folder}: none of its pictures can be read ({found}); look whether they are damaged, larger than "
+            f"{folder}: none of its images can be read ({found}); check whether they are damaged, larger than "
             f"extract.max_source_pixels ({settings.max_source_pixels}), or {LONGEST_TO_SHORTEST} times as long as wide"
         )
 
 
-def _read_picture(path: Path, settings: ExtractionSettings) -> NamedFrame:
-    """One picture; what its header claims is checked before memory is spent on it."""
+def _read_image(path: Path, settings: ExtractionSettings) -> NamedFrame:
+    """Read one image. The size in its header is checked before memory is spent on its pixels."""
     try:
         with PIL.Image.open(path) as header:
             width, height = header.size
@@ -100,7 +107,7 @@ def _read_picture(path: Path, settings: ExtractionSettings) -> NamedFrame:
 
 
 def _at_working_size(image: Image, shorter_side_pixels: int) -> Image:
-    """`image` (H, W, 3) with its shorter side as asked, larger or smaller."""
+    """Scale `image` (H, W, 3), up or down, so that its shorter side is `shorter_side_pixels`."""
     height, width = image.shape[:2]
     scale = shorter_side_pixels / min(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -109,9 +116,11 @@ def _at_working_size(image: Image, shorter_side_pixels: int) -> Image:
 
 
 class VideoFrames:
-    """All frames of a video file, however many, named by their number in six digits, as long as the `with` block lasts.
+    """All frames of a video file, named by their numbers in six digits; a context manager that can be iterated once.
 
-    Raises UnreadableVideo and Unavailable as VideoReader does.
+    Raises:
+        UnreadableVideo: the file cannot be decoded; `reason` is one of UNREADABLE_REASONS.
+        Unavailable: ffmpeg cannot be started.
     """
 
     def __init__(self, path: Path, settings: ExtractionSettings) -> None:
@@ -135,14 +144,18 @@ class VideoFrames:
             yield NamedFrame(f"{index:06d}", image, None)
 
     def size_of_frame(self, index: int) -> tuple[int, int] | None:
-        """(height, width) of frame `index` in the file, None where the decoder does not say."""
+        """(height, width) in the file of frame `index`, which must have been read; None where it is not known."""
         return self._reader.log.size_of_frame(index)
 
     def is_interlaced(self, index: int) -> bool:
-        """Whether frame `index` held two fields."""
+        """Whether frame `index`, which must have been read, was interlaced: two fields in one frame."""
         return self._reader.log.is_interlaced(index)
 
     def rate(self) -> float:
-        """Frames per second, by the times of the frames read so far."""
+        """Frames per second, computed from the times of the frames read so far."""
         times = self._reader.log.frame_times_seconds
-        return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else _VIDEO_RATE
+        return (
+            (len(times) - 1) / (times[-1] - times[0])
+            if len(times) > 1 and times[-1] > times[0]
+            else _DEFAULT_FRAMES_PER_SECOND
+        )

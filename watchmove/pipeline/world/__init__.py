@@ -1,1 +1,1 @@
-"""The drawn world: synthetic videos and detection images with exact ground truth."""
+"""The drawn world: synthetic videos, and images for detection, with exact ground truth."""

@@ -1,9 +1,12 @@
-"""The drawn world: the embedded default input, of which every pixel's truth is known.
+"""The drawn world as files: the built-in default input, with exact ground truth for every pixel.
 
-directory/world.json          what it was drawn from
-directory/videos/NAME.mp4     objects that move, cuts, still scenes, camera motion alone, noise
+directory/world.json          the settings it was drawn from
+directory/videos/NAME.mp4     moving objects, cuts, still scenes, camera motion alone, noise
 directory/truth/NAME.npz      masks, boxes, cuts and classes of each video
-directory/voc/                a detection set of the same shapes, in PASCAL VOC's layout
+directory/voc/                a detection set of the same shapes, in the layout of PASCAL VOC
+
+Every probability and range in this room is set by hand, so that the videos have a known share of each difficulty; none
+is tuned on a result.
 """
 
 import json
@@ -19,13 +22,14 @@ from watchmove.pipeline.files.atomic import replacing, write_bytes
 from watchmove.pipeline.settings.world import WorldSettings
 from watchmove.pipeline.video.ffmpeg import write_video
 from watchmove.pipeline.voc.annotations import write_split
-from watchmove.pipeline.world.pictures import draw_voc_image
+from watchmove.pipeline.world.detection_images import draw_voc_image
 from watchmove.pipeline.world.shots import moving_shot, shot_lengths, still_shot
-from watchmove.pipeline.world.video import DrawnVideo, film, moving_square
+from watchmove.pipeline.world.video import DrawnVideo, moving_square, render_video
 
 __all__ = ["KINDS", "DrawnVideo", "draw_video", "draw_world", "moving_square", "video_name"]
 
 KINDS = ("moving", "cuts", "camera", "still", "noise")
+"""Kinds of drawn videos; in `camera`, `still` and `noise` no object moves."""
 
 _CYCLE = (
     "moving",
@@ -41,19 +45,37 @@ _CYCLE = (
     "moving",
     "moving",
 )
+"""Kinds in the order in which the videos of a world are drawn, over and over. Set by hand: most show moving objects."""
+
 _COUNTS = {"videos", "train_images", "test_images"}
+"""Settings that may change when a world is extended."""
+
 _SPLITS = ("train", "test")
-_SENSOR_NOISE = 2.0
+
+_SEED_STRIDE = 1_000_003
+"""Videos of worlds with neighbouring seeds share no seed: a prime that is larger than any number of videos."""
+
+_SENSOR_NOISE_LEVELS = 2.0
+"""Standard deviation of the sensor noise of drawn videos, in levels of 255."""
+
+_NOISE_MARGIN_PIXELS = 64
+"""The noise of a frame starts at one of this many positions of a larger field, along each axis."""
+
+_NOISE_LEVELS = (60, 196)
+"""Grey levels of the grains of a video of kind `noise`, largest excluded."""
+
 _PANNED_SHARE = 0.6
+"""Share of the videos with moving objects whose camera pans."""
 
 
 def _noise_frames(rng: np.random.Generator, n_frames: int, width: int, height: int) -> NDArray[np.uint8]:
-    """Grey grains of 2 pixels, new in every frame, uint8 (T, H, W, 3)."""
-    grains = rng.integers(60, 196, (n_frames, height // 2, width // 2, 1), dtype=np.uint8)
+    """Random grey grains of 2 x 2 pixels, independent in every frame, uint8 (T, H, W, 3)."""
+    grains = rng.integers(*_NOISE_LEVELS, (n_frames, height // 2, width // 2, 1), dtype=np.uint8)
     return np.broadcast_to(grains.repeat(2, axis=1).repeat(2, axis=2), (n_frames, height, width, 3)).copy()
 
 
 def _noise_video(rng: np.random.Generator, n_frames: int, width: int, height: int) -> DrawnVideo:
+    """A video of kind `noise`, with empty masks and without flow or boxes."""
     frames = _noise_frames(rng, n_frames, width, height)
     flows = np.full((n_frames - 1, height, width, 2), np.nan, np.float32)
     boxes_xyxy = np.empty((n_frames, 0, 4), np.float32)
@@ -61,49 +83,56 @@ def _noise_video(rng: np.random.Generator, n_frames: int, width: int, height: in
 
 
 def _add_sensor_noise(rng: np.random.Generator, frames: NDArray[np.uint8]) -> None:
-    """Add grain to each frame in place: windows at random places of one larger field, as drawing it anew is slow."""
+    """Add noise to frames (T, H, W, 3) in place.
+
+    The noise of each frame is cut from a random position of one larger field, because drawing a new field is slow.
+    """
     _, height, width, _ = frames.shape
-    field = np.rint(rng.normal(0, _SENSOR_NOISE, (height + 64, width + 64, 3))).astype(np.int16)
+    size = (height + _NOISE_MARGIN_PIXELS, width + _NOISE_MARGIN_PIXELS, 3)
+    field = np.rint(rng.normal(0, _SENSOR_NOISE_LEVELS, size)).astype(np.int16)
     for frame in frames:
-        y, x = rng.integers(0, 64, 2)
+        y, x = rng.integers(0, _NOISE_MARGIN_PIXELS, 2)
         frame[:] = np.clip(frame + field[y : y + height, x : x + width], 0, 255)
 
 
 def draw_video(seed: int, settings: WorldSettings, kind: str | None = None) -> DrawnVideo:
-    """Draw the video of one seed, of one of `KINDS`; left out, the seed chooses. Same arguments, same arrays.
+    """Draw the video of one seed; `kind` is one of `KINDS`, or None to let the seed choose.
 
-    Frames carry a little sensor noise; flow, masks and boxes are exact. Raises InvalidInput for another kind.
+    The same arguments give the same arrays. Frames have a little sensor noise; flow, masks and boxes are exact.
+
+    Raises:
+        InvalidInput: `kind` is not one of `KINDS`.
     """
     kind = kind or _CYCLE[seed % len(_CYCLE)]
     if kind not in KINDS:
-        raise InvalidInput(f"video kind {kind!r} is not drawn here; one of {', '.join(KINDS)} is")
+        raise InvalidInput(f"video kind {kind!r}: is unknown; use one of {', '.join(KINDS)}")
     rng = np.random.default_rng([seed, 1])
     n_frames, size = settings.frames_per_video, (settings.width_pixels, settings.height_pixels)
     if kind == "noise":
         return _noise_video(rng, n_frames, *size)
     lengths = shot_lengths(rng, n_frames) if kind == "cuts" else [n_frames]
-    shoot = moving_shot if kind in ("moving", "cuts") else still_shot
+    draw_shot = moving_shot if kind in ("moving", "cuts") else still_shot
     pans = kind == "camera" or (kind != "still" and bool(rng.random() < _PANNED_SHARE))
-    # a third of the colour circle between neighbouring shots, so that a cut is one to the eye
+    # the hues of neighbouring shots are a third of the colour circle apart, so that every cut is visible
     hue = rng.uniform()
-    scenes = [shoot(rng, length, size, hue=hue + nth / 3, camera_pans=pans) for nth, length in enumerate(lengths)]
-    video = film(scenes, lengths, *size, kind)
+    scenes = [draw_shot(rng, length, size, hue=hue + nth / 3, camera_pans=pans) for nth, length in enumerate(lengths)]
+    video = render_video(scenes, lengths, *size, kind)
     _add_sensor_noise(rng, video.frames)
     return video
 
 
 def video_name(number: int) -> str:
-    """Name of a world's video, without suffix; it says what the video shows."""
+    """The name of a video of a world, without suffix: its number and its kind."""
     return f"{number:04d}-{_CYCLE[number % len(_CYCLE)]}"
 
 
 def _draw_video_files(directory: Path, settings: WorldSettings, number: int) -> None:
-    """The truth first: a video that is there has its truth beside it."""
+    """Draw one video unless it exists. The truth is written first, so that every existing video has its truth."""
     video_path = directory / "videos" / f"{video_name(number)}.mp4"
     truth_path = directory / "truth" / f"{video_name(number)}.npz"
     if video_path.is_file() and truth_path.is_file():
         return
-    video = draw_video(settings.seed * 1_000_003 + number, settings, _CYCLE[number % len(_CYCLE)])
+    video = draw_video(settings.seed * _SEED_STRIDE + number, settings, _CYCLE[number % len(_CYCLE)])
     with replacing(truth_path) as temporary:
         np.savez_compressed(
             temporary,
@@ -116,8 +145,8 @@ def _draw_video_files(directory: Path, settings: WorldSettings, number: int) -> 
         write_video(temporary, video.frames, settings.frames_per_second)
 
 
-def _hold_settings(directory: Path, settings: WorldSettings) -> None:
-    """Note what the world is drawn from; a world may grow, but not become another one in part."""
+def _record_settings(directory: Path, settings: WorldSettings) -> None:
+    """Write the settings into an empty folder, or compare them: a world can be extended but not mixed with another."""
     path, now = directory / "world.json", settings.model_dump(exclude=_COUNTS)
     if path.is_file():
         try:
@@ -125,23 +154,27 @@ def _hold_settings(directory: Path, settings: WorldSettings) -> None:
         except ValueError:
             before = None
         if before != now:
-            raise InvalidInput(f"{directory}: holds a world drawn from other settings; give another or an empty folder")
+            raise InvalidInput(f"{directory}: holds a world drawn from other settings; name another or an empty folder")
     else:
         write_bytes(path, (json.dumps(now, indent=2) + "\n").encode())
 
 
 def draw_world(directory: Path, settings: WorldSettings, workers: int = 1) -> None:
-    """Draw whatever of the world is not there yet, with so many threads (each video's encoder is a process of its own).
+    """Draw the files of a world that do not exist yet, in `workers` threads; videos are encoded in child processes.
 
-    The same settings give the same arrays in any order and with any number of workers. Every file is there whole or
-    not at all. More videos or images than last time are added to what is there. Raises InvalidInput where the folder
-    holds a world drawn from other settings, Unavailable where the disk or ffmpeg fails.
+    The same settings give the same arrays with any number of workers. Files are written atomically. If the settings ask
+    for more videos or images than exist, the missing ones are added.
+
+    Raises:
+        InvalidInput: the folder holds a world drawn from other settings.
+        Unavailable: the disk or ffmpeg fails.
     """
-    _hold_settings(directory, settings)
+    _record_settings(directory, settings)
     root, size = directory / "voc", (settings.width_pixels, settings.height_pixels)
     counts = dict(zip(_SPLITS, (settings.train_images, settings.test_images), strict=True))
     ids = {split: [f"{split}_{number:05d}" for number in range(counts[split])] for split in _SPLITS}
 
+    # every image has its own random generator, so that the order in which threads draw makes no difference
     def voc_job(stream: int, number: int, image_id: str) -> Callable[[], None]:
         return lambda: draw_voc_image(root, image_id, np.random.default_rng([settings.seed, 2 + stream, number]), size)
 

@@ -1,7 +1,7 @@
-"""Layers under affine motion: a picture of each moment, whose pixel it is, and the exact flow to the next moment.
+"""Scenes of layers with affine motion: rendered frames, the object at every pixel, and the exact optical flow.
 
-A pose is an affine map, float64 (2, 3), from a layer's own pixel coordinates to the picture's. A texture drawn through
-its pose moves exactly with its object, so the flow of every pixel follows from two poses, without any estimate.
+A pose is an affine map, float64 (2, 3), from the pixel coordinates of a layer to those of the frame. A texture that is
+drawn with its pose moves exactly with its object, so that the flow of every pixel follows from two poses.
 """
 
 from dataclasses import dataclass
@@ -11,38 +11,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 Poses = NDArray[np.float64]
+"""One pose (2, 3), or those of consecutive moments (T, 2, 3)."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One object: texture, coverage, and where it is at each moment."""
+    """One object: its texture, its outline, and its pose at each moment."""
 
     class_name: str
     texture: NDArray[np.uint8]
     """uint8 RGB (S, S, 3)."""
     coverage: NDArray[np.float32]
-    """float32 (S, S) in [0, 1]."""
+    """float32 (S, S) in [0, 1]: how much of each pixel the object covers."""
     poses: Poses
-    """float64 (T, 2, 3)."""
+    """float64 (T, 2, 3), from the texture to the frame."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One shot: a background seen by a camera, and objects before it, the last in front."""
+    """One shot: a background seen by a camera, and objects in front of it; the last layer is nearest."""
 
     background: NDArray[np.uint8]
-    """uint8 RGB canvas, large enough for whatever the camera looks at."""
+    """uint8 RGB canvas (H, W, 3) that contains everything that the camera sees."""
     camera: Poses
-    """float64 (T, 2, 3), from the canvas to the picture."""
+    """float64 (T, 2, 3), from the canvas to the frame."""
     layers: tuple[Layer, ...]
 
 
 def poses_from_path(
     centres_xy: NDArray[np.float64], angles: NDArray[np.float64], scales: NDArray[np.float64], size: tuple[int, int]
 ) -> Poses:
-    """Poses (T, 2, 3) that put the middle of a layer of that (width, height) at `centres_xy`, turned (radians), scaled.
+    """Poses (T, 2, 3) that put the middle of a layer of (width, height) `size` at given centres, rotated and scaled.
 
-    `centres_xy` is (T, 2) in pixels of the picture, `angles` and `scales` are (T,).
+    centres_xy: (T, 2) in pixels of the frame; angles: (T,) in radians; scales: (T,).
     """
     cos, sin = np.cos(angles) * scales, np.sin(angles) * scales
     linear = np.stack([np.stack([cos, -sin], axis=-1), np.stack([sin, cos], axis=-1)], axis=-2)
@@ -51,7 +52,8 @@ def poses_from_path(
 
 
 def _patch_bounds(pose: Poses, side: int, width: int, height: int) -> tuple[int, int, int, int]:
-    """The part of the picture, x0 y0 x1 y1, that a layer can touch; empty where x0 >= x1 or y0 >= y1."""
+    """The part of the frame (x0, y0, x1, y1) that a layer of `side` pixels can touch; empty if x0 >= x1 or y0 >= y1."""
+    # one pixel beyond each side, into which linear interpolation spreads the coverage
     corners = np.array([(-1, -1, 1), (side, -1, 1), (-1, side, 1), (side, side, 1)], np.float64) @ pose.T
     x0, y0 = np.floor(corners.min(axis=0)).astype(int)
     x1, y1 = np.ceil(corners.max(axis=0)).astype(int) + 1
@@ -59,7 +61,7 @@ def _patch_bounds(pose: Poses, side: int, width: int, height: int) -> tuple[int,
 
 
 def draw_layer(layer: Layer, pose: Poses, image: NDArray[np.uint8], owner: NDArray[np.uint8], number: int) -> None:
-    """Blend one layer into `image` and write `number` into `owner` wherever it covers half a pixel or more."""
+    """Blend one layer into `image` (H, W, 3), and write `number` into `owner` (H, W) where it covers half a pixel."""
     height, width = owner.shape
     x0, y0, x1, y1 = _patch_bounds(pose, len(layer.coverage), width, height)
     if x0 >= x1 or y0 >= y1:
@@ -76,7 +78,10 @@ def draw_layer(layer: Layer, pose: Poses, image: NDArray[np.uint8], owner: NDArr
 
 
 def render(scene: Scene, time: int, width: int, height: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """One moment as uint8 RGB (H, W, 3), and whose each pixel is, uint8 (H, W): 0 the background's, n layer n-1's."""
+    """Render one moment: uint8 RGB (H, W, 3), and the owner of each pixel, uint8 (H, W).
+
+    Owner 0 is the background, owner n is layer n - 1.
+    """
     image = np.asarray(
         cv2.warpAffine(
             scene.background,
@@ -94,14 +99,17 @@ def render(scene: Scene, time: int, width: int, height: int) -> tuple[NDArray[np
 
 
 def _affine_flow(now: Poses, then: Poses, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float32]:
-    """How far points at `x`, `y` (any shapes that broadcast) of a layer move from pose `now` to pose `then`."""
+    """The motion (..., 2), x then y, of points of a layer at frame coordinates `x`, `y` between two of its poses.
+
+    `x` and `y` may have any shapes that broadcast.
+    """
     bottom = np.array([[0.0, 0.0, 1.0]])
     motion = (np.vstack([then, bottom]) @ np.linalg.inv(np.vstack([now, bottom])) - np.eye(3))[:2]
     return np.stack([row[0] * x + row[1] * y + row[2] for row in motion], axis=-1).astype(np.float32)
 
 
 def exact_flow(scene: Scene, time: int, owner: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Flow from moment `time` to the next, float32 (H, W, 2) in pixels, x then y, of what is seen at `time`."""
+    """Flow from moment `time` to the next, float32 (H, W, 2) in pixels, x then y, of the pixels visible at `time`."""
     height, width = owner.shape
     x, y = np.arange(width, dtype=np.float64)[None, :], np.arange(height, dtype=np.float64)[:, None]
     flow = _affine_flow(scene.camera[time], scene.camera[time + 1], x, y)
@@ -114,7 +122,7 @@ def exact_flow(scene: Scene, time: int, owner: NDArray[np.uint8]) -> NDArray[np.
 
 
 def box_of_mask_xyxy(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Smallest box round a mask (H, W), float32 (4,) xyxy, max exclusive; NaN where the mask is empty."""
+    """The smallest box around a mask (H, W), float32 (4,) xyxy, maximum exclusive; NaN for an empty mask."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if len(rows) == 0:
         return np.full(4, np.nan, np.float32)

@@ -1,4 +1,4 @@
-"""The six shapes of the drawn world, as antialiased coverage."""
+"""The six shapes of the drawn world: their outlines and their antialiased coverage."""
 
 import cv2
 import numpy as np
@@ -9,21 +9,38 @@ from watchmove.pipeline.errors import InvalidInput
 SHAPES = ("disk", "square", "triangle", "star", "cross", "ring")
 
 _SUPERSAMPLING = 8
+"""Subpixels per pixel along each axis, from which coverage is averaged. Set by hand: 64 levels look smooth."""
+
 _RING_HOLE = 0.52
+"""Radius of the hole of a ring, relative to its outer radius. Set by hand."""
+
 _CROSS_ARM = 0.34
+"""Half the width of the arms of a cross, relative to their length. Set by hand."""
+
 _STAR_INNER = 0.45
+"""Inner radius of a star, relative to its outer radius. Set by hand."""
+
+_DISK_CORNERS = 90
+"""Corners of the polygon that approximates a disk: at any drawn size, its error is well below a pixel."""
+
+_SUBPIXEL_BITS = 4
+"""Fractional bits of the coordinates that OpenCV's fillPoly takes (its argument `shift`)."""
 
 
 def _regular(radii: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Corners (n, 2) at even angles from straight up, each at its own radius."""
+    """Corners (n, 2), x then y, at equal angles starting at the top, each at its own radius."""
     angles = np.arange(len(radii)) * 2 * np.pi / len(radii)
     return np.asarray(radii[:, None] * np.stack([np.sin(angles), -np.cos(angles)], axis=1), np.float64)
 
 
 def shape_outline(name: str) -> NDArray[np.float64]:
-    """Outer outline of a shape as a closed polygon, float64 (n, 2), x then y, within [-1, 1]; y points down."""
+    """The outer outline of a shape, a closed polygon float64 (n, 2) of x then y, within [-1, 1]; y points down.
+
+    Raises:
+        InvalidInput: `name` is not one of `SHAPES`.
+    """
     if name in ("disk", "ring"):
-        return _regular(np.ones(90))
+        return _regular(np.ones(_DISK_CORNERS))
     if name == "square":
         return np.array([(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)])
     if name == "triangle":
@@ -35,18 +52,19 @@ def shape_outline(name: str) -> NDArray[np.float64]:
         quarter = np.array([(arm, -arm), (arm, -1.0), (-arm, -1.0)])[::-1]
         turns = [np.array([(0, -1), (1, 0)]), np.array([(-1, 0), (0, -1)]), np.array([(0, 1), (-1, 0)])]
         return np.concatenate([quarter, *(quarter @ turn.T for turn in turns)])
-    raise InvalidInput(f"shape {name!r} is not drawn here; one of {', '.join(SHAPES)} is")
+    raise InvalidInput(f"shape {name!r}: is unknown; use one of {', '.join(SHAPES)}")
 
 
 def shape_coverage(name: str, side_pixels: int) -> NDArray[np.float32]:
-    """How much of each pixel the shape covers, float32 (side, side) in [0, 1]; a clear margin of 1 pixel all round."""
+    """The fraction of each pixel that a shape covers, float32 (side, side) in [0, 1]; outermost pixels are empty."""
     large = side_pixels * _SUPERSAMPLING
     radius = (side_pixels / 2 - 1) * _SUPERSAMPLING
     coverage = np.zeros((large, large), np.uint8)
     corners = shape_outline(name) * radius + (large - 1) / 2
-    cv2.fillPoly(coverage, [np.rint(corners * 16).astype(np.int32)], 255, shift=4)
+    unit = 1 << _SUBPIXEL_BITS
+    cv2.fillPoly(coverage, [np.rint(corners * unit).astype(np.int32)], 255, shift=_SUBPIXEL_BITS)
     if name == "ring":
         hole = shape_outline("disk") * radius * _RING_HOLE + (large - 1) / 2
-        cv2.fillPoly(coverage, [np.rint(hole * 16).astype(np.int32)], 0, shift=4)
+        cv2.fillPoly(coverage, [np.rint(hole * unit).astype(np.int32)], 0, shift=_SUBPIXEL_BITS)
     small = cv2.resize(coverage, (side_pixels, side_pixels), interpolation=cv2.INTER_AREA)
     return np.asarray(small / np.float32(255), np.float32)

@@ -1,4 +1,4 @@
-"""A video of which everything is known, and the simplest one there is: a square that moves by a known step."""
+"""Drawn videos with their exact ground truth, and the simplest one: a square that moves by a known step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,26 +13,26 @@ from watchmove.pipeline.world.textures import background, object_texture
 
 @dataclass(frozen=True)
 class DrawnVideo:
-    """Frames and the truth about them. T frames, N objects; an object belongs to one shot and is NaN in the others."""
+    """A video of T frames and its ground truth; each of the N objects belongs to one shot and is NaN in the others."""
 
     frames: NDArray[np.uint8]
     """uint8 RGB (T, H, W, 3)."""
     masks: NDArray[np.bool_]
-    """bool (T, H, W): pixels of objects that move by themselves; camera motion alone leaves them False."""
+    """bool (T, H, W): pixels of objects with independent motion; camera motion alone leaves them False."""
     flows: NDArray[np.float32]
     """float32 (T-1, H, W, 2), pixels per frame, x then y; NaN across a cut and in noise, where no flow exists."""
     boxes_xyxy: NDArray[np.float32]
-    """float32 (T, N, 4): the visible part of each object, 0-based, max exclusive; NaN where it is not seen."""
+    """float32 (T, N, 4): the box of the visible part of each object, 0-based, maximum exclusive; NaN if not visible."""
     kind: str
     """What the video shows: one of `watchmove.pipeline.world.drawing.KINDS`, or `square`."""
     cuts: tuple[int, ...]
-    """Index of the first frame of every shot but the first."""
+    """Indices of the first frames of all shots except the first."""
     class_names: tuple[str, ...]
-    """Shape of each of the N objects."""
+    """The shape of each of the N objects."""
 
 
-def film(scenes: Sequence[Scene], n_frames: Sequence[int], width: int, height: int, kind: str) -> DrawnVideo:
-    """Render shots, `n_frames[i]` of `scenes[i]`, one after the other into one video."""
+def render_video(scenes: Sequence[Scene], n_frames: Sequence[int], width: int, height: int, kind: str) -> DrawnVideo:
+    """Render `n_frames[i]` frames of each `scenes[i]`, one shot after the other, into one video."""
     total, n_objects = sum(n_frames), sum(len(scene.layers) for scene in scenes)
     frames = np.empty((total, height, width, 3), np.uint8)
     masks = np.zeros((total, height, width), bool)
@@ -64,12 +64,14 @@ def moving_square(
     camera_step_pixels: tuple[float, float] = (0.0, 0.0),
     seed: int = 0,
 ) -> DrawnVideo:
-    """A textured square that moves `step_pixels` (x, y) a frame over a textured background, for known-answer tests.
+    """A textured square that moves `step_pixels` (x, y) per frame over a textured background, for known-answer tests.
 
-    Its top left corner is at `start_pixels` (x, y) in the first frame; left out, the path is centred in the picture.
-    The background moves `camera_step_pixels` a frame. Whole steps move pixels exactly: no interpolation, no noise; the
-    mask is the square, the flow inside it is the step, and the box is its corners. Raises InvalidInput where the square
-    would leave the picture, so that a test never compares with a clipped one unawares.
+    Its top left corner is at `start_pixels` (x, y) in the first frame; if None, the path is centred in the frame. The
+    background moves `camera_step_pixels` per frame. Integer steps move pixels exactly, without interpolation or noise:
+    the mask is the square, the flow inside it is the step, and the box has its corners.
+
+    Raises:
+        InvalidInput: the square would leave the frame, so that a test cannot compare with a clipped one by mistake.
     """
     steps = np.arange(frames)[:, None] * np.array(step_pixels, np.float64)
     if start_pixels is None:
@@ -78,15 +80,18 @@ def moving_square(
         start = np.array(start_pixels, np.float64)
     corners = start + steps
     if corners.min() < 0 or (corners + side_pixels > (width, height)).any():
-        raise InvalidInput(f"a square of {side_pixels} pixels leaves {width}x{height}; take fewer frames or less step")
+        raise InvalidInput(
+            f"a square of {side_pixels} pixels leaves {width}x{height}; use fewer frames or a smaller step"
+        )
     rng = np.random.default_rng(seed)
     hue, still = rng.uniform(), np.zeros(frames)
     texture = object_texture(rng, "checks", side_pixels, hue + 0.5, shaded=False)
     poses = poses_from_path(corners + (side_pixels - 1) / 2, still, still + 1, (side_pixels, side_pixels))
     square = Layer("square", texture, np.ones((side_pixels, side_pixels), np.float32), poses)
+    # the background is larger than the frame by the camera's path, and two pixels more for interpolation
     reach = np.ceil(np.abs(camera_step_pixels) * np.float64(frames)).astype(int) + 2
     canvas = background(rng, height + 2 * int(reach[1]), width + 2 * int(reach[0]), hue)
     camera = poses_from_path(
         np.arange(frames)[:, None] * np.array(camera_step_pixels) - reach, still, still + 1, (1, 1)
     )
-    return film([Scene(canvas, camera, (square,))], [frames], width, height, "square")
+    return render_video([Scene(canvas, camera, (square,))], [frames], width, height, "square")

@@ -16,7 +16,7 @@ from watchmove.pipeline.masks.choice import shot_segmenter
 from watchmove.pipeline.masks.teacher import masks_provenance
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.ffmpeg import write_video
-from watchmove.pipeline.video.frames import NamedFrame, VideoFrames, frames_of_folder, picture_paths
+from watchmove.pipeline.video.frames import NamedFrame, VideoFrames, frames_of_folder, image_paths
 
 FACTS, OVERLAY = "frames.jsonl", "overlay.mp4"
 _FOLDER_RATE = 25.0
@@ -58,7 +58,7 @@ class _Folder:
     """A folder of pictures, in the form of a video's frames."""
 
     def __init__(self, path: Path, settings: ExtractionSettings) -> None:
-        picture_paths(path)
+        image_paths(path)
         self._path, self._settings = path, settings
 
     def __iter__(self) -> Iterator[NamedFrame]:

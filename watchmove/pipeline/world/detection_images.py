@@ -1,4 +1,4 @@
-"""The drawn world's detection set: pictures of the same six shapes, in PASCAL VOC's layout."""
+"""The detection set of the drawn world: images of the same six shapes, in the layout of PASCAL VOC."""
 
 from pathlib import Path
 
@@ -12,22 +12,46 @@ from watchmove.pipeline.world.shots import contrasting_hue, draw_object
 from watchmove.pipeline.world.textures import background
 
 _SIDE_FRACTION = (0.2, 0.45)
+"""Range of the sides of objects, as fractions of the shorter side of the image."""
+
 _DIFFICULT_SIDE_FRACTION = (0.09, 0.13)
+"""Range of the sides of difficult objects."""
+
 _DIFFICULT_SHARE = 0.04
+"""Share of the objects that are difficult."""
+
+_MOST_OBJECTS = 3
+"""Largest number of objects in an image."""
+
 _CUT_OFF_SHARE = 0.12
+"""Share of the objects that may be cut off by the border of the image."""
+
+_INSET, _CUT_OFF_INSET = 0.52, 0.2
+"""Least distance of an object's centre from the border, in sides of the object: just inside, or cut off by a third."""
+
+_SPACING = 0.46
+"""Least distance of two centres along one axis, relative to the sum of their sides; 0.5 would allow no overlap."""
+
+_TILT_RADIANS = 0.4
+"""Largest rotation of an object, to either side."""
+
+_SIZE_RANGE = (0.88, 1.12)
+"""Range of the width and of the height of an image, relative to those in the settings."""
+
 _TRIES = 30
+"""Random positions that are tried for an object before it is left out."""
 
 
 def _clear_of(centre: NDArray[np.float64], side: int, taken: list[tuple[NDArray[np.float64], int]]) -> bool:
-    """Whether a place keeps its distance from those taken, so that objects hardly cover each other."""
-    return all(np.abs(centre - other).max() > 0.46 * (side + other_side) for other, other_side in taken)
+    """Whether an object is far enough from those in `taken`, given as centres and sides, that they hardly overlap."""
+    return all(np.abs(centre - other).max() > _SPACING * (side + other_side) for other, other_side in taken)
 
 
 def _place(
     rng: np.random.Generator, side: int, size: tuple[int, int], taken: list[tuple[NDArray[np.float64], int]]
 ) -> NDArray[np.float64] | None:
-    """A free centre, x then y, or None; few objects are cut off by the picture's border, by a third at most."""
-    inset = side * (0.2 if rng.random() < _CUT_OFF_SHARE else 0.52)
+    """A free centre (x, y) in an image of (width, height) `size`, or None where none was found."""
+    inset = side * (_CUT_OFF_INSET if rng.random() < _CUT_OFF_SHARE else _INSET)
     for _ in range(_TRIES):
         centre = rng.uniform(inset, np.array(size) - inset)
         if _clear_of(centre, side, taken):
@@ -35,14 +59,14 @@ def _place(
     return None
 
 
-def draw_picture(rng: np.random.Generator, size: tuple[int, int]) -> tuple[NDArray[np.uint8], tuple[VocObject, ...]]:
-    """One picture of (width, height) `size`, uint8 RGB (H, W, 3), and its 1 to 3 objects with boxes of what is seen.
+def draw_image(rng: np.random.Generator, size: tuple[int, int]) -> tuple[NDArray[np.uint8], tuple[VocObject, ...]]:
+    """Draw one image of (width, height) `size`, uint8 RGB (H, W, 3), with 1 to 3 objects.
 
-    A few objects are tiny; those are marked difficult.
+    Boxes enclose the visible part of an object. A few objects are tiny and marked difficult.
     """
     hue, layers, difficult = rng.uniform(), [], []
     taken: list[tuple[NDArray[np.float64], int]] = []
-    for _ in range(int(rng.integers(1, 4))):
+    for _ in range(int(rng.integers(1, _MOST_OBJECTS + 1))):
         tiny = bool(rng.random() < _DIFFICULT_SHARE)
         side = int(rng.uniform(*(_DIFFICULT_SIDE_FRACTION if tiny else _SIDE_FRACTION)) * min(size))
         name = SHAPES[rng.integers(len(SHAPES))]
@@ -51,7 +75,7 @@ def draw_picture(rng: np.random.Generator, size: tuple[int, int]) -> tuple[NDArr
             continue
         taken.append((centre, side))
         texture, coverage = draw_object(rng, name, side, contrasting_hue(rng, hue))
-        pose = poses_from_path(centre[None], rng.uniform(-0.4, 0.4, 1), np.ones(1), (side, side))
+        pose = poses_from_path(centre[None], rng.uniform(-_TILT_RADIANS, _TILT_RADIANS, 1), np.ones(1), (side, side))
         layers.append(Layer(name, texture, coverage, pose))
         difficult.append(tiny)
     scene = Scene(background(rng, size[1], size[0], hue), np.eye(2, 3)[None], tuple(layers))
@@ -64,8 +88,8 @@ def draw_picture(rng: np.random.Generator, size: tuple[int, int]) -> tuple[NDArr
 
 
 def draw_voc_image(root: Path, image_id: str, rng: np.random.Generator, size: tuple[int, int]) -> None:
-    """Draw one picture of roughly (width, height) `size` into a VOC folder, unless its annotation is there already."""
+    """Draw one image of roughly (width, height) `size` into a VOC folder, unless its annotation exists."""
     if (root / "Annotations" / f"{image_id}.xml").is_file():
         return
-    width, height = (round(extent * rng.uniform(0.88, 1.12)) for extent in size)
-    write_voc_image(root, image_id, *draw_picture(rng, (width, height)))
+    width, height = (round(extent * rng.uniform(*_SIZE_RANGE)) for extent in size)
+    write_voc_image(root, image_id, *draw_image(rng, (width, height)))

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from watchmove.pipeline.voc.annotations import VocObject, read_voc
-from watchmove.pipeline.world.pictures import draw_picture, draw_voc_image
+from watchmove.pipeline.world.detection_images import draw_image, draw_voc_image
 from watchmove.pipeline.world.shapes import SHAPES
 
 
@@ -23,7 +23,7 @@ class Picture:
 @pytest.fixture(scope="module")
 def pictures() -> list[Picture]:
     """A hundred and twenty pictures of 320 by 240 pixels."""
-    return [Picture(*draw_picture(np.random.default_rng([7, number]), (320, 240))) for number in range(120)]
+    return [Picture(*draw_image(np.random.default_rng([7, number]), (320, 240))) for number in range(120)]
 
 
 def test_pictures_hold_one_to_three_objects_within_them(pictures: list[Picture]) -> None:
