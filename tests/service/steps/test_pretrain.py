@@ -115,7 +115,7 @@ def test_a_snapshot_whose_index_says_another_number_is_refused(make_context: Mak
     path = drawn_shard(tmp_path / "other.tar", videos=2, frames=2)
     context.store.write(shard.index_key, index_bytes(path))
 
-    with pytest.raises(InvalidInput, match=r"index\.json\.gz: has 2 frames, the snapshot 6"):
+    with pytest.raises(InvalidInput, match=r"index\.json\.gz: has 2 frames, but the snapshot has 6"):
         pretrain(context, "run")
 
 
@@ -125,7 +125,7 @@ def test_a_shard_that_is_gone_is_named(make_context: MakeContext, tmp_path: Path
     made_up_snapshot(context, tmp_path)
     (tmp_path / "store" / dataset_of(context.store, "run").shards[0].key).unlink()
 
-    with pytest.raises(InvalidInput, match=r"00000-0-abc\.tar: the snapshot names it, but it is gone"):
+    with pytest.raises(InvalidInput, match=r"00000-0-abc\.tar: missing, although the snapshot names it"):
         pretrain(context, "run")
 
 

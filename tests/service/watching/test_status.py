@@ -208,7 +208,7 @@ def test_a_sum_that_does_not_come_out_is_said(context: StepContext, capsys: pyte
     found = status(context.store, "run", context.settings.plan)
 
     assert "ended + waiting (11) is not planned (10)" in found.faults
-    with pytest.raises(InvalidInput, match="not all can be accounted for"):
+    with pytest.raises(InvalidInput, match="not all videos are accounted for"):
         print_status(found, Console(), as_json=True)
     assert json.loads(capsys.readouterr().out)["videos_listed"] == 10
 

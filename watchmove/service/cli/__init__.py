@@ -1,1 +1,1 @@
-"""The command line: one function for each command, and the tables that commands print."""
+"""The command line: one function for each command, the tables that commands print, and the reference page."""

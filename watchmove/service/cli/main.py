@@ -231,7 +231,7 @@ def submit(
     from watchmove.service.cluster.submit import submit as start
 
     def body() -> None:
-        given = dict(_parameter(word) for word in parameters or ())
+        given = dict(_parameter(text) for text in parameters or ())
         state = start(template, namespace, given, wait, _print_state)
         if state.ended and not state.succeeded:
             why = "; ".join(state.failures) or "no pod reported a reason"
@@ -264,8 +264,8 @@ def _print_state(state: WorkflowState) -> None:
     print(f"{state.name}: {state.phase}, {state.done_pods} of {state.known_pods} pods", flush=True)
 
 
-def _parameter(word: str) -> tuple[str, str]:
-    name, equals, value = word.partition("=")
+def _parameter(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
     if not equals or not name:
-        raise InvalidInput(f"--parameter {word}: not of the form NAME=VALUE")
+        raise InvalidInput(f"--parameter {text}: not of the form NAME=VALUE")
     return name, value

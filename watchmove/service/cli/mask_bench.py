@@ -1,7 +1,7 @@
-"""`watchmove bench masks`: how good masks are on sequences with known ones, and what they cost.
+"""`watchmove bench masks`: the quality of masks on annotated sequences, and the processor time they take.
 
-J is the intersection over union of a frame's mask with the true one, first and last frame of a sequence left out,
-mean over frames, then over sequences (DAVIS, Perazzi et al., CVPR 2016, section 4.1).
+J is the intersection over union of a frame's mask with the annotated one. The first and last frame of a sequence are
+left out, and J is averaged over frames, then over sequences (DAVIS, Perazzi et al., CVPR 2016, section 4.1).
 """
 
 import json
@@ -27,13 +27,17 @@ from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.frames import VideoFrames, frames_of_folder
 
 LEVELS = np.linspace(0.2, 0.8, 25)
+"""Thresholds of the soft mask at which J is measured; the grid contains 0.5, the threshold of all headline figures."""
 KEPT_SHARES = (0.1, 0.3, 0.4, 0.5, 0.7, 1.0)
+"""Fractions of the most confident frames whose J is listed, to show how well confidence predicts J."""
 _HALF = int(np.argmin(np.abs(LEVELS - 0.5)))
+_TRUTH_LEVEL = 127
+"""Grey level of an annotation above which a pixel belongs to the object; DAVIS uses 0 and 255."""
 
 
 @dataclass(frozen=True)
 class ScoredFrame:
-    """One frame: its J at each of LEVELS, the confidence in its mask, and why it is dropped, None where kept."""
+    """One frame: its J at each of LEVELS, the confidence of its mask, and its reject reason, None if it is kept."""
 
     sequence: str
     jaccard: NDArray[np.float64]
@@ -43,14 +47,17 @@ class ScoredFrame:
 
 @dataclass
 class MaskScores:
-    """Scored frames; the processor's seconds by stage, and for one DIS "medium" flow each, over `counted` frames."""
+    """Scored frames, and processor seconds by stage over `counted` frames.
+
+    The seconds include those of one DIS flow of the preset "medium" per frame, as a unit that is common to machines.
+    """
 
     frames: list[ScoredFrame] = field(default_factory=list)
     seconds: Counter[str] = field(default_factory=Counter)
     counted: int = 0
 
     def add(self, frames: Sequence[ScoredFrame], stages: Counter[str], flow_seconds: float, counted: int) -> None:
-        """Take one more sequence of `counted` frames."""
+        """Add a sequence of `counted` frames, of which the scored ones are in `frames`."""
         self.frames += frames
         self.seconds.update(stages)
         self.seconds["one DIS medium"] += flow_seconds  # type: ignore[assignment]
@@ -59,7 +66,7 @@ class MaskScores:
     def facts(self) -> dict[str, object]:
         """Every figure, as plain JSON values."""
         by_sequence = {name: self._of(name) for name in sorted({frame.sequence for frame in self.frames})}
-        levels = np.array([np.mean([one.jaccard for one in frames], axis=0) for frames in by_sequence.values()])
+        levels = np.array([np.mean([frame.jaccard for frame in frames], axis=0) for frames in by_sequence.values()])
         kept = [frame for frame in self.frames if frame.reject_reason is None]
         spent = {name: 1000 * value / self.counted for name, value in self.seconds.items()}
         flow = spent.pop("one DIS medium")
@@ -68,7 +75,7 @@ class MaskScores:
             "frames": len(self.frames),
             "J": float(levels[:, _HALF].mean()),
             "J_best_threshold_of_each_sequence": float(levels.max(axis=1).mean()),
-            "J_by_confidence": {f"{share:.0%}": self._surest(share) for share in KEPT_SHARES},
+            "J_by_confidence": {f"{share:.0%}": self._most_confident(share) for share in KEPT_SHARES},
             "kept_share": len(kept) / len(self.frames),
             "kept_J": _mean_j(kept),
             "kept_at_least_half_right": float(np.mean([frame.jaccard[_HALF] >= 0.5 for frame in kept] or [0])),
@@ -83,7 +90,7 @@ class MaskScores:
     def _of(self, name: str) -> list[ScoredFrame]:
         return [frame for frame in self.frames if frame.sequence == name]
 
-    def _surest(self, share: float) -> float:
+    def _most_confident(self, share: float) -> float:
         ordered = sorted(self.frames, key=lambda frame: -frame.confidence)
         return _mean_j(ordered[: max(1, round(share * len(ordered)))])
 
@@ -95,12 +102,13 @@ def _mean_j(frames: Sequence[ScoredFrame]) -> float:
 def bench_masks(
     davis: Path, sequences: Sequence[str], most_frames: int, videos: Path | None, settings: ExtractionSettings
 ) -> Iterator[MaskScores]:
-    """Scores after each sequence; with `videos`, those of `SEQUENCE*.mp4` in it, decoded, instead of the pictures.
+    """Yield the scores so far after each sequence.
 
-    `davis` holds JPEGImages/SEQUENCE/*.jpg and Annotations/SEQUENCE/*.png.
+    `davis` contains JPEGImages/SEQUENCE/*.jpg and Annotations/SEQUENCE/*.png. If `videos` is given, frames are decoded
+    from `SEQUENCE.mp4` in it instead of read from JPEGImages.
 
     Raises:
-        InvalidInput: there is no such sequence, or no such folder.
+        InvalidInput: a sequence or folder does not exist, or frames and annotations differ in number.
     """
     cv2.setNumThreads(1)
     shot_segmenter(settings)
@@ -115,11 +123,11 @@ def bench_masks(
             with VideoFrames(_video_of(videos, name), settings) as stream:
                 frames = list(mask_frames(islice(stream, most_frames), settings))
         if len(frames) != len(truths):
-            raise InvalidInput(f"{name}: {len(frames)} frames and {len(truths)} true masks; give a mask for each frame")
+            raise InvalidInput(f"{name}: {len(frames)} frames and {len(truths)} annotations; give one for each frame")
         stages: Counter[str] = Counter()
-        for one in frames:
-            stages.update(one.stage_seconds)
-        scored = [_scored(name, one, truth) for one, truth in zip(frames, truths, strict=True)][1:-1]
+        for frame in frames:
+            stages.update(frame.stage_seconds)
+        scored = [_scored(name, frame, truth) for frame, truth in zip(frames, truths, strict=True)][1:-1]
         scores.add(scored, stages, _seconds_of_dis_medium(frames), len(frames))
         yield scores
 
@@ -131,43 +139,46 @@ def _chosen(davis: Path, sequences: Sequence[str], videos: Path | None) -> list[
     known = sorted(path.name for path in folder.iterdir() if path.is_dir())
     for name in sequences:
         if name not in known:
-            raise InvalidInput(f"--sequences {name}: not in {folder}; there are {', '.join(known)}")
+            raise InvalidInput(f"--sequences {name}: not in {folder}; known there: {', '.join(known)}")
     wanted = list(sequences) or known
     return wanted if videos is None or sequences else [name for name in wanted if _videos_of(videos, name)]
 
 
 def _videos_of(videos: Path, name: str) -> list[Path]:
-    """Files that hold a sequence: of its name, or of the part before its first hyphen."""
+    """Video files of a sequence: those with its name, or with the part of it before the first hyphen."""
     return sorted(path for path in videos.glob("*.mp4") if path.stem in (name, name.partition("-")[0]))
 
 
 def _video_of(videos: Path, name: str) -> Path:
     found = _videos_of(videos, name)
     if not found:
-        raise InvalidInput(f"--videos {videos}: no {name}.mp4 there")
+        raise InvalidInput(f"--videos {videos}: there is no {name}.mp4; add it or leave out the sequence")
     return found[0]
 
 
 def read_truths(folder: Path) -> list[NDArray[np.bool_]]:
-    """True masks (H, W) of a sequence, in order; whatever is brighter than half is the object."""
-    return [np.asarray(np.asarray(PIL.Image.open(path).convert("L")) > 127) for path in sorted(folder.glob("*.png"))]
+    """Annotated masks (H, W) of a sequence, in order; pixels brighter than half are the object."""
+    return [
+        np.asarray(np.asarray(PIL.Image.open(path).convert("L")) > _TRUTH_LEVEL)
+        for path in sorted(folder.glob("*.png"))
+    ]
 
 
-def _scored(name: str, one: MaskedFrame, truth: NDArray[np.bool_]) -> ScoredFrame:
-    soft = cv2.resize(one.found.soft_mask, truth.shape[::-1], interpolation=cv2.INTER_LINEAR)
+def _scored(name: str, masked: MaskedFrame, truth: NDArray[np.bool_]) -> ScoredFrame:
+    soft = cv2.resize(masked.found.soft_mask, truth.shape[::-1], interpolation=cv2.INTER_LINEAR)
     by_level = np.array([jaccard(soft >= level, truth) for level in LEVELS])
-    return ScoredFrame(name, by_level, one.found.confidence, one.found.reject_reason)
+    return ScoredFrame(name, by_level, masked.found.confidence, masked.found.reject_reason)
 
 
 def jaccard(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    """Intersection over union of two masks (H, W); 1 where both are empty."""
+    """Intersection over union of two masks (H, W), from 0 to 1; 1 if both are empty."""
     union = int((mask | truth).sum())
     return float((mask & truth).sum() / union) if union else 1.0
 
 
 def _seconds_of_dis_medium(frames: Sequence[MaskedFrame]) -> float:
-    """Processor seconds of one DIS flow of the preset "medium" for every frame, to the next one."""
-    greys = [cv2.cvtColor(np.asarray(one.frame.image), cv2.COLOR_RGB2GRAY) for one in frames]
+    """Processor seconds of DIS flow with the preset "medium" from every frame to the next."""
+    greys = [cv2.cvtColor(np.asarray(frame.frame.image), cv2.COLOR_RGB2GRAY) for frame in frames]
     estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     start = time.process_time()
     for first, second in zip(greys, [*greys[1:], greys[0]], strict=True):
@@ -176,14 +187,14 @@ def _seconds_of_dis_medium(frames: Sequence[MaskedFrame]) -> float:
 
 
 def print_mask_scores(facts: dict[str, Any], console: Console, *, as_json: bool) -> None:
-    """Print what `MaskScores.facts` holds, as tables or as JSON."""
+    """Print the figures of `MaskScores.facts`, as tables or as JSON."""
     if as_json:
         print(json.dumps(facts, indent=2))
         return
     console.print(_summary(facts))
-    console.print(_pairs("processor's time per frame", "ms", facts["cpu_milliseconds_by_stage"], "{:.1f}"))
-    console.print(_pairs("J of the frames whose masks are surest", "J", facts["J_by_confidence"], "{:.3f}"))
-    console.print(_pairs("frames dropped", "frames", facts["reject_reasons"], "{}"))
+    console.print(_pairs("processor time per frame", "ms", facts["cpu_milliseconds_by_stage"], "{:.1f}"))
+    console.print(_pairs("J of the most confident frames", "J", facts["J_by_confidence"], "{:.3f}"))
+    console.print(_pairs("rejected frames", "frames", facts["reject_reasons"], "{}"))
     console.print(_pairs("sequences", "J", facts["J_by_sequence"], "{:.3f}"))
 
 
@@ -194,10 +205,10 @@ def _summary(facts: dict[str, Any]) -> Table:
         ("J at the best threshold of each sequence", f"{facts['J_best_threshold_of_each_sequence']:.3f}"),
         ("frames kept by default", f"{facts['kept_share']:.1%}"),
         ("J of the kept frames, mean over frames", f"{facts['kept_J']:.3f}"),
-        ("kept frames with J of 0.5 or more", f"{facts['kept_at_least_half_right']:.1%}"),
-        ("processor's time per frame", f"{facts['cpu_milliseconds']:.1f} ms"),
+        ("kept frames with J of at least 0.5", f"{facts['kept_at_least_half_right']:.1%}"),
+        ("processor time per frame", f"{facts['cpu_milliseconds']:.1f} ms"),
         ('one DIS flow, preset "medium"', f"{facts['dis_medium_milliseconds']:.1f} ms"),
-        ("ratio", f"{facts['ratio_to_dis_medium']:.2f}"),
+        ("ratio of the two times", f"{facts['ratio_to_dis_medium']:.2f}"),
     ):
         table.add_row(name, value)
     return table

@@ -1,4 +1,4 @@
-"""What a command prints when it is done."""
+"""Tables of results, which commands print on the terminal."""
 
 import json
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from watchmove.service.steps.run import RunResult
 
 
 def print_summary(result: RunResult, console: Console) -> None:
-    """The table of a whole run and where its report is."""
+    """Print a run's counts, the average precision of each evaluation, and the URI of the report."""
     counts = ", ".join(f"{count} {name}" for name, count in result.gathered.outcomes.items())
     console.print(f"videos: {counts}", highlight=False, markup=False)
     console.print(
@@ -33,12 +33,12 @@ def print_summary(result: RunResult, console: Console) -> None:
 
 
 def print_result(result: ReportedResult, console: Console, *, as_json: bool) -> None:
-    """Mean average precision over seeds, as a table or as JSON."""
+    """Print the mean average precision over seeds as a table, or the complete result as JSON."""
     if as_json:
         print(result.model_dump_json(indent=1))
         return
     table = Table(title=f"run {result.run}: mean average precision, IoU 0.5, 11-point")
-    for heading in ("initialisation", "frozen", "seeds", "mean", "deviation", "95 % interval", "preset"):
+    for heading in ("initialisation", "frozen", "seeds", "mean", "std. dev.", "95 % interval", "preset"):
         table.add_column(heading)
     for row in result.rows:
         frozen = f"conv1-{row.freeze_through}" if row.freeze_through else "none"
@@ -54,8 +54,8 @@ def print_result(result: ReportedResult, console: Console, *, as_json: bool) -> 
 
 
 def _layers_table(rows: Sequence[ClassificationResult]) -> Table:
-    table = Table(title="classes of images by linear SVMs, mean average precision, area")
-    for heading in ("initialisation", "layer", "seeds", "mean", "deviation"):
+    table = Table(title="image classification by linear SVMs: mean average precision, area")
+    for heading in ("initialisation", "layer", "seeds", "mean", "std. dev."):
         table.add_column(heading)
     for row in rows:
         mean, deviation = (row.ap_area.mean, row.ap_area.deviation) if row.ap_area else (None, None)
@@ -64,7 +64,7 @@ def _layers_table(rows: Sequence[ClassificationResult]) -> Table:
 
 
 def print_scores(scores: DetectionScores, *, as_json: bool) -> None:
-    """Average precision per class and its mean, as a table or as JSON."""
+    """Print the average precision of each class and its mean, as a table or as JSON."""
     if as_json:
         print(json.dumps(scores.as_json(), indent=1))
         return
@@ -78,7 +78,7 @@ def print_scores(scores: DetectionScores, *, as_json: bool) -> None:
     console.print(table)
     if scores.classes_without_objects:
         names = ", ".join(scores.classes_without_objects)
-        console.print(f"without objects that count, and left out of the mean: {names}", highlight=False, markup=False)
+        console.print(f"classes without objects, left out of the mean: {names}", highlight=False, markup=False)
 
 
 def _figure(value: float | None) -> str:

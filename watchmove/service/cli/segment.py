@@ -1,4 +1,4 @@
-"""`watchmove segment`: a soft mask for every frame of a video or of a folder of frames, and what was found in each."""
+"""`watchmove segment`: a soft mask and a verdict for every frame of a video or of a folder of frames."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -20,21 +20,26 @@ from watchmove.pipeline.video.frames import NamedFrame, VideoFrames, frames_of_f
 
 FACTS, OVERLAY = "frames.jsonl", "overlay.mp4"
 _FOLDER_RATE = 25.0
-_TINT = np.array([255, 60, 60], np.float32)
+"""Frame rate of the overlay of a folder, which has no rate of its own: that of European television."""
+_TINT_RGB = np.array([255, 60, 60], np.float32)
+_TINT_WEIGHT = 0.45
+"""Opacity of the tint where the mask is 1; the frame remains visible below it."""
+_OUTLINE_RGB = (255, 255, 0)
 
 
 def segment(source: Path, out: Path, settings: ExtractionSettings, *, overlay: bool = False) -> int:
-    """Write `NAME.png` (8-bit soft mask of the frame's own size) for each frame, then `frames.jsonl`; how many frames.
+    """Write the mask of each frame and then `frames.jsonl` into `out`; return the number of frames.
 
-    `frames.jsonl` comes last and says that all is there; run again, all is written again. With `overlay` also
-    `overlay.mp4`, the frames at working size with their masks and verdicts drawn in.
+    A mask is `NAME.png`, an 8-bit soft mask of the frame's original size. `frames.jsonl` is written last, so its
+    presence means that the output is complete; running this again overwrites everything. With `overlay`, the frames at
+    working size with masks and verdicts drawn in are written as `overlay.mp4`.
 
     Raises:
-        InvalidInput: nothing there can be read, or `out` is the folder that is read, or no folder.
+        InvalidInput: the source cannot be read, or `out` is the source folder or not a folder.
         Unavailable: `out` cannot be written, or ffmpeg cannot be started.
     """
     if source.resolve() == out.resolve():
-        raise InvalidInput(f"--out {out}: is the folder that is read; masks would replace frames, name another")
+        raise InvalidInput(f"--out {out}: is the source folder, so masks would replace frames; name another folder")
     cv2.setNumThreads(1)
     shot_segmenter(settings)
     flow = masks_provenance(settings)
@@ -42,7 +47,7 @@ def segment(source: Path, out: Path, settings: ExtractionSettings, *, overlay: b
     try:
         (out / FACTS).unlink(missing_ok=True)
     except NotADirectoryError as error:
-        raise InvalidInput(f"--out {out}: there is a file in its place; name a folder") from error
+        raise InvalidInput(f"--out {out}: is a file; name a folder") from error
     with _opened(source, settings) as stream:
         written = _write_masks(mask_frames(stream, settings), stream, out, rows, flow)
         if overlay:
@@ -55,7 +60,7 @@ def segment(source: Path, out: Path, settings: ExtractionSettings, *, overlay: b
 
 
 class _Folder:
-    """A folder of pictures, in the form of a video's frames."""
+    """A folder of images with the interface of VideoFrames."""
 
     def __init__(self, path: Path, settings: ExtractionSettings) -> None:
         image_paths(path)
@@ -64,10 +69,10 @@ class _Folder:
     def __iter__(self) -> Iterator[NamedFrame]:
         return frames_of_folder(self._path, self._settings)
 
-    def size_of_frame(self, index: int) -> None:  # noqa: ARG002 (each frame brings its own size)
+    def size_of_frame(self, index: int) -> None:  # noqa: ARG002 (frames of a folder carry their sizes)
         return None
 
-    def is_interlaced(self, index: int) -> bool:  # noqa: ARG002 (pictures say nothing of fields)
+    def is_interlaced(self, index: int) -> bool:  # noqa: ARG002 (image files have no fields)
         return False
 
     def rate(self) -> float:
@@ -85,67 +90,69 @@ def _opened(source: Path, settings: ExtractionSettings) -> Iterator[VideoFrames 
         with VideoFrames(source, settings) as frames:
             yield frames
     except UnreadableVideo as error:
-        raise InvalidInput(f"{error}; name a video that plays") from error
+        raise InvalidInput(f"{error}; name a video that can be decoded") from error
 
 
 def _write_masks(
     masked: Iterator[MaskedFrame], stream: VideoFrames | _Folder, out: Path, rows: list[str], flow: Mapping[str, str]
 ) -> Iterator[MaskedFrame]:
-    """Write each frame's mask and keep its row of facts; passes the frames on."""
-    for one in masked:
-        size = one.frame.size or stream.size_of_frame(one.index)
-        if one.frame.image is not None:
-            write_bytes(out / f"{one.frame.name}.png", mask_png(one, size or one.frame.image.shape[:2]))
-        facts = _facts(one, interlaced=stream.is_interlaced(one.index))
+    """Write the mask of each frame, append its JSON line to `rows`, and yield the frame."""
+    for frame in masked:
+        size = frame.frame.size or stream.size_of_frame(frame.index)
+        if frame.frame.image is not None:
+            write_bytes(out / f"{frame.frame.name}.png", mask_png(frame, size or frame.frame.image.shape[:2]))
+        facts = _facts(frame, interlaced=stream.is_interlaced(frame.index))
         rows.append(json.dumps({**facts, **flow}) + "\n")
-        yield one
+        yield frame
 
 
-def mask_png(one: MaskedFrame, size: tuple[int, ...]) -> bytes:
-    """The soft mask of a frame, 0..255, at `size` (height, width), as PNG."""
-    levels = cv2.resize(one.found.soft_mask, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+def mask_png(masked: MaskedFrame, size: tuple[int, ...]) -> bytes:
+    """The soft mask of a frame as an 8-bit PNG of `size` (height, width)."""
+    levels = cv2.resize(masked.found.soft_mask, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     _, png = cv2.imencode(".png", np.rint(np.clip(levels, 0, 1) * 255).astype(np.uint8))
     return png.tobytes()
 
 
-def _facts(one: MaskedFrame, *, interlaced: bool) -> dict[str, object]:
+def _facts(masked: MaskedFrame, *, interlaced: bool) -> dict[str, object]:
     return {
-        "frame": one.frame.name,
-        "index": one.index,
-        "shot": one.shot,
-        "confidence": round(one.found.confidence, 4),
-        "kept": one.found.reject_reason is None,
-        "reject_reason": one.found.reject_reason,
-        "conditions": [*one.found.conditions, *(["interlaced"] if interlaced else [])],
-        "cpu_seconds": {stage: round(seconds, 5) for stage, seconds in one.stage_seconds.items()},
+        "frame": masked.frame.name,
+        "index": masked.index,
+        "shot": masked.shot,
+        "confidence": round(masked.found.confidence, 4),
+        "kept": masked.found.reject_reason is None,
+        "reject_reason": masked.found.reject_reason,
+        "conditions": [*masked.found.conditions, *(["interlaced"] if interlaced else [])],
+        "cpu_seconds": {stage: round(seconds, 5) for stage, seconds in masked.stage_seconds.items()},
     }
 
 
 def _write_overlay(written: Iterator[MaskedFrame], stream: VideoFrames | _Folder, out: Path) -> None:
-    readable = (one for one in written if one.frame.image is not None)
+    readable = (masked for masked in written if masked.frame.image is not None)
     first = next(readable, None)
     if first is None or first.frame.image is None:
         return
+    # The video codec needs even sides.
     height, width = (side - side % 2 for side in first.frame.image.shape[:2])
 
-    def pictures() -> Iterator[Image]:
+    def drawn() -> Iterator[Image]:
         yield drawn_over(first, height, width)
-        for one in readable:
-            yield drawn_over(one, height, width)
+        for masked in readable:
+            yield drawn_over(masked, height, width)
 
     with replacing(out / OVERLAY) as path:
-        write_video(path, pictures(), stream.rate())
+        write_video(path, drawn(), stream.rate())
 
 
-def drawn_over(one: MaskedFrame, height: int, width: int) -> Image:
-    """A frame at (height, width) with its mask as a red tint, its outline, and the verdict in words."""
-    picture = cv2.resize(np.asarray(one.frame.image), (width, height), interpolation=cv2.INTER_AREA)
-    soft = cv2.resize(one.found.soft_mask, (width, height), interpolation=cv2.INTER_LINEAR)[..., None]
-    tinted = np.clip(picture * (1 - 0.45 * soft) + _TINT * (0.45 * soft), 0, 255).astype(np.uint8)
+def drawn_over(masked: MaskedFrame, height: int, width: int) -> Image:
+    """A frame scaled to (height, width) with its mask as a red tint, the mask's outline, and the verdict as text."""
+    image = cv2.resize(np.asarray(masked.frame.image), (width, height), interpolation=cv2.INTER_AREA)
+    soft = cv2.resize(masked.found.soft_mask, (width, height), interpolation=cv2.INTER_LINEAR)[..., None]
+    tinted = np.clip(image * (1 - _TINT_WEIGHT * soft) + _TINT_RGB * (_TINT_WEIGHT * soft), 0, 255).astype(np.uint8)
     outlines, _ = cv2.findContours((soft[..., 0] >= 0.5).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
-    cv2.drawContours(tinted, outlines, -1, (255, 255, 0), 1)
-    verdict = one.found.reject_reason or "kept"
+    cv2.drawContours(tinted, outlines, -1, _OUTLINE_RGB, 1)
+    verdict = masked.found.reject_reason or "kept"
+    # A thick black line under a thin white one can be read on any frame.
     for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        text = f"{one.frame.name}  {verdict}  {one.found.confidence:.2f}"
+        text = f"{masked.frame.name}  {verdict}  {masked.found.confidence:.2f}"
         cv2.putText(tinted, text, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, thickness, cv2.LINE_AA)
     return np.ascontiguousarray(tinted)

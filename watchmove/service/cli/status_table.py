@@ -1,4 +1,4 @@
-"""How a run's status and a new retry are told to a person, or to a program."""
+"""A run's status and a planned retry, printed as tables for people or as JSON for programs."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -13,10 +13,10 @@ from watchmove.service.watching.status import RunStatus
 
 
 def print_status(status: RunStatus, console: Console, *, as_json: bool) -> None:
-    """The status as tables, or as JSON on standard output.
+    """Print the status as tables, or as JSON on standard output.
 
     Raises:
-        InvalidInput: after printing, where records are damaged or counts do not add up.
+        InvalidInput: records are damaged or counts do not add up; it is raised after printing.
     """
     if as_json:
         print(status.model_dump_json(indent=1))
@@ -25,17 +25,17 @@ def print_status(status: RunStatus, console: Console, *, as_json: bool) -> None:
             console.print(part)
     if status.faults:
         more = f" (and {len(status.faults) - 1} more)" if len(status.faults) > 1 else ""
-        raise InvalidInput(f"run {status.run}: not all can be accounted for: {status.faults[0]}{more}")
+        raise InvalidInput(f"run {status.run}: not all videos are accounted for: {status.faults[0]}{more}")
 
 
 def print_retry(run: str, record: RetryRecord) -> None:
-    """What was planned, and what to do next."""
+    """Print what a retry planned, and the commands that continue."""
     if not record.shards:
         print(f"run {run}: nothing to retry, 0 shards")
         return
     print(f"run {run}: {record.videos_new} videos in {record.shards} shards")
     print(f"on a cluster: watchmove submit --parameter run={run}")
-    print(f"here: watchmove run --run {run}")
+    print(f"on this machine: watchmove run --run {run}")
 
 
 def _head(status: RunStatus) -> Table:
@@ -43,19 +43,19 @@ def _head(status: RunStatus) -> Table:
     for _ in range(2):
         table.add_column(justify="right")
     table.add_column()
-    again = ""
+    retry = ""
     if status.retries is not None:
-        again = f"retry of plan {_word(status.retries.plan)}: {_word(', '.join(status.retries.outcomes))}"
+        retry = f"retry of plan {_word(status.retries.plan)}: {_word(', '.join(status.retries.outcomes))}"
     elsewhere = status.videos_waiting_elsewhere
     rows = (
-        ("videos listed", status.videos_listed, again),
+        ("videos listed", status.videos_listed, retry),
         ("ended before", status.videos_ended_before, "by other runs of the same recipe"),
         *([("waiting elsewhere", elsewhere, "planned by another run")] if elsewhere else []),
         ("planned", status.videos_planned, f"in {status.shards:,} shards"),
         ("ended", status.videos_ended, f"{status.shards_done:,} shards done"),
         ("waiting", status.videos_waiting, f"{status.shards_open:,} shards open"),
-        ("new versions", status.videos_changed, "extracted before in another version"),
-        ("no longer listed", status.videos_removed, "ended once, left out of the snapshot"),
+        ("new versions", status.videos_changed, "an earlier version was extracted before"),
+        ("no longer listed", status.videos_removed, "ended before, left out of the dataset"),
         *((f"left out: {_word(reason)}", count, "by the settings") for reason, count in status.videos_filtered.items()),
         ("malformed rows", status.rows_malformed, "of the list of videos"),
     )
@@ -65,26 +65,26 @@ def _head(status: RunStatus) -> Table:
 
 
 def _outcomes(status: RunStatus) -> Table:
-    table = Table(title="how the listed videos ended", title_justify="left")
+    table = Table(title="outcomes of the listed videos", title_justify="left")
     table.add_column("outcome")
     table.add_column("reason")
     table.add_column("videos", justify="right")
-    table.add_column("tried by this run", justify="right")
+    table.add_column("attempts of this run", justify="right")
     for row in status.outcomes:
         table.add_row(row.outcome, _word(row.reason), f"{row.videos:,}", f"{row.attempts:,}")
     table.add_row("none yet", "", f"{status.videos_without_outcome:,}", "")
-    often = sorted(status.attempts_per_video.items())
-    table.caption = ", ".join(f"{count:,} {_times(times)}" for times, count in often)
+    numbers = sorted(status.attempts_per_video.items())
+    table.caption = ", ".join(f"{count:,} {_tried(attempts)}" for attempts, count in numbers)
     return table
 
 
 def _word(reason: str) -> str:
-    """A word of a record, which anybody may have written, as a terminal may be given it."""
+    """A word of a record made safe for the terminal: records may come from anyone and could hold control codes."""
     return escape("".join(letter if letter.isprintable() else "?" for letter in reason))
 
 
-def _times(tried: int) -> str:
-    return {0: "not tried yet", 1: "tried once"}.get(tried, f"tried {tried} times")
+def _tried(attempts: int) -> str:
+    return {0: "not tried yet", 1: "tried once"}.get(attempts, f"tried {attempts} times")
 
 
 def _frames(status: RunStatus) -> Table:
@@ -108,15 +108,15 @@ def _pace(status: RunStatus) -> str:
             lines.append(f"{name}: {_speed(speed)}")
     if status.finish is not None:
         end = f"{_when(status.finish.at_unix_seconds)}, in {_span(status.finish.seconds_left)}"
-        lines.append(f"expected end: {end}; rests on {status.finish.rests_on}")
+        lines.append(f"expected end: {end}, estimated from {status.finish.rests_on}")
     elif status.videos_waiting:
-        lines.append("expected end: unknown until the first part is committed")
+        lines.append("expected end: unknown until the first videos are committed")
     return "\n".join(lines)
 
 
 def _speed(speed: Speed) -> str:
     rates = f"{speed.videos_per_second:,.2f} videos/s, {speed.frames_per_second:,.1f} frames/s decoded"
-    return f"{rates} over {_span(speed.seconds)} ({speed.parts:,} parts)"
+    return f"{rates} over {_span(speed.seconds)} ({speed.parts:,} commits)"
 
 
 def _when(unix_seconds: float) -> str:

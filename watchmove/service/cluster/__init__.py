@@ -1,1 +1,1 @@
-"""Workflows on a cluster through the Kubernetes API and Argo's server."""
+"""Starting and observing workflows on a cluster, through the Kubernetes API or Argo's server."""

@@ -1,4 +1,4 @@
-"""Submission: start a workflow from an installed template, as `argo submit --from workflowtemplate/NAME` does."""
+"""Submission of a workflow from an installed template, as by `argo submit --from workflowtemplate/NAME`."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -8,14 +8,16 @@ from watchmove.pipeline.errors import InvalidInput, Unavailable
 from watchmove.service.cluster.workflow_api import WorkflowApi, connect
 
 POLL_SECONDS = 2.0
+"""Time between two requests for the state of a workflow."""
 PATIENCE_SECONDS = 120.0
+"""How long the cluster may be unreachable while waiting: enough for a restart of the API server. Not tuned."""
 _ENDED = ("Succeeded", "Failed", "Error")
 
 
 class WorkflowState(NamedTuple):
-    """Where a workflow stands: `phase` is Argo's word, `done_pods` of `known_pods` have ended.
+    """The state of a workflow: `phase` is Argo's, and `done_pods` of `known_pods` have ended.
 
-    `failures` has a line for each pod that failed, those included that were run again since.
+    `failures` has a line for each failed pod, including pods that Argo has retried since.
     """
 
     name: str
@@ -26,12 +28,12 @@ class WorkflowState(NamedTuple):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the workflow has ended, in success or failure."""
         return self.phase in _ENDED
 
     @property
     def succeeded(self) -> bool:
-        """Whether it ended well."""
+        """Whether the workflow has ended in success."""
         return self.phase == "Succeeded"
 
 
@@ -44,13 +46,13 @@ def submit(
     poll_seconds: float = POLL_SECONDS,
     patience_seconds: float = PATIENCE_SECONDS,
 ) -> WorkflowState:
-    """Start a workflow and, if asked to `wait`, tell `on_progress` of each change until it ends.
+    """Start a workflow and return its state; with `wait`, return when it has ended.
 
-    A workflow that fails is no exception: its state says so. A cluster that cannot be reached while waiting is asked
-    again for `patience_seconds`; the workflow goes on meanwhile.
+    `on_progress` is called with each new state. A failed workflow raises nothing; its state says that it failed. If the
+    cluster cannot be reached while waiting, requests are repeated for `patience_seconds`; the workflow runs meanwhile.
 
     Raises:
-        InvalidInput: no such template or parameter, no right to start it, or no cluster is named.
+        InvalidInput: the template or parameter does not exist, it may not be started, or no cluster is configured.
         Unavailable: the cluster cannot be reached.
     """
     api = connect(namespace)
@@ -59,7 +61,7 @@ def submit(
     on_progress(state)
     while wait and not state.ended:
         time.sleep(poll_seconds)
-        before, state = state, _look(api, state.name, poll_seconds, patience_seconds)
+        before, state = state, _state(api, state.name, poll_seconds, patience_seconds)
         if state != before:
             on_progress(state)
     return state
@@ -70,23 +72,23 @@ def _check_parameters(document: Mapping[str, Any], template: str, parameters: Ma
     for name in parameters:
         if name not in known:
             listed = ", ".join(sorted(known)) or "none"
-            raise InvalidInput(f"parameter {name}: workflowtemplate {template} has no such one; known there: {listed}")
+            raise InvalidInput(f"parameter {name}: not in workflowtemplate {template}; known there: {listed}")
 
 
-def _look(api: WorkflowApi, name: str, poll_seconds: float, patience_seconds: float) -> WorkflowState:
-    """The workflow's state, asked for again while the cluster cannot be reached, but not for ever."""
-    give_up_at = time.monotonic() + patience_seconds
+def _state(api: WorkflowApi, name: str, poll_seconds: float, patience_seconds: float) -> WorkflowState:
+    """The workflow's state; while the cluster cannot be reached, the request is repeated for `patience_seconds`."""
+    deadline = time.monotonic() + patience_seconds
     while True:
         try:
             return state_of(api.workflow(name))
         except Unavailable:
-            if time.monotonic() > give_up_at:
+            if time.monotonic() > deadline:
                 raise
             time.sleep(poll_seconds)
 
 
 def state_of(document: Mapping[str, Any]) -> WorkflowState:
-    """The state that a Workflow document tells."""
+    """The state in a Workflow document of Argo."""
     status = document.get("status") or {}
     done, _, known = str(status.get("progress") or "0/0").partition("/")
     nodes = (status.get("nodes") or {}).values()
@@ -102,6 +104,6 @@ def state_of(document: Mapping[str, Any]) -> WorkflowState:
 
 
 def _sentence(message: str) -> str:
-    """The one line of a pod's last words that watchmove wrote about its ending, else the first line."""
+    """The line of a pod's termination message that watchmove wrote about its end, or else the first line."""
     lines = message.splitlines() or [""]
     return next((line for line in lines if "watchmove: " in line), lines[0])

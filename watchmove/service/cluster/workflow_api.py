@@ -1,4 +1,4 @@
-"""The two ways to Argo: through the Kubernetes API, or through Argo's own server where `ARGO_SERVER` names one."""
+"""Access to Argo Workflows, through the Kubernetes API or through Argo's server if `ARGO_SERVER` names one."""
 
 import json
 import os
@@ -12,38 +12,40 @@ import urllib3.exceptions
 from watchmove.pipeline.errors import InvalidInput, Unavailable
 
 REQUEST_TIMEOUT_SECONDS = 30.0
+"""Longest time of one request; set by hand, not tuned."""
 _GROUP, _VERSION = "argoproj.io", "v1alpha1"
-_PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
+_TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
+"""Client errors after which the same request may succeed later, like all server errors."""
 
 
 class WorkflowApi(Protocol):
-    """What submitting needs of a cluster. Documents are Argo's own JSON objects.
+    """The requests to a cluster that submission needs. Documents are Argo's JSON objects.
 
-    Every method raises Unavailable for what may work later and InvalidInput for what never will.
+    Every method raises Unavailable if the request may succeed later, and InvalidInput if it cannot.
     """
 
     def template(self, name: str) -> dict[str, Any]:
-        """A WorkflowTemplate."""
+        """The document of a WorkflowTemplate."""
 
     def create(self, template: str, parameters: Mapping[str, str]) -> str:
-        """Start a workflow from a template, and give its name."""
+        """Start a workflow from a template and return its name."""
 
     def workflow(self, name: str) -> dict[str, Any]:
-        """A workflow with its status."""
+        """The document of a workflow, with its status."""
 
 
 def connect(namespace: str) -> WorkflowApi:
-    """The way that the environment names, as the argo command reads it; nothing is contacted yet.
+    """The access that the environment configures, read as the argo command does; no request is made yet.
 
     Raises:
-        InvalidInput: the environment names no cluster.
+        InvalidInput: the environment configures no cluster.
     """
     server = os.environ.get("ARGO_SERVER", "")
     return ArgoServerApi(server, namespace) if server else KubernetesApi(namespace)
 
 
 class KubernetesApi:
-    """Workflows as custom objects; who may do what is the cluster's own decision."""
+    """Workflows as custom objects of the Kubernetes API; access is controlled by the cluster's RBAC."""
 
     def __init__(self, namespace: str) -> None:
         from kubernetes import client, config
@@ -53,7 +55,7 @@ class KubernetesApi:
             if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
                 config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
             else:
-                # The package remembers KUBECONFIG as it was when it was imported, so the file is named here.
+                # The package reads KUBECONFIG once, when it is imported, so the current file is passed here.
                 config.load_kube_config(  # type: ignore[no-untyped-call]
                     os.environ.get("KUBECONFIG"), client_configuration=configuration
                 )
@@ -64,11 +66,11 @@ class KubernetesApi:
         self._where = f"{configuration.host}, namespace {namespace}"
 
     def template(self, name: str) -> dict[str, Any]:
-        """A WorkflowTemplate."""
+        """The document of a WorkflowTemplate."""
         return self._get("workflowtemplates", name)
 
     def create(self, template: str, parameters: Mapping[str, str]) -> str:
-        """Start a workflow from a template, and give its name."""
+        """Start a workflow from a template and return its name."""
         body = _workflow(template, parameters)
         with _translated(f"{self._where}: starting {template}"):
             made: Any = self._objects.create_namespaced_custom_object(
@@ -77,7 +79,7 @@ class KubernetesApi:
         return str(made["metadata"]["name"])
 
     def workflow(self, name: str) -> dict[str, Any]:
-        """A workflow with its status."""
+        """The document of a workflow, with its status."""
         return self._get("workflows", name)
 
     def _get(self, kind: str, name: str) -> dict[str, Any]:
@@ -89,10 +91,10 @@ class KubernetesApi:
 
 
 class ArgoServerApi:
-    """Argo's server at HOST:PORT, with the variables that the argo command reads.
+    """Argo's server at HOST:PORT, configured by the variables that the argo command reads.
 
-    `ARGO_TOKEN` is a whole header such as "Bearer …"; `ARGO_SECURE=false` means plain HTTP;
-    `ARGO_INSECURE_SKIP_VERIFY=true` takes any certificate; `ARGO_BASE_HREF` is a path before all others.
+    `ARGO_TOKEN` is a complete Authorization header, as in "Bearer …"; `ARGO_SECURE=false` means plain HTTP;
+    `ARGO_INSECURE_SKIP_VERIFY=true` accepts any certificate; `ARGO_BASE_HREF` is a prefix of all paths.
     """
 
     def __init__(self, server: str, namespace: str) -> None:
@@ -109,18 +111,18 @@ class ArgoServerApi:
         self._workflows, self._templates = WorkflowServiceApi(client), WorkflowTemplateServiceApi(client)
         self._namespace = namespace
         self._where = f"{configuration.host}, namespace {namespace}"
-        # The generated models refuse null where Argo's server writes it, so answers are taken as plain documents.
+        # The generated models reject null where Argo's server writes it, so answers are read as plain documents.
         self._options = {"_check_return_type": False, "_request_timeout": REQUEST_TIMEOUT_SECONDS}
 
     def template(self, name: str) -> dict[str, Any]:
-        """A WorkflowTemplate."""
+        """The document of a WorkflowTemplate."""
         with _translated(f"{self._where}: workflowtemplate {name}"):
             answer = self._templates.get_workflow_template(self._namespace, name, **self._options)
         document: dict[str, Any] = answer.to_dict()
         return document
 
     def create(self, template: str, parameters: Mapping[str, str]) -> str:
-        """Start a workflow from a template, and give its name."""
+        """Start a workflow from a template and return its name."""
         from argo_workflows.model.io_argoproj_workflow_v1alpha1_submit_opts import IoArgoprojWorkflowV1alpha1SubmitOpts
         from argo_workflows.model.io_argoproj_workflow_v1alpha1_workflow_submit_request import (
             IoArgoprojWorkflowV1alpha1WorkflowSubmitRequest,
@@ -138,7 +140,7 @@ class ArgoServerApi:
         return str(made.to_dict()["metadata"]["name"])
 
     def workflow(self, name: str) -> dict[str, Any]:
-        """A workflow with its status."""
+        """The document of a workflow, with its status."""
         with _translated(f"{self._where}: workflow {name}"):
             answer = self._workflows.get_workflow(self._namespace, name, **self._options)
         document: dict[str, Any] = answer.to_dict()
@@ -146,7 +148,7 @@ class ArgoServerApi:
 
 
 def _workflow(template: str, parameters: Mapping[str, str]) -> dict[str, Any]:
-    """The object that `argo submit --from workflowtemplate/TEMPLATE` makes."""
+    """The Workflow object that `argo submit --from workflowtemplate/TEMPLATE` creates."""
     arguments = [{"name": name, "value": value} for name, value in parameters.items()]
     return {
         "apiVersion": f"{_GROUP}/{_VERSION}",
@@ -174,14 +176,14 @@ def _translated(what: str) -> Iterator[None]:
 
 
 def _from_answer(what: str, status: int, reason: str, body: str | bytes | None) -> InvalidInput | Unavailable:
-    """What an answer that is no success means for a caller."""
+    """The error for an answer other than success: Unavailable if a later request may succeed, else InvalidInput."""
     line = f"{what}: {status or 'no answer'} {_message(body) or ' '.join(str(reason).split())}"
-    if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if status in _TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Unavailable(f"{line}; try again")
     advice: dict[int, str] = {
         HTTPStatus.NOT_FOUND: "check the name and --namespace, and that `kubectl apply -k k8s/overlays/…` was done",
         HTTPStatus.UNAUTHORIZED: "check the credentials in KUBECONFIG or ARGO_TOKEN",
-        HTTPStatus.FORBIDDEN: "ask for the right to get workflowtemplates and to create and get workflows there",
+        HTTPStatus.FORBIDDEN: "ask for permission to get workflowtemplates and to create and get workflows there",
     }
     return InvalidInput(
         f"{line}; {advice.get(HTTPStatus(status), 'check what is asked for') if status else 'check it'}"
@@ -189,7 +191,7 @@ def _from_answer(what: str, status: int, reason: str, body: str | bytes | None) 
 
 
 def _message(body: str | bytes | None) -> str:
-    """The sentence in a Kubernetes or Argo error document, or nothing."""
+    """The message in an error document of Kubernetes or Argo; empty if there is none."""
     try:
         document = json.loads(body or "")
     except ValueError:

@@ -1,1 +1,1 @@
-"""What evaluation reads from the store: detection set, proposals and trunks."""
+"""Inputs of evaluation from the store (detection set, proposals and trunks), and classification by layer."""

@@ -1,4 +1,4 @@
-"""What each layer of a trunk tells about images by itself: linear classification, one record for each layer."""
+"""Image classification by linear SVMs on the features of each layer of a frozen trunk, one record for each layer."""
 
 import dataclasses
 import shutil
@@ -26,11 +26,11 @@ from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.settings import settings_hash
 
 CLASSIFICATION_VERSION = 1
-"""Raised when the same trunk and images would give other figures."""
+"""Version of the code; it is increased when the same trunk and images would give other figures."""
 
 
 class Trunk(NamedTuple):
-    """A trunk to look at: where it comes from and what decides its weights."""
+    """A trunk to be measured, its evaluation, and the identity of its weights."""
 
     cell: Evaluation
     backbone_id: str
@@ -38,7 +38,7 @@ class Trunk(NamedTuple):
 
 
 class ImageSet(NamedTuple):
-    """Annotated images to learn from and to be tested on; `identity` changes with them."""
+    """Annotated images for training and testing; `identity` changes when they do."""
 
     identity: str
     train: Sequence[VocImage]
@@ -46,13 +46,13 @@ class ImageSet(NamedTuple):
 
 
 def classify_layers(context: StepContext, trunk: Trunk, images: ImageSet) -> tuple[str, ...]:
-    """Keys of the records of all layers, in order; those that are there already are not computed again.
+    """Measure the layers that have no record yet; return the keys of all records in the order of the layers.
 
-    Layers with random weights are left out unless all are: a file of convolutions says nothing about fc6.
+    If only some layers are random, they are left out: their figures would not describe the file's weights.
 
     Raises:
         InvalidInput: an image cannot be read.
-        Stopped: told to stop; layers that are done are committed.
+        Stopped: stopped by a signal; finished layers are committed.
         Unavailable: the store cannot be reached.
     """
     names = [name for name, _ in trunk.network.layers()]
@@ -66,7 +66,7 @@ def classify_layers(context: StepContext, trunk: Trunk, images: ImageSet) -> tup
 
 
 def _classify(context: StepContext, trunk: Trunk, images: ImageSet, keys: dict[str, str]) -> None:
-    classes = sorted({one.name for image in images.train for one in image.objects})
+    classes = sorted({item.name for image in images.train for item in image.objects})
     labels = image_labels(images.train, classes), image_labels(images.test, classes)
     folder = context.scratch / "layer-features"
     folder.mkdir(exist_ok=True)
@@ -74,12 +74,12 @@ def _classify(context: StepContext, trunk: Trunk, images: ImageSet, keys: dict[s
     name = f"classify {trunk.cell.initialisation} s{trunk.cell.seed}"
     paths = [image.path for image in (*images.train, *images.test)]
 
-    def between(done: int) -> None:
+    def after_images(done: int) -> None:
         context.check_stop()
         context.progress.update(name, done, len(paths), "features")
 
     try:
-        files = write_features(trunk.network.to(device), list(keys), paths, folder, between)
+        files = write_features(trunk.network.to(device), list(keys), paths, folder, after_images)
         for layer, key in keys.items():
             context.check_stop()
             scores, seconds = _scored(files[layer], device, labels, classes)
@@ -93,7 +93,7 @@ def _classify(context: StepContext, trunk: Trunk, images: ImageSet, keys: dict[s
 def _scored(
     features: Path, device: torch.device, labels: tuple[Labels, Labels], classes: Sequence[str]
 ) -> tuple[ClassificationScores, float]:
-    """Scores of a layer's features, those of training images first, and the seconds that it took."""
+    """Scores of a layer, and the seconds they took. The file of features holds those of training images first."""
     began = time.monotonic()
     every = torch.from_numpy(np.load(features)).to(device)
     count = len(labels[0])
@@ -112,6 +112,6 @@ def _record(
         backbone=trunk.backbone_id,
         mean_ap_11_point=scores.mean_ap_11_point,
         mean_ap_area=scores.mean_ap_area,
-        per_class={name: ClassificationRow(**dataclasses.asdict(one)) for name, one in scores.per_class.items()},
+        per_class={name: ClassificationRow(**dataclasses.asdict(score)) for name, score in scores.per_class.items()},
         seconds=round(seconds, 1),
     )

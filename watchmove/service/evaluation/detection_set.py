@@ -1,4 +1,4 @@
-"""A detection set in VOC's layout, wherever it lies."""
+"""A detection set in the folder layout of PASCAL VOC, in any store."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _PARTS = ("Annotations/", "JPEGImages/", "ImageSets/Main/")
 
 @dataclass(frozen=True)
 class DetectionSet:
-    """The files of a detection set; `identity` changes when one of them does."""
+    """The files of a detection set; `identity` changes when any of them does."""
 
     store: Store
     files: Sequence[StoredObject]
@@ -25,10 +25,10 @@ class DetectionSet:
 
     @classmethod
     def at(cls, settings: Settings) -> "DetectionSet":
-        """The set at the settings' `voc`.
+        """The set that the setting `voc` names.
 
         Raises:
-            InvalidInput: there is no such set.
+            InvalidInput: there is no detection set.
         """
         store = open_store(settings.voc)
         files = [item for item in store.list() if item.key.startswith(_PARTS)]
@@ -38,7 +38,7 @@ class DetectionSet:
         return cls(store, files, settings_hash(settings.voc, [[item.key, item.etag] for item in files]))
 
     def fetch(self, folder: Path, threads: int) -> Path:
-        """The set as a local folder: itself where it is one, else a copy in `folder`."""
+        """The set as a local folder: the original if the store is local, else a copy in `folder`."""
         with ThreadPoolExecutor(max(4, threads)) as pool:
             near = list(pool.map(lambda item: self.store.local(item.key, folder / item.key), self.files))
         first = near[0]
@@ -48,10 +48,10 @@ class DetectionSet:
 
 
 def first_by_hash(images: Sequence[VocImage], count: int) -> tuple[VocImage, ...]:
-    """The `count` images whose id's SHA-256, in hex, is lowest, in that order; all of them, as given, where it is 0.
+    """The `count` images with the lowest SHA-256 (hexadecimal) of their ids, in that order; all images if `count` is 0.
 
-    Anyone can make the list again from the split's ids alone; a shorter list is the beginning of a longer one.
+    The selection can be reproduced from the ids of the split alone, and a smaller one is the start of a larger one.
     """
     if count == 0:
         return tuple(images)
-    return tuple(sorted(images, key=lambda one: hashlib.sha256(one.image_id.encode()).hexdigest())[:count])
+    return tuple(sorted(images, key=lambda image: hashlib.sha256(image.image_id.encode()).hexdigest())[:count])

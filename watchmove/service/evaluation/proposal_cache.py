@@ -1,4 +1,4 @@
-"""Region proposals: computed once for each picture and settings, in parallel, and kept in the store."""
+"""Region proposals of images: computed in parallel, once for each image and settings, and cached in the store."""
 
 import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,53 +27,54 @@ from watchmove.service.store.opening import open_store
 from watchmove.service.store.store import Store, StoredObject
 
 PROPOSALS_VERSION = 1
-"""Raised when the same images and settings would give other boxes."""
+"""Version of the code; it is increased when the same images and settings would give other boxes."""
 
 _TURN = 8
-"""Images for each worker, after which it is looked again what others have searched."""
+"""Images for each worker in a turn, before which images that others have stored are left out. Not tuned."""
 
 Proposals = dict[str, NDArray[np.float32]]
 
 
 def proposals_of(context: StepContext, images: Sequence[VocImage], settings: ProposalSettings) -> Proposals:
-    """Boxes for each image's id, from the store where its picture has been searched before, by whichever process.
+    """Boxes float32 (P, 4) xyxy by image id, from the store if any process has searched the same image before.
 
     Raises:
-        InvalidInput: an image cannot be read. Stopped: told to stop; what was searched stays.
+        InvalidInput: an image cannot be read.
+        Stopped: stopped by a signal; finished images stay in the store.
     """
     if context.settings.evaluate.proposal_files:
         return _published(context, images)
-    pictures = {image.image_id: image for image in images}
+    by_id = {image.image_id: image for image in images}
     searched_as = settings_hash(settings, PROPOSALS_VERSION)
     keys = {
         name: layout.proposals(searched_as, digest)
-        for name, digest in zip(pictures, in_order(_digest, (one.path for one in pictures.values())), strict=True)
+        for name, digest in zip(by_id, in_order(_digest, (image.path for image in by_id.values())), strict=True)
     }
     known = {item.key for item in context.store.list(layout.all_proposals(searched_as))}
-    missing = [one for name, one in pictures.items() if keys[name] not in known]
+    missing = [image for name, image in by_id.items() if keys[name] not in known]
     if missing:
         _search_missing(context, missing, keys, settings)
     return dict(zip(keys, in_order(partial(_stored_boxes, context.store), keys.values()), strict=True))
 
 
-def _digest(picture: Path) -> str:
-    """What a picture's file holds, in 32 letters."""
+def _digest(path: Path) -> str:
+    """The first 128 bits of the SHA-256 of an image file, as 32 hexadecimal digits."""
     try:
-        return file_sha256(picture)[:32]
+        return file_sha256(path)[:32]
     except FileNotFoundError as error:
-        raise InvalidInput(f"{picture}: no such file; put the picture there or take its id off the list") from error
+        raise InvalidInput(f"{path}: no such file; add the image or remove its id from the image set") from error
 
 
 def _stored_boxes(store: Store, key: str) -> NDArray[np.float32]:
     content = store.read(key)
     if content is None:
-        raise Unavailable(f"{store.uri}/{key}: gone since it was listed; run again")
+        raise Unavailable(f"{store.uri}/{key}: deleted since it was listed; run the step again")
     (boxes,) = proposals_from_bytes(content, f"{store.uri}/{key}").values()
     return boxes
 
 
 def proposal_files_identity(settings: Settings) -> list[list[str]]:
-    """The URI and ETag of each of the settings' files of proposals. Raises InvalidInput where one is absent."""
+    """The URI and ETag of each file of `evaluate.proposal_files`. Raises InvalidInput if one does not exist."""
     return [[uri, _stored(uri)[1].etag] for uri in settings.evaluate.proposal_files]
 
 
@@ -82,18 +83,18 @@ def _stored(uri: str) -> tuple[Store, StoredObject]:
     store = open_store(folder)
     item = store.head(name)
     if item is None:
-        raise InvalidInput(f"{uri}: no such file of proposals; set evaluate.proposal_files to one that is there")
+        raise InvalidInput(f"{uri}: no such file of proposals; set evaluate.proposal_files to an existing one")
     return store, item
 
 
 def _published(context: StepContext, images: Sequence[VocImage]) -> Proposals:
-    """Boxes of the images from the settings' files, of which a later one has precedence."""
+    """Boxes of the images from `evaluate.proposal_files`; later files take precedence."""
     proposals: Proposals = {}
     for number, uri in enumerate(context.settings.evaluate.proposal_files):
         store, item = _stored(uri)
         path = store.local(item.key, context.scratch / f"proposals-{number}.mat")
         if path is None:
-            raise InvalidInput(f"{uri}: gone since the step began; put it back and run again")
+            raise InvalidInput(f"{uri}: deleted since the step began; restore it and run again")
         proposals.update(read_mat_proposals(path))
     return need_all(proposals, (image.image_id for image in images))
 
@@ -101,7 +102,7 @@ def _published(context: StepContext, images: Sequence[VocImage]) -> Proposals:
 def _search_missing(
     context: StepContext, images: Sequence[VocImage], keys: Mapping[str, str], settings: ProposalSettings
 ) -> None:
-    """Search images and store the boxes of each."""
+    """Search images in worker processes and store the boxes of each image."""
     workers = worker_count(context.settings)
     forkserver = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(workers, mp_context=forkserver, initializer=_begin_worker) as pool:
@@ -121,10 +122,10 @@ def _search_missing(
 def _turns(
     store: Store, images: Sequence[VocImage], keys: Mapping[str, str], size: int
 ) -> Iterator[tuple[int, list[VocImage]]]:
-    """Images to search next, and how many came before.
+    """Groups of images to search, each with the number of images before it.
 
-    In an order of this process's own, and without those that another has stored meanwhile: so the pods of a fan-out,
-    which begin together, share the work.
+    Each process takes the images in a random order of its own and skips those that another has stored meanwhile, so
+    that the pods of a fan-out, which start at the same time, share the work.
     """
     order = np.random.default_rng().permutation(len(images))
     for done in range(0, len(images), size):

@@ -1,4 +1,4 @@
-"""The trunk of an evaluation: random, the run's own, or anybody's weights by URI."""
+"""Trunks of evaluations from weights files that the settings name by URI."""
 
 import dataclasses
 from typing import NamedTuple
@@ -21,22 +21,22 @@ class NamedWeights(NamedTuple):
 
 
 def named_weights(initialisation: str) -> NamedWeights:
-    """The file of `URI` or `URI#layout`. Raises InvalidInput where it is absent or would have to be unpickled."""
+    """The file of `URI` or `URI#layout`. Raises InvalidInput if it does not exist or would have to be unpickled."""
     uri, _, word = initialisation.partition("#")
     layouts: dict[str, Layout] = {"own": "own", "caffe": "caffe", "torchvision": "torchvision"}
     folder, _, name = uri.rpartition("/")
     refuse_pickled(name)
     item = open_store(folder).head(name)
     if item is None:
-        raise InvalidInput(f"{uri}: no such file; name an AlexNet's weights in safetensors")
+        raise InvalidInput(f"{uri}: no such file; name the safetensors file of an AlexNet")
     return NamedWeights(uri, layouts.get(word), settings_hash(uri, item.etag, word))
 
 
 def load_named(context: StepContext, weights: NamedWeights, seed: int) -> tuple[AlexNet, MappedWeights]:
-    """The trunk, and what was taken of the file. Raises InvalidInput where it is no AlexNet."""
+    """The trunk, and which tensors were loaded from the file. Raises InvalidInput if it is not an AlexNet."""
     folder, _, name = weights.uri.rpartition("/")
     path = open_store(folder).local(name, context.scratch / "weights.safetensors")
     if path is None:
-        raise InvalidInput(f"{weights.uri}: gone since the step began; put it back and run again")
+        raise InvalidInput(f"{weights.uri}: deleted since the step began; restore it and run again")
     trunk, mapping = load_mapped(path, weights.layout, seed)
     return trunk, MappedWeights(**dataclasses.asdict(mapping))

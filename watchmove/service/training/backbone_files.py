@@ -1,4 +1,4 @@
-"""A backbone's weights out of the store, as its record describes them."""
+"""Weights files of a backbone, fetched from the store and checked against its record."""
 
 from pathlib import Path
 
@@ -9,17 +9,22 @@ from watchmove.service.store.store import Store
 
 
 def fetch_backbone(store: Store, record: BackboneRecord, target: Path) -> Path:
-    """A local file with the record's weights, its bytes those that were written when the record was.
+    """A local file with the weights of the record's backbone.
 
     Raises:
-        InvalidInput: the weights are gone, or are other bytes than the record's sha256 says.
+        InvalidInput: the weights are missing, or their SHA-256 differs from the record's.
         Unavailable: the store cannot be reached.
     """
     return _fetch(store, record.weights_key, record.weights_sha256, target)
 
 
 def fetch_mask_network(store: Store, record: BackboneRecord, target: Path) -> Path:
-    """The same of the record's mask network, which it must have."""
+    """A local file with the weights of the record's mask network, which the record must have.
+
+    Raises:
+        InvalidInput: the weights are missing, or their SHA-256 differs from the record's.
+        Unavailable: the store cannot be reached.
+    """
     return _fetch(store, record.mask_network_key, record.mask_network_sha256, target)
 
 
@@ -27,7 +32,7 @@ def _fetch(store: Store, key: str, sha256: str, target: Path) -> Path:
     where = f"{store.uri}/{key}"
     path = store.local(key, target)
     if path is None:
-        raise InvalidInput(f"{where}: gone; remove its record and pretrain again")
+        raise InvalidInput(f"{where}: missing; remove its record and pretrain again")
     found = file_sha256(path)
     if found != sha256:
         raise InvalidInput(

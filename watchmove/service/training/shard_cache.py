@@ -1,7 +1,7 @@
-"""Pieces of a snapshot's shards on this machine: fetched by range when first wanted, and no more than fit.
+"""A bounded local cache of pieces of a snapshot's shards, which are fetched by range when they are first needed.
 
-A shard's name is made of its content, and every piece is asked for under the ETag that the shard had at first, so that
-pieces of one shard are of one object. What breaks or is throttled is asked for again; what is gone is named.
+The name of a shard is derived from its content, and every piece is requested under the ETag that the shard had when its
+first piece was fetched, so that pieces of different objects are never mixed. The store repeats failed requests.
 """
 
 import itertools
@@ -16,14 +16,14 @@ from watchmove.pipeline.errors import InvalidInput, Unavailable
 from watchmove.service.store.store import ObjectChanged, Store, StoredObject
 
 PIECE_BYTES = 8 * 2**20
-"""A divisor of the runs of bytes that are shuffled together."""
+"""Size of a piece. It divides the runs of bytes that are shuffled together, so that a run consists of full pieces."""
 
 
 class ShardCache:
-    """Bytes of shards of a store, by key; what was used longest ago makes room. One process's own."""
+    """Bytes of a store's shards by key, with the least recently used pieces evicted. For one process, many threads."""
 
     def __init__(self, store: Store, size_bytes: Mapping[str, int], folder: Path, limit_bytes: int) -> None:
-        """`size_bytes` says how large each shard must be; `limit_bytes` is for all pieces in `folder` together."""
+        """`size_bytes` is the recorded size of each shard; `limit_bytes` bounds all pieces in `folder` together."""
         self.fetched_bytes = 0
         self._store = store
         self._sizes = size_bytes
@@ -34,12 +34,12 @@ class ShardCache:
         self._held_bytes = 0
         self._numbers = itertools.count()
         self._lock = threading.Lock()
-        # a piece on its way cannot make room: no more of them at once than fit
-        self._on_the_way = threading.Semaphore(self._limit // PIECE_BYTES)
+        # Pieces that are being fetched cannot be evicted, so at most as many as fit are fetched at once.
+        self._fetching = threading.Semaphore(self._limit // PIECE_BYTES)
         folder.mkdir(parents=True, exist_ok=True)
 
     def read_range(self, shard: str, offset: int, size_bytes: int) -> bytes:
-        """As `watchmove.pipeline.dataset.frame_table.ShardBytes` says."""
+        """Read bytes of a shard, as the protocol `ShardBytes` defines."""
         if offset + size_bytes > self._sizes[shard]:
             raise InvalidInput(f"{self._where(shard)}: ends before byte {offset + size_bytes}; extract its shard again")
         content = bytearray()
@@ -58,10 +58,10 @@ class ShardCache:
                     file.seek(begin)
                     return file.read(size_bytes)
             except FileNotFoundError:
-                continue  # it made room for another just now
+                continue  # another thread evicted the piece after it was looked up
 
     def _piece(self, shard: str, number: int) -> Path:
-        """The file of a piece; of several threads that want it one fetches it."""
+        """The file of a piece; if several threads need it, the first fetches it and the others wait."""
         with self._lock:
             piece = self._pieces.get((shard, number))
             if piece is not None:
@@ -70,7 +70,7 @@ class ShardCache:
                 mine = self._pieces[shard, number] = Future()
         if piece is not None:
             return piece.result()
-        with self._on_the_way:
+        with self._fetching:
             try:
                 mine.set_result(self._fetch(shard, number))
             except BaseException as error:
@@ -101,7 +101,7 @@ class ShardCache:
         return path
 
     def _item(self, shard: str) -> StoredObject:
-        """The object as it was when its first piece was fetched."""
+        """The object as it was when its first piece was fetched, whose ETag all later requests name."""
         item = self._items.get(shard)
         if item is None:
             item = self._store.head(shard)
@@ -124,21 +124,21 @@ class ShardCache:
                 path.unlink()
 
     def _changed(self, shard: str) -> InvalidInput:
-        return InvalidInput(f"{self._where(shard)}: not what the snapshot's record says; extract its shard again")
+        return InvalidInput(f"{self._where(shard)}: differs from the snapshot's record; extract its shard again")
 
     def _where(self, shard: str) -> str:
         return f"{self._store.uri}/{shard}"
 
 
 class StoredFiles:
-    """Bytes of shards of a store whose objects are files already: nothing is copied."""
+    """Bytes of shards of a store with objects that are local files, which are read without a copy."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._local = LocalShards()
 
     def read_range(self, shard: str, offset: int, size_bytes: int) -> bytes:
-        """As `watchmove.pipeline.dataset.frame_table.ShardBytes` says."""
+        """Read bytes of a shard, as the protocol `ShardBytes` defines."""
         path = self._store.local(shard, Path())
         if path is None:
             raise _gone(f"{self._store.uri}/{shard}")
@@ -146,11 +146,13 @@ class StoredFiles:
 
 
 def shard_bytes(store: Store, size_bytes: Mapping[str, int], folder: Path, limit_bytes: int) -> ShardBytes:
-    """Bytes of shards of a store: of its files where it has files, else through a cache in `folder`."""
+    """Bytes of a store's shards: read directly if its objects are local files, else through a cache in `folder`."""
     if store.fetches_copies:
         return ShardCache(store, size_bytes, folder, limit_bytes)
     return StoredFiles(store)
 
 
 def _gone(where: str) -> InvalidInput:
-    return InvalidInput(f"{where}: the snapshot names it, but it is gone; remove its shard's record to extract anew")
+    return InvalidInput(
+        f"{where}: missing, although the snapshot names it; remove its shard's record and extract again"
+    )

@@ -1,4 +1,4 @@
-"""The frames of a dataset snapshot, by the indexes that lie beside its shards: none of its data is read."""
+"""The table of frames of a dataset snapshot, read from the index of each shard without reading its data."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,13 +10,14 @@ from watchmove.service.records.shard_index import read_index
 from watchmove.service.store.store import Store
 
 _REQUESTS_AT_ONCE = 8
+"""Indexes are small, so latency dominates; a few parallel requests hide it. Not tuned."""
 
 
 def snapshot_frames(store: Store, shards: Sequence[DatasetShard]) -> FrameTable:
-    """Where the frames that belong to a snapshot lie; shards are named by their keys.
+    """The places of the frames of a snapshot; shards are named by their keys.
 
     Raises:
-        InvalidInput: an index is gone, damaged, or says another number of frames than the snapshot.
+        InvalidInput: an index is missing or damaged, or its number of frames differs from the snapshot's.
         Unavailable: the store cannot be reached.
     """
     return frame_table(_frames(store, shards))
@@ -33,6 +34,6 @@ def _frames_of(store: Store, shard: DatasetShard) -> list[Frame]:
     places = read_index(store, shard.index_key)
     frames = [Frame(p.key, p.offset, p.size_bytes, p.video, p.crc32) for p in places if p.video not in left_out]
     if len(frames) != shard.frames:
-        counts = f"{len(frames)} frames, the snapshot {shard.frames}"
+        counts = f"{len(frames)} frames, but the snapshot has {shard.frames}"
         raise InvalidInput(f"{store.uri}/{shard.index_key}: has {counts}; extract and gather again")
     return frames

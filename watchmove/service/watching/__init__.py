@@ -1,1 +1,1 @@
-"""A run while it goes on: status, pace and the Prometheus exporter."""
+"""Observation of runs in progress: status, pace and the Prometheus exporter."""

@@ -1,4 +1,4 @@
-"""The exporter: metrics read from the store's records, and so right after any restart."""
+"""The exporter: Prometheus metrics computed from the store's records, so that a restart loses nothing."""
 
 import threading
 import time
@@ -26,13 +26,15 @@ from watchmove.service.store.opening import open_store
 from watchmove.service.store.store import Store
 
 REFRESH_SECONDS = 15.0
+"""Time between two listings of the store, half the interval at which k8s/components/monitoring scrapes."""
 RUNS_SHOWN = 20
+"""Number of newest runs with metrics of their own, which bounds the number of time series."""
 
 
 class RecordCollector(Collector):
-    """Samples made from the records that the store held at the last refresh.
+    """Metrics of the records that the store contained at the last refresh.
 
-    Records never change once written, so each is read once; a refresh lists keys and reads only what is new.
+    Records never change once written, so each is read once: a refresh lists the keys and reads only new ones.
     """
 
     def __init__(self, store: Store) -> None:
@@ -48,14 +50,14 @@ class RecordCollector(Collector):
         self._lock = threading.Lock()
 
     def refresh(self) -> None:
-        """Read what is new in the store.
+        """Read the new records of the store.
 
         Raises:
-            Unavailable, InvalidInput: what was read before stays.
+            Unavailable, InvalidInput: the store cannot be read; records that were read before are kept.
         """
         known = {key for attempts in self._attempts.values() for key in attempts.keys}
         for key, record in self._new("extractions/", "/shards/", ShardRecord, known):
-            self._take_up(key, record)
+            self._add_shard(key, record)
         plans = dict(self._new("runs/", "/plan.json", PlanRecord, self._plans))
         datasets = dict(self._new("datasets/", "", DatasetRecord, self._datasets))
         backbones = dict(self._new("backbones/", "/record.json", BackboneRecord, self._backbones))
@@ -72,7 +74,7 @@ class RecordCollector(Collector):
             self._read_at = time.time()
 
     def collect(self) -> Iterable[Metric]:
-        """Every declared metric of the records."""
+        """All metrics that are declared for records. Prometheus calls this from its own thread, hence the lock."""
         with self._lock:
             yield from self._extraction()
             yield self._runs()
@@ -83,7 +85,7 @@ class RecordCollector(Collector):
             read_at.add_metric([], self._read_at)
             yield read_at
 
-    def _take_up(self, key: str, record: ShardRecord) -> None:
+    def _add_shard(self, key: str, record: ShardRecord) -> None:
         with self._lock:
             try:
                 self._attempts.setdefault(key.split("/")[1], Attempts()).add(key, record)
@@ -93,7 +95,7 @@ class RecordCollector(Collector):
     def _new(
         self, prefix: str, part: str, kind: type[AnyRecord], known: Container[str]
     ) -> Iterator[tuple[str, AnyRecord]]:
-        """Records that are not known yet; one that is damaged is named in the log, and the others still count."""
+        """Records with keys under `prefix` that contain `part` and are not in `known`; damaged ones are only logged."""
         listed = (item.key for item in self._store.list(prefix))
         keys = (key for key in listed if key.endswith(".json") and part in key and key not in known)
         return read_ahead(self._store, keys, kind, _left_out)
@@ -120,7 +122,7 @@ class RecordCollector(Collector):
         yield from (videos, frames, seen, seconds, rate, device)
 
     def _runs(self) -> Metric:
-        """The newest runs' own videos by outcome; what has none yet is `waiting`."""
+        """The videos of the newest runs by outcome; those without one are `waiting`."""
         family = metrics.RUN_VIDEOS.family()
         newest = sorted(self._plans.items(), key=lambda row: row[1].made_by.written_at_unix_seconds)[-RUNS_SHOWN:]
         for key, plan in newest:
@@ -157,7 +159,8 @@ class RecordCollector(Collector):
                     family.add_metric([*labels, method], value)
         yield family
         best = metrics.CHAMPION_MAP.family()
-        latest = {one.protocol: one for one in sorted(self._champions.values(), key=lambda one: one.number)}
+        by_number = sorted(self._champions.values(), key=lambda champion: champion.number)
+        latest = {champion.protocol: champion for champion in by_number}
         for protocol, champion in latest.items():
             best.add_metric([protocol], champion.spread.mean)
         yield best
@@ -175,7 +178,7 @@ class RecordCollector(Collector):
 
 
 def serve_records(settings: Settings) -> None:
-    """Serve the metrics of a store's records until told to stop; what cannot be read now is tried again."""
+    """Serve the metrics of a store's records until stopped by a signal; failed refreshes are logged and repeated."""
     collector = RecordCollector(open_store(settings.store))
     registry = CollectorRegistry()
     registry.register(collector)
@@ -186,7 +189,7 @@ def serve_records(settings: Settings) -> None:
             try:
                 collector.refresh()
             except (Unavailable, InvalidInput) as error:
-                log.warning("records not read", reason=str(error))
+                log.warning("records could not be read", reason=str(error))
             stop.wait(REFRESH_SECONDS)
 
 

@@ -1,6 +1,6 @@
-"""Status: how far a run is, what became of its videos, how fast it goes, and when it should end.
+"""Status of a run: its progress, the outcomes of its videos, its speed, and its expected end.
 
-Read from the records alone, while pods are at work or after: a question changes nothing and needs no cluster.
+It is computed from the store's records alone, during a run or after it. It changes nothing and needs no cluster.
 """
 
 import time
@@ -26,7 +26,10 @@ from watchmove.service.watching.pace import Finish, Speed, finish, speeds
 
 
 class OutcomeCount(BaseModel):
-    """Videos that ended alike: `videos` of the listing, by the attempts that count, and `attempts` of this run."""
+    """An outcome and reason: the number of listed `videos` that ended with it, and of this run's `attempts`.
+
+    Of several attempts at a video, one counts; `videos` goes by those.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -37,7 +40,7 @@ class OutcomeCount(BaseModel):
 
 
 class FrameCount(BaseModel):
-    """Sampled frames of the listing's videos, by the attempts that count."""
+    """An outcome and reason of sampled frames: the number of `frames` of listed videos, by the attempts that count."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -47,11 +50,13 @@ class FrameCount(BaseModel):
 
 
 class RunStatus(BaseModel):
-    """Where a run stands. What must add up, and so what the counts mean, is in `faults_of`.
+    """The status of a run. `faults_of` defines how the counts relate to each other.
 
-    `videos_listed` are the plan's, of which this run tries `videos_planned`; beside them are videos that were removed
-    from the list since they ended, videos that the settings filter out, and malformed rows. `attempts_per_video` counts
-    listed videos by how often any run has tried them. `seconds_spent` is of workers, `overall` and `recent` of all.
+    `videos_listed` is the number of videos in the plan's listing, of which this run processes `videos_planned`. Not
+    listed are videos that were removed from the list after they ended (`videos_removed`), videos that the settings
+    exclude (`videos_filtered`) and malformed rows. `attempts_per_video` maps a number of attempts, of any run, to the
+    number of listed videos that had so many. `seconds_spent` sums the seconds of all workers; `overall` and `recent`
+    are speeds of all pods together.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -89,7 +94,7 @@ class RunStatus(BaseModel):
 
 @dataclass(frozen=True)
 class _Evidence:
-    """All that a status is counted from."""
+    """The records that a status is computed from."""
 
     plan: RetryRecord
     table: AttemptTable
@@ -99,27 +104,27 @@ class _Evidence:
 
     @cached_property
     def counting(self) -> Rows:
-        """(N,) the attempts that count at listed videos."""
+        """Bool (N,): whether an attempt is the one that counts for its video, and the video is listed."""
         return self.table.counting & self.table.of(self.listed)
 
     @cached_property
     def own(self) -> Rows:
-        """(N,) the attempts of this run's plan."""
+        """Bool (N,): whether an attempt belongs to this run's plan."""
         return self.table.of_plan(self.plan.plan)
 
     @cached_property
     def waits(self) -> NDArray[np.bool_]:
-        """(P,) whether a planned video has not ended yet."""
+        """Bool (P,): whether a planned video has no outcome yet."""
         return np.asarray(~np.isin(self.planned.video, self.table.video[self.own]), np.bool_)
 
 
 def status(store: Store, run: str, settings: PlanSettings, clock: Callable[[], float] = time.time) -> RunStatus:
-    """Where a run stands; what cannot be read or does not add up is in its `faults`.
+    """The status of a run. Damaged records and sums that do not add up are listed in its `faults`.
 
-    `settings` say what work is expected of a video, as they do for the plan.
+    `settings` are those of the plan, which give the expected work of each video.
 
     Raises:
-        InvalidInput: the run has no plan, or the plan's files are gone.
+        InvalidInput: the run has no plan, or the plan's files are missing.
         Unavailable: the store cannot be reached.
     """
     plan = need(store, layout.run_record(run, "plan"), RetryRecord, "plan")
@@ -137,20 +142,22 @@ def status(store: Store, run: str, settings: PlanSettings, clock: Callable[[], f
 
 
 def faults_of(counted: RunStatus, plan: PlanRecord) -> tuple[str, ...]:
-    """A line for each sum that does not come out; none where every video is accounted for."""
+    """A line for each sum that does not add up; empty if every video is accounted for."""
     by_outcome = sum(row.videos for row in counted.outcomes)
-    here_or_not = counted.videos_ended_before + counted.videos_planned + counted.videos_waiting_elsewhere
+    planned_or_not = counted.videos_ended_before + counted.videos_planned + counted.videos_waiting_elsewhere
     sums = (
         ("videos in the listing", counted.videos_listed, "the plan's count", plan.videos_listed),
         ("videos of all shards", counted.videos_planned, "the plan's count", plan.videos_new),
-        ("ended before + planned + waiting elsewhere", here_or_not, "listed", counted.videos_listed),
+        ("ended before + planned + waiting elsewhere", planned_or_not, "listed", counted.videos_listed),
         ("ended + waiting", counted.videos_ended + counted.videos_waiting, "planned", counted.videos_planned),
         ("attempts of all outcomes", sum(row.attempts for row in counted.outcomes), "ended", counted.videos_ended),
         ("outcomes + without outcome", by_outcome + counted.videos_without_outcome, "listed", counted.videos_listed),
         ("videos by attempts", sum(counted.attempts_per_video.values()), "listed", counted.videos_listed),
         ("shards done + open", counted.shards_done + counted.shards_open, "shards", counted.shards),
     )
-    return tuple(f"{what} ({one:,}) is not {name} ({other:,})" for what, one, name, other in sums if one != other)
+    return tuple(
+        f"{left} ({count:,}) is not {right} ({total:,})" for left, count, right, total in sums if count != total
+    )
 
 
 def _plan(seen: _Evidence) -> dict[str, Any]:
