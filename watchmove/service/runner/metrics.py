@@ -28,44 +28,66 @@ class Declared:
         return kind(self.name, self.help, labels=self.labels)
 
 
-VIDEOS = Declared("watchmove_videos_total", "Videos by outcome.", ("recipe", "outcome", "reason"))
-FRAMES = Declared("watchmove_frames_total", "Sampled frames, kept or rejected.", ("recipe", "outcome", "reason"))
-RUN_VIDEOS = Declared(
-    "watchmove_run_videos", "Videos that a run tries, by outcome; `waiting` have none yet.", ("run", "outcome")
+VIDEOS = Declared("watchmove_videos_total", "Number of videos by outcome and reason.", ("recipe", "outcome", "reason"))
+FRAMES = Declared(
+    "watchmove_frames_total",
+    "Number of sampled frames by outcome (kept or rejected) and reason.",
+    ("recipe", "outcome", "reason"),
 )
-FRAMES_SEEN = Declared("watchmove_frames_decoded_total", "Frames decoded from videos.", ("recipe",))
-EXTRACTION_SECONDS = Declared("watchmove_extraction_seconds_total", "Wall seconds of committed shards.", ("recipe",))
+RUN_VIDEOS = Declared(
+    "watchmove_run_videos", "Number of videos of a run by outcome; those without one are `waiting`.", ("run", "outcome")
+)
+FRAMES_SEEN = Declared("watchmove_frames_decoded_total", "Number of frames decoded from videos.", ("recipe",))
+EXTRACTION_SECONDS = Declared(
+    "watchmove_extraction_seconds_total", "Wall-clock seconds spent on committed shards.", ("recipe",)
+)
 DEVICE_SECONDS = Declared(
     "watchmove_device_seconds_total",
-    "Wall seconds of processes that compute masks on a device, busy or waiting for decoded shots.",
+    "Wall-clock seconds of the processes that compute masks on a device, by state (busy or waiting for shots).",
     ("recipe", "state"),
 )
-EXTRACTION_RATE = Declared("watchmove_frames_per_second", "Sampled frames per second of a shard's wall.", ("recipe",))
-DATASET_FRAMES = Declared("watchmove_dataset_frames", "Frames of the newest dataset snapshot.")
-TRAINING_LOSS = Declared("watchmove_training_loss", "Last loss of the newest finished pretraining.")
-TRAINING_IOU = Declared("watchmove_training_validation_iou", "Mask IoU on held-out videos, newest pretraining.")
+EXTRACTION_RATE = Declared(
+    "watchmove_frames_per_second", "Sampled frames per wall-clock second of committed shards.", ("recipe",)
+)
+DATASET_FRAMES = Declared("watchmove_dataset_frames", "Number of frames in the newest dataset snapshot.")
+TRAINING_LOSS = Declared("watchmove_training_loss", "Last training loss of the newest finished pretraining.")
+TRAINING_IOU = Declared(
+    "watchmove_training_validation_iou", "Mask IoU on held-out videos, of the newest finished pretraining."
+)
 MEAN_AP = Declared(
     "watchmove_detection_map",
-    "Mean average precision of the newest evaluation.",
+    "Mean average precision of the newest evaluation with these labels.",
     ("initialisation", "freeze_through", "seed", "method"),
 )
 CLASSIFICATION_MAP = Declared(
     "watchmove_classification_map",
-    "Mean average precision (area) of the newest linear SVMs on a layer of a trunk.",
+    "Mean average precision (area) of the newest image classification on a layer of a trunk.",
     ("initialisation", "seed", "layer"),
 )
 CHAMPION_MAP = Declared(
-    "watchmove_champion_map", "11-point mean average precision of the champion, mean over seeds.", ("protocol",)
+    "watchmove_champion_map",
+    "11-point mean average precision of a protocol's champion, averaged over seeds.",
+    ("protocol",),
 )
-READ_AT = Declared("watchmove_exporter_read_timestamp_seconds", "When the store's records were last read in full.")
+READ_AT = Declared(
+    "watchmove_exporter_read_timestamp_seconds", "Unix time of the last complete reading of the store's records."
+)
 
-PROCESS_VIDEOS = Declared("watchmove_process_videos_total", "Videos this process finished.", ("outcome", "reason"))
-PROCESS_FRAMES = Declared("watchmove_process_frames_total", "Frames this process sampled.", ("outcome", "reason"))
-PROCESS_RATE = Declared("watchmove_process_frames_per_second", "Sampled frames per second since the step began.")
-PROCESS_LOSS = Declared("watchmove_process_training_loss", "Loss of the training in this process.", ("training",))
-PROCESS_ITERATION = Declared("watchmove_process_training_iteration", "Iterations done in this process.", ("training",))
+PROCESS_VIDEOS = Declared(
+    "watchmove_process_videos_total", "Number of videos that this process has finished.", ("outcome", "reason")
+)
+PROCESS_FRAMES = Declared(
+    "watchmove_process_frames_total", "Number of frames that this process has sampled.", ("outcome", "reason")
+)
+PROCESS_RATE = Declared("watchmove_process_frames_per_second", "Frames sampled per second since the step began.")
+PROCESS_LOSS = Declared("watchmove_process_training_loss", "Training loss in this process.", ("training",))
+PROCESS_ITERATION = Declared(
+    "watchmove_process_training_iteration",
+    "Number of training iterations that this process has reached.",
+    ("training",),
+)
 PROCESS_MEAN_AP = Declared(
-    "watchmove_process_detection_map", "Mean average precision this process measured.", MEAN_AP.labels
+    "watchmove_process_detection_map", "Mean average precision that this process has measured.", MEAN_AP.labels
 )
 
 
