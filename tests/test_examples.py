@@ -12,7 +12,7 @@ from watchmove.pipeline.networks.alexnet import random_backbone
 from watchmove.pipeline.networks.torchvision_layout import save_in_torchvision_layout
 from watchmove.pipeline.voc.annotations import read_voc, write_split
 from watchmove.pipeline.voc.detections import Detection, write_detections
-from watchmove.pipeline.world.pictures import draw_voc_image
+from watchmove.pipeline.world.detection_images import draw_voc_image
 from watchmove.pipeline.world.video import moving_square
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
