@@ -1,11 +1,7 @@
 """COCO's masks by hand, in a round trip, and written wrongly."""
 
-import json
-import tracemalloc
-from collections.abc import Iterator
 from contextlib import suppress
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from watchmove.pipeline.coco.json_stream import elements
 from watchmove.pipeline.coco.masks import UNSURE, mask_of, run_lengths, soft_mask_of
-from watchmove.pipeline.errors import InvalidInput, UnreadableVideo
+from watchmove.pipeline.errors import UnreadableVideo
 
 SQUARE = [[2.0, 1.0, 6.0, 1.0, 6.0, 4.0, 2.0, 4.0]]
 
@@ -115,48 +110,3 @@ def test_what_is_no_mask_is_named(segmentation: object, reason: str) -> None:
         mask_of(segmentation, 10, 12)
 
     assert told.value.reason == reason
-
-
-def in_pieces(text: str, size: int) -> Iterator[bytes]:
-    """The text's bytes, `size` at a time."""
-    data = text.encode()
-    return (data[at : at + size] for at in range(0, len(data), size))
-
-
-@pytest.mark.parametrize("size", [1, 3, 7, 1000])
-def test_elements_come_as_json_reads_them(size: int) -> None:
-    """Wherever pieces end, be it within a number or a letter of two bytes."""
-    whole = {"info": {"a": [1]}, "images": [{"id": 12.5, "name": "é€"}, [1, 2]], "none": [], "n": 1234, "ids": [1, 23]}
-    found: dict[str, list[Any]] = {}
-    for key, element in elements(in_pieces(json.dumps(whole, ensure_ascii=False), size), "file"):
-        found.setdefault(key, []).append(element)
-
-    assert found == {"images": whole["images"], "ids": [1, 23]}
-
-
-@pytest.mark.parametrize("text", ["", "[1]", '{"a": [1,]}', '{"a": [1', '{"a": [1] "b": 2}', '{"a": [tru]}', '{"a"'])
-def test_what_is_no_json_ends_in_a_line(text: str) -> None:
-    """The file is named."""
-    with pytest.raises(InvalidInput, match="file: no JSON object of lists"):
-        list(elements(in_pieces(text, 4), "file"))
-
-
-def test_nesting_without_end_and_other_bytes_are_no_json() -> None:
-    """No recursion error, no Unicode error."""
-    with pytest.raises(InvalidInput, match="no JSON"):
-        list(elements(iter([b'{"a": [' + b"[" * 100_000]), "file"))
-    with pytest.raises(InvalidInput, match="not UTF-8"):
-        list(elements(iter([b'{"a": ["\xff"]}']), "file"))
-
-
-def test_memory_does_not_grow_with_the_list() -> None:
-    """Seven megabytes go through less than two."""
-    one = json.dumps({"id": 1, "segmentation": [[1.5] * 60]}).encode()
-    pieces = iter([b'{"annotations": [', *([one + b","] * 20_000), one + b"]}"])
-    tracemalloc.start()
-    count = sum(1 for _ in elements(pieces, "file"))
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-
-    assert count == 20_001
-    assert peak < 2 * 2**20

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from watchmove.pipeline.coco.json_stream import elements
+from watchmove.pipeline.coco.list_elements import list_elements
 from watchmove.pipeline.errors import InvalidInput, Unavailable
 from watchmove.pipeline.files.digest import file_sha256
 from watchmove.service.records.listing import ListingWriter
@@ -17,7 +17,8 @@ from watchmove.service.records.record import Origin
 
 PICTURES_PER_SHARD = 2000
 
-_PIECE_BYTES = 2**20
+_PIECE_BYTES = 2**16
+"""Bytes read at once; set by hand. ijson parses a piece to its end before the first value of it is used."""
 _LOOK_UP_EVERY = 10_000
 
 
@@ -105,7 +106,7 @@ class Instances:
                 file.close()
 
     def _elements(self) -> Iterator[tuple[str, Any]]:
-        for number, element in enumerate(elements(self._pieces(), str(self._path))):
+        for number, element in enumerate(list_elements(self._pieces(), str(self._path))):
             if number % _LOOK_UP_EVERY == 0:
                 self._check_stop()
             yield element
