@@ -22,6 +22,10 @@ from watchmove.pipeline.training.identity import training_identity
 from watchmove.pipeline.training.ranks import Ranks, joined_ranks
 
 STOPPED, LOST = 143, 75
+END_SECONDS, RANK_TIMEOUT_SECONDS = 120, 240
+"""A training ends in a few seconds, or in a minute on a busy machine. Ranks wait longer for a message than a test waits
+for their end, so a rank that ends because another is lost has noticed the loss, and has not just waited for too long.
+"""
 _WEIGHTS = "weights.safetensors"
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload([__name__, "torch._dynamo"])  # which the first optimizer imports: a second of work
@@ -82,10 +86,10 @@ def start_ranks(
     ]
 
 
-def end(processes: list[BaseProcess], seconds: float = 60) -> list[int | None]:
+def end(processes: list[BaseProcess]) -> list[int | None]:
     """Exit codes; whoever has not ended by then is killed."""
     for process in processes:
-        process.join(seconds)
+        process.join(END_SECONDS)
     codes = [process.exitcode for process in processes]
     for process in processes:
         process.kill()
@@ -129,7 +133,7 @@ def _train_alone(
 
     hooks = PretrainingHooks(folder, on_progress, should_stop, readers=2)
     try:
-        with joined_ranks("cpu", 20) as ranks:
+        with joined_ranks("cpu", RANK_TIMEOUT_SECONDS) as ranks:
             state, _ = train_small(shard, settings, hooks, ranks)
     except Stopped:
         os._exit(STOPPED)

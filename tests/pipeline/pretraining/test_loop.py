@@ -142,6 +142,7 @@ def test_in_bfloat16_the_weights_stay_float32(shard: Path, tmp_path: Path) -> No
     assert losses != [point.loss for point in curve]
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("changes", [{}, {"max_device_batch": 2, "batch_norm": False}, {"batch_size": 7}])
 def test_two_ranks_reach_the_weights_of_one(shard: Path, tmp_path: Path, changes: dict[str, object]) -> None:
     """Over loopback by gloo, with batch normalisation, in parts, and where shares differ: to 1e-5 after 8 steps."""
@@ -158,6 +159,7 @@ def test_two_ranks_reach_the_weights_of_one(shard: Path, tmp_path: Path, changes
     assert not list(folders[1].glob("checkpoint*"))
 
 
+@pytest.mark.serial
 def test_told_to_stop_one_rank_stops_all_and_one_goes_on(shard: Path, tmp_path: Path) -> None:
     """The second rank is told in the middle: both end with 143 at one step, and one rank continues from there."""
     folders = two_folders(tmp_path)
@@ -171,6 +173,7 @@ def test_told_to_stop_one_rank_stops_all_and_one_goes_on(shard: Path, tmp_path: 
     assert furthest(resumed, alone) < 1e-5
 
 
+@pytest.mark.serial
 def test_what_one_rank_began_two_go_on_with(shard: Path, tmp_path: Path) -> None:
     """Stopped in the middle of an epoch; the second rank has an empty folder and gets everything from the first."""
     folders = two_folders(tmp_path)
@@ -183,15 +186,17 @@ def test_what_one_rank_began_two_go_on_with(shard: Path, tmp_path: Path) -> None
     assert furthest(weights_in(folders[1]), alone) < 1e-5
 
 
+@pytest.mark.serial
 def test_a_rank_that_is_lost_ends_the_others_soon(shard: Path, tmp_path: Path) -> None:
     """The second is killed: the first does not wait for it, and says that it may work later."""
     folders = two_folders(tmp_path)
-    codes = end(start_ranks(shard, with_(iterations=10_000), folders, rank1={"kill_when_asked": 5}), seconds=30)
+    codes = end(start_ranks(shard, with_(iterations=10_000), folders, rank1={"kill_when_asked": 5}))
 
     assert codes == [LOST, -9]
     assert "run it again to continue from the last checkpoint" in (folders[0] / "lost").read_text()
 
 
+@pytest.mark.serial
 def test_what_two_ranks_lost_they_do_again_to_the_last_bit(shard: Path, tmp_path: Path) -> None:
     """One is killed between two checkpoints; both come back and end with the weights of two that nobody disturbed."""
     folders, undisturbed = two_folders(tmp_path), two_folders(tmp_path / "undisturbed")
