@@ -1,10 +1,10 @@
-"""What extraction costs on one core: frames a second, time outside the computing proper, memory, a large run's bill.
+"""Measure the cost of extraction on one core: frames per second, overhead, memory, and the projection to a large run.
 
     OMP_NUM_THREADS=1 python tests/bench/extraction.py --data $WATCHMOVE_TEST_DATA
 
-The step runs as in a pod, with one worker and both it and its decoder on one core. The same videos then go through the
-worker's function in this process, where its stages can be told apart. Processor time is disturbed little by what else
-the machine does; wall time is, so shares of it come from the same minutes.
+The step runs as in a pod, with one worker; the worker and its decoder share one core. The same videos then go through
+the function of the worker in this process, where its stages are timed separately. Other load on the machine hardly
+changes processor time, but does change wall time; shares of wall time are therefore taken from the same run.
 """
 
 import argparse
@@ -38,6 +38,8 @@ from watchmove.service.steps.plan import plan
 from watchmove.service.store.opening import open_store
 
 FILES, HOURS, FRAMES_PER_SECOND = 787_479, 8_081, 30.0
+"""Videos, hours and frame rate of the projected run: all videos of YFCC100M, at an assumed rate."""
+
 PROPER = ("decoding", "cuts", "masks", "coding")
 
 
@@ -49,7 +51,7 @@ class Stages:
     processor: Counter[str] = field(default_factory=Counter)
 
     def timed(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The same function, its time counted."""
+        """The same function, with its time added to a stage."""
 
         def run(*arguments: Any, **named: Any) -> Any:
             wall, processor = time.perf_counter(), time.process_time()
@@ -137,7 +139,7 @@ def main() -> None:
 
 
 def measured(step: Step, stages: Stages) -> Table:
-    """What was measured, and how."""
+    """The table of measurements."""
     decoded, sampled = frames_of(step.rows)
     in_workers = sum(row.seconds for row in step.rows)
     proper = sum(stages.wall[stage] for stage in PROPER) / stages.wall["all"]
@@ -164,7 +166,7 @@ def measured(step: Step, stages: Stages) -> Table:
 
 
 def bill(rows: list[VideoOutcome], stages: Stages, written: int, files: int, hours: float) -> Table:
-    """The sums for a large run, with every assumption."""
+    """The table of the projection to a large run, with every assumption."""
     decoded, sampled = frames_of(rows)
     looked = stages.processor["masks"] + stages.processor["coding"]
     reading = stages.processor["all"] + stages.processor["decoder"] - looked
@@ -190,7 +192,7 @@ def bill(rows: list[VideoOutcome], stages: Stages, written: int, files: int, hou
 
 
 def frames_of(rows: list[VideoOutcome]) -> tuple[int, int]:
-    """Frames decoded and frames looked at."""
+    """Numbers of decoded and of examined frames."""
     sampled = sum(row.frames_kept + sum(row.frames_rejected.values()) for row in rows)
     return sum(row.frames_seen for row in rows), sampled
 

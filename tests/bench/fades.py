@@ -1,8 +1,10 @@
-"""How many frames of dissolves are named, and how many that are none: `python tests/bench/fades.py --davis DIR`.
+"""Measure how many frames of dissolves are named as fading, and how many other frames are.
 
-Every sequence of a folder in DAVIS's layout dissolves into the next one and into the seventh after it, both going on
-as they do. Counted are the frames in which the second has a share between a quarter and three quarters, the frames of
-nothing but one sequence, up to 24 on either side, and those of the undisturbed sequences.
+    python tests/bench/fades.py --davis DIR
+
+Every sequence of a folder in DAVIS's layout dissolves into the next one, and into the seventh after it, while both
+continue. The figures count the middle frames, in which the second sequence has a share between a quarter and three
+quarters; the frames of one sequence alone, up to 24 on either side of the dissolve; and those of undisturbed sequences.
 """
 
 import argparse
@@ -16,21 +18,26 @@ from numpy.typing import NDArray
 from watchmove.pipeline.video.fades import fade_thumbnail, fading_frames
 
 LENGTHS = (8, 16, 24, 36)
+"""Lengths of the dissolves, in frames."""
 NEXT = (1, 7)
-BESIDE = 24
+"""Which of the following sequences a sequence dissolves into."""
+MOST_FRAMES_BESIDE = 24
+"""Most frames of one sequence alone on either side of a dissolve."""
+LEAST_FRAMES_BESIDE = 6
+"""Fewest such frames: shorter sequences are left out."""
 
 Clip = NDArray[np.uint8]
 
 
 def read_clip(folder: Path) -> Clip:
-    """Small pictures of the frames of a sequence, (T, h, w, 3)."""
+    """Thumbnails of the frames of a sequence, (T, h, w, 3)."""
     return np.stack([fade_thumbnail(np.asarray(cv2.imread(str(path)))) for path in sorted(folder.glob("*.jpg"))])
 
 
 def dissolved(first: Clip, second: Clip, length: int) -> tuple[Clip, NDArray[np.float64]] | None:
-    """The end of one clip dissolving into the start of another, and the second's share in each frame."""
-    beside = min(BESIDE, len(first) - length, len(second) - length)
-    if beside < 6:
+    """A dissolve of the end of one clip into the start of another, and the share of the second in each frame."""
+    beside = min(MOST_FRAMES_BESIDE, len(first) - length, len(second) - length)
+    if beside < LEAST_FRAMES_BESIDE:
         return None
     share = np.concatenate([np.zeros(beside), np.arange(1, length + 1) / (length + 1), np.ones(beside)])
     before, after = first[-(beside + length) :], second[: beside + length]
@@ -40,7 +47,7 @@ def dissolved(first: Clip, second: Clip, length: int) -> tuple[Clip, NDArray[np.
 
 
 def named(clips: list[Clip], length: int) -> Iterator[tuple[float, float]]:
-    """Of each dissolve, the share of its middle frames and of those beside it that are named."""
+    """For each dissolve, the shares of its middle frames and of the frames beside it that are named."""
     for index, clip in enumerate(clips):
         for step in NEXT:
             made = dissolved(clip, clips[(index + step) % len(clips)], length)
@@ -51,7 +58,7 @@ def named(clips: list[Clip], length: int) -> Iterator[tuple[float, float]]:
 
 def main() -> None:
     """Print the shares."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--davis", type=Path, required=True, help="folder with JPEGImages/")
     clips = [read_clip(folder) for folder in sorted((parser.parse_args().davis / "JPEGImages").iterdir())]
     for length in LENGTHS:

@@ -1,7 +1,9 @@
-"""How much memory three minutes of video take: `python tests/bench/memory.py [--seconds N]`.
+"""Measure the peak memory of `segment` and of extraction on a long video.
 
-Makes a video 640 pixels wide of a square before a panned background, then has `segment` and an extraction each run in a
-process of its own, and prints the peak resident memory of each, and that of its largest child.
+    python tests/bench/memory.py [--seconds N]
+
+A video of a square in front of a panned background, 640 pixels wide, is processed by each of both in its own process.
+Printed are the peak resident memory of each process and of its largest child, the decoder.
 """
 
 import argparse
@@ -21,7 +23,7 @@ _EXTRACT = (
     "import resource, sys; from pathlib import Path;"
     "from watchmove.pipeline.extraction.sampled_video import extract_video;"
     "from watchmove.pipeline.settings.extraction import ExtractionSettings;"
-    "print(len(extract_video(Path(sys.argv[1]), ExtractionSettings()).frames), 'frames looked at');"
+    "print(len(extract_video(Path(sys.argv[1]), ExtractionSettings()).frames), 'frames examined');"
 )
 _SEGMENT = (
     "import resource, sys; from pathlib import Path; from watchmove.service.cli.segment import segment;"
@@ -30,12 +32,12 @@ _SEGMENT = (
 )
 _PEAK = (
     "print([resource.getrusage(who).ru_maxrss // 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)],"
-    "'MiB, itself and the decoder')"
+    "'MiB, the process and its decoder')"
 )
 
 
 def frames(count: int) -> Iterator[NDArray[np.uint8]]:
-    """A clip of 24 frames, played forward and backward until there are `count`."""
+    """`count` frames of a clip of 24 frames that is played forward and backward."""
     clip = moving_square((3.0, 1.0), 24, width=640, height=360, camera_step_pixels=(-3.0, 1.0)).frames
     there_and_back = [*clip, *clip[-2:0:-1]]
     for index in range(count):
@@ -44,7 +46,7 @@ def frames(count: int) -> Iterator[NDArray[np.uint8]]:
 
 def main() -> None:
     """Print both peaks."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=180, help="length of the video, at 30 frames a second")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

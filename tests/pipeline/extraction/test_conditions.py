@@ -1,4 +1,4 @@
-"""What can be wrong with frames, drawn on purpose, is found and put right; clean frames are left as they are."""
+"""Conditions that are drawn into frames are detected and corrected; clean frames are not changed."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,22 +15,22 @@ from watchmove.pipeline.world.video import moving_square
 
 
 def panned(frames: int = 12) -> list[Image]:
-    """A square before a camera that pans over a textured picture."""
+    """A square in front of a textured background, over which the camera pans."""
     return list(moving_square((3.0, 0.0), frames, camera_step_pixels=(-5.0, 2.0)).frames)
 
 
 def faded(frames: list[Image], factors: NDArray[np.floating]) -> list[Image]:
-    """Frames, each made darker or brighter by its factor."""
+    """Frames, each multiplied by its factor."""
     return [np.clip(frame * factor, 0, 255).astype(np.uint8) for frame, factor in zip(frames, factors, strict=True)]
 
 
 def greys(frames: list[Image]) -> NDArray[np.uint8]:
-    """Frames (N, H, W) in grey, roughly."""
+    """The green channel of frames, (N, H, W), in place of grey."""
     return np.stack(frames)[..., 1]
 
 
 def test_clean_frames_are_left_as_they_are() -> None:
-    """Nothing is found, and the very pixels come out."""
+    """No condition is named, and the pixels are the same."""
     frames = panned()
     shot = prepare_shot([frames])
 
@@ -40,7 +40,7 @@ def test_clean_frames_are_left_as_they_are() -> None:
 
 
 def test_black_bars_are_cut_off_and_stay_empty() -> None:
-    """Bars of 30 rows above and below; the mask of the picture comes back with none in them."""
+    """Bars of 30 rows at the top and bottom: a mask of the part inside has nothing in them."""
     frames = [frame.copy() for frame in panned()]
     for frame in frames:
         frame[:30], frame[-30:] = 3, 0
@@ -53,8 +53,8 @@ def test_black_bars_are_cut_off_and_stay_empty() -> None:
     assert whole[:30].max() == whole[210:].max() == 0
 
 
-def test_a_dark_picture_is_no_bar() -> None:
-    """All black, or black but for a small light, is a picture."""
+def test_a_dark_frame_has_no_bars() -> None:
+    """A frame that is black, or black except for a small light, has no bars."""
     dark = np.zeros((4, 100, 100), np.uint8)
     lit = dark.copy()
     lit[:, 45:55, 45:55] = 200
@@ -64,7 +64,7 @@ def test_a_dark_picture_is_no_bar() -> None:
 
 
 def test_a_logo_that_stays_put_is_masked_out() -> None:
-    """A striped plate in a corner of a picture that is panned; where the camera is still nothing can be told."""
+    """A striped plate stays in a corner while the scene changes; in a still scene it cannot be detected."""
     frames = [np.random.default_rng(t).integers(0, 150, (60, 80), dtype=np.uint8) for t in range(12)]
     frames = [np.kron(frame, np.ones((4, 4), np.uint8)) for frame in frames]
     for frame in frames:
@@ -78,8 +78,8 @@ def test_a_logo_that_stays_put_is_masked_out() -> None:
     assert static_overlay(np.stack([frames[0]] * 12)) is None
 
 
-def test_what_the_camera_follows_is_no_overlay() -> None:
-    """The same plate on something that is filmed: in a few frames it hardly moves, but its edges are not that still."""
+def test_an_object_that_the_camera_follows_is_no_overlay() -> None:
+    """A plate on an object that the camera follows hardly moves, but its edges change more than those of an overlay."""
     frames = [np.random.default_rng(t).integers(0, 150, (60, 80), dtype=np.uint8) for t in range(12)]
     frames = [np.kron(frame, np.ones((4, 4), np.uint8)) for frame in frames]
     for t, frame in enumerate(frames):
@@ -89,8 +89,8 @@ def test_what_the_camera_follows_is_no_overlay() -> None:
     assert static_overlay(np.stack(frames)) is None
 
 
-def test_flicker_is_evened_out() -> None:
-    """Every second frame a tenth darker: evened out to within a percent. A slow change of light is left alone."""
+def test_flicker_is_equalized() -> None:
+    """Every second frame is a tenth darker and is equalized to within 2 %. A slow change of light is left as it is."""
     frames = panned()
     jumping = faded(frames, np.where(np.arange(12) % 2, 0.9, 1.0))
     window = prepare_shot([jumping]).windows[0]
@@ -101,8 +101,8 @@ def test_flicker_is_evened_out() -> None:
     assert flicker_gains(greys(faded(frames, np.linspace(1, 0.8, 12))).astype(np.float32)) is None
 
 
-def test_repeated_frames_are_left_out() -> None:
-    """Each frame twice: half are left, and both of a pair are told to look at the same."""
+def test_repeated_frames_are_removed() -> None:
+    """Each frame is there twice: half of them remain, and both of a pair have the same source."""
     frames = panned(8)
     window = prepare_shot([[frame for frame in frames for _ in range(2)]]).windows[0]
 
@@ -112,7 +112,7 @@ def test_repeated_frames_are_left_out() -> None:
 
 
 def test_a_still_scene_is_not_repeated() -> None:
-    """Where nothing at all changes, all frames stay, and motion is what is missing."""
+    """Where nothing changes, all frames remain, because the scene is still and no frame is a repetition."""
     window = prepare_shot([[panned()[0]] * 8]).windows[0]
 
     assert window.conditions == ()
@@ -120,7 +120,7 @@ def test_a_still_scene_is_not_repeated() -> None:
 
 
 def test_names_are_a_closed_list() -> None:
-    """Everything at once gives nothing but names from the list, each once."""
+    """Several conditions at once give names from the list, each at most once."""
     frames = faded([frame.copy() for frame in panned(8) for _ in range(2)], np.linspace(1, 0.2, 16))
     for frame in frames:
         frame[:30] = 0

@@ -1,4 +1,4 @@
-"""Every frame of a stream, in pieces that fit in memory; what a piece is told of fades does not end with it."""
+"""Every frame of a stream is examined in chunks that fit in memory, and fades are detected across their borders."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ LONGEST = 30
 
 
 def dissolve(before: int, length: int, after: int) -> list[NamedFrame]:
-    """From one still picture to another."""
+    """A dissolve from one still image to another."""
     first, second = np.random.default_rng(0).uniform(0, 255, (2, 48, 64, 3))
     shares = np.concatenate([np.zeros(before), np.arange(1, length + 1) / (length + 1), np.ones(after)])
     images = [(1 - share) * first + share * second for share in shares]
@@ -25,7 +25,7 @@ def dissolve(before: int, length: int, after: int) -> list[NamedFrame]:
 
 @pytest.fixture(autouse=True)
 def nothing_moves(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Instead of a segmentation: how many frames it was given at once."""
+    """Replaces the examination of shots; returns the numbers of frames that were examined together."""
     given: list[int] = []
 
     def examine(windows: list[WindowToExamine], *_: object) -> Sequence[bool]:
@@ -37,8 +37,8 @@ def nothing_moves(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("before", [5, 12, 17, 40])
-def test_a_dissolve_is_found_wherever_a_piece_ends(before: int, nothing_moves: list[int]) -> None:
-    """Twelve frames of a dissolve, the end of a piece before, inside, or after it."""
+def test_a_dissolve_is_found_wherever_a_chunk_ends(before: int, nothing_moves: list[int]) -> None:
+    """A dissolve of twelve frames is found whether a chunk ends before, inside, or after it."""
     frames = dissolve(before, 12, 40)
     found = list(mask_frames(frames, SETTINGS))
     fading = [bool(one.found) for one in found]

@@ -1,4 +1,4 @@
-"""Each reason for dropping a frame has a mask that it is given for."""
+"""Every reason for rejecting a frame is given to a mask with that fault."""
 
 from dataclasses import replace
 
@@ -33,14 +33,14 @@ GOOD = MaskFacts(
 
 
 def block(height: int = 100, width: int = 200) -> NDArray[np.float32]:
-    """A certain mask of 40 x 50 pixels, a tenth of the picture."""
+    """A mask of ones and zeros, 40 x 50 pixels, a tenth of the frame."""
     mask = np.zeros((height, width), np.float32)
     mask[30:70, 60:110] = 1
     return mask
 
 
 def test_a_good_mask_is_kept() -> None:
-    """No reason is found."""
+    """A mask without a fault gets no reason."""
     assert reject_reason(GOOD, SETTINGS) is None
 
 
@@ -71,7 +71,7 @@ def test_every_reason_has_a_fault_that_gives_it() -> None:
 
 
 def test_border_fraction_counts_the_outermost_pixels() -> None:
-    """A mask over the whole left column of a 4 x 6 picture has 4 of its 16 border pixels."""
+    """A mask of the whole left column of a 4 x 6 frame covers 4 of its 16 border pixels."""
     mask = np.zeros((4, 6), bool)
     mask[:, 0] = True
 
@@ -79,8 +79,8 @@ def test_border_fraction_counts_the_outermost_pixels() -> None:
     assert border_fraction(~np.zeros((4, 6), bool)) == 1
 
 
-def test_object_fraction_leaves_specks_out() -> None:
-    """Of 100 mask pixels, 90 are in a part of at least 5 % of the picture."""
+def test_object_fraction_excludes_small_parts() -> None:
+    """Of 100 mask pixels, 90 are in a part of at least 5 % of the frame."""
     mask = np.zeros((30, 40), bool)
     mask[2:12, 2:11] = True
     mask[20:25, 30:32] = True
@@ -91,7 +91,7 @@ def test_object_fraction_leaves_specks_out() -> None:
 
 
 def test_confidence_is_high_for_sharp_and_low_for_vague_masks() -> None:
-    """A mask of ones and zeros is certain; one that hovers about a half is not; no mask is worth nothing."""
+    """A mask of ones and zeros has confidence 1, one of values near a half little, and an empty one none."""
     sharp, vague = block(), np.full((100, 200), 0.55, np.float32)
 
     assert confidence_of(sharp) == 1
@@ -99,8 +99,8 @@ def test_confidence_is_high_for_sharp_and_low_for_vague_masks() -> None:
     assert confidence_of(np.zeros((100, 200), np.float32)) == 0
 
 
-def test_confidence_falls_with_unsure_pixels_only() -> None:
-    """As many unsure pixels as certain ones: exp(-1 / 1.75)."""
+def test_confidence_falls_with_uncertain_pixels() -> None:
+    """A mask with as many uncertain pixels as mask pixels has confidence exp(-1 / 1.75)."""
     half = block()
     half[30:70, 110:160] = 0.4
 
@@ -108,7 +108,7 @@ def test_confidence_falls_with_unsure_pixels_only() -> None:
 
 
 def test_facts_of_a_block_that_moves() -> None:
-    """A tenth of the picture that moves 3 pixels a frame where all else moves half a pixel."""
+    """A tenth of the frame moves 3 pixels per frame, and the rest moves half a pixel."""
     mask = block()
     motion = np.where(mask[::2, ::2] > 0, 3, 0.5).astype(np.float32)
     facts = measure_mask(SegmentedFrame(mask, motion, 0.9), 0.01)
@@ -120,20 +120,20 @@ def test_facts_of_a_block_that_moves() -> None:
 
 
 def picture(seed: int) -> NDArray[np.uint8]:
-    """Large random blocks."""
+    """An image of large random blocks."""
     small = np.random.default_rng(seed).integers(0, 255, (10, 20, 3), dtype=np.uint8)
     return small.repeat(10, axis=0).repeat(10, axis=1)
 
 
-def test_the_surer_of_two_equal_frames_is_kept() -> None:
-    """Twins give one frame, the one with more confidence; another picture is kept beside it."""
+def test_the_more_confident_of_two_equal_frames_is_kept() -> None:
+    """Of two equal frames the more confident one is kept, and a different frame is kept too."""
     images = [picture(0), picture(0), picture(1)]
 
     assert prune_shot(images, [block()] * 3, [0.7, 0.9, 0.6], SETTINGS) == ("near-duplicate", None, None)
 
 
 def test_a_shot_gives_no_more_than_its_quota() -> None:
-    """With a quota of 2 the two surest of four are kept."""
+    """With a quota of 2, the two most confident of four frames are kept."""
     settings = ExtractionSettings(max_frames_per_shot=2)
     reasons = prune_shot([picture(n) for n in range(4)], [block()] * 4, [0.5, 0.8, 0.9, 0.6], settings)
 

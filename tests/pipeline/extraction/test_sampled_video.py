@@ -1,4 +1,4 @@
-"""From a video file to kept frames: what moves is kept, what does not is not, and all that is read says why."""
+"""Extraction from video files: frames with moving objects are kept, and others are rejected with a reason."""
 
 import subprocess
 import sys
@@ -21,20 +21,20 @@ WORLD = WorldSettings(frames_per_video=24)
 
 
 def kept(extraction: Extraction) -> list[int]:
-    """Numbers of the frames without a reason against them."""
+    """The numbers of the kept frames."""
     return [frame.index for frame in extraction.frames if frame.reject_reason is None]
 
 
 @pytest.fixture(scope="module")
 def square_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty frames of a square that moves 3 pixels a frame."""
+    """Twenty frames of a square that moves 3 pixels per frame."""
     path = tmp_path_factory.mktemp("extraction") / "square.mp4"
     write_video(path, moving_square((3.0, 0.0), 20).frames, 10)
     return path
 
 
 def test_a_moving_square_is_kept_with_its_mask(square_video: Path) -> None:
-    """Frames are kept, their masks overlap the square by more than 0.85, their times are their numbers' tenth."""
+    """Kept frames have masks with IoU above 0.85, and are shown at a tenth of their number in seconds."""
     truth = moving_square((3.0, 0.0), 20).masks
     extraction = extract_video(square_video, SETTINGS)
     frames = [frame for frame in extraction.frames if frame.reject_reason is None]
@@ -47,7 +47,7 @@ def test_a_moving_square_is_kept_with_its_mask(square_video: Path) -> None:
 
 
 def test_the_same_file_gives_the_same_result(square_video: Path) -> None:
-    """Twice the same frames, masks and confidences, to the bit."""
+    """Two runs give the same frames, masks and confidences, bit for bit."""
     first, second = (extract_video(square_video, SETTINGS).frames for _ in range(2))
 
     assert [(f.index, f.confidence, f.reject_reason) for f in first] == [
@@ -58,7 +58,7 @@ def test_the_same_file_gives_the_same_result(square_video: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["still", "camera", "noise"])
 def test_nothing_is_kept_where_nothing_moves_by_itself(kind: str, tmp_path: Path) -> None:
-    """Still scenes, panned scenes and noise are read, looked at and dropped, each frame with its reason."""
+    """Frames of still scenes, panned scenes and noise are examined and rejected, each with its reason."""
     write_video(tmp_path / "v.mp4", draw_video(5, WORLD, kind).frames, 24)
     extraction = extract_video(tmp_path / "v.mp4", SETTINGS)
 
@@ -68,7 +68,7 @@ def test_nothing_is_kept_where_nothing_moves_by_itself(kind: str, tmp_path: Path
 
 
 def test_shots_are_numbered_from_zero(tmp_path: Path) -> None:
-    """Frames carry the number of their shot, and no frame of one is compared with another."""
+    """Every frame has the number of its shot, and shots are examined independently."""
     video = draw_video(9, WORLD, "cuts")
     write_video(tmp_path / "v.mp4", video.frames, 24)
     extraction = extract_video(tmp_path / "v.mp4", SETTINGS)
@@ -79,7 +79,7 @@ def test_shots_are_numbered_from_zero(tmp_path: Path) -> None:
 
 
 def test_a_short_shot_is_named_so(tmp_path: Path) -> None:
-    """Three frames are too few to judge, and one of them says so."""
+    """A shot of three frames gives one frame, which is rejected as `short-shot`."""
     write_video(tmp_path / "v.mp4", moving_square(frames=3).frames, 10)
     extraction = extract_video(tmp_path / "v.mp4", SETTINGS)
 
@@ -87,7 +87,7 @@ def test_a_short_shot_is_named_so(tmp_path: Path) -> None:
 
 
 def test_one_frame_is_too_short(tmp_path: Path) -> None:
-    """Nothing can move in one frame."""
+    """A video of one frame has no motion and is unreadable."""
     write_video(tmp_path / "v.mp4", moving_square(frames=1).frames, 10)
     with pytest.raises(UnreadableVideo) as caught:
         extract_video(tmp_path / "v.mp4", SETTINGS)
@@ -97,7 +97,7 @@ def test_one_frame_is_too_short(tmp_path: Path) -> None:
 
 
 def test_the_number_of_windows_is_bounded(tmp_path: Path) -> None:
-    """With one window allowed for the whole video, reading ends with its first shot."""
+    """If one window is allowed for the whole video, reading ends with the first shot."""
     video = draw_video(9, WORLD, "cuts")
     write_video(tmp_path / "v.mp4", video.frames, 24)
     extraction = extract_video(tmp_path / "v.mp4", SETTINGS.model_copy(update={"windows_per_video": 1}))
@@ -107,7 +107,7 @@ def test_the_number_of_windows_is_bounded(tmp_path: Path) -> None:
 
 
 def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
-    """A process that reads 600 frames stays within 60 MiB of one that reads 60; held whole they would be 132."""
+    """Reading 600 frames takes at most 60 MiB more than reading 60; all of them in memory would take 132 MiB."""
     frames = moving_square((0.0, 0.0), 2).frames
     script = (
         "import resource, sys; from pathlib import Path;"
@@ -128,17 +128,17 @@ def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
 
 
 def test_settings_that_contradict_each_other_are_refused() -> None:
-    """A smallest mask larger than the largest one names both."""
+    """If the smallest mask is larger than the largest one, the message names both settings."""
     with pytest.raises(pydantic.ValidationError, match=r"min_area_fraction.*max_area_fraction"):
         ExtractionSettings(min_area_fraction=0.6, max_area_fraction=0.5)
 
 
 def test_a_hardly_moving_real_video_gives_nothing(test_data: Path) -> None:
-    """A tree in the wind before a camera that is hardly moved."""
+    """A tree in the wind, filmed by a camera that hardly moves."""
     assert kept(extract_video(test_data / "videos/opencv-doc/tree.avi", ExtractionSettings())) == []
 
 
 @pytest.mark.parametrize("name", ["bmx", "bus", "elephant", "lucia", "motorbike", "surf"])
 def test_real_videos_with_one_moving_object_give_frames(name: str, test_data: Path) -> None:
-    """Each of the six gives at least one frame."""
+    """Each of the six videos gives at least one frame."""
     assert kept(extract_video(test_data / f"videos/davis_as_mp4/{name}.mp4", ExtractionSettings()))

@@ -1,4 +1,4 @@
-"""Growth over frames: the line and its band hold what they promise, and a forecast is refused where it must be."""
+"""Growth over frames: the line, its confidence band, the forecast, and the cases in which it is refused."""
 
 import math
 
@@ -13,7 +13,7 @@ FRAMES = (1e3, 1e4, 1e5, 1e6)
 
 
 def test_a_line_by_hand() -> None:
-    """Through four points; the interval of its slope by the textbook: t(0.975; 2) = 4.3027, s² = 0.0004 / 2, S = 5."""
+    """Four points; the interval of the slope is by hand: t(0.975; 2) = 4.3027, s² = 0.0004 / 2, S = 5."""
     curve = fit_frames(FRAMES, [0.31, 0.39, 0.49, 0.61])
     assert curve is not None
     residuals = np.array([0.31, 0.39, 0.49, 0.61]) - (0.3 + 0.1 * np.arange(4))
@@ -27,7 +27,7 @@ def test_a_line_by_hand() -> None:
 
 @given(st.floats(0.001, 0.3), st.floats(-0.5, 0.5), st.floats(0.01, 1.9))
 def test_without_noise_the_forecast_is_exact(slope: float, intercept: float, further: float) -> None:
-    """The line is met where it is met, and the interval is no wider than rounding."""
+    """Without noise the forecast is exact, and its interval is no wider than rounding errors."""
     curve = fit_frames(FRAMES, [intercept + slope * math.log10(one) for one in FRAMES])
     found = forecast(curve, intercept + slope * (6 + further), 1e6)
 
@@ -38,7 +38,7 @@ def test_without_noise_the_forecast_is_exact(slope: float, intercept: float, fur
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
-    """Of 2,000 noisy growths: slope, band at ten million frames, and frames of the goal, each in about 95 %."""
+    """In 2,000 noisy growths, the intervals of slope, band and forecast contain the truth in about 95 %."""
     rng, inside = np.random.default_rng(0), np.zeros(3)
     frames = np.array([1e3, 3e3, 1e4, 3e4, 1e5, 1e6])
     logs, asked = np.log10(frames), 0
@@ -72,10 +72,10 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
         (FRAMES, (0.30, 0.45, 0.50, 0.55), 0.66, "too uncertain"),
     ],
 )
-def test_what_the_runs_cannot_carry_is_refused(
+def test_forecasts_that_the_runs_do_not_support_are_refused(
     frames: tuple[float, ...], figures: tuple[float, ...], goal: float, reason: str
 ) -> None:
-    """No number comes with a reason."""
+    """A refused forecast has a reason and no numbers."""
     found = forecast(fit_frames(frames, figures), goal, max(frames))
 
     assert reason in found.refused

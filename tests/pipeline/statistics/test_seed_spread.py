@@ -1,4 +1,4 @@
-"""Spread of a few figures, against values worked out by hand and by textbooks."""
+"""The spread of a few figures, compared with values computed by hand and from tables."""
 
 import math
 
@@ -8,7 +8,7 @@ from watchmove.pipeline.statistics.seed_spread import spread_of
 
 
 def test_one_value_has_no_interval() -> None:
-    """Nothing is known of its spread, and nothing is claimed."""
+    """A single value has no standard deviation and no interval."""
     spread = spread_of([0.4])
 
     assert (spread.count, spread.mean, spread.deviation, spread.low, spread.high) == (1, 0.4, None, None, None)
@@ -16,7 +16,7 @@ def test_one_value_has_no_interval() -> None:
 
 @pytest.mark.parametrize(("count", "factor"), [(2, 12.706), (3, 4.303), (5, 2.776), (10, 2.262)])
 def test_the_interval_is_students(count: int, factor: float) -> None:
-    """Half its width is the table's factor for n - 1 degrees of freedom times the standard error."""
+    """Half the width is the tabulated factor for n - 1 degrees of freedom times the standard error."""
     values = [0.3 + 0.01 * n for n in range(count)]
     spread = spread_of(values)
 
@@ -29,7 +29,7 @@ def test_the_interval_is_students(count: int, factor: float) -> None:
 
 
 def test_equal_values_have_an_interval_of_no_width() -> None:
-    """All seeds agree."""
+    """Equal values have a standard deviation of 0 and an interval without width."""
     spread = spread_of([0.5, 0.5, 0.5])
 
     assert (spread.deviation, spread.low, spread.high) == (0.0, 0.5, 0.5)

@@ -1,4 +1,4 @@
-"""Frames inside drawn fades and dissolves are found, and no others."""
+"""Frames inside drawn fades and dissolves are detected, and no others."""
 
 import numpy as np
 import pytest
@@ -10,26 +10,26 @@ from watchmove.pipeline.world.video import moving_square
 
 
 def panned(frames: int, seed: int = 0, step: float = -2.0) -> NDArray[np.float32]:
-    """A square before a camera that pans, (T, H, W, 3)."""
+    """A square in front of a panning camera, (T, H, W, 3)."""
     video = moving_square((3.0, 0.0), frames, camera_step_pixels=(step, 1.0), seed=seed)
     return video.frames.astype(np.float32)
 
 
 def small(frames: NDArray[np.floating]) -> list[Image]:
-    """What is looked at of frames (T, H, W, 3)."""
+    """Whether each of the frames (T, H, W, 3) is part of a fade."""
     return [fade_thumbnail(np.rint(frame).astype(np.uint8)) for frame in frames]
 
 
 def noise(count: int, columns: int = 64) -> NDArray[np.float32]:
-    """Pictures of coarse noise, (count, 48, columns, 3)."""
+    """Images of coarse noise, (count, 48, columns, 3)."""
     blocks = np.random.default_rng(0).uniform(0, 255, (count, 6, columns // 8, 3))
     return blocks.repeat(8, axis=1).repeat(8, axis=2).astype(np.float32)
 
 
 @pytest.mark.parametrize("length", [8, 12, 24])
 @pytest.mark.parametrize("upwards", [False, True])
-def test_a_fade_to_or_from_black_is_found_in_a_moving_picture(length: int, upwards: bool) -> None:
-    """Its inner frames are named; frames well before it are not."""
+def test_a_fade_to_or_from_black_is_found_in_a_moving_scene(length: int, upwards: bool) -> None:
+    """The inner frames of a fade are named, and frames well before it are not."""
     brightness = np.concatenate([np.ones(12), np.linspace(1, 0, length), np.zeros(4)])
     frames = panned(len(brightness)) * brightness[:, None, None, None]
     fading = fading_frames(small(frames[::-1] if upwards else frames))
@@ -40,8 +40,8 @@ def test_a_fade_to_or_from_black_is_found_in_a_moving_picture(length: int, upwar
 
 
 @pytest.mark.parametrize("length", [8, 16, 24])
-def test_a_dissolve_between_moving_pictures_is_found(length: int) -> None:
-    """Two squares before cameras that pan in two directions; pictures so small hardly notice that anything moves."""
+def test_a_dissolve_between_moving_scenes_is_found(length: int) -> None:
+    """A dissolve between two moving squares with panning cameras: thumbnails are too small to show the motion."""
     share = np.concatenate([np.zeros(5), np.arange(1, length + 1) / (length + 1), np.ones(5)])[:, None, None, None]
     first, second = panned(len(share), 0), panned(len(share), 5, 3.0)
     fading = fading_frames(small((1 - share) * first + share * second))
@@ -52,8 +52,8 @@ def test_a_dissolve_between_moving_pictures_is_found(length: int) -> None:
     assert not fading[-3:].any()
 
 
-def test_a_dissolve_between_still_pictures_is_found() -> None:
-    """Ten frames from one picture to another, five of each around them."""
+def test_a_dissolve_between_still_images_is_found() -> None:
+    """A dissolve of ten frames between two still images, each of which is shown for five frames."""
     first, second = noise(2)
     shares = np.concatenate([np.zeros(5), np.arange(1, 11) / 11, np.ones(5)])
     fading = fading_frames(small(np.stack([(1 - share) * first + share * second for share in shares])))
@@ -64,7 +64,7 @@ def test_a_dissolve_between_still_pictures_is_found() -> None:
 
 
 def test_motion_is_no_fade() -> None:
-    """A wide picture that is panned over, a square that moves, noise, and nothing at all."""
+    """A pan over a wide image, a moving square, noise, and a still image have no fading frames."""
     wide = noise(1, 256)[0]
     pan = np.stack([wide[:, 4 * t : 4 * t + 64] for t in range(40)])
 
@@ -75,7 +75,7 @@ def test_motion_is_no_fade() -> None:
 
 
 def test_a_cut_is_no_fade() -> None:
-    """One picture, then another, at once."""
+    """A change from one image to another within one frame is no fade."""
     first, second = noise(2)
 
     assert not fading_frames(small(np.stack([first] * 10 + [second] * 10))).any()

@@ -1,4 +1,4 @@
-"""Videos written and read back, and files that are no videos, each with its reason."""
+"""Videos that are written and read back, and files that are not videos, each with its reason."""
 
 import subprocess
 from pathlib import Path
@@ -13,7 +13,7 @@ from watchmove.pipeline.video.ffmpeg import VideoReader, ffmpeg_executable, writ
 
 
 def ramps(count: int, height: int = 96, width: int = 128) -> list[NDArray[np.uint8]]:
-    """Smooth pictures, each brighter than the one before."""
+    """Smooth frames, each brighter than the one before."""
     x = np.linspace(0, 100, width)[None, :, None] + np.linspace(0, 40, height)[:, None, None]
     return [np.broadcast_to(x + 4 * t, (height, width, 3)).astype(np.uint8) for t in range(count)]
 
@@ -27,20 +27,20 @@ def short_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ffmpeg_writes(path: Path, *arguments: str) -> Path:
-    """Have ffmpeg make a file."""
+    """Make a file with ffmpeg."""
     subprocess.run([ffmpeg_executable(), "-loglevel", "error", "-y", *arguments, str(path)], check=True)
     return path
 
 
 def reason_of(path: Path, **limits: float) -> str:
-    """Why a file cannot be read."""
+    """The reason why a file cannot be read."""
     with pytest.raises(UnreadableVideo) as caught, VideoReader(path, **limits) as reader:  # type: ignore[arg-type]
         list(reader)
     return caught.value.reason
 
 
 def test_frames_come_back_as_written(short_video: Path) -> None:
-    """At the size it has, a video gives the frames that were written, but for the codec's small loss."""
+    """Read at its own size, a video has the written frames, except for the small loss of the codec."""
     with VideoReader(short_video, shorter_side_pixels=96) as reader:
         frames = list(reader)
 
@@ -49,7 +49,7 @@ def test_frames_come_back_as_written(short_video: Path) -> None:
 
 
 def test_ten_bits_arrive_as_eight(short_video: Path, tmp_path: Path) -> None:
-    """A video of ten bits a channel, as phones film, gives the frames of the same in eight."""
+    """A video of ten bits per channel, as from phones, gives 8-bit frames that match those of an 8-bit video."""
     deep = ffmpeg_writes(tmp_path / "d.mkv", "-i", str(short_video), "-pix_fmt", "yuv420p10le", "-c:v", "ffv1")
     with VideoReader(deep, shorter_side_pixels=96) as reader:
         frames = list(reader)
@@ -59,7 +59,7 @@ def test_ten_bits_arrive_as_eight(short_video: Path, tmp_path: Path) -> None:
 
 
 def test_times_are_the_streams_own(short_video: Path) -> None:
-    """At 5 frames per second frame 7 is shown after 1.4 seconds."""
+    """At 5 frames per second, frame 7 is shown after 1.4 seconds."""
     with VideoReader(short_video) as reader:
         list(reader)
 
@@ -67,8 +67,8 @@ def test_times_are_the_streams_own(short_video: Path) -> None:
 
 
 @pytest.mark.parametrize("interlaced", [False, True])
-def test_fields_are_found_and_separated(interlaced: bool, tmp_path: Path) -> None:
-    """Two fields in one frame leave combs where things move; separated, neighbouring rows agree again."""
+def test_fields_are_detected_and_separated(interlaced: bool, tmp_path: Path) -> None:
+    """Two fields in one frame comb moving edges; after separation, neighbouring rows agree again."""
     fields = ["-vf", "tinterlace=mode=interleave_top"] if interlaced else []
     source = ("-f", "lavfi", "-i", "testsrc2=s=640x480:r=50:d=1")
     path = ffmpeg_writes(tmp_path / "v.mp4", *source, *fields, "-c:v", "libx264", "-crf", "12")
@@ -82,7 +82,7 @@ def test_fields_are_found_and_separated(interlaced: bool, tmp_path: Path) -> Non
 
 
 def test_shorter_side_is_as_asked(short_video: Path) -> None:
-    """A 4:3 picture with a shorter side of 120 is 160 wide."""
+    """A 4:3 frame with a shorter side of 120 is 160 wide."""
     with VideoReader(short_video, shorter_side_pixels=120) as reader:
         shape = next(iter(reader)).shape
 
@@ -90,7 +90,7 @@ def test_shorter_side_is_as_asked(short_video: Path) -> None:
 
 
 def test_rotation_is_honoured(short_video: Path, tmp_path: Path) -> None:
-    """A picture that the container turns by a quarter is upright when it arrives."""
+    """A video that its container rotates by 90 degrees is upright when it is read."""
     turned = ffmpeg_writes(tmp_path / "t.mp4", "-display_rotation", "90", "-i", str(short_video), "-c", "copy")
     with VideoReader(turned, shorter_side_pixels=96) as reader:
         shape = next(iter(reader)).shape
@@ -99,7 +99,7 @@ def test_rotation_is_honoured(short_video: Path, tmp_path: Path) -> None:
 
 
 def test_pixels_that_are_not_square_are_made_so(short_video: Path, tmp_path: Path) -> None:
-    """Pixels twice as wide as high make a 128x96 video 256x96."""
+    """With pixels twice as wide as high, a video of 128x96 is read as 256x96."""
     wide = ffmpeg_writes(tmp_path / "w.mp4", "-i", str(short_video), "-vf", "setsar=2", "-crf", "20")
     with VideoReader(wide, shorter_side_pixels=96) as reader:
         shape = next(iter(reader)).shape
@@ -114,7 +114,7 @@ def test_the_number_of_frames_is_capped(short_video: Path) -> None:
 
 
 def test_without_a_cap_all_frames_are_read_however_long_it_takes(short_video: Path) -> None:
-    """What has been waited for earlier frames does not count."""
+    """Without a cap, the time spent waiting for earlier frames does not count towards the timeout."""
     with VideoReader(short_video, max_frames=None) as reader:
         count = 0
         for _ in reader:
@@ -125,7 +125,7 @@ def test_without_a_cap_all_frames_are_read_however_long_it_takes(short_video: Pa
 
 
 def test_reading_may_stop_early(short_video: Path) -> None:
-    """A reader closed after one frame leaves no decoder behind."""
+    """A reader that is closed after one frame leaves no decoder running."""
     with VideoReader(short_video) as reader:
         next(iter(reader))
 
@@ -133,7 +133,7 @@ def test_reading_may_stop_early(short_video: Path) -> None:
 
 
 def test_writing_twice_gives_the_same_bytes(short_video: Path, tmp_path: Path) -> None:
-    """The same frames make the same file."""
+    """The same frames give the same file."""
     again = tmp_path / "again.mp4"
     write_video(again, ramps(10), 5)
 
@@ -141,7 +141,7 @@ def test_writing_twice_gives_the_same_bytes(short_video: Path, tmp_path: Path) -
 
 
 def test_a_text_file_is_not_a_video(tmp_path: Path) -> None:
-    """Neither is a playlist that names other files to open."""
+    """A text file is not a video, nor is a playlist that names other files."""
     text, playlist = tmp_path / "text.mp4", tmp_path / "list.m3u8"
     text.write_text("no video at all\n")
     playlist.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nother.ts\n#EXT-X-ENDLIST\n")
@@ -150,22 +150,22 @@ def test_a_text_file_is_not_a_video(tmp_path: Path) -> None:
 
 
 def test_empty_and_missing_files_say_so(tmp_path: Path) -> None:
-    """Two reasons that need no decoder."""
+    """Empty and missing files are recognized without a decoder."""
     (tmp_path / "empty.mp4").touch()
 
     assert reason_of(tmp_path / "empty.mp4") == "empty-file"
     assert reason_of(tmp_path / "missing.mp4") == "missing-file"
 
 
-def test_sound_alone_has_no_picture(tmp_path: Path) -> None:
-    """A container with nothing but sound."""
+def test_sound_alone_has_no_video(tmp_path: Path) -> None:
+    """A container with sound only has no video stream."""
     sound = ffmpeg_writes(tmp_path / "sound.mp4", "-f", "lavfi", "-i", "sine=duration=1")
 
     assert reason_of(sound) == "no-picture-stream"
 
 
 def test_a_cut_off_file_without_its_index_is_truncated(short_video: Path, tmp_path: Path) -> None:
-    """An mp4 keeps its index at the end: without it nothing decodes."""
+    """An MP4 has its index at the end, and without it nothing decodes."""
     half = tmp_path / "half.mp4"
     half.write_bytes(short_video.read_bytes()[: short_video.stat().st_size // 2])
 
@@ -173,7 +173,7 @@ def test_a_cut_off_file_without_its_index_is_truncated(short_video: Path, tmp_pa
 
 
 def test_a_cut_off_file_with_its_index_gives_what_decodes(tmp_path: Path) -> None:
-    """With the index in front the first frames of a cut-off file are good frames."""
+    """If the index is at the start, the first frames of a cut-off file decode."""
     noise = np.random.default_rng(0).integers(0, 256, (20, 96, 128, 3), dtype=np.uint8)
     write_video(tmp_path / "whole.mp4", noise, 10)
     front = ffmpeg_writes(
@@ -186,8 +186,8 @@ def test_a_cut_off_file_with_its_index_gives_what_decodes(tmp_path: Path) -> Non
     assert 2 <= len(frames) < 20
 
 
-def test_pictures_of_absurd_size_are_refused(short_video: Path, tmp_path: Path) -> None:
-    """Too many pixels, or a longer side of more than four times the shorter."""
+def test_frames_of_absurd_size_are_refused(short_video: Path, tmp_path: Path) -> None:
+    """Frames of too many pixels, or whose longer side is over four times the shorter, are refused."""
     strip = ffmpeg_writes(tmp_path / "strip.mp4", "-f", "lavfi", "-i", "color=size=1600x64:duration=0.2")
 
     assert reason_of(short_video, max_source_pixels=1000) == "absurd-size"
@@ -195,7 +195,7 @@ def test_pictures_of_absurd_size_are_refused(short_video: Path, tmp_path: Path) 
 
 
 def test_a_decoder_that_takes_too_long_is_ended(short_video: Path) -> None:
-    """Waiting is bounded."""
+    """A decoder that exceeds the timeout is ended."""
     assert reason_of(short_video, timeout_seconds=0.0001) == "decoder-timeout"
 
 
@@ -209,12 +209,12 @@ def test_a_decoder_that_takes_too_much_memory_ends(short_video: Path) -> None:
 
 
 def test_reasons_are_a_closed_list() -> None:
-    """No reason is there twice."""
+    """No reason is in the list twice."""
     assert len(set(UNREADABLE_REASONS)) == len(UNREADABLE_REASONS)
 
 
 @pytest.mark.parametrize("frames", [[], ramps(1, 95, 128), [*ramps(1), *ramps(1, 64, 64)]])
 def test_frames_that_make_no_video_are_refused(frames: list[NDArray[np.uint8]], tmp_path: Path) -> None:
-    """None at all, an odd height, and a size that changes."""
+    """No frame, an odd height, and a size that changes are refused."""
     with pytest.raises(InvalidInput):
         write_video(tmp_path / "no.mp4", frames, 5)

@@ -1,4 +1,4 @@
-"""Cuts where the colours change at once, and windows spread over a shot of any length."""
+"""Cut detection, and windows that are spread over a shot of any length."""
 
 from pathlib import Path
 
@@ -17,13 +17,13 @@ CUT_DISTANCE = ExtractionSettings().cut_distance
 
 
 def cuts_of(frames: list[NDArray[np.uint8]]) -> list[int]:
-    """Numbers of the frames that begin a new shot."""
+    """The numbers of the frames that begin a new shot."""
     detector = CutDetector(CUT_DISTANCE)
     return [index for index, frame in enumerate(frames) if detector.is_cut(frame)]
 
 
 def test_distance_of_equal_and_of_disjoint_colours() -> None:
-    """Equal histograms are 0 apart, those with nothing in common 1."""
+    """Equal histograms have distance 0, and those without a common colour have distance 1."""
     first = np.array([0.5, 0.5, 0], np.float32)
     second = np.array([0, 0, 1], np.float32)
 
@@ -33,21 +33,21 @@ def test_distance_of_equal_and_of_disjoint_colours() -> None:
 
 @pytest.mark.parametrize("seed", [1, 9, 13])
 def test_cuts_of_the_drawn_world_are_found(seed: int) -> None:
-    """Every cut of a drawn video, and nothing else."""
+    """Every cut of a drawn video is found, and no other."""
     video = draw_video(seed, WorldSettings(), "cuts")
 
     assert tuple(cuts_of(list(video.frames))) == video.cuts
 
 
 def test_motion_is_no_cut() -> None:
-    """Neither a fast object nor a fast camera."""
+    """A fast object and a fast camera give no cut."""
     video = moving_square((10.0, 0.0), 10, camera_step_pixels=(-12.0, 0.0))
 
     assert cuts_of(list(video.frames)) == []
 
 
 def test_a_change_of_size_is_a_cut() -> None:
-    """Frames of two sizes cannot be in one window."""
+    """A frame of another size begins a new shot, because a window has frames of one size."""
     frames = [np.zeros((96, 128, 3), np.uint8)] * 2 + [np.zeros((96, 96, 3), np.uint8)]
 
     assert cuts_of(frames) == [2]
@@ -60,7 +60,7 @@ def test_cuts_of_a_real_video(test_data: Path) -> None:
 
 
 def sampled(length: int, most: int = 3) -> list[tuple[int, int]]:
-    """(start, frames) of the windows of a shot."""
+    """The windows of a shot, as (start, number of frames)."""
     sampler = WindowSampler(window_frames=10, least_frames=4, most=most)
     for index in range(length):
         image = np.full((12, 12, 3), index % 256, np.uint8)
@@ -83,20 +83,20 @@ def sampled(length: int, most: int = 3) -> list[tuple[int, int]]:
     ],
 )
 def test_windows_are_spread_over_the_shot(length: int, windows: list[tuple[int, int]]) -> None:
-    """Tiles of the shot, thinned out evenly where there are too many; a last piece counts from half a window on."""
+    """Too many windows are thinned out evenly; the last one counts if it is at least half a window."""
     assert sampled(length) == windows
 
 
 def test_a_long_shot_is_held_in_bounded_memory() -> None:
-    """Ten thousand frames leave no more windows than asked for, the last of them from the second half."""
+    """Ten thousand frames give no more windows than allowed, and the last is from the second half."""
     windows = sampled(10_000, most=4)
 
     assert len(windows) <= 4
     assert windows[-1][0] >= 5000
 
 
-def test_a_window_inside_a_long_fade_is_told_so() -> None:
-    """The frames between its windows count: in ten frames of a fade of forty, little changes."""
+def test_frames_of_a_window_inside_a_long_fade_are_named() -> None:
+    """Frames between windows count too: within a window, little of a fade of forty frames is visible."""
     picture = np.random.default_rng(0).uniform(0, 255, (48, 64, 3))
     brightness = np.concatenate([np.ones(40), np.linspace(1, 0, 40), np.zeros(40)])
     sampler = WindowSampler(window_frames=10, least_frames=4, most=3)
@@ -107,8 +107,8 @@ def test_a_window_inside_a_long_fade_is_told_so() -> None:
     assert {w.start: sum(w.fading) for w in sampler.finish(1, 120)} == {0: 0, 40: 6, 80: 0}
 
 
-def test_the_next_shot_starts_afresh() -> None:
-    """After a shot has ended, windows carry the next one's number and start."""
+def test_the_next_shot_has_its_own_windows() -> None:
+    """After a shot has ended, windows have the number and start of the next shot."""
     sampler = WindowSampler(window_frames=10, least_frames=4, most=3, shot=1)
     image = np.zeros((12, 12, 3), np.uint8)
     for _ in range(12):

@@ -1,4 +1,4 @@
-"""The detection set: pictures whose boxes fit what is seen, large enough to be learnt."""
+"""The detection set: images whose boxes enclose the visible objects, which are large enough to be detected."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from watchmove.pipeline.world.shapes import SHAPES
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn picture and its objects."""
+    """A drawn image and its objects."""
 
     image: NDArray[np.uint8]
     objects: tuple[VocObject, ...]
@@ -22,12 +22,12 @@ class Picture:
 
 @pytest.fixture(scope="module")
 def pictures() -> list[Picture]:
-    """A hundred and twenty pictures of 320 by 240 pixels."""
+    """120 images of 320 x 240 pixels."""
     return [Picture(*draw_image(np.random.default_rng([7, number]), (320, 240))) for number in range(120)]
 
 
 def test_pictures_hold_one_to_three_objects_within_them(pictures: list[Picture]) -> None:
-    """Boxes lie within the picture; those that are not difficult have a side of 15 to 55 % of its shorter side."""
+    """Boxes are inside the image; those that are not difficult have sides of 15 to 55 % of its shorter side."""
     objects = [one for picture in pictures for one in picture.objects]
     boxes = np.array([one.box_xyxy for one in objects])
     sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)[[not one.difficult for one in objects]]
@@ -49,7 +49,7 @@ def test_every_class_is_drawn_and_few_objects_are_difficult(pictures: list[Pictu
 
 
 def test_objects_stand_out_from_what_is_round_them(pictures: list[Picture]) -> None:
-    """The middle half of a box is more colourful than the picture as a whole, for nearly all but rings."""
+    """The middle half of a box is more colourful than the whole image, for nearly all objects except rings."""
     more_colourful = []
     for picture in pictures:
         colour = np.ptp(picture.image.astype(int), axis=2)
@@ -63,7 +63,7 @@ def test_objects_stand_out_from_what_is_round_them(pictures: list[Picture]) -> N
 
 
 def test_image_is_drawn_once(tmp_path: Path) -> None:
-    """What has an annotation stays as it is, whatever it would be drawn from now."""
+    """An image that has an annotation is not drawn again, whatever the random generator."""
     draw_voc_image(tmp_path, "a", np.random.default_rng(0), (160, 120))
     first = read_voc(tmp_path, None)
     draw_voc_image(tmp_path, "a", np.random.default_rng(1), (160, 120))

@@ -1,4 +1,4 @@
-"""The drawn world holds what it promises: kinds of videos, exact truth, files that are drawn once."""
+"""The drawn world: the kinds of its videos, their exact truth, and files that are drawn once."""
 
 from pathlib import Path
 
@@ -21,13 +21,13 @@ def _video(kind: str, seed: int = 0) -> DrawnVideo:
 
 
 def _changes(video: DrawnVideo) -> NDArray[np.float64]:
-    """Mean absolute difference of neighbouring frames, (T-1,)."""
+    """The mean absolute difference of neighbouring frames, (T-1,)."""
     return np.asarray(np.abs(np.diff(video.frames.astype(int), axis=0)).mean(axis=(1, 2, 3)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_shapes_and_types(kind: str) -> None:
-    """Every kind has the documented arrays."""
+    """Videos of every kind have arrays of the documented shapes and types."""
     video = _video(kind)
     n_objects = len(video.class_names)
 
@@ -41,7 +41,7 @@ def test_shapes_and_types(kind: str) -> None:
 
 
 def test_one_seed_gives_one_video() -> None:
-    """Same seed, same arrays; another seed, another video."""
+    """The same seed gives the same arrays, and another seed gives another video."""
     first, again, other = _video("moving", 5), _video("moving", 5), _video("moving", 6)
 
     assert np.array_equal(first.frames, again.frames)
@@ -51,7 +51,7 @@ def test_one_seed_gives_one_video() -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_objects_move_against_their_background(seed: int) -> None:
-    """In every frame something large enough is seen; on average it moves a third of a pixel and more of its own."""
+    """Every frame shows an object that is large enough, and on average its independent motion is over 0.33 pixels."""
     video = _video("moving", seed)
     flows = zip(video.masks, video.flows, strict=False)
     own_motion = [np.linalg.norm(flow[mask] - flow[~mask].mean(axis=0), axis=-1).mean() for mask, flow in flows]
@@ -62,7 +62,7 @@ def test_objects_move_against_their_background(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_boxes_fit_masks(seed: int) -> None:
-    """The box round all boxes is the box round the mask."""
+    """The box around all boxes is the box around the mask."""
     video = _video("moving", seed)
     for mask, boxes in zip(video.masks, video.boxes_xyxy, strict=True):
         around = [*np.nanmin(boxes[:, :2], axis=0), *np.nanmax(boxes[:, 2:], axis=0)]
@@ -70,7 +70,7 @@ def test_boxes_fit_masks(seed: int) -> None:
 
 
 def test_cuts_are_cuts() -> None:
-    """Flow is NaN across each cut and nowhere else, and the picture changes there more than anywhere."""
+    """Flow is NaN at cuts only, and frames change more there than anywhere else."""
     video = _video("cuts")
     across = [cut - 1 for cut in video.cuts]
     changes = _changes(video)
@@ -81,8 +81,8 @@ def test_cuts_are_cuts() -> None:
     assert changes[across].min() > 2 * np.delete(changes, across).max()
 
 
-def test_camera_alone_moves_everything_and_nothing_by_itself() -> None:
-    """The flow is everywhere, the mask nowhere."""
+def test_camera_motion_alone_has_flow_and_no_mask() -> None:
+    """Camera motion alone gives flow at every pixel and an empty mask."""
     video = _video("camera")
 
     assert not video.masks.any()
@@ -90,7 +90,7 @@ def test_camera_alone_moves_everything_and_nothing_by_itself() -> None:
 
 
 def test_still_video_is_still() -> None:
-    """No flow, no mask; frames differ by sensor noise alone."""
+    """A still video has no flow and an empty mask, and its frames differ only in sensor noise."""
     video = _video("still")
 
     assert not video.masks.any()
@@ -99,7 +99,7 @@ def test_still_video_is_still() -> None:
 
 
 def test_noise_has_no_flow() -> None:
-    """Nothing to find and nothing to follow."""
+    """A video of noise has empty masks and no flow."""
     video = _video("noise")
 
     assert not video.masks.any()
@@ -108,7 +108,7 @@ def test_noise_has_no_flow() -> None:
 
 
 def test_unknown_kind_is_refused() -> None:
-    """The message lists what there is."""
+    """The message lists the known kinds."""
     with pytest.raises(InvalidInput, match="'film': is unknown; use one of moving"):
         _video("film")
 
@@ -127,7 +127,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_world_has_its_files(world: Path) -> None:
-    """Videos with truth beside them, and a detection set with both splits; nothing temporary is left."""
+    """There are videos with their truth, and a detection set with both splits, and no temporary file."""
     names = [video_name(number) for number in range(4)]
 
     assert names == ["0000-moving", "0001-cuts", "0002-moving", "0003-camera"]
@@ -138,7 +138,7 @@ def test_world_has_its_files(world: Path) -> None:
 
 
 def test_video_files_show_what_was_drawn(world: Path) -> None:
-    """A decoded video is the drawn one but for the encoder's small losses, and the truth file is its truth."""
+    """A decoded video is the drawn one except for small losses of the encoder, and the truth file has its truth."""
     drawn = draw_video(SMALL.seed, SMALL, "moving")
     with VideoReader(world / "videos" / "0000-moving.mp4", shorter_side_pixels=120) as reader:
         frames = np.stack(list(reader))
@@ -152,14 +152,14 @@ def test_video_files_show_what_was_drawn(world: Path) -> None:
 
 
 def test_any_number_of_workers_draws_the_same_bytes(world: Path, tmp_path: Path) -> None:
-    """Two workers, in whatever order, write the files that one does."""
+    """Two workers write the same files as one."""
     draw_world(tmp_path, SMALL, workers=2)
 
     assert _contents(tmp_path) == _contents(world)
 
 
-def test_what_is_there_is_not_drawn_again(tmp_path: Path) -> None:
-    """A second call touches no video or annotation, draws what is missing, and more where more is asked for."""
+def test_existing_files_are_not_drawn_again(tmp_path: Path) -> None:
+    """A second call changes no existing file, draws missing ones, and adds more if the settings ask for more."""
     few = SMALL.model_copy(update={"videos": 1, "train_images": 1, "test_images": 1})
     draw_world(tmp_path, few)
     kept = tmp_path / "videos" / "0000-moving.mp4"
@@ -174,7 +174,7 @@ def test_what_is_there_is_not_drawn_again(tmp_path: Path) -> None:
 
 
 def test_another_world_in_the_same_folder_is_refused(tmp_path: Path) -> None:
-    """Half one world and half another would be the truth about neither."""
+    """A folder that holds another world is refused."""
     nothing = SMALL.model_copy(update={"videos": 0, "train_images": 0, "test_images": 0})
     draw_world(tmp_path, nothing)
 

@@ -1,4 +1,4 @@
-"""Layers drawn through affine poses: the picture, the owner and the flow agree with each other."""
+"""Layers that are drawn with affine poses: the frame, the owners and the flow agree with each other."""
 
 import cv2
 import numpy as np
@@ -9,7 +9,7 @@ from watchmove.pipeline.world.textures import smooth_noise
 
 
 def _scene(angle_degrees: float, scale: float) -> Scene:
-    """A smooth disk-less square patch that moves, turns and grows over two moments, before a panned scene."""
+    """A smooth square that moves, rotates and grows over two moments, in front of a panned scene."""
     rng = np.random.default_rng(0)
 
     def texture(side: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -23,8 +23,8 @@ def _scene(angle_degrees: float, scale: float) -> Scene:
 
 
 @pytest.mark.parametrize(("angle_degrees", "scale"), [(0.0, 1.0), (4.0, 1.0), (0.0, 1.05), (-3.0, 0.97)])
-def test_next_picture_pulled_back_along_the_flow_is_this_picture(angle_degrees: float, scale: float) -> None:
-    """Away from edges, following each pixel's flow leads to the same colour, for any affine motion."""
+def test_next_frame_warped_along_the_flow_is_this_frame(angle_degrees: float, scale: float) -> None:
+    """Away from edges, the flow of each pixel leads to the same colour in the next frame."""
     scene = _scene(angle_degrees, scale)
     now, owner = render(scene, 0, 120, 100)
     then, _ = render(scene, 1, 120, 100)
@@ -41,7 +41,7 @@ def test_next_picture_pulled_back_along_the_flow_is_this_picture(angle_degrees: 
 
 
 def test_last_layer_is_in_front() -> None:
-    """Where two layers meet, the picture and the owner are those of the later one."""
+    """Where two layers overlap, the frame and the owner are those of the later one."""
     at = poses_from_path(np.array([(10.0, 10.0)]), np.zeros(1), np.ones(1), (9, 9))
     red, blue = (np.full((9, 9, 3), colour, np.uint8) for colour in ((255, 0, 0), (0, 0, 255)))
     full = np.ones((9, 9), np.float32)
@@ -55,7 +55,7 @@ def test_last_layer_is_in_front() -> None:
 
 
 def test_layer_out_of_sight_leaves_no_trace() -> None:
-    """An object beyond the border changes nothing and fails nothing."""
+    """A layer outside the frame changes nothing and raises no error."""
     away = poses_from_path(np.array([(-50.0, 300.0)]), np.zeros(1), np.ones(1), (9, 9))
     layer = Layer("a", np.full((9, 9, 3), 255, np.uint8), np.ones((9, 9), np.float32), away)
     image, owner = render(Scene(np.zeros((20, 20, 3), np.uint8), np.eye(2, 3)[None], (layer,)), 0, 20, 20)
@@ -65,7 +65,7 @@ def test_layer_out_of_sight_leaves_no_trace() -> None:
 
 
 def test_box_of_mask() -> None:
-    """The box is tight, max exclusive; nothing has no box."""
+    """The box is tight with an exclusive maximum; an empty mask has none."""
     mask = np.zeros((10, 12), bool)
     mask[2:5, 7] = True
 

@@ -1,4 +1,4 @@
-"""Shapes cover what geometry says they cover."""
+"""The areas, outlines and names of shapes."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ AREAS = {
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_area(name: str) -> None:
-    """The covered area is the shape's, within a percent and a half."""
+    """The covered area is that of the shape, within 1.5 %."""
     coverage = shape_coverage(name, 102)
 
     assert float(coverage.sum()) == pytest.approx(AREAS[name] * 50**2, rel=0.015)
@@ -26,7 +26,7 @@ def test_area(name: str) -> None:
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_within_its_square_and_smooth(name: str) -> None:
-    """Outlines stay within [-1, 1], the margin is clear, and edges are antialiased."""
+    """Outlines are within [-1, 1], the outermost pixels are empty, and edges are antialiased."""
     coverage = shape_coverage(name, 40)
 
     assert np.abs(shape_outline(name)).max() <= 1 + 1e-9
@@ -36,6 +36,6 @@ def test_within_its_square_and_smooth(name: str) -> None:
 
 
 def test_unknown_shape_is_refused() -> None:
-    """The message lists what there is."""
+    """The message lists the known shapes."""
     with pytest.raises(InvalidInput, match="'blob': is unknown; use one of disk"):
         shape_outline("blob")

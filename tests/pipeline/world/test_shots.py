@@ -1,4 +1,4 @@
-"""Shots keep what makes their truth exact: a canvas that covers what the camera sees, objects that stay in sight."""
+"""Shots whose truth is exact: the canvas covers everything that the camera sees, and objects stay visible."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ SIZE = (160, 120)
 
 @pytest.mark.parametrize("seed", range(8))
 def test_camera_never_looks_beyond_its_background(seed: int) -> None:
-    """The picture's corners lie within the canvas at every moment, so no mirrored border is ever shown."""
+    """The corners of the frame are inside the canvas at every moment, so that no mirrored border is visible."""
     scene = moving_shot(np.random.default_rng(seed), 90, SIZE, hue=0.2, camera_pans=True)
     height, width = scene.background.shape[:2]
     corners = np.array([(0, 0, 1), (159, 0, 1), (0, 119, 1), (159, 119, 1)])
@@ -23,7 +23,7 @@ def test_camera_never_looks_beyond_its_background(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_objects_stay_in_sight_and_keep_moving(seed: int) -> None:
-    """Each object shows half of itself or more at every moment, and its middle moves in every step."""
+    """At least half of each object is visible at every moment, and its middle moves in every step."""
     scene = moving_shot(np.random.default_rng(seed), 60, SIZE, hue=0.2, camera_pans=False)
     for layer in scene.layers:
         middle = np.array([(len(layer.coverage) - 1) / 2] * 2 + [1])
@@ -36,7 +36,7 @@ def test_objects_stay_in_sight_and_keep_moving(seed: int) -> None:
 
 
 def test_still_shot_shows_objects_but_has_none() -> None:
-    """What is painted into the background is seen and does not move by itself."""
+    """Objects that are drawn into the background are visible and are not in the mask."""
     moving = moving_shot(np.random.default_rng(3), 4, SIZE, hue=0.2, camera_pans=False)
     still = still_shot(np.random.default_rng(3), 4, SIZE, hue=0.2, camera_pans=False)
     image, owner = render(still, 3, *SIZE)
@@ -48,7 +48,7 @@ def test_still_shot_shows_objects_but_has_none() -> None:
 
 @pytest.mark.parametrize("n_frames", [4, 11, 36, 48, 500])
 def test_shots_fill_the_video(n_frames: int) -> None:
-    """Two or three shots of two frames and more, together as long as asked."""
+    """Two or three shots of at least two frames have the given length together."""
     for seed in range(20):
         lengths = shot_lengths(np.random.default_rng(seed), n_frames)
         assert sum(lengths) == n_frames
@@ -57,7 +57,7 @@ def test_shots_fill_the_video(n_frames: int) -> None:
 
 
 def test_contrasting_hue_is_far() -> None:
-    """A quarter of the colour circle at least, both ways round."""
+    """The hues are at least a quarter of the colour circle apart, in both directions."""
     rng = np.random.default_rng(0)
     apart = [(contrasting_hue(rng, 0.3) - 0.3) % 1 for _ in range(200)]
 

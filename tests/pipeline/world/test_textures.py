@@ -1,4 +1,4 @@
-"""Textures have the structure, contrast and colours that the drawn world promises."""
+"""The structure, contrast and colours of textures."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from watchmove.pipeline.world.textures import TEXTURES, background, object_textu
 
 
 def test_noise_is_smooth_at_its_scale() -> None:
-    """Mean 0, deviation 1, and little change from one pixel to the next where the scale is 16 pixels."""
+    """Noise at a scale of 16 pixels has mean 0, standard deviation 1, and small steps between pixels."""
     noise = smooth_noise(np.random.default_rng(0), 100, 140, 16.0)
 
     assert noise.shape == (100, 140)
@@ -18,7 +18,7 @@ def test_noise_is_smooth_at_its_scale() -> None:
 
 @pytest.mark.parametrize("kind", TEXTURES)
 def test_textures_have_grain_and_follow_the_seed(kind: str) -> None:
-    """Every kind, plain too, has structure that flow can follow; one seed gives one texture."""
+    """Every kind, even plain, has structure that flow can follow, and the same seed gives the same texture."""
     draw = [object_texture(np.random.default_rng(seed), kind, 64, 0.1, shaded=False) for seed in (3, 3, 4)]
 
     assert draw[0].shape == (64, 64, 3)
@@ -28,7 +28,7 @@ def test_textures_have_grain_and_follow_the_seed(kind: str) -> None:
 
 
 def test_stripes_differ_from_plain() -> None:
-    """A pattern has far more contrast than the grain alone."""
+    """A pattern has much more contrast than noise alone."""
     stripes, plain = (
         np.mean(
             [object_texture(np.random.default_rng(s), kind, 64, 0.1, shaded=False).std(axis=(0, 1)) for s in range(8)]
@@ -40,7 +40,7 @@ def test_stripes_differ_from_plain() -> None:
 
 
 def test_shading_darkens_one_side() -> None:
-    """The same texture shaded is darker somewhere, by a fifth at least of its light."""
+    """A shaded texture is darker by at least a fifth in some part."""
     plain, shaded = (
         object_texture(np.random.default_rng(5), "plain", 64, 0.6, shaded=shaded).astype(float)
         for shaded in (False, True)
@@ -50,7 +50,7 @@ def test_shading_darkens_one_side() -> None:
 
 
 def test_backgrounds_are_muted_and_objects_are_not() -> None:
-    """Colour sets objects apart from any background."""
+    """Objects are more saturated than any background."""
     rng = np.random.default_rng(1)
     muted = np.mean([np.ptp(background(rng, 60, 80, rng.uniform()).astype(int), axis=2).mean() for _ in range(6)])
     vivid = np.mean(
