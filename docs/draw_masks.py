@@ -1,6 +1,6 @@
-"""Draw the pictures of masks.md from the code itself: `python docs/draw_masks.py`.
+"""Draw the figures of masks.md with the code itself: `python docs/draw_masks.py`.
 
-The scenes are drawn, so that their true masks are known: one that goes well, stage by stage, and three that do not.
+The scenes are drawn, so their true masks are known: one that succeeds, stage by stage, and three that fail.
 """
 
 from pathlib import Path
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from watchmove.pipeline.arrays import FloatArray, Image
 from watchmove.pipeline.extraction.pruning import measure_mask, reject_reason
 from watchmove.pipeline.masks.cpu import segmentation
-from watchmove.pipeline.masks.cpu.appearance import BY_MOTION, fit_appearance
-from watchmove.pipeline.masks.cpu.common_fate import like_the_object, pixel_weights
+from watchmove.pipeline.masks.cpu.appearance import FIT_TO_MOTION, fit_appearance
+from watchmove.pipeline.masks.cpu.common_fate import object_motion_likelihood, pixel_weights
 from watchmove.pipeline.masks.cpu.edges import align_to_edges, level
-from watchmove.pipeline.masks.cpu.windows import longer_fields, window_flow
+from watchmove.pipeline.masks.cpu.windows import compose_fields, window_flow
 from watchmove.pipeline.masks.stage_seconds import StageSeconds
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.settings.world import WorldSettings
@@ -45,22 +45,22 @@ def draw_stages() -> None:
     flow = window_flow([np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8) for frame in frames])
     generator = np.random.default_rng(SETTINGS.seed)
     evidence = segmentation._window_evidence(frames, SETTINGS, generator, StageSeconds())
-    shown, motion = evidence[SHOWN], [frame.moving for frame in evidence]
-    looks = fit_appearance(
-        [frame.features for frame in evidence], motion, BY_MOTION, SETTINGS.appearance_units, generator
+    shown, motion_evidence = evidence[SHOWN], [frame.motion_evidence for frame in evidence]
+    appearance = fit_appearance(
+        [frame.features for frame in evidence], motion_evidence, FIT_TO_MOTION, SETTINGS.appearance_units, generator
     )
-    alike = looks.predict(shown.features)
-    weights = pixel_weights(level(segmentation._both(alike, shown.moving)))
-    agreed = segmentation._consensus(evidence, SETTINGS, generator)[SHOWN]
+    similarity = appearance.predict(shown.features)
+    weights = pixel_weights(level(segmentation._geometric_mean(similarity, shown.motion_evidence)))
+    consensus = segmentation._consensus(evidence, SETTINGS, generator)[SHOWN]
     soft_mask = segmentation.segment_shot([frames], SETTINGS)[0][SHOWN].soft_mask
     panels: list[tuple[str, NDArray[np.generic]]] = [
-        ("1  flow to the next frame", flow_colours(longer_fields(flow, SHOWN, (1,))[0][1])),
-        ("2  motion without the camera's", shown.own.saliency),
-        ("3  smoothed along the flow", shown.moving),
-        ("4  looks like what moves", alike),
-        ("5  moves as it moves", like_the_object(shown.own.residuals, weights)),
-        ("   all three agree", agreed),
-        ("6  along the picture's edges", align_to_edges(agreed, frames[SHOWN])),
+        ("1  flow to the next frame", flow_colours(compose_fields(flow, SHOWN, (1,))[0][1])),
+        ("2  motion relative to the camera", shown.motion.saliency),
+        ("3  smoothed along the flow", shown.motion_evidence),
+        ("4  appearance similarity", similarity),
+        ("5  common fate", object_motion_likelihood(shown.motion.residuals, weights)),
+        ("   consensus of all three", consensus),
+        ("6  aligned to edges", align_to_edges(consensus, frames[SHOWN])),
         (f"soft mask, J = {jaccard(soft_mask, truth):.2f}", soft_mask),
     ]
     draw_panels(panels, FOLDER / "stages.png")

@@ -1,8 +1,8 @@
-"""What each way to find flow is worth and costs: end-point error in pixels and processor time of each pair.
+"""Accuracy and cost of each flow method: end-point error in pixels and processor time per pair.
 
     OMP_NUM_THREADS=1 python tests/bench/flow.py --data $WATCHMOVE_TEST_DATA
 
-DIS at OpenCV's preset "medium" stands beside as the reference. RAFT is measured only with weights of one's own.
+DIS at OpenCV's preset "medium" is the reference. RAFT is measured only if its weights are given.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
     """Grey frame (H, W) uint8."""
     picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     if picture is None:
-        raise SystemExit(f"{path}: no picture; --data needs flow/middlebury_rubberwhale and flow/flyingchairs3")
+        raise SystemExit(f"{path}: no image; --data needs flow/middlebury_rubberwhale and flow/flyingchairs3")
     return np.asarray(picture, np.uint8)
 
 
@@ -57,14 +57,14 @@ def read_pairs(folder: Path) -> list[Pair]:
 
 
 def dis_medium(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """OpenCV's preset, pair by pair."""
+    """Compute flow by OpenCV's preset "medium", pair by pair."""
     estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    fields = [estimator.calc(one, other, None) for one, other in zip(first, second, strict=True)]  # type: ignore[call-overload]
+    fields = [estimator.calc(earlier, later, None) for earlier, later in zip(first, second, strict=True)]  # type: ignore[call-overload]
     return np.asarray(fields, np.float32)
 
 
 def methods(raft_weights: str) -> dict[str, FlowMethod]:
-    """What is measured, by name."""
+    """The methods that are measured, by name."""
     found: dict[str, FlowMethod] = {"dis medium": dis_medium}
     found["dis"] = flow_method(ExtractionSettings(flow="dis"))
     found["variational"] = flow_method(ExtractionSettings(flow="variational"))

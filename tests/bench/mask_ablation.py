@@ -1,8 +1,8 @@
-"""What each stage of the masks adds: J on DAVIS without it.
+"""What each stage of the masks contributes: J on DAVIS without it.
 
     OMP_NUM_THREADS=1 python tests/bench/mask_ablation.py --davis DIR [--frames 30] [--json]
 
-Each row is the whole chain with one stage taken out or made simpler; nothing else is tuned again. With `--frames N`
+Each row is the complete chain with one stage removed or simplified; nothing else is tuned again. With `--frames N`
 only the first N frames of each sequence are segmented, so that J differs a little from that over whole sequences.
 """
 
@@ -21,10 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from watchmove.pipeline.arrays import FloatArray
-from watchmove.pipeline.masks.cpu import appearance, common_fate, segmentation
-from watchmove.pipeline.masks.cpu import camera as camera_motion
-from watchmove.pipeline.masks.cpu import edges as refinement
-from watchmove.pipeline.masks.cpu import windows as flow
+from watchmove.pipeline.flow import dis
+from watchmove.pipeline.masks.cpu import appearance, camera, common_fate, edges, segmentation
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.service.cli.mask_bench import bench_masks
 
@@ -46,46 +44,53 @@ def _enlarged(evidence: FloatArray, image: NDArray[np.uint8]) -> FloatArray:
 
 def _together(*patches: AbstractContextManager[object]) -> AbstractContextManager[object]:
     stack = ExitStack()
-    for one in patches:
-        stack.enter_context(one)
+    for context in patches:
+        stack.enter_context(context)
     return stack
 
 
 def _unbalanced() -> AbstractContextManager[object]:
-    lessons = {name: replace(getattr(appearance, name), balance=0.0) for name in ("BY_MOTION", "BY_OUTLINES")}
-    return _together(*(patch.object(segmentation, name, lesson) for name, lesson in lessons.items()))
+    names = ("FIT_TO_MOTION", "FIT_TO_OUTLINES")
+    options = {name: replace(getattr(appearance, name), balance=0.0) for name in names}
+    return _together(*(patch.object(segmentation, name, changed) for name, changed in options.items()))
 
 
 VARIANTS: dict[str, tuple[dict[str, object], Patches]] = {
-    "the whole chain": ({}, nullcontext),
-    "flow by DIS medium instead of a finer DIS": ({}, lambda: patch.object(flow, "dense_flow", _medium_flow)),
+    "the complete chain": ({}, nullcontext),
+    "flow by DIS medium instead of a finer DIS": ({}, lambda: patch.object(dis, "dense_flow", _medium_flow)),
     "motion over one frame only": ({"motion_gaps": (1,)}, nullcontext),
     "camera as a shift instead of affine": (
         {},
-        lambda: patch.object(camera_motion, "fit_camera_motion", _median_shift),
+        lambda: patch.object(camera, "fit_camera_motion", _median_shift),
     ),
     "without smoothing along the flow": (
         {},
         lambda: patch.object(segmentation, "smooth_along_flow", lambda maps, *_: list(maps)),
     ),
-    "without looks (motion alone, edges)": ({}, lambda: patch.object(segmentation, "_both", lambda _, moving: moving)),
-    "looks alone, without motion at the end": ({}, lambda: patch.object(segmentation, "_both", lambda looks, _: looks)),
-    "looks learnt once, from motion only; no common fate": (
+    "without appearance (motion alone, edges)": (
+        {},
+        lambda: patch.object(segmentation, "_geometric_mean", lambda _, motion: motion),
+    ),
+    "appearance alone, without motion at the end": (
+        {},
+        lambda: patch.object(segmentation, "_geometric_mean", lambda similarity, _: similarity),
+    ),
+    "appearance fitted once, to motion only; no common fate": (
         {},
         lambda: patch.object(segmentation, "CONSENSUS_ROUNDS", 0),
     ),
     "one round instead of three": ({}, lambda: patch.object(segmentation, "CONSENSUS_ROUNDS", 1)),
-    "without common fate": ({}, lambda: patch.object(common_fate, "SHARE", 0.0)),
-    "flow that disagrees with itself counts in full": (
+    "without common fate": ({}, lambda: patch.object(common_fate, "COMMON_FATE_WEIGHT", 0.0)),
+    "without the penalty for inconsistent flow": (
         {},
         lambda: patch.object(segmentation, "DISAGREEMENT_PENALTY", 0.0),
     ),
-    "looks learnt without balance": ({}, _unbalanced),
+    "appearance fitted without balance": ({}, _unbalanced),
     "without edges": ({}, lambda: patch.object(segmentation, "align_to_edges", _enlarged)),
-    "without levelling": ({}, lambda: patch.object(refinement, "level", lambda evidence: evidence)),
+    "without levelling": ({}, lambda: patch.object(edges, "level", lambda evidence: evidence)),
     "at most 18 frames together": ({"window_frames": 6, "windows_per_shot": 1}, nullcontext),
 }
-"""Name to settings that differ and functions that are replaced."""
+"""For the name of each row, the settings that differ and the functions that are replaced."""
 
 
 def main() -> None:
@@ -94,7 +99,7 @@ def main() -> None:
     parser.add_argument("--davis", type=Path, required=True)
     parser.add_argument("--frames", type=int, default=10_000)
     parser.add_argument("--sequences", default="")
-    parser.add_argument("--only", default="", help="Rows whose names hold this word.")
+    parser.add_argument("--only", default="", help="Only rows with this text in their names.")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     names = [name for name in options.sequences.split(",") if name]

@@ -1,4 +1,4 @@
-"""A known camera motion is found under an object that moves otherwise."""
+"""A known camera motion is found in the presence of an object with another motion."""
 
 import numpy as np
 import pytest
@@ -21,19 +21,19 @@ def generator() -> np.random.Generator:
 
 
 def zoom_and_pan() -> NDArray[np.float32]:
-    """A field that grows by 4 pixels over the width, turns a little and pans by (5, -3)."""
+    """A field that grows by 4 pixels over the width, rotates a little and pans by (5, -3)."""
     parameters = np.array([[4.0, 0.5], [-0.5, 4.0], [5.0, -3.0]])
     return camera_flow(parameters, HEIGHT, WIDTH)
 
 
 def test_an_affine_field_is_fitted_exactly() -> None:
-    """Where all of the picture moves with the camera, nothing is left."""
+    """Where the whole frame moves with the camera, the residual is zero."""
     assert motion_length(residual_motion(zoom_and_pan(), generator())).max() < 1e-3
 
 
 @pytest.mark.parametrize("share", [0.1, 0.35])
-def test_an_object_is_what_is_left(share: float) -> None:
-    """A square with its own 3 pixels is left with 3 pixels, all else with none."""
+def test_the_residual_is_the_objects_motion(share: float) -> None:
+    """The residual of a square that moves by 3 pixels is 3 pixels, and 0 elsewhere."""
     field = zoom_and_pan()
     side = int(np.sqrt(share * HEIGHT * WIDTH))
     top, left = (HEIGHT - side) // 2, (WIDTH - side) // 2
@@ -46,22 +46,22 @@ def test_an_object_is_what_is_left(share: float) -> None:
     assert length[~inside].max() < 0.15
 
 
-def test_noise_moves_the_fit_little() -> None:
-    """Half a pixel of noise on every vector moves the fit by less than a tenth."""
+def test_the_fit_is_robust_to_noise() -> None:
+    """Half a pixel of noise on every vector changes the fitted field by less than a tenth of a pixel."""
     noisy = zoom_and_pan() + generator().normal(0, 0.5, (HEIGHT, WIDTH, 2)).astype(np.float32)
     fitted = camera_flow(fit_camera_motion(noisy, generator()), HEIGHT, WIDTH)
 
     assert np.abs(fitted - zoom_and_pan()).max() < 0.1
 
 
-def test_a_still_field_has_no_salience() -> None:
-    """Without motion all is dark, though there is no noise to compare with; a tenth of a pixel stays nearly so."""
+def test_a_still_field_has_no_saliency() -> None:
+    """Saliency is 0 without motion, although there is no noise to compare with, and small for a tenth of a pixel."""
     assert motion_saliency(np.zeros((HEIGHT, WIDTH), np.float32)).max() == 0
     assert motion_saliency(np.full((HEIGHT, WIDTH), 0.1, np.float32)).max() < 0.1
 
 
-def test_what_moves_alone_is_salient() -> None:
-    """A part that moves 4 pixels where nothing else does is close to 1."""
+def test_independent_motion_is_salient() -> None:
+    """A region that moves by 4 pixels while the rest is still has a saliency close to 1."""
     length = np.zeros((HEIGHT, WIDTH), np.float32)
     length[40:80, 60:100] = 4
     saliency = motion_saliency(length)

@@ -1,4 +1,4 @@
-"""Edges of a mask move to the picture's, and its levels mean what thresholds expect."""
+"""A mask is aligned to the edges of the image, and its levels fit the thresholds."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,8 @@ import pytest
 from watchmove.pipeline.masks.cpu.edges import align_to_edges, calibrate
 
 
-def test_mask_moves_to_the_pictures_edge() -> None:
-    """Evidence that ends 6 pixels beside a sharp edge ends at the edge afterwards."""
+def test_evidence_is_aligned_to_the_edge_of_the_image() -> None:
+    """Evidence that ends 6 pixels away from a sharp edge ends at the edge afterwards."""
     image = np.full((80, 120, 3), 40, np.uint8)
     image[20:60, 40:90] = 200
     evidence = np.zeros((40, 60), np.float32)
@@ -20,7 +20,7 @@ def test_mask_moves_to_the_pictures_edge() -> None:
 
 
 def test_strong_evidence_is_certain_and_its_boundary_is_a_half() -> None:
-    """A frame whose peak is 1 keeps it; evidence of 0.56 is the boundary."""
+    """A peak of 1 is kept; evidence of 0.56 becomes 0.5."""
     evidence = np.zeros((60, 60), np.float32)
     evidence[:30], evidence[30:45] = 1, 0.56
     soft = calibrate(evidence)
@@ -30,8 +30,8 @@ def test_strong_evidence_is_certain_and_its_boundary_is_a_half() -> None:
     assert soft[-1, -1] == 0
 
 
-def test_weak_evidence_is_raised_but_not_made_up() -> None:
-    """A peak of 0.5 becomes certain enough, one of 0.05 stays dark."""
+def test_weak_evidence_is_raised_and_noise_is_not() -> None:
+    """A peak of 0.5 is raised above 0.7; one of 0.05 stays below 0.4."""
     evidence = np.zeros((60, 60), np.float32)
     evidence[20:40, 20:40] = 1
 

@@ -1,4 +1,4 @@
-"""A square that moves by 3 pixels is found, to the pixel nearly, with or without a moving camera."""
+"""A square that moves by 3 pixels is found almost to the pixel, with and without a moving camera."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ SETTINGS = ExtractionSettings()
 
 
 def segment_one(images: Sequence[NDArray[np.uint8]], settings: ExtractionSettings) -> tuple[SegmentedFrame, ...]:
-    """All frames of a shot of one window."""
+    """Segment all frames of a shot that is one window."""
     return segment_shot([images], settings)[0]
 
 
@@ -38,8 +38,8 @@ def test_moving_square_is_found(camera_step: tuple[float, float]) -> None:
     assert np.abs(np.array(boxes) - video.boxes_xyxy[:, 0]).max() <= 6
 
 
-def test_own_motion_is_in_pixels_per_frame() -> None:
-    """Inside the square the motion beside the camera's is 3 pixels per frame, whatever the gap it was measured over."""
+def test_independent_motion_is_in_pixels_per_frame() -> None:
+    """Inside the square the motion relative to the camera is 3 pixels per frame, whatever the gaps of the fields."""
     video = moving_square((1.0, 1.0), 6, camera_step_pixels=(-2.0, 1.0))
     frame = segment_one(list(video.frames), SETTINGS)[3]
     inner = cv2.erode(video.masks[3].astype(np.uint8), np.ones((31, 31), np.uint8))[::4, ::4] > 0
@@ -48,8 +48,8 @@ def test_own_motion_is_in_pixels_per_frame() -> None:
 
 
 @pytest.mark.parametrize("kind", ["still", "camera"])
-def test_nothing_is_found_where_nothing_moves_by_itself(kind: str) -> None:
-    """A still scene and a panned one stay dark."""
+def test_nothing_is_found_without_independent_motion(kind: str) -> None:
+    """A still scene and a panned one have empty masks."""
     video = draw_video(3, WorldSettings(frames_per_video=8), kind)
     frames = segment_one(list(video.frames), SETTINGS)
 
@@ -57,7 +57,7 @@ def test_nothing_is_found_where_nothing_moves_by_itself(kind: str) -> None:
 
 
 def test_same_frames_give_the_same_bytes() -> None:
-    """Run twice, the masks are equal to the bit."""
+    """The masks of two runs are equal bit for bit."""
     frames = list(moving_square(frames=6).frames)
     first, second = segment_one(frames, SETTINGS), segment_one(frames, SETTINGS)
 
@@ -65,7 +65,7 @@ def test_same_frames_give_the_same_bytes() -> None:
 
 
 def test_two_frames_and_odd_sizes_are_enough() -> None:
-    """The least that can move, in a picture of odd width and height."""
+    """A window of two frames of odd width and height."""
     frames = [frame[:-1, :-1] for frame in moving_square(frames=2).frames]
     masks = [frame.soft_mask for frame in segment_one(frames, SETTINGS)]
 

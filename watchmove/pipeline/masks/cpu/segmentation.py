@@ -1,8 +1,8 @@
-"""From frames of one shot to soft masks of what moves in them: flow, camera, smoothing, consensus, edges.
+"""From frames of one shot to soft masks of its moving objects, on the CPU, frame by frame.
 
-Windows are consecutive frames; a shot gives one window or several, spread over it. Flow lives inside a window; what
-the moving object looks like is learned from all windows of the shot together, and from nothing else. The consensus is
-of three witnesses: what stands out by its motion, what looks like it, and what moves as it moves.
+A shot gives one window of consecutive frames, or several spread over it. Flow is computed inside a window; the
+appearance model is fitted to all windows of the shot together, and to nothing else. Three cues find the objects: motion
+relative to the camera, similarity to the appearance of what moves, and common fate, which is motion like the object's.
 """
 
 from collections.abc import Sequence
@@ -22,14 +22,14 @@ from watchmove.pipeline.masks.chain import (
     SegmentedFrame,
     shrink,
 )
-from watchmove.pipeline.masks.cpu.appearance import BY_MOTION, BY_OUTLINES, fit_appearance, pixel_features
+from watchmove.pipeline.masks.cpu.appearance import FIT_TO_MOTION, FIT_TO_OUTLINES, fit_appearance, pixel_features
 from watchmove.pipeline.masks.cpu.camera import motion_length, motion_saliency, residual_motion
-from watchmove.pipeline.masks.cpu.common_fate import like_the_object, pixel_weights, with_common_fate
+from watchmove.pipeline.masks.cpu.common_fate import object_motion_likelihood, pixel_weights, with_common_fate
 from watchmove.pipeline.masks.cpu.edges import align_to_edges, calibrate, level
 from watchmove.pipeline.masks.cpu.windows import (
     WindowFlow,
-    best_agreement,
-    longer_fields,
+    best_consistency,
+    compose_fields,
     smooth_along_flow,
     window_consistency,
     window_flow,
@@ -40,8 +40,12 @@ from watchmove.pipeline.settings.extraction import ExtractionSettings
 
 
 @dataclass(frozen=True)
-class _OwnMotion:
-    """What the fields of one frame say: gaps and residuals (h, w, 2), their motion and saliency, both (h, w)."""
+class _IndependentMotion:
+    """The motion of one frame relative to the camera.
+
+    residuals: pairs of a gap in frames and the field (h, w, 2) over it without the camera's motion, in pixels;
+    pixels_per_frame, saliency: (h, w), the means of their lengths and of their saliency over all fields.
+    """
 
     residuals: tuple[tuple[int, FloatArray], ...]
     pixels_per_frame: FloatArray
@@ -50,13 +54,16 @@ class _OwnMotion:
 
 @dataclass(frozen=True)
 class _Evidence:
-    """One frame, all but `image` at the working size: own motion, evidence of motion in [0, 1], features of looks."""
+    """What is known of one frame before appearance is fitted; all but `image` is at the working size.
+
+    motion_evidence: (h, w) in [0, 1]; features: (h, w, F), those of appearance; flow_consistency: its mean, in [0, 1].
+    """
 
     image: Image
-    own: _OwnMotion
-    moving: FloatArray
+    motion: _IndependentMotion
+    motion_evidence: FloatArray
     features: FloatArray
-    flow_trust: float
+    flow_consistency: float
 
 
 def segment_shot(
@@ -65,64 +72,75 @@ def segment_shot(
     wanted: Sequence[Sequence[int]] | None = None,
     stages: StageSeconds | None = None,
 ) -> tuple[tuple[SegmentedFrame, ...], ...]:
-    """Soft masks of what moves in one shot; per window, the frames at the `wanted` positions, or all.
+    """Segment one shot: for each window, the frames at its `wanted` positions, or all.
 
-    Images are (H, W, 3) uint8 RGB, of one size, at least two in each window. Nothing is learned beforehand: all
-    evidence comes from these frames. The same frames and settings give the same bytes. Memory grows with the number of
-    frames given: about three quarters of a megabyte each at 427x240 beside the frames themselves. `stages` is told the
-    seconds of each stage: flow, camera, smoothing, appearance, edges.
+    windows: consecutive frames (H, W, 3) uint8 RGB, of one size, at least two in each window. The seconds of each stage
+    are added to `stages`: flow, camera, smoothing, teacher (if there is one), appearance, edges.
+
+    Nothing has been learnt beforehand, except by a teacher; the same frames and settings give the same bytes. Memory
+    grows with the number of frames: about three quarters of a megabyte per frame of 427x240, in addition to the frames.
+
+    Raises InvalidInput where weights or a device that the settings name are missing or do not fit.
     """
     stages = stages or StageSeconds()
     generator = np.random.default_rng(settings.seed)
     evidence = [_window_evidence(images, settings, generator, stages) for images in windows]
     with stages("appearance"):
-        agreed = iter(_consensus([frame for window in evidence for frame in window], settings, generator))
-    found = [list(zip(window, islice(agreed, len(window)), strict=True)) for window in evidence]
+        consensus = iter(_consensus([frame for window in evidence for frame in window], settings, generator))
+    found = [list(zip(window, islice(consensus, len(window)), strict=True)) for window in evidence]
     chosen = wanted or [range(len(images)) for images in windows]
     with stages("edges"):
         return tuple(
-            tuple(_finish(*window[position]) for position in some) for window, some in zip(found, chosen, strict=True)
+            tuple(_segmented(*window[position]) for position in positions)
+            for window, positions in zip(found, chosen, strict=True)
         )
 
 
 def _window_evidence(
     images: Sequence[Image], settings: ExtractionSettings, generator: np.random.Generator, stages: StageSeconds
 ) -> list[_Evidence]:
-    """What each frame of one window says by itself and by its neighbours."""
+    """Motion evidence and appearance features of each frame of one window."""
     with stages("flow"):
         greys = [np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8) for image in images]
         flow = window_flow(greys, flow_method(settings))
-        agreement = window_consistency(flow)
+        consistency = window_consistency(flow)
     with stages("camera"):
-        found = [_own_motion(flow, index, settings.motion_gaps, generator) for index in range(len(images))]
-        believed = [best_agreement(agreement, index) for index in range(len(images))]
-        stands_out = [
-            own.saliency * (1 - DISAGREEMENT_PENALTY * (1 - agreed))
-            for own, agreed in zip(found, believed, strict=True)
-        ]
+        motions = [_independent_motion(flow, index, settings.motion_gaps, generator) for index in range(len(images))]
+        best = [best_consistency(consistency, index) for index in range(len(images))]
+        saliency = [_penalised(motion.saliency, agreement) for motion, agreement in zip(motions, best, strict=True)]
     with stages("smoothing"):
-        moving = smooth_along_flow(stands_out, flow, agreement)
+        motion_evidence = smooth_along_flow(saliency, flow, consistency)
     if settings.teacher:
         with stages("teacher"):
-            moving = average_with_teacher(images, moving, settings)
+            motion_evidence = average_with_teacher(images, motion_evidence, settings)
     with stages("appearance"):
         labs = [np.asarray(cv2.cvtColor(shrink(image), cv2.COLOR_RGB2LAB), np.uint8) for image in images]
         features = [pixel_features(lab) for lab in labs]
     return [
-        _Evidence(image, own, salient, feature, float(agreed.mean()))
-        for image, own, salient, feature, agreed in zip(images, found, moving, features, believed, strict=True)
+        _Evidence(image, motion, evidence, feature, float(agreement.mean()))
+        for image, motion, evidence, feature, agreement in zip(
+            images, motions, motion_evidence, features, best, strict=True
+        )
     ]
 
 
-def _own_motion(flow: WindowFlow, index: int, gaps: Sequence[int], generator: np.random.Generator) -> _OwnMotion:
-    """What is left of a frame's fields without the camera, and its means over them."""
-    residuals = tuple((abs(gap), residual_motion(field, generator)) for gap, field in longer_fields(flow, index, gaps))
+def _penalised(saliency: FloatArray, consistency: FloatArray) -> FloatArray:
+    """Motion saliency (h, w), reduced where forward and backward flow disagree."""
+    penalised: FloatArray = saliency * (1 - DISAGREEMENT_PENALTY * (1 - consistency))
+    return penalised
+
+
+def _independent_motion(
+    flow: WindowFlow, index: int, gaps: Sequence[int], generator: np.random.Generator
+) -> _IndependentMotion:
+    """Subtract the camera's motion from all fields of a frame."""
+    residuals = tuple((abs(gap), residual_motion(field, generator)) for gap, field in compose_fields(flow, index, gaps))
     if not residuals:  # the window ends before the shortest gap on both sides
-        nothing = np.zeros(flow.fields[index, flow.steps(index)[0]].shape[:2], np.float32)
-        return _OwnMotion((), nothing, nothing)
+        zero = np.zeros(flow.fields[index, flow.steps(index)[0]].shape[:2], np.float32)
+        return _IndependentMotion((), zero, zero)
     lengths = [(gap, motion_length(residual)) for gap, residual in residuals]
-    motion = _mean([length / np.float32(gap) for gap, length in lengths])
-    return _OwnMotion(residuals, motion, _mean([motion_saliency(length) for _, length in lengths]))
+    pixels_per_frame = _mean([length / np.float32(gap) for gap, length in lengths])
+    return _IndependentMotion(residuals, pixels_per_frame, _mean([motion_saliency(length) for _, length in lengths]))
 
 
 def _mean(maps: Sequence[FloatArray]) -> FloatArray:
@@ -132,42 +150,44 @@ def _mean(maps: Sequence[FloatArray]) -> FloatArray:
 def _consensus(
     frames: Sequence[_Evidence], settings: ExtractionSettings, generator: np.random.Generator
 ) -> list[FloatArray]:
-    """Evidence (h, w) of each frame in which motion, looks and common fate agree.
+    """Evidence (h, w) of each frame in which motion, appearance and common fate agree.
 
-    Looks are learnt from motion first. Then, by turns: what has been found so far is brought to the picture's edges
-    and teaches looks again; both say where the object is; and its motion there says what else moves with it.
+    The appearance model is fitted to motion evidence first. Each round then aligns what has been found so far to the
+    edges of the images, fits the appearance model again to that, and updates the motion evidence: appearance and motion
+    together locate the object, whose own motion shows what else moves with it.
     """
-    units, moving = settings.appearance_units, [frame.moving for frame in frames]
-    features = [frame.features for frame in frames]
-    looks = fit_appearance(features, moving, BY_MOTION, units, generator)
-    alike = [looks.predict(feature) for feature in features]
-    taught = range(0, len(frames), REFIT_FRAME_STEP)
+    unit_count = settings.appearance_units
+    motion_evidence, features = [frame.motion_evidence for frame in frames], [frame.features for frame in frames]
+    appearance = fit_appearance(features, motion_evidence, FIT_TO_MOTION, unit_count, generator)
+    similarity = [appearance.predict(feature) for feature in features]
+    refitted = range(0, len(frames), REFIT_FRAME_STEP)
     for _ in range(CONSENSUS_ROUNDS):
-        outlined = [_outlined(frames[i].image, _both(alike[i], moving[i])) for i in taught]
-        looks = fit_appearance([features[i] for i in taught], outlined, BY_OUTLINES, units, generator)
-        alike = [looks.predict(feature) for feature in features]
-        moving = [_moved_together(*of_frame) for of_frame in zip(frames, alike, moving, strict=True)]
-    return [_both(*of_frame) for of_frame in zip(alike, moving, strict=True)]
+        outlined = [_outlined(frames[i].image, _geometric_mean(similarity[i], motion_evidence[i])) for i in refitted]
+        appearance = fit_appearance([features[i] for i in refitted], outlined, FIT_TO_OUTLINES, unit_count, generator)
+        similarity = [appearance.predict(feature) for feature in features]
+        motion_evidence = [_updated_evidence(*maps) for maps in zip(frames, similarity, motion_evidence, strict=True)]
+    return [_geometric_mean(*maps) for maps in zip(similarity, motion_evidence, strict=True)]
 
 
-def _both(alike: FloatArray, moving: FloatArray) -> FloatArray:
-    """Geometric mean: what moves and looks like what moves."""
-    both: FloatArray = np.sqrt(alike * moving)
-    return both
+def _geometric_mean(similarity: FloatArray, motion_evidence: FloatArray) -> FloatArray:
+    """Geometric mean (h, w) of appearance similarity and motion evidence: high only where both are."""
+    mean: FloatArray = np.sqrt(similarity * motion_evidence)
+    return mean
 
 
-def _moved_together(frame: _Evidence, alike: FloatArray, moving: FloatArray) -> FloatArray:
-    """A frame's evidence of motion (h, w), joined by what moves as that does which has been found so far."""
-    weights = pixel_weights(level(_both(alike, moving)))
-    return with_common_fate(frame.moving, like_the_object(frame.own.residuals, weights))
+def _updated_evidence(frame: _Evidence, similarity: FloatArray, motion_evidence: FloatArray) -> FloatArray:
+    """Motion evidence (h, w) of a frame with common fate, the object being where similarity and evidence agree."""
+    weights = pixel_weights(level(_geometric_mean(similarity, motion_evidence)))
+    # from the first evidence, not the last, so that rounds do not accumulate what common fate adds
+    return with_common_fate(frame.motion_evidence, object_motion_likelihood(frame.motion.residuals, weights))
 
 
 def _outlined(image: Image, evidence: FloatArray) -> FloatArray:
-    """Evidence (h, w) that follows the edges of the picture at half its size, which is enough to learn from."""
+    """Evidence (h, w) aligned to the edges of the image at a reduced size, and levelled."""
     aligned = level(align_to_edges(evidence, shrink(image, OUTLINE_SCALE)))
     return cv2.resize(aligned, evidence.shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
-def _finish(frame: _Evidence, evidence: FloatArray) -> SegmentedFrame:
+def _segmented(frame: _Evidence, evidence: FloatArray) -> SegmentedFrame:
     soft_mask = calibrate(align_to_edges(evidence, frame.image))
-    return SegmentedFrame(soft_mask, frame.own.pixels_per_frame, frame.flow_trust)
+    return SegmentedFrame(soft_mask, frame.motion.pixels_per_frame, frame.flow_consistency)

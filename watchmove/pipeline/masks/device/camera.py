@@ -1,6 +1,6 @@
-"""Camera motion and what is left without it, of batches of flow fields, in torch: `camera_motion` for a GPU.
+"""The camera's motion in batches of flow fields, in torch: the twin of `cpu.camera`.
 
-The same fit, from the same random triples, for all fields at once; sums are in float64, as there.
+All fields are fitted at once, from the same random triples; sums are in float64 as on the CPU.
 """
 
 import numpy as np
@@ -10,45 +10,52 @@ from torch import Tensor
 
 from watchmove.pipeline.masks.cpu.camera import (
     CANDIDATE_POINT_STEP,
-    LEAST_NOISE_PIXELS,
-    LEAST_SCALE_PIXELS,
-    LEAST_SPREAD,
+    COARSE_ERROR_DIVISOR,
+    CUE_WEIGHT,
+    FIT_ROUNDS,
     MAD_TO_SIGMA,
+    MAX_CANDIDATE_ERROR,
+    MIN_DETERMINANT,
+    MIN_NOISE_PIXELS,
+    MIN_PEAK_PIXELS,
+    MIN_SCALE_PIXELS,
+    NOISE_FACTOR,
+    NOISE_QUANTILE,
+    PEAK_QUANTILE,
     RIDGE,
-    ROUNDS,
     camera_grid,
     dense_terms,
+    scale_widening,
 )
 
 
-def residual_motions(fields: Tensor, triples: NDArray[np.int64]) -> Tensor:
-    """What is left (N, 2, h, w), in the fields' pixels, of `fields` (N, 2, h, w) without the camera's part.
+def residual_motion(fields: Tensor, triples: NDArray[np.int64]) -> Tensor:
+    """Subtract the camera's motion from fields (N, 2, h, w): residuals (N, 2, h, w), in the fields' pixels.
 
-    `triples` (N, candidate, 3) are those of `camera_motion.drawn_triples`, a draw for each field.
+    triples: (N, candidate, 3), one draw of `cpu.camera.draw_triples` for each field.
     """
-    parameters = _fit(fields, torch.from_numpy(triples).to(fields.device))
+    parameters = fit_camera_motion(fields, torch.from_numpy(triples).to(fields.device))
     height, width = fields.shape[-2:]
     terms = torch.from_numpy(dense_terms(height, width)).to(fields.device)
     camera = (terms @ parameters.float()).transpose(1, 2).reshape(fields.shape)
     return fields - camera
 
 
-def motion_lengths(residuals: Tensor) -> Tensor:
+def motion_length(residuals: Tensor) -> Tensor:
     """Lengths (N, h, w) of the vectors of residuals (N, 2, h, w), in their pixels."""
     return residuals.square().sum(dim=1).sqrt()
 
 
-def _fit(fields: Tensor, triples: Tensor) -> Tensor:
-    """Affine parameters (N, 3, 2) of the backgrounds."""
+def fit_camera_motion(fields: Tensor, triples: Tensor) -> Tensor:
+    """Fit affine parameters (N, 3, 2) float64 to the backgrounds of fields (N, 2, h, w); triples: (N, candidate, 3)."""
     grid = camera_grid(*fields.shape[-2:])
     terms, prior = (torch.from_numpy(part).to(fields.device) for part in (grid.terms, grid.prior))
-    vectors = fields[:, :, grid.rows, grid.columns].flatten(2).transpose(1, 2).double()
+    vectors = fields[:, :, grid.rows, grid.columns].flatten(2).transpose(1, 2).double()  # (field, point, xy)
     parameters = _best_candidates(terms, prior, vectors, triples)
     ridge = RIDGE * torch.eye(3, dtype=terms.dtype, device=terms.device)
-    for round_index in range(ROUNDS):
+    for round_index in range(FIT_ROUNDS):
         length = (terms @ parameters - vectors).square().sum(dim=2).sqrt()
-        widened = max(1.0, 2.5 - 0.5 * round_index)
-        scale = (MAD_TO_SIGMA * middle(length)).clamp(min=LEAST_SCALE_PIXELS) * widened
+        scale = (MAD_TO_SIGMA * _median(length)).clamp(min=MIN_SCALE_PIXELS) * scale_widening(round_index)
         weights = prior / (1 + (length / scale[:, None]).square()).square()
         weighted = (terms * weights[..., None]).transpose(1, 2)
         parameters = torch.linalg.solve(weighted @ terms + ridge, weighted @ vectors)
@@ -56,34 +63,39 @@ def _fit(fields: Tensor, triples: Tensor) -> Tensor:
 
 
 def _best_candidates(terms: Tensor, prior: Tensor, vectors: Tensor, triples: Tensor) -> Tensor:
-    """Of each field, the parameters (N, 3, 2) through three points that leave the lowest clipped cost."""
-    corners = terms[triples]
-    spread = torch.linalg.det(corners).abs() > LEAST_SPREAD
-    solvable = torch.where(spread[..., None, None], corners, torch.eye(3, dtype=terms.dtype, device=terms.device))
-    which = torch.arange(len(vectors), device=vectors.device)[:, None, None]
-    candidates = torch.linalg.solve(solvable, vectors[which, triples])  # (field, candidate, term, xy)
-    few = slice(None, None, CANDIDATE_POINT_STEP)
-    predicted = torch.einsum("pt,nctx->npcx", terms[few].float(), candidates.float())
-    length = (predicted - vectors[:, few].float()[:, :, None]).square().sum(dim=3).sqrt()
-    cost = torch.einsum("p,npc->nc", prior[few].float(), length.clamp(max=3) + (length / 4).clamp(max=3))
-    best = cost.masked_fill(~spread, torch.inf).argmin(dim=1)
-    found = candidates[which[:, 0, 0], best]
-    still = torch.zeros_like(found)
-    still[:, 2] = middle(vectors.transpose(1, 2))
-    return torch.where(spread.any(dim=1)[:, None, None], found, still)
+    """For each field, the parameters (N, 3, 2) through three points that have the lowest clipped cost."""
+    corners = terms[triples]  # (field, candidate, point, term)
+    solvable = torch.linalg.det(corners).abs() > MIN_DETERMINANT
+    # one call solves all candidates, so unsolvable ones are replaced by the identity and excluded by their cost
+    systems = torch.where(solvable[..., None, None], corners, torch.eye(3, dtype=terms.dtype, device=terms.device))
+    field = torch.arange(len(vectors), device=vectors.device)
+    candidates = torch.linalg.solve(systems, vectors[field[:, None, None], triples])  # (field, candidate, term, xy)
+    subset = slice(None, None, CANDIDATE_POINT_STEP)
+    predicted = torch.einsum("pt,nctx->npcx", terms[subset].float(), candidates.float())
+    length = (predicted - vectors[:, subset].float()[:, :, None]).square().sum(dim=3).sqrt()
+    near, far = length, length / COARSE_ERROR_DIVISOR
+    clipped = near.clamp(max=MAX_CANDIDATE_ERROR) + far.clamp(max=MAX_CANDIDATE_ERROR)
+    cost = torch.einsum("p,npc->nc", prior[subset].float(), clipped)
+    best = candidates[field, cost.masked_fill(~solvable, torch.inf).argmin(dim=1)]
+    shift = torch.zeros_like(best)
+    shift[:, 2] = _median(vectors.transpose(1, 2))
+    return torch.where(solvable.any(dim=1)[:, None, None], best, shift)
 
 
-def middle(values: Tensor) -> Tensor:
-    """Median along the last axis, the mean of the two middle ones where their number is even."""
+def _median(values: Tensor) -> Tensor:
+    """Median along the last axis; the mean of the two middle values where their number is even, unlike torch's own."""
     ordered = values.sort(dim=-1).values
     count = values.shape[-1]
     return (ordered[..., (count - 1) // 2] + ordered[..., count // 2]) / 2
 
 
-def motion_saliencies(lengths: Tensor) -> Tensor:
-    """Evidence of own motion (N, h, w) in [0, 1] of residuals of such lengths: `camera_motion.motion_saliency`."""
+def motion_saliency(lengths: Tensor) -> Tensor:
+    """Evidence of independent motion (N, h, w) in [0, 1] from lengths (N, h, w) of residuals, in pixels."""
     ordered = lengths.flatten(1).sort(dim=1).values
-    half, high = (ordered[:, int(share * (ordered.shape[1] - 1))][:, None, None] for share in (0.5, 0.98))
-    noise = (MAD_TO_SIGMA * half).clamp(min=LEAST_NOISE_PIXELS)
+    positions = (int(quantile * (ordered.shape[1] - 1)) for quantile in (NOISE_QUANTILE, PEAK_QUANTILE))
+    middle, high = (ordered[:, position][:, None, None] for position in positions)
+    noise = (MAD_TO_SIGMA * middle).clamp(min=MIN_NOISE_PIXELS)
+    peak = high.clamp(min=MIN_PEAK_PIXELS)
     squared = lengths.square()
-    return 0.5 * (squared / (squared + 9 * noise.square()) + (lengths / high.clamp(min=1)).clamp(0, 1))
+    above_noise = squared / (squared + NOISE_FACTOR**2 * noise.square())
+    return CUE_WEIGHT * (above_noise + (lengths / peak).clamp(0, 1))

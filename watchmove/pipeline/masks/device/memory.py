@@ -1,4 +1,4 @@
-"""Work on many frames, in parts that fit into a device's memory."""
+"""Work on many frames in batches that fit into a device's memory."""
 
 from collections.abc import Callable
 
@@ -8,27 +8,27 @@ from torch import Tensor
 from watchmove.pipeline.errors import Unavailable
 
 
-class Parts:
-    """How many frames a device takes at once: halved, for good, each time its memory does not suffice."""
+class AdaptiveBatches:
+    """Runs work in batches; their size is halved, permanently, each time the device runs out of memory."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, size: int) -> None:
+        self.size = size
 
     def run(self, work: Callable[[slice], Tensor], count: int) -> Tensor:
-        """`work` on frames 0 to `count`, part by part; its results (n, ...) in one tensor (count, ...).
+        """Call `work` with slices of range(count), and join its results (n, ...) to one tensor (count, ...).
 
-        Where there is nothing to do `work` is asked once, with an empty part.
+        With a count of 0, `work` is called once with an empty slice, so that the result has its shape.
 
         Raises Unavailable where the device has not enough memory for a single frame.
         """
-        done: list[Tensor] = []
+        results: list[Tensor] = []
         start = 0
-        while start < count or not done:
-            end = min(start + self.most, count)
+        while start < count or not results:
+            end = min(start + self.size, count)
             try:
-                done.append(work(slice(start, end)))
+                results.append(work(slice(start, end)))
             except torch.OutOfMemoryError as error:
-                if self.most == 1:
+                if self.size == 1:
                     raise Unavailable(
                         "extract.device: the GPU has too little memory for one frame; free it, or lower "
                         "extract.shorter_side_pixels"
@@ -36,7 +36,7 @@ class Parts:
             else:
                 start = end
                 continue
-            # outside the handler, as the error holds what it was raised in
-            self.most = max(1, min(self.most, end - start) // 2)
+            # outside of the handler, because the exception keeps the tensors alive that were in use when it was raised
+            self.size = max(1, min(self.size, end - start) // 2)
             torch.cuda.empty_cache()
-        return torch.cat(done)
+        return torch.cat(results)

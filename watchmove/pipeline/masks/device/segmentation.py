@@ -1,10 +1,10 @@
-"""From frames of one shot to soft masks of what moves in them, in torch: `segmentation` for a GPU.
+"""From frames of one shot to soft masks of its moving objects, in torch: the twin of `cpu.segmentation`.
 
-The same chain with the same random draws, all windows of a shot at once. What differs is rounding, and OpenCV's
-interpolation, which looks to a thirty-second of a pixel.
+The same chain with the same random draws, all windows of a shot at once. What differs is the order of sums, and the
+interpolation of OpenCV, which rounds positions to a thirty-second of a pixel.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -16,9 +16,8 @@ from torch import Tensor
 from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.errors import Unavailable
 from watchmove.pipeline.flow.choice import chosen_method
-from watchmove.pipeline.flow.dis import dis_flow
 from watchmove.pipeline.flow.torch_maps import area_resize
-from watchmove.pipeline.flow.torch_methods import TensorFlowMethod, chosen_device, tensor_flow_method
+from watchmove.pipeline.flow.torch_methods import chosen_device, tensor_flow_method
 from watchmove.pipeline.masks.chain import (
     CONSENSUS_ROUNDS,
     DISAGREEMENT_PENALTY,
@@ -27,27 +26,35 @@ from watchmove.pipeline.masks.chain import (
     WORKING_SCALE,
     SegmentedFrame,
 )
-from watchmove.pipeline.masks.cpu.appearance import BY_MOTION, BY_OUTLINES
-from watchmove.pipeline.masks.cpu.camera import CANDIDATES, camera_grid, drawn_triples
-from watchmove.pipeline.masks.cpu.common_fate import SHARE
-from watchmove.pipeline.masks.device.appearance import fit_appearance_maps, pixel_feature_maps
-from watchmove.pipeline.masks.device.camera import motion_lengths, motion_saliencies, residual_motions
-from watchmove.pipeline.masks.device.common_fate import like_objects, pixel_weight_maps
-from watchmove.pipeline.masks.device.edges import aligned_to_edges, calibrated, levelled
-from watchmove.pipeline.masks.device.memory import Parts
-from watchmove.pipeline.masks.device.windows import STEPS, Windows, agreements, far_fields, smoothed_along_flow
+from watchmove.pipeline.masks.cpu.appearance import FIT_TO_MOTION, FIT_TO_OUTLINES
+from watchmove.pipeline.masks.cpu.camera import CANDIDATE_COUNT, camera_grid, draw_triples
+from watchmove.pipeline.masks.device.appearance import fit_appearance, pixel_features
+from watchmove.pipeline.masks.device.camera import motion_length, motion_saliency, residual_motion
+from watchmove.pipeline.masks.device.common_fate import object_motion_likelihood, pixel_weights, with_common_fate
+from watchmove.pipeline.masks.device.edges import align_to_edges, calibrate, level
+from watchmove.pipeline.masks.device.memory import AdaptiveBatches
+from watchmove.pipeline.masks.device.windows import (
+    STEPS,
+    Windows,
+    compose_fields,
+    smooth_along_flow,
+    window_consistency,
+    window_flow,
+)
 from watchmove.pipeline.masks.stage_seconds import StageSeconds
 from watchmove.pipeline.masks.teacher import average_with_teacher
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 
-_FRAMES_AT_ONCE = 64
-"""Frames, or pairs of frames, that a GPU is first given together."""
+_FRAMES_PER_BATCH = 64
+"""Frames, or pairs of frames, that a GPU is given together at first; a bound on memory, halved where it is too much."""
 
 
 @dataclass(frozen=True)
-class _OwnMotions:
-    """What fields say without the camera: P residuals (P, 2, h, w) over `gaps` (P,) frames, each of one of N frames
-    (P,), and the means over each frame's, motion in pixels per frame and saliency, both (N, h, w).
+class _IndependentMotion:
+    """The motion of N frames relative to the camera, in P fields.
+
+    residuals: (P, 2, h, w), fields over `gaps` (P,) frames without the camera's motion, in pixels; frames: (P,), the
+    frame of each; pixels_per_frame, saliency: (N, h, w), means of their lengths and saliency over each frame's fields.
     """
 
     residuals: Tensor
@@ -58,15 +65,16 @@ class _OwnMotions:
 
 
 class TorchSegmenter:
-    """Segments shots on one device; keeps its networks, and how much the device's memory has turned out to hold."""
+    """Segments shots on one device; it keeps the flow network and the size of batches that fits into memory."""
 
     def __init__(self, settings: ExtractionSettings) -> None:
-        """Raises InvalidInput where there is no such device, or where RAFT's weights are missing or do not fit."""
+        """Raises InvalidInput where the device is missing, or where RAFT's weights are missing or do not fit."""
+        # the other cores belong to the workers that decode videos
         cv2.setNumThreads(1)
         self._settings = settings
         self._device = chosen_device(settings)
         self._flow = None if chosen_method(settings) == "dis" else tensor_flow_method(settings)
-        self._parts = Parts(_FRAMES_AT_ONCE)
+        self._batches = AdaptiveBatches(_FRAMES_PER_BATCH)
 
     def __call__(
         self,
@@ -74,10 +82,10 @@ class TorchSegmenter:
         wanted: Sequence[Sequence[int]] | None = None,
         stages: StageSeconds | None = None,
     ) -> tuple[tuple[SegmentedFrame, ...], ...]:
-        """Soft masks of what moves in one shot, as `segmentation.segment_shot` finds them.
+        """Segment one shot: see `cpu.segmentation.segment_shot`; `stages` has one more, "back", for copying results.
 
         Raises Unavailable where the device fails, or has too little memory for a single frame or for what is held of
-        all of them.
+        all frames.
         """
         try:
             return self._segment(windows, wanted, stages or StageSeconds())
@@ -87,7 +95,7 @@ class TorchSegmenter:
             ) from error
         except torch.AcceleratorError as error:
             raise Unavailable(
-                f"extract.device: the GPU fails ({error}); run again, elsewhere if it stays so"
+                f"extract.device: the GPU failed ({error}); run again, on another machine if it fails again"
             ) from error
 
     @torch.inference_mode()
@@ -98,146 +106,119 @@ class TorchSegmenter:
         images = [image for window in windows for image in window]
         layout = Windows.of([len(window) for window in windows], self._device)
         with stages("flow"):
-            pictures = torch.from_numpy(np.stack(images)).to(self._device).permute(0, 3, 1, 2)
-            fields = self._fields(images, pictures, layout)
-            agreement = agreements(fields, layout)
-            believed = agreement.amax(dim=0)
+            # axes: (N, H, W, 3) -> (N, 3, H, W), uint8
+            pixels = torch.from_numpy(np.stack(images)).to(self._device).permute(0, 3, 1, 2)
+            fields = window_flow(images, pixels, layout, self._flow, self._batches)
+            consistency = window_consistency(fields, layout)
+            best = consistency.amax(dim=0)
         with stages("camera"):
-            own = self._own_motion(fields, layout, generator)
-            stands_out = own.saliency * (1 - DISAGREEMENT_PENALTY * (1 - believed))
+            motion = self._independent_motion(fields, layout, generator)
+            saliency = motion.saliency * (1 - DISAGREEMENT_PENALTY * (1 - best))
         with stages("smoothing"):
-            moving = smoothed_along_flow(stands_out, fields, agreement, layout)
+            motion_evidence = smooth_along_flow(saliency, fields, consistency, layout)
         if self._settings.teacher:
             with stages("teacher"):
-                mixed = average_with_teacher(images, list(moving.cpu().numpy()), self._settings)
-                moving = torch.from_numpy(np.stack(mixed)).to(self._device)
+                averaged = average_with_teacher(images, list(motion_evidence.cpu().numpy()), self._settings)
+                motion_evidence = torch.from_numpy(np.stack(averaged)).to(self._device)
         with stages("appearance"):
-            features = self._parts.run(lambda part: pixel_feature_maps(_shrunk(pictures[part])), len(pictures))
-            agreed = self._consensus(pictures, features, moving, own, generator)
+            features = self._batches.run(lambda part: pixel_features(_shrink(pixels[part])), len(pixels))
+            consensus = self._consensus(pixels, features, motion_evidence, motion, generator)
         chosen = self._chosen(layout, wanted)
         with stages("edges"):
-            masks = self._parts.run(
-                lambda part: calibrated(aligned_to_edges(agreed[chosen[part]], pictures[chosen[part]].float())),
+            masks = self._batches.run(
+                lambda part: calibrate(align_to_edges(consensus[chosen[part]], pixels[chosen[part]].float())),
                 len(chosen),
             )
         with stages("back"):
-            trust = believed.mean(dim=(1, 2))
-            motion = own.pixels_per_frame[chosen].cpu().numpy()
-            found = zip(masks.cpu().numpy(), motion, trust[chosen].tolist(), strict=True)
-            frames = iter([SegmentedFrame(mask, moved, trusted) for mask, moved, trusted in found])
-        counts = layout.lengths if wanted is None else [len(some) for some in wanted]
+            facts = motion.pixels_per_frame[chosen].cpu().numpy(), best.mean(dim=(1, 2))[chosen].tolist()
+            frames = iter([SegmentedFrame(*of_frame) for of_frame in zip(masks.cpu().numpy(), *facts, strict=True)])
+        counts = layout.lengths if wanted is None else [len(positions) for positions in wanted]
         return tuple(tuple(islice(frames, count)) for count in counts)
 
     def _chosen(self, layout: Windows, wanted: Sequence[Sequence[int]] | None) -> Tensor:
-        """Which of all frames are asked for, in order."""
+        """Indices, among all frames of the shot, of those at the wanted positions of their windows, in order."""
         starts = np.cumsum([0, *layout.lengths[:-1]])
-        positions = [range(length) for length in layout.lengths] if wanted is None else wanted
-        places = [start + position for start, some in zip(starts, positions, strict=True) for position in some]
-        return torch.tensor(places, dtype=torch.int64, device=self._device)
+        wanted = wanted if wanted is not None else [range(length) for length in layout.lengths]
+        indices = [start + position for start, positions in zip(starts, wanted, strict=True) for position in positions]
+        return torch.tensor(indices, dtype=torch.int64, device=self._device)
 
-    def _fields(self, images: Sequence[Image], pictures: Tensor, layout: Windows) -> Tensor:
-        """Flow (2, N, 2, h, w) at the working size from each frame to the one before and the one after; 0 for none."""
-        direction, first, second = layout.pairs()
-        height, width = (-(-side // WORKING_SCALE) for side in pictures.shape[-2:])
-        if self._flow is None:
-            between = _dis_of(images, first, second)
-        else:
-            between = _flow_of(self._flow, pictures, first, second)
-        found = self._parts.run(lambda part: area_resize(between(part), height, width), len(first))
-        fields = found.new_zeros((len(STEPS), len(pictures), 2, height, width))
-        fields[direction, first] = found
-        return fields
-
-    def _own_motion(self, fields: Tensor, layout: Windows, generator: np.random.Generator) -> _OwnMotions:
-        """What is left of each frame's fields without the camera."""
+    def _independent_motion(
+        self, fields: Tensor, layout: Windows, generator: np.random.Generator
+    ) -> _IndependentMotion:
+        """Subtract the camera's motion from all fields of all frames, over every gap that their windows have."""
         gaps = sorted(self._settings.motion_gaps)
-        far = [[far_fields(fields, layout, direction, gap) for gap in gaps] for direction in range(len(STEPS))]
-        there = torch.stack([torch.stack([known for _, known in some]) for some in far])  # (direction, gap, frame)
-        frame, direction, gap = there.permute(2, 0, 1).nonzero(as_tuple=True)
-        every = torch.stack([torch.stack([field for field, _ in some]) for some in far])
+        composed = [[compose_fields(fields, layout, direction, gap) for gap in gaps] for direction in range(len(STEPS))]
+        # axes: (direction, gap, frame, ...)
+        every_field = torch.stack([torch.stack([field for field, _ in of_gaps]) for of_gaps in composed])
+        exists = torch.stack([torch.stack([inside for _, inside in of_gaps]) for of_gaps in composed])
+        # triples are drawn in the order of the CPU: frame by frame, backward before forward, shorter gaps first
+        frame, direction, gap = exists.permute(2, 0, 1).nonzero(as_tuple=True)
         grid = camera_grid(*fields.shape[-2:])
-        triples = np.array([drawn_triples(grid, generator) for _ in frame], np.int64).reshape(-1, CANDIDATES, 3)
-        chosen, over = every[direction, gap, frame], torch.tensor(gaps, device=gap.device)[gap]
-        residuals = self._parts.run(lambda part: residual_motions(chosen[part], triples[part]), len(chosen))
-        lengths = motion_lengths(residuals)
-        saliency = self._parts.run(lambda part: motion_saliencies(lengths[part]), len(lengths))
-        means = (_means(maps, frame, fields.shape[1]) for maps in (lengths / over.view(-1, 1, 1), saliency))
-        return _OwnMotions(residuals, over, frame, *means)
+        triples = np.array([draw_triples(grid, generator) for _ in frame], np.int64).reshape(-1, CANDIDATE_COUNT, 3)
+        chosen, frames_apart = every_field[direction, gap, frame], torch.tensor(gaps, device=gap.device)[gap]
+        residuals = self._batches.run(lambda part: residual_motion(chosen[part], triples[part]), len(chosen))
+        lengths = motion_length(residuals)
+        saliency = self._batches.run(lambda part: motion_saliency(lengths[part]), len(lengths))
+        speeds = lengths / frames_apart.view(-1, 1, 1)
+        means = (_mean_by_frame(maps, frame, fields.shape[1]) for maps in (speeds, saliency))
+        return _IndependentMotion(residuals, frames_apart, frame, *means)
 
     def _consensus(
-        self, pictures: Tensor, features: Tensor, moving: Tensor, own: _OwnMotions, generator: np.random.Generator
+        self,
+        pixels: Tensor,
+        features: Tensor,
+        motion_evidence: Tensor,
+        motion: _IndependentMotion,
+        generator: np.random.Generator,
     ) -> Tensor:
-        """Evidence (N, h, w) in which motion, looks and common fate agree: `segmentation._consensus`."""
-        units, stands_out = self._settings.appearance_units, moving
-        looks = fit_appearance_maps(features, moving, BY_MOTION, units, generator)
-        both = _both(looks.predict(features), moving)
+        """Evidence (N, h, w) in which motion, appearance and common fate agree, by the rounds of `cpu.segmentation`."""
+        unit_count, first_evidence = self._settings.appearance_units, motion_evidence
+        appearance = fit_appearance(features, motion_evidence, FIT_TO_MOTION, unit_count, generator)
+        consensus = _geometric_mean(appearance.predict(features), motion_evidence)
+        refitted = slice(None, None, REFIT_FRAME_STEP)
         for _ in range(CONSENSUS_ROUNDS):
-            taught = slice(None, None, REFIT_FRAME_STEP)
-            outlined = self._outlined(pictures[taught], both[taught])
-            looks = fit_appearance_maps(features[taught], outlined, BY_OUTLINES, units, generator)
-            alike = looks.predict(features)
-            fate = self._common_fate(own, _both(alike, moving))
-            moving = (1 - SHARE) * stands_out + SHARE * fate
-            both = _both(alike, moving)
-        return both
+            outlined = self._outlined(pixels[refitted], consensus[refitted])
+            appearance = fit_appearance(features[refitted], outlined, FIT_TO_OUTLINES, unit_count, generator)
+            similarity = appearance.predict(features)
+            likelihood = self._object_motion_likelihood(motion, _geometric_mean(similarity, motion_evidence))
+            motion_evidence = with_common_fate(first_evidence, likelihood)
+            consensus = _geometric_mean(similarity, motion_evidence)
+        return consensus
 
-    def _outlined(self, pictures: Tensor, evidence: Tensor) -> Tensor:
-        """Evidence (N, h, w) that follows the pictures' edges."""
-        return self._parts.run(lambda part: _outlined(pictures[part], evidence[part]), len(pictures))
+    def _outlined(self, pixels: Tensor, evidence: Tensor) -> Tensor:
+        """Evidence (N, h, w) aligned to the edges of the images, in batches."""
+        return self._batches.run(lambda part: _outlined(pixels[part], evidence[part]), len(pixels))
 
-    def _common_fate(self, own: _OwnMotions, both: Tensor) -> Tensor:
-        """How much better the motion of what has been found explains each pixel, (N, h, w) in [0, 1]."""
-        weights = pixel_weight_maps(levelled(both))
-        alike = self._parts.run(
-            lambda part: like_objects(own.residuals[part], own.gaps[part], weights[own.frames[part]]), len(own.frames)
+    def _object_motion_likelihood(self, motion: _IndependentMotion, evidence: Tensor) -> Tensor:
+        """Mean likelihood (N, h, w) in [0, 1] that pixels move like the object, over the fields of each frame."""
+        weights = pixel_weights(level(evidence))
+        likelihood = self._batches.run(
+            lambda part: object_motion_likelihood(
+                motion.residuals[part], motion.gaps[part], weights[motion.frames[part]]
+            ),
+            len(motion.frames),
         )
-        return _means(alike, own.frames, len(both))
+        return _mean_by_frame(likelihood, motion.frames, len(evidence))
 
 
-def _flow_of(method: TensorFlowMethod, pictures: Tensor, first: Tensor, second: Tensor) -> Callable[[slice], Tensor]:
-    """What finds fields (n, 2, H, W) of some pairs of pictures (N, 3, H, W) uint8, in torch."""
-
-    def between(part: slice) -> Tensor:
-        return method(_grey(pictures[first[part]]), _grey(pictures[second[part]]))
-
-    return between
+def _shrink(pixels: Tensor, scale: int = WORKING_SCALE) -> Tensor:
+    """Shrink (N, 3, H, W) uint8 to 1/`scale` of its size, rounded up; float32 rounded to whole 8-bit steps."""
+    height, width = (-(-side // scale) for side in pixels.shape[-2:])
+    return area_resize(pixels.float(), height, width).round()
 
 
-def _dis_of(images: Sequence[Image], first: Tensor, second: Tensor) -> Callable[[slice], Tensor]:
-    """The same by OpenCV, on the CPU."""
-    greys = np.stack([np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8) for image in images])
-
-    def between(part: slice) -> Tensor:
-        fields = dis_flow(greys[first[part].cpu().numpy()], greys[second[part].cpu().numpy()])
-        return torch.from_numpy(fields).to(first.device).permute(0, 3, 1, 2)
-
-    return between
-
-
-def _grey(pictures: Tensor) -> Tensor:
-    """Luma (N, H, W) of RGB (N, 3, H, W) uint8, in whole 8-bit steps as OpenCV rounds it (ITU-R BT.601)."""
-    weights = torch.tensor([0.299, 0.587, 0.114], device=pictures.device).view(3, 1, 1)
-    return (pictures.float() * weights).sum(dim=1).round()
-
-
-def _shrunk(pictures: Tensor, scale: int = WORKING_SCALE) -> Tensor:
-    """(N, 3, H, W) uint8 at 1/`scale` of its size, rounded up, float32 in whole 8-bit steps."""
-    height, width = (-(-side // scale) for side in pictures.shape[-2:])
-    return area_resize(pictures.float(), height, width).round()
-
-
-def _means(maps: Tensor, frame: Tensor, count: int) -> Tensor:
-    """Means (count, h, w) of the maps (N, h, w) of each frame; 0 where it has none."""
+def _mean_by_frame(maps: Tensor, frame: Tensor, count: int) -> Tensor:
+    """Mean (count, h, w) of the maps (P, h, w) of each frame (P,); 0 for a frame that has none."""
     total = maps.new_zeros((count, *maps.shape[1:])).index_add_(0, frame, maps)
     return total / frame.bincount(minlength=count).clamp(min=1).view(-1, 1, 1)
 
 
-def _both(alike: Tensor, moving: Tensor) -> Tensor:
-    """Geometric mean: what moves and looks like what moves."""
-    return (alike * moving).sqrt()
+def _geometric_mean(similarity: Tensor, motion_evidence: Tensor) -> Tensor:
+    """Geometric mean (N, h, w) of appearance similarity and motion evidence: high only where both are."""
+    return (similarity * motion_evidence).sqrt()
 
 
-def _outlined(pictures: Tensor, evidence: Tensor) -> Tensor:
-    """Evidence (N, h, w) that follows the edges of the pictures at half their size."""
-    aligned = levelled(aligned_to_edges(evidence, _shrunk(pictures, OUTLINE_SCALE)))
+def _outlined(pixels: Tensor, evidence: Tensor) -> Tensor:
+    """Evidence (N, h, w) aligned to the edges of the images at a reduced size, and levelled."""
+    aligned = level(align_to_edges(evidence, _shrink(pixels, OUTLINE_SCALE)))
     return area_resize(aligned[:, None], *evidence.shape[-2:])[:, 0]
