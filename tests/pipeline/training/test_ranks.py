@@ -18,7 +18,7 @@ def test_without_an_environment_there_is_one() -> None:
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"WORLD_SIZE": "two"}, r"WORLD_SIZE \(two\): no number"),
+        ({"WORLD_SIZE": "two"}, r"WORLD_SIZE \(two\): is not a number"),
         ({"WORLD_SIZE": "2", "RANK": "2"}, r"RANK \(2\) is not below WORLD_SIZE \(2\)"),
     ],
 )

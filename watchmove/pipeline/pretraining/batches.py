@@ -1,4 +1,4 @@
-"""Shards as batches: which frames are in which step, decided by seed and step alone, so that a training can resume."""
+"""Batches of a dataset: the frames of each step depend on the seed and the step alone, so a training can resume."""
 
 import copy
 import hashlib
@@ -17,30 +17,30 @@ from watchmove.pipeline.dataset.frame_table import FrameTable, LocalShards, Shar
 from watchmove.pipeline.dataset.shard import Sample, sample_in
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.networks.alexnet import INPUT_PIXELS
-from watchmove.pipeline.pretraining.device_examples import UncutBatch, cut_together, together
+from watchmove.pipeline.pretraining.device_examples import UncutBatch, cut_on_device, stack_uncut
 from watchmove.pipeline.pretraining.examples import IGNORED, uncut_example_of
 from watchmove.pipeline.pretraining.objectives import Example, objective_of
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 
 
 class Batch(NamedTuple):
-    """`images` uint8 (N, 3, 227, 227); `targets` int8, (N, 56, 56) trimaps or what else the objective asks.
-
-    `unusable`: frames that were passed over.
-    """
+    """One rank's share of the examples of a step."""
 
     images: Tensor
+    """uint8 RGB (N, 3, 227, 227)."""
     targets: Tensor
+    """int8: trimaps (N, 56, 56), or quarter turns (N,) if the objective is rotation."""
     unusable: int
+    """Number of frames of the share that were left out because they cannot be used."""
 
 
 class MaskDataset:
-    """Frames of some shards, split by video into those learnt from and those held out."""
+    """Dataset of frames in shards, split by video into training frames and held-out frames."""
 
     def __init__(
         self, frames: FrameTable, source: ShardBytes, settings: PretrainingSettings, share: Share = ALONE
     ) -> None:
-        """Frames are read when they are needed, by this rank its share of every batch."""
+        """Take the table of frames and the source of their bytes; frames are read only when a batch needs them."""
         self.frames = frames
         self._source = source
         self._settings = settings
@@ -56,72 +56,78 @@ class MaskDataset:
 
     @classmethod
     def of_shards(cls, shards: Sequence[Path], settings: PretrainingSettings) -> "MaskDataset":
-        """All frames of local shards. Raises InvalidInput where one is no tar, or they hold no frame."""
+        """Build the dataset of local shards. Raises InvalidInput if one is not a tar or they hold no frame."""
         return cls(frames_in(shards), LocalShards(), settings)
 
     def training_batch(self, iteration: int) -> Batch:
-        """This rank's share of the batch of step `iteration` (from 0): every epoch in another order, each frame once.
+        """Read this rank's share of the batch of step `iteration`, counted from 0.
+
+        Each epoch has another order and contains each frame once.
 
         Raises:
-            InvalidInput: a shard is gone. Unavailable: it cannot be read now.
+            InvalidInput: a shard is missing or too short.
+            Unavailable: a shard cannot be read now.
         """
         return self._batch([self._example(row, seed) for row, seed in self._drawn(iteration)])
 
     def uncut_batch(self, iteration: int) -> UncutBatch:
-        """The same, where masks are learnt, before any pixel is touched.
+        """Read this rank's share of a batch without cutting examples, for the objective `masks` only.
 
-        `cut_batch` makes the same examples of it, on any device.
+        `cut_batch` makes the examples of `training_batch` from it, on any device. Raises as `training_batch` does.
         """
         samples = [(self._sample(row), np.random.default_rng(seed)) for row, seed in self._drawn(iteration)]
-        return together(
+        return stack_uncut(
             [None if sample is None else uncut_example_of(sample, self._settings, rng) for sample, rng in samples]
         )
 
     def cut_batch(self, batch: UncutBatch) -> Batch:
-        """Its examples, cut where the batch lies."""
-        return Batch(*cut_together(batch, self._settings), batch.unusable)
+        """Cut the examples of a batch on the device where it is."""
+        return Batch(*cut_on_device(batch, self._settings), batch.unusable)
 
     def validation_batches(self) -> list[Batch]:
-        """This rank's share of some frames of held-out videos, each with one jitter that no setting changes.
+        """Return this rank's share of up to `validation_frames` held-out frames, in the same crops every time.
 
-        In crops exactly centred, the average mask alone has an IoU of 0.7: they would measure next to nothing.
+        Crops are jittered by fixed seeds: with exactly centred crops the average mask alone has an IoU of 0.7, so a
+        score would say little about the network. Colours are not changed.
         """
         count = min(self._settings.validation_frames, len(self.held_out))
         chosen = self.held_out[np.linspace(0, len(self.held_out) - 1, count).astype(int)]
-        mine = range(self._share.rank, count, self._share.ranks)
+        numbers_of_rank = range(self._share.rank, count, self._share.ranks)
         plain = copy.copy(self)
         plain._settings = self._settings.model_copy(update={"colour_jitter": 0.0})
-        examples = [plain._example(int(chosen[number]), (0, 2, number)) for number in mine]
+        examples = [plain._example(int(chosen[number]), (0, 2, number)) for number in numbers_of_rank]
         size = max(1, self._settings.batch_size // self._share.ranks)
         return [self._batch(examples[start : start + size]) for start in range(0, len(examples), size)]
 
     def _drawn(self, iteration: int) -> list[tuple[int, tuple[int, ...]]]:
-        """The table's rows of this rank's share of a step, each with the seed of all that is drawn for its example."""
+        """Return the table's rows of this rank's share of a step, each with its example's seed."""
         first = iteration * self._settings.batch_size
         places = np.arange(first, first + self._settings.batch_size)
         rows = np.array([self._row_at(place) for place in places.tolist()])
-        mine = share_of(rows, self._share).tolist()
-        return [(int(rows[i]), (self._settings.seed, 1, int(places[i]))) for i in mine]
+        share = share_of(rows, self._share).tolist()
+        # The position is part of the seed, not the row: a frame is cut differently in every epoch.
+        return [(int(rows[i]), (self._settings.seed, 1, int(places[i]))) for i in share]
 
     def _row_at(self, place: int) -> int:
-        """The table's row of the frame at a place of the training."""
+        """Return the table's row of the frame at a position of the training, counted over all epochs."""
         epoch, within = divmod(place, len(self.training))
-        with self._lock:
+        with self._lock:  # several reader threads ask, and an order of millions of frames is computed once
             if epoch not in self._orders:
+                # A batch can span two epochs; older orders are not needed any more.
                 self._orders.pop(epoch - 2, None)
                 window = self._settings.shuffle_window_frames
                 self._orders[epoch] = epoch_order(self._settings.seed, epoch, self._runs, window)
             return int(self.training[self._orders[epoch][within]])
 
     def _example(self, row: int, seed: tuple[int, ...]) -> Example | None:
-        """The example at a row; None where it cannot be used, be it for its picture, its mask or its metadata."""
+        """Make the example of a row; None if its image, its mask or its metadata cannot be used."""
         sample = self._sample(row)
         if sample is None:
             return None
         return self._objective.example_of(sample, self._settings, np.random.default_rng(seed))
 
     def _sample(self, row: int) -> Sample | None:
-        """The frame at a row; None where its files are not what they should be."""
+        """Read the frame of a row; None if its bytes are damaged or do not hold the sample's files."""
         frames = self.frames
         shard, offset, size_bytes = frames.shards[frames.shard[row]], frames.offset[row], frames.size_bytes[row]
         content = self._source.read_range(shard, int(offset), int(size_bytes))
@@ -144,7 +150,10 @@ class MaskDataset:
 
 
 def held_out_videos(videos: Sequence[str], fraction: float) -> frozenset[str]:
-    """Whole videos to hold out: where there are two or more, at least one and never all; their names decide which."""
+    """Choose the videos to hold out by the hashes of their names, about `fraction` of them.
+
+    Of two or more videos at least one is held out, and never all. With `fraction` 0, or a single video, none is.
+    """
     ranked = sorted(set(videos), key=lambda video: hashlib.sha256(video.encode()).digest())
     if fraction == 0 or len(ranked) < 2:
         return frozenset()

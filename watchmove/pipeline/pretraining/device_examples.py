@@ -1,9 +1,9 @@
-"""Examples cut in batches on the network's device: readers decode and draw, and all that touches pixels happens there.
+"""Examples of masks made in batches on the network's device: readers only decode frames and draw random numbers.
 
-What is drawn for a frame is the same as where readers cut it, and so are pixels up to the rounding of bilinear weights:
-images differ by less than half a level (of 255) on the mean, and trimaps in less than a thousandth of their pixels.
-torchvision's geometric transforms move a whole batch alike; here every frame has its own square, so the sampling that
-they are made of is called itself.
+The random numbers of a frame are those of `examples`, and so are its pixels up to the rounding of bilinear weights:
+images differ by less than half a level (of 255) on average, and trimaps in less than a thousandth of their pixels.
+torchvision's geometric transforms apply one transform to a batch; here every frame has its own crop, so grid_sample is
+called directly.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,37 +21,40 @@ from watchmove.pipeline.pretraining.examples import BACKGROUND, FINE, FOREGROUND
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 
 _FRAMES_AT_ONCE = 8
-"""Frames that are sampled together: as float32, a whole batch of large ones could fill a device."""
+"""Number of frames sampled at once: a bound on memory, as a batch of large frames in float32 could fill a device."""
 
 
 class UncutBatch(NamedTuple):
-    """N frames with their masks in the upper left of tensors that hold the largest, and how to cut each.
-
-    `frames` uint8 (N, 3, H, W) RGB; `masks` uint8 (N, H, W), 255 for 1; `sizes` float32 (N, 2), height and width;
-    `squares` float32 (N, 3), centre x, centre y and side in pixels of the frame; `flips` bool (N,).
-    """
+    """N frames of different sizes with their masks, padded to the largest at the right and at the bottom."""
 
     frames: Tensor
+    """uint8 (N, 3, H, W) RGB."""
     masks: Tensor
+    """Soft masks, uint8 (N, H, W), 255 for 1."""
     sizes: Tensor
+    """Height and width of each frame without padding, float32 (N, 2)."""
     squares: Tensor
+    """Crop of each frame: centre x, centre y and side in pixels of the frame, float32 (N, 3)."""
     flips: Tensor
+    """Whether each crop is mirrored, bool (N,)."""
     colours: tuple[ColourChange | None, ...]
+    """Change of each crop's colours; None: no change."""
     unusable: int
+    """Number of frames of the batch that were left out because they cannot be used."""
 
     def pinned(self) -> "UncutBatch":
-        """Where a GPU fetches from while it computes."""
+        """Return the batch in page-locked memory, from which a GPU copies while it computes."""
         return self._moved(Tensor.pin_memory)
 
     def on(self, device: torch.device) -> "UncutBatch":
-        """The same on a device."""
+        """Return the batch on a device."""
         return self._moved(lambda part: part.to(device, non_blocking=True))
 
     def pieces(self) -> Iterator["UncutBatch"]:
-        """Parts of a few frames; one at least."""
+        """Yield parts of at most eight frames; an empty batch gives one empty part."""
         for start in range(0, max(len(self.frames), 1), _FRAMES_AT_ONCE):
-            some = slice(start, start + _FRAMES_AT_ONCE)
-            yield self._moved(itemgetter(some))._replace(colours=self.colours[some])
+            rows = slice(start, start + _FRAMES_AT_ONCE)
+            yield self._moved(itemgetter(rows))._replace(colours=self.colours[rows])
 
     def _moved(self, move: Callable[[Tensor], Tensor]) -> "UncutBatch":
         frames, masks, sizes, squares, flips = map(
@@ -60,10 +63,10 @@ class UncutBatch(NamedTuple):
         return UncutBatch(frames, masks, sizes, squares, flips, self.colours, self.unusable)
 
 
-def together(examples: Sequence[UncutExample | None]) -> UncutBatch:
-    """A batch of those that are usable; the others are counted."""
+def stack_uncut(examples: Sequence[UncutExample | None]) -> UncutBatch:
+    """Build a batch of the usable examples; those that are None are counted as unusable."""
     usable = [example for example in examples if example is not None]
-    height, width = (max((one.mask.shape[axis] for one in usable), default=1) for axis in (0, 1))
+    height, width = (max((example.mask.shape[axis] for example in usable), default=1) for axis in (0, 1))
     frames = np.zeros((len(usable), height, width, 3), np.uint8)
     masks = np.zeros((len(usable), height, width), np.uint8)
     for number, (image, mask, *_) in enumerate(usable):
@@ -73,16 +76,16 @@ def together(examples: Sequence[UncutExample | None]) -> UncutBatch:
         # axes: (N, H, W, C) -> (N, C, H, W)
         torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous(),
         torch.from_numpy(masks),
-        torch.tensor([one.mask.shape for one in usable], dtype=torch.float32).view(-1, 2),
-        torch.tensor([one.square for one in usable], dtype=torch.float32).view(-1, 3),
-        torch.tensor([one.flip for one in usable], dtype=torch.bool),
-        tuple(one.colours for one in usable),
+        torch.tensor([example.mask.shape for example in usable], dtype=torch.float32).view(-1, 2),
+        torch.tensor([example.square for example in usable], dtype=torch.float32).view(-1, 3),
+        torch.tensor([example.flip for example in usable], dtype=torch.bool),
+        tuple(example.colours for example in usable),
         len(examples) - len(usable),
     )
 
 
-def cut_together(batch: UncutBatch, settings: PretrainingSettings) -> tuple[Tensor, Tensor]:
-    """Images uint8 (N, 3, 227, 227) and trimaps int8 (N, 56, 56), on the batch's device; as `mask_examples.cut`."""
+def cut_on_device(batch: UncutBatch, settings: PretrainingSettings) -> tuple[Tensor, Tensor]:
+    """Cut images uint8 (N, 3, 227, 227) and trimaps int8 (N, 56, 56) on the batch's device, as `examples.cut` does."""
     if not len(batch.frames):
         return batch.frames.new_zeros((0, 3, INPUT_PIXELS, INPUT_PIXELS)), torch.zeros(
             (0, TARGET_PIXELS, TARGET_PIXELS), dtype=torch.int8, device=batch.frames.device
@@ -93,7 +96,7 @@ def cut_together(batch: UncutBatch, settings: PretrainingSettings) -> tuple[Tens
 
 def _images(batch: UncutBatch) -> Tensor:
     places = _places(batch, INPUT_PIXELS)
-    # Beyond the frame its border goes on: a place there is the nearest one within.
+    # Beyond the frame its border is repeated: a place there is replaced by the nearest one inside.
     last = (batch.sizes.flip(1) - 1).view(-1, 1, 1, 2)
     images = _sampled(batch.frames.float(), torch.minimum(places.clamp(min=0), last)).round().clamp(0, 255).byte()
     images = torch.where(batch.flips.view(-1, 1, 1, 1), images.flip(-1), images)
@@ -104,7 +107,8 @@ def _images(batch: UncutBatch) -> Tensor:
 
 
 def _trimaps(batch: UncutBatch, settings: PretrainingSettings) -> Tensor:
-    """Soft masks, unsure beyond the frame, averaged over each target pixel and cut at the thresholds."""
+    """Average soft masks over each target pixel and apply the thresholds; pixels beyond the frame are ignored."""
+    # grid_sample reads 0 beyond a frame. Subtracting a value between the thresholds first makes 0 mean "ignored".
     unsure = (settings.foreground_threshold + settings.background_threshold) / 2
     rows, columns = (torch.arange(size, device=batch.masks.device) for size in batch.masks.shape[1:])
     inside = (rows.view(1, -1, 1) < batch.sizes[:, :1, None]) & (columns.view(1, 1, -1) < batch.sizes[:, 1:, None])
@@ -119,7 +123,7 @@ def _trimaps(batch: UncutBatch, settings: PretrainingSettings) -> Tensor:
 
 
 def _places(batch: UncutBatch, pixels: int) -> Tensor:
-    """Where the pixels of the cut squares lie in their frames: (N, pixels, pixels, 2), x then y, in pixels."""
+    """Return the places in the frames of the crops' pixels: (N, pixels, pixels, 2), x then y, in pixels."""
     steps = (torch.arange(pixels, device=batch.squares.device) + 0.5) / pixels - 0.5
     x, y, side = batch.squares.unbind(1)
     # pixel centres are at half-integers of the square's continuous coordinates
@@ -130,7 +134,7 @@ def _places(batch: UncutBatch, pixels: int) -> Tensor:
 
 
 def _sampled(values: Tensor, places: Tensor) -> Tensor:
-    """`values` (N, C, H, W) at places (N, h, w, 2) in pixels, bilinear, 0 beyond: (N, C, h, w)."""
+    """Sample `values` (N, C, H, W) bilinearly at places (N, h, w, 2) in pixels, 0 beyond the frame: (N, C, h, w)."""
     size = torch.tensor([values.shape[3], values.shape[2]], device=values.device)
     grid = (2 * places + 1) / size - 1
     return functional.grid_sample(values, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

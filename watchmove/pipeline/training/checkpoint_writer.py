@@ -1,4 +1,4 @@
-"""Checkpoints written in the background: training goes on from a copy in memory while the last one gets to disk."""
+"""Writing of checkpoints in the background: training continues while a copy of its state is written to disk."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,10 +10,10 @@ from watchmove.pipeline.training.checkpoints import Snapshot, write_snapshot
 
 
 class CheckpointWriter:
-    """Writes one snapshot at a time; leaving the block waits for the last."""
+    """Context manager that writes one snapshot at a time in a thread; leaving the block waits for the last one."""
 
     def __init__(self, directory: Path, slots: int, on_written: Callable[[], None]) -> None:
-        """`on_written` is called in the background too, once a checkpoint is whole."""
+        """`on_written` is called in the writing thread, each time a checkpoint is complete."""
         self._directory = directory
         self._slots = slots
         self._on_written = on_written
@@ -27,7 +27,7 @@ class CheckpointWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait for what is under way; its own failure is raised unless the block has failed already."""
+        """Wait for the snapshot being written; raise its failure unless the block has raised an error itself."""
         try:
             if kind is None:
                 self.wait()
@@ -36,18 +36,19 @@ class CheckpointWriter:
 
     @property
     def newest(self) -> int:
-        """Steps done at the newest checkpoint written or being written here; -1: none."""
+        """Number of steps done in the newest checkpoint that this writer has begun to write; -1: none."""
         return self._newest
 
     def write(self, snapshot: Snapshot) -> None:
-        """Begin to write; waits for the one before. Raises what that one raised, Unavailable on a full disk."""
+        """Begin to write a snapshot, after waiting for the previous one. Raises Unavailable if that one failed."""
         self.wait()
         self._newest = snapshot.iteration
         self._pending = self._pool.submit(self._write, snapshot)
 
     def wait(self) -> None:
-        """Until everything is written. Raises what writing raised."""
+        """Wait until the last snapshot is written. Raises Unavailable if writing failed."""
         if self._pending is not None:
+            # Forgotten first, so that a failure is raised once and not again by the next call.
             pending, self._pending = self._pending, None
             pending.result()
 

@@ -1,9 +1,9 @@
-"""Checkpoints of a training: weights and momenta as safetensors, and a JSON beside it that is written last.
+"""Checkpoints of a training: weights and momenta as safetensors, and a JSON file with facts that is written last.
 
-Files are replaced in turn: those newest so far and, where checkpoints have a score, the best are left alone. The JSON
-holds the sum of the weights' bytes: a checkpoint that was cut off, here or in a store, or whose two files are of two
-writes, does not fit its sum and is passed over, and its place is the next to be written to.
-Of the others the newest counts.
+A training has a fixed number of slots for checkpoints. The oldest is replaced next, except that the one with the best
+score, if checkpoints have scores, is kept. The JSON file holds the SHA-256 of the safetensors file. A checkpoint that
+does not match it was interrupted while it was written or copied: it is ignored, and its slot is the next to be written.
+A training resumes from the newest complete checkpoint.
 """
 
 import json
@@ -22,31 +22,33 @@ from watchmove.pipeline.files.digest import file_sha256
 from watchmove.pipeline.files.weights import save_tensors
 
 SLOTS = 2
+"""Number of slots unless a caller says otherwise: the least with which one is complete while the other is written."""
 CHECKPOINT_NAMES = tuple(f"checkpoint-{slot}.safetensors" for slot in range(SLOTS))
 _STATE, _MOMENTUM, _AVERAGE = "state.", "momentum.", "average."
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A training at one moment, apart from the one that goes on: tensors on the CPU, and how far it was, plain JSON.
-
-    `history` has the number of steps done as `iteration`. Of higher `score` is better; None: not measured then.
-    """
+    """Copy of a training's state at one step, which does not change while the training continues."""
 
     tensors: dict[str, Tensor]
+    """Weights, momenta and the running average, on the CPU."""
     history: dict[str, Any]
+    """Progress of the training, plain JSON; `iteration` is the number of steps done."""
     identity: str
+    """Identity of the training (`training_identity`)."""
     score: float | None = None
+    """Validation score, higher is better; None: not measured at this step."""
 
     @property
     def iteration(self) -> int:
-        """Steps done."""
+        """Number of steps done."""
         return int(self.history["iteration"])
 
 
 @dataclass(frozen=True)
 class _Record:
-    """What a checkpoint's JSON holds."""
+    """Content of a checkpoint's JSON file."""
 
     weights: str
     size_bytes: int
@@ -65,24 +67,25 @@ def snapshot_of(
     score: float | None = None,
     average: Mapping[str, Tensor] | None = None,
 ) -> Snapshot:
-    """Copies of a model's state, SGD's momenta and, if there is one, the running average of the state."""
+    """Copy a model's state, SGD's momenta and, if there is one, the running average of the state."""
     tensors = {_STATE + name: _copy(tensor) for name, tensor in model.state_dict().items()}
     for name, parameter in model.named_parameters():
         momentum = optimizer.state[parameter].get("momentum_buffer") if parameter.requires_grad else None
         if momentum is not None:
             tensors[_MOMENTUM + name] = _copy(momentum)
     tensors |= {_AVERAGE + name: _copy(tensor) for name, tensor in (average or {}).items()}
-    # Through JSON, so that what goes on changes nothing of it.
+    # Through JSON for a deep copy: the training appends to its history while the snapshot is written.
     return Snapshot(tensors, json.loads(json.dumps(history)), identity, score)
 
 
 def write_snapshot(directory: Path, snapshot: Snapshot, slots: int = SLOTS) -> Path:
-    """Write over the oldest of `slots` checkpoints that is not the best; the file of the weights is returned.
+    """Replace the oldest of `slots` checkpoints that is not the best; return the path of the safetensors file.
 
     Raises:
-        Unavailable: the disk refuses.
+        InvalidInput: the folder cannot be written to.
+        Unavailable: writing failed for another reason, such as a full disk.
     """
-    target = _place_to_write(directory, slots)
+    target = _slot_to_write(directory, slots)
     with replacing(target) as temporary:
         save_tensors(snapshot.tensors, temporary)
         size_bytes, sha256 = temporary.stat().st_size, file_sha256(temporary)
@@ -97,7 +100,7 @@ def write_snapshot(directory: Path, snapshot: Snapshot, slots: int = SLOTS) -> P
 def save_checkpoint(
     directory: Path, model: nn.Module, optimizer: torch.optim.SGD, history: dict[str, Any], identity: str
 ) -> Path:
-    """Write a model's state, SGD's momenta and `history` at once. Raises Unavailable where the disk refuses."""
+    """Write a model's state, SGD's momenta and `history`. Raises InvalidInput and Unavailable as `write_snapshot`."""
     return write_snapshot(directory, snapshot_of(model, optimizer, history, identity))
 
 
@@ -108,30 +111,34 @@ def load_checkpoint(
     identity: str,
     average: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Any] | None:
-    """Put the newest whole checkpoint in place and return its history; None where none has ever been finished.
+    """Load the newest complete checkpoint into a model, its optimizer and `average`, and return its history.
+
+    Returns None if the folder has no checkpoint.
 
     Raises:
-        InvalidInput: none of those there is whole, or the newest is of another training than `identity`.
+        InvalidInput: no checkpoint in the folder is complete, or the newest is of another training than `identity`.
     """
     records = sorted(directory.glob("checkpoint-*.json"))
     found = [record for path in records if (record := _read_record(path)) is not None]
-    for record in sorted(found, key=lambda one: one.iteration, reverse=True):
+    for record in sorted(found, key=lambda record: record.iteration, reverse=True):
         path = directory / record.weights
-        if not _is_whole(record, path):
+        if not _is_complete(record, path):
             continue
         if record.identity != identity:
             raise InvalidInput(f"{path}: of other settings or data; remove it to train from the start")
-        _put_in_place(path, model, optimizer, average or {})
-        _forget_torn(directory, found, record.iteration)
+        _load_tensors(path, model, optimizer, average or {})
+        _remove_incomplete(directory, found, record.iteration)
         return record.history
     if records:
-        torn = records[0].with_suffix(".safetensors")
-        raise InvalidInput(f"{torn}: not a checkpoint, and there is no other; remove both to train from the start")
+        incomplete = records[0].with_suffix(".safetensors")
+        raise InvalidInput(
+            f"{incomplete}: not a checkpoint, and there is no other; remove both to train from the start"
+        )
     return None
 
 
-def _place_to_write(directory: Path, slots: int) -> Path:
-    """The first place with no checkpoint, else that of the oldest but the best."""
+def _slot_to_write(directory: Path, slots: int) -> Path:
+    """Return the first slot without a checkpoint, else that of the oldest checkpoint except the best."""
     paths = [directory / f"checkpoint-{slot}.safetensors" for slot in range(slots)]
     written: dict[Path, _Record] = {}
     for path in paths:
@@ -145,7 +152,7 @@ def _place_to_write(directory: Path, slots: int) -> Path:
 
 
 def _read_record(path: Path) -> _Record | None:
-    """What stands in a checkpoint's JSON; None where it is torn, or names a file that is not beside it."""
+    """Read a checkpoint's JSON file; None if it is incomplete or names a safetensors file other than its own."""
     try:
         record = _Record(**json.loads(path.read_text(encoding="utf-8")))
         fits = record.weights == path.with_suffix(".safetensors").name and record.iteration >= 0
@@ -154,18 +161,19 @@ def _read_record(path: Path) -> _Record | None:
     return record if fits else None
 
 
-def _is_whole(record: _Record, path: Path) -> bool:
+def _is_complete(record: _Record, path: Path) -> bool:
+    # The size first: it spares reading a file of some hundred megabytes that cannot match.
     return path.is_file() and path.stat().st_size == record.size_bytes and file_sha256(path) == record.sha256
 
 
-def _forget_torn(directory: Path, records: Sequence[_Record], newest_whole: int) -> None:
-    """Remove the records of checkpoints that were passed over: they are replaced before anything whole is."""
+def _remove_incomplete(directory: Path, records: Sequence[_Record], newest_complete: int) -> None:
+    """Remove the JSON files of incomplete checkpoints, so that their slots are written before any complete one."""
     for record in records:
-        if record.iteration > newest_whole:
+        if record.iteration > newest_complete:
             (directory / record.weights).with_suffix(".json").unlink(missing_ok=True)
 
 
-def _put_in_place(path: Path, model: nn.Module, optimizer: torch.optim.SGD, average: Mapping[str, Tensor]) -> None:
+def _load_tensors(path: Path, model: nn.Module, optimizer: torch.optim.SGD, average: Mapping[str, Tensor]) -> None:
     tensors = load_file(path)
     state = {name.removeprefix(_STATE): tensor for name, tensor in tensors.items() if name.startswith(_STATE)}
     try:
@@ -176,14 +184,14 @@ def _put_in_place(path: Path, model: nn.Module, optimizer: torch.optim.SGD, aver
         raise InvalidInput(f"{path}: of another network; remove it to train from the start") from error
     for name, parameter in model.named_parameters():
         if _MOMENTUM + name in tensors:
-            optimizer.state[parameter]["momentum_buffer"] = _like(parameter, tensors[_MOMENTUM + name])
+            optimizer.state[parameter]["momentum_buffer"] = _in_layout_of(parameter, tensors[_MOMENTUM + name])
 
 
 def _copy(tensor: Tensor) -> Tensor:
-    """A copy on the CPU, in the order of memory that safetensors writes."""
+    """Copy a tensor to the CPU in the contiguous memory layout that safetensors requires."""
     return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
-def _like(parameter: Tensor, values: Tensor) -> Tensor:
-    """`values` on the parameter's device and in its order of memory, without which the fused SGD is slow or refuses."""
+def _in_layout_of(parameter: Tensor, values: Tensor) -> Tensor:
+    """Copy `values` to a parameter's device and memory layout, without which fused SGD is slow or raises an error."""
     return torch.empty_like(parameter, requires_grad=False).copy_(values)

@@ -1,7 +1,7 @@
-"""Ranks: processes that train one network together, each with its share of every batch, as torchrun starts them.
+"""Ranks: processes, started by torchrun, that train one network together, each with its share of every batch.
 
-On GPUs they talk by NCCL, on CPUs by gloo. Numbers of the processes rather than of the network go by gloo anyway, so
-that no GPU is waited for.
+Tensors on GPUs are exchanged by NCCL, those on CPUs by gloo. Counts and other small values are CPU tensors, so that
+exchanging them does not wait for a GPU.
 """
 
 import os
@@ -17,48 +17,52 @@ from torch import Tensor
 from watchmove.pipeline.dataset.frame_order import ALONE, Share
 from watchmove.pipeline.errors import InvalidInput, Unavailable
 
-_MARKS_OF_LOSS = ("gloo", "nccl", "peer", "timed out", "timeout", "connection", "socket")
+_MAX_MESSAGE_CHARACTERS = 200
+"""Longest part of PyTorch's message that an error repeats. Set by hand."""
+_LOST_RANK_WORDS = ("gloo", "nccl", "peer", "timed out", "timeout", "connection", "socket")
+"""Words of the RuntimeErrors that gloo and NCCL raise when another rank is lost, in lower case."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process's place among all, and where its network runs; alone, nothing is ever sent."""
+    """This process's share of the batches and its device; with a single rank nothing is sent."""
 
     device: torch.device
     share: Share = ALONE
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the one rank that tells, writes and stores."""
+        """Whether this is rank 0, the only one that reports progress and writes files."""
         return self.share.rank == 0
 
     @property
     def are_several(self) -> bool:
-        """Whether there are others."""
+        """Whether there is more than one rank."""
         return self.share.ranks > 1
 
     def total(self, *values: float) -> list[float]:
-        """Each value summed over the ranks. Raises Unavailable where one is lost."""
+        """Return each value summed over the ranks. Raises Unavailable if a rank is lost."""
         if not self.are_several:
             return list(values)
         return [float(value) for value in self.total_of(torch.tensor(values, dtype=torch.float64))]
 
     def total_of(self, values: Tensor) -> Tensor:
-        """A tensor summed over the ranks, where it lies, without a gradient. Raises Unavailable where one is lost."""
+        """Sum a tensor over the ranks in place without a gradient; return it. Raises Unavailable if a rank is lost."""
         if self.are_several:
             with lost_ranks_named():
                 torch.distributed.all_reduce(values)
         return values
 
     def from_first(self, values: Tensor) -> Tensor:
-        """What the first rank has in its tensor, put into this one's. Raises Unavailable where one is lost."""
+        """Copy the first rank's tensor into this rank's and return it. Raises Unavailable if a rank is lost."""
         if self.are_several:
             with lost_ranks_named():
                 torch.distributed.broadcast(values, src=0)
         return values
 
     def text_from_first(self, text: str) -> str:
-        """The first rank's text. Raises Unavailable where one is lost."""
+        """Return the first rank's text; `text` of other ranks is ignored. Raises Unavailable if a rank is lost."""
+        # Broadcasting needs a tensor of equal size on all ranks, so the length is sent first.
         content = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
         size = self.from_first(torch.tensor([len(content)]))
         buffer = content if self.is_first else torch.empty(int(size), dtype=torch.uint8)
@@ -67,13 +71,14 @@ class Ranks:
 
 @contextmanager
 def joined_ranks(device: str, timeout_seconds: float) -> Iterator[Ranks]:
-    """The ranks of this process's environment (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT); none: alone.
+    """Join the ranks that the environment describes and yield this process's place among them.
 
-    `device` is auto, cpu, cuda or cuda:N. Where the block ends without error, ranks wait for each other.
+    The variables are torchrun's: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT; without them the process
+    trains alone. `device` is auto, cpu, cuda or cuda:N. If the block ends without error, each rank waits for all.
 
     Raises:
-        InvalidInput: variables that name no rank, or a GPU that is not there.
-        Unavailable: the others cannot be met, or one is lost.
+        InvalidInput: the variables describe no rank, or the GPU does not exist.
+        Unavailable: the ranks cannot connect to each other, or one is lost.
     """
     share = share_of_environment()
     if share.ranks == 1:
@@ -87,26 +92,26 @@ def joined_ranks(device: str, timeout_seconds: float) -> Iterator[Ranks]:
         torch.distributed.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
     try:
         yield ranks
-        ranks.total(0)
+        ranks.total(0)  # a barrier: a rank that left early would look lost to the others
     finally:
         torch.distributed.destroy_process_group()
 
 
 @contextmanager
 def lost_ranks_named(what: str = "a rank was lost") -> Iterator[None]:
-    """Raise Unavailable for what PyTorch raises when another rank does not answer any more."""
+    """Raise Unavailable, with `what` in its message, for the errors that PyTorch raises when another rank is lost."""
     try:
         yield
     except torch.distributed.DistError as error:
         raise _lost(what, error) from error
     except RuntimeError as error:  # gloo has no exception of its own
-        if any(mark in str(error).lower() for mark in _MARKS_OF_LOSS):
+        if any(word in str(error).lower() for word in _LOST_RANK_WORDS):
             raise _lost(what, error) from error
         raise
 
 
 def share_of_environment() -> Share:
-    """Which rank of how many this process is. Raises InvalidInput where the environment names none of them."""
+    """Read this process's share from RANK and WORLD_SIZE. Raises InvalidInput if they are not numbers or contradict."""
     ranks = _number("WORLD_SIZE", 1)
     rank = _number("RANK", 0)
     if rank >= ranks:
@@ -115,12 +120,12 @@ def share_of_environment() -> Share:
 
 
 def ranks_on_this_machine() -> int:
-    """How many ranks share this machine's cores and disk. Raises InvalidInput where the environment says no number."""
+    """Return the number of ranks on this machine, from LOCAL_WORLD_SIZE. Raises InvalidInput if it is not a number."""
     return max(1, _number("LOCAL_WORLD_SIZE", 1))
 
 
 def device_of(name: str, local_rank: int) -> torch.device:
-    """Where a rank's network runs; ranks of one machine take a GPU each. Raises InvalidInput where there is none."""
+    """Choose the device of a rank; ranks of one machine use one GPU each. Raises InvalidInput if it does not exist."""
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "cpu" or (name == "auto" and not found):
         return torch.device("cpu")
@@ -133,10 +138,10 @@ def device_of(name: str, local_rank: int) -> torch.device:
 def _number(name: str, otherwise: int) -> int:
     word = os.environ.get(name, "")
     if word and not word.isdecimal():
-        raise InvalidInput(f"{name} ({word}): no number; start the ranks with torchrun")
+        raise InvalidInput(f"{name} ({word}): is not a number; start the ranks with torchrun")
     return int(word) if word else otherwise
 
 
 def _lost(what: str, error: Exception) -> Unavailable:
     first = next(iter(str(error).splitlines()), type(error).__name__)
-    return Unavailable(f"{what}: {first[:200]}; run it again to continue from the last checkpoint")
+    return Unavailable(f"{what}: {first[:_MAX_MESSAGE_CHARACTERS]}; run it again to continue from the last checkpoint")

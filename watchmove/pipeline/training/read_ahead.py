@@ -1,4 +1,4 @@
-"""Items read ahead by threads, in order, while whoever takes them computes."""
+"""Reading ahead: threads read the next items, in order, while the caller computes on the current one."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -6,7 +6,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from typing import TypeVar
 
-_ASK_EVERY_SECONDS = 0.25
+_POLL_SECONDS = 0.25
+"""Interval at which a late item is waited for and `should_stop` is called. Set by hand."""
+_SPARE_ITEMS = 2
+"""Items read in advance in addition to one for each thread, so that no thread waits for the caller. Set by hand."""
 
 Item = TypeVar("Item")
 
@@ -14,22 +17,23 @@ Item = TypeVar("Item")
 def read_ahead(
     read: Callable[[int], Item], first: int, last: int, readers: int, should_stop: Callable[[], bool]
 ) -> Iterator[Item | None]:
-    """`read(first)` to `read(last - 1)`, with `readers` threads at work on those to come; what they raise is raised.
+    """Yield `read(first)` to `read(last - 1)`, read in advance by `readers` threads; an error of `read` is raised.
 
-    Where one is late and `should_stop` says so, None comes in its place: a slow store holds up no checkpoint.
+    If `should_stop` returns true while an item is late, None is yielded in its place, so that the caller can save a
+    checkpoint without waiting for a slow store.
     """
     pool = ThreadPoolExecutor(readers)
     ahead: deque[Future[Item]] = deque()
     coming = iter(range(first, last))
     try:
         for _ in range(first, last):
-            while len(ahead) < readers + 2 and (following := next(coming, None)) is not None:
+            while len(ahead) < readers + _SPARE_ITEMS and (following := next(coming, None)) is not None:
                 ahead.append(pool.submit(read, following))
             if not _is_done(ahead[0], should_stop):
                 yield None
             yield ahead.popleft().result()
     finally:
-        # What is under way in a thread ends by itself; nobody waits for it.
+        # Reads that have begun cannot be cancelled; their threads end on their own, and nothing waits for them.
         pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -38,7 +42,7 @@ def _is_done(future: Future[Item], should_stop: Callable[[], bool]) -> bool:
         if should_stop():
             return False
         try:
-            future.exception(_ASK_EVERY_SECONDS)
+            future.exception(_POLL_SECONDS)
         except NotYet:
             continue
     return True

@@ -1,6 +1,7 @@
-"""Batch normalisation over the batches of all ranks together, on CPUs and GPUs alike.
+"""Batch normalisation over the batches of all ranks together, on CPUs and GPUs.
 
-PyTorch's SyncBatchNorm knows no CPU; with this, a step of several ranks is that of one with the whole batch.
+With it a step of several ranks equals that of one rank with the complete batch. PyTorch's SyncBatchNorm does not
+support CPUs.
 """
 
 from typing import Any
@@ -11,19 +12,19 @@ from torch import Tensor, nn
 
 
 class _OverRanks(torch.autograd.Function):
-    """`values` (N, C, ...) less the mean of their channel and over its deviation, both of all ranks' values together.
+    """Normalisation of `values` (N, C, ...) to mean 0 and variance 1 of each channel over the values of all ranks.
 
-    Each rank's loss depends on every rank's values, so that what goes back is summed over ranks as well (Ioffe and
-    Szegedy, ICML 2015, section 3). Sums are of 64 bits, as those of PyTorch's own normalisation on CPUs are: ranks then
-    differ from one process in the last digits of the rest alone.
+    Each rank's loss depends on every rank's values, so the backward pass sums over ranks as well (Ioffe and Szegedy,
+    ICML 2015, section 3). Sums are in float64, as in PyTorch's own normalisation on CPUs, so that several ranks differ
+    from one process only by the rounding of other operations.
     """
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The normalised values; mean, variance (C,) and number of values of a channel, for the running statistics."""
+        """Return the normalised values, and mean (C,), variance (C,) and number of values (1,) of each channel."""
         count = torch.tensor([values.numel() // max(values.shape[1], 1)], dtype=torch.float64, device=values.device)
         torch.distributed.all_reduce(count)
-        # The mean is known before squares are summed: the difference of two large sums would lose digits.
+        # In two passes: the mean of squares minus the square of the mean would lose digits.
         mean = _total(values) / count
         centred = values - _by_channel(mean, values)
         variance = _total(centred * centred) / count
@@ -35,7 +36,7 @@ class _OverRanks(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        """With y the result, dx = (dy - mean dy - y mean (dy y)) / deviation, the means over all ranks."""
+        """Return dx = (dy - mean(dy) - y mean(dy y)) / std, where y is the result and means are over all ranks."""
         result, inverse, count = ctx.saved_tensors
         gradient = gradients[0]
         mean = _by_channel(_total(gradient) / count, gradient)
@@ -44,10 +45,10 @@ class _OverRanks(torch.autograd.Function):
 
 
 class _Shared(nn.Module):
-    """Means and variances of batches on all ranks; the rest is what it is mixed into."""
+    """Mix-in for PyTorch's batch normalisations that takes the statistics of a batch over all ranks."""
 
     def forward(self, values: Tensor) -> Tensor:
-        """`values` (N, C, ...) normalised by channel; N may differ between ranks and may be 0."""
+        """Normalise `values` (N, C, ...) by channel; N may differ between ranks and may be 0."""
         if not self.training:
             result: Tensor = super().forward(values)
             return result
@@ -63,7 +64,7 @@ class SharedNorm2d(_Shared, nn.BatchNorm2d):
 
 
 def share_normalisation(network: nn.Module) -> None:
-    """Put a normalisation over all ranks, with the same weights, in the place of every batch normalisation."""
+    """Replace every batch normalisation of a network by one over all ranks with the same weights and statistics."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d) and not isinstance(child, _Shared):
@@ -74,28 +75,29 @@ def share_normalisation(network: nn.Module) -> None:
 
 
 def _total(values: Tensor) -> Tensor:
-    """Sum of each channel of (N, C, ...) over all ranks, float64 (C,)."""
+    """Sum each channel of `values` (N, C, ...) over all ranks: float64 (C,)."""
     total = values.sum([axis for axis in range(values.dim()) if axis != 1], dtype=torch.float64)
     torch.distributed.all_reduce(total)
     return total
 
 
 def _by_channel(numbers: Tensor, values: Tensor) -> Tensor:
-    """Numbers (C,) in the type of `values` (N, C, ...), and shaped to be multiplied with them."""
+    """Convert `numbers` (C,) to the type of `values` (N, C, ...) and to a shape that broadcasts with them."""
     return numbers.to(values.dtype).view(1, -1, *[1] * (values.dim() - 2))
 
 
 def _normalised(norm: nn.BatchNorm1d | nn.BatchNorm2d, values: Tensor) -> Tensor:
     exact = values if values.dtype == torch.float64 else values.float()
     normalised, mean, variance, count = _OverRanks.apply(exact, norm.eps)
-    _remember(norm, mean, variance * count / (count - 1).clamp(min=1))
+    # PyTorch keeps the unbiased variance in running statistics and normalises with the biased one.
+    _update_running_statistics(norm, mean, variance * count / (count - 1).clamp(min=1))
     result: Tensor = normalised * _by_channel(norm.weight, exact) + _by_channel(norm.bias, exact)
     return result.to(values.dtype)
 
 
 @torch.no_grad()
-def _remember(norm: nn.BatchNorm1d | nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
-    """Move the running statistics as PyTorch does."""
+def _update_running_statistics(norm: nn.BatchNorm1d | nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
+    """Update running mean and variance as PyTorch does; without a momentum they are the mean over all batches."""
     if norm.running_mean is None or norm.running_var is None or norm.num_batches_tracked is None:
         return
     norm.num_batches_tracked += 1
