@@ -15,7 +15,7 @@ from watchmove.pipeline.dataset.frame_table import LocalShards, frames_in
 from watchmove.pipeline.dataset.shard import Sample, write_shard
 from watchmove.pipeline.pretraining.batches import MaskDataset
 from watchmove.pipeline.pretraining.colour_jitter import ColourChange, changed, drawn_change
-from watchmove.pipeline.pretraining.device_examples import cut_together, together
+from watchmove.pipeline.pretraining.device_examples import cut_on_device, stack_uncut
 from watchmove.pipeline.pretraining.examples import Square, UncutExample
 from watchmove.pipeline.pretraining.pretraining import PretrainingHooks
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
@@ -72,7 +72,7 @@ def test_a_known_square_is_cut_beyond_the_border_and_flipped() -> None:
     image[:, :20, 0] = 200
     mask = np.where(np.arange(40) < 20, 255, 0).astype(np.uint8)[None].repeat(40, 0)
     uncut = UncutExample(image, mask, Square(20.0, 20.0, 80.0), flip=True, colours=None)
-    images, trimaps = cut_together(together([uncut, None]), SETTINGS)
+    images, trimaps = cut_on_device(stack_uncut([uncut, None]), SETTINGS)
     # From left to right, flipped: beyond the right border, the still half, the moving half, beyond the left border.
     row = trimaps[0, 28, [5, 18, 38, 50]].tolist()
 

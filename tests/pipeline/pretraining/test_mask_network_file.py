@@ -88,7 +88,7 @@ def _of_no_network(_: Tensors, header: Header) -> None:
         (_not_finite, "tensor trunk.conv1.weight holds values that are not finite"),
         (_of_another_trunk, "its trunk is vgg"),
         (_of_other_pixels, r"its channel_mean is \[0.5"),
-        (_of_no_network, "holds no mask network"),
+        (_of_no_network, "is not a mask network"),
     ],
 )
 def test_a_file_that_is_not_the_network_is_refused(

@@ -18,7 +18,7 @@ from watchmove.pipeline.dataset.shard import Sample, write_shard
 from watchmove.pipeline.errors import InvalidInput, Stopped
 from watchmove.pipeline.networks.alexnet import load_backbone
 from watchmove.pipeline.networks.resnet import random_resnet
-from watchmove.pipeline.pretraining.examples import Square, example_of, moved_inside
+from watchmove.pipeline.pretraining.examples import Square, example_of, move_inside_frame
 from watchmove.pipeline.pretraining.pretraining import PretrainingHooks, PretrainingResult, pretrain
 from watchmove.pipeline.pretraining.rotation import RotationNetwork, rotation_example_of, rotation_hits, rotation_loss
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
@@ -104,7 +104,7 @@ def test_one_turn_is_counter_clockwise() -> None:
 )
 def test_a_crop_is_moved_into_its_frame(square: Square, inside: Square) -> None:
     """Of 100 x 80 pixels; it is made smaller only where it must be."""
-    assert moved_inside(square, 80, 100) == inside
+    assert move_inside_frame(square, 80, 100) == inside
 
 
 def test_no_edge_is_repeated() -> None:

@@ -1,12 +1,12 @@
-"""Frames with soft masks to training examples: a crop around what moved, and what is certain of it.
+"""Training examples of masks: a crop around the moving object of a frame, and its soft mask cut to certain pixels.
 
-Pathak et al. (CVPR 2017, sections 4 and 5): a pixel is certain foreground, certain background or ignored.
-The crop is centred on the object and jittered in place and scale as DeepMask does (Pinheiro et al., NIPS 2015, section
-4), so that the network cannot answer with an average box. The object is 128 of 224 pixels long there and here. DeepMask
-shifts by up to 16 of 224 pixels (0.07; 16 of 160, 0.10, in the released sampler) and scales by up to a quarter of an
-octave, half a step of the grid on which it looks for objects afterwards. Here nothing is looked for, and jitter serves
-against the average mask alone: at its best threshold that has an IoU of 0.63 in DeepMask's ranges and of 0.51 in these,
-0.12 and half an octave (0.78 without jitter), on held-out videos of the drawn world.
+As in Pathak et al. (CVPR 2017, sections 4 and 5), a pixel is certain foreground, certain background or ignored. The
+crop is centred on the object and jittered in place and scale as in DeepMask (Pinheiro et al., NIPS 2015, section 4), so
+that the network cannot predict an average mask. As there, the object is 128 of 224 pixels long. DeepMask shifts by up
+to 16 of 224 pixels (0.07; in the released sampler 16 of 160, 0.10) and scales by up to a quarter of an octave, half a
+step of the grid on which it searches for objects. Nothing is searched for here, so the ranges serve only to make the
+average mask a bad prediction: at its best threshold that has an IoU of 0.63 in DeepMask's ranges and of 0.51 in the
+default ranges, 0.12 and half an octave (0.78 without jitter), on held-out videos of the drawn world.
 """
 
 from typing import NamedTuple
@@ -22,20 +22,26 @@ from watchmove.pipeline.pretraining.colour_jitter import ColourChange, changed, 
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 
 TARGET_PIXELS = 56
+"""Side of the predicted mask (Pathak et al., section 5)."""
 FOREGROUND, BACKGROUND, IGNORED = 1, 0, -1
+"""Values of a trimap. Targets of every objective mark with IGNORED what does not count in the loss."""
 FINE = 4
-"""Places per target pixel and axis at which a soft mask is read."""
+"""Number of samples of a soft mask per target pixel and axis. Set by hand; not tuned."""
+_FLIP_PROBABILITY = 0.5
+"""Probability of mirroring a crop, as for AlexNet (Krizhevsky et al., NIPS 2012, section 4.1)."""
 
 
 class MaskExample(NamedTuple):
-    """`image` (227, 227, 3) uint8 RGB; `trimap` (56, 56) int8: 1 certainly moves, 0 certainly does not, -1 ignored."""
+    """A crop of a frame and its training target."""
 
     image: NDArray[np.uint8]
+    """RGB (227, 227, 3)."""
     trimap: NDArray[np.int8]
+    """(56, 56): 1 certainly the moving object, 0 certainly not, -1 ignored."""
 
 
 class Square(NamedTuple):
-    """A square crop in pixels of the frame; it may reach beyond the frame."""
+    """A square crop in pixels of the frame, in continuous coordinates; it may extend beyond the frame."""
 
     centre_x: float
     centre_y: float
@@ -43,17 +49,21 @@ class Square(NamedTuple):
 
 
 class UncutExample(NamedTuple):
-    """A frame (H, W, 3) uint8 RGB and its mask (H, W) uint8, 255 for 1, with what has been drawn for its example."""
+    """A frame with its mask, and the random choices of its example."""
 
     image: NDArray[np.uint8]
+    """RGB (H, W, 3)."""
     mask: NDArray[np.uint8]
+    """Soft mask (H, W), 255 for 1."""
     square: Square
     flip: bool
+    """Whether the crop is mirrored."""
     colours: ColourChange | None
+    """Change of the crop's colours; None: no change."""
 
 
 def trimap_of(soft_mask: NDArray[np.float32], foreground: float, background: float) -> NDArray[np.int8]:
-    """`soft_mask` (H, W) in [0, 1] to 1 at or above `foreground`, 0 at or below `background`, else -1."""
+    """Convert `soft_mask` (H, W) in [0, 1]: 1 at or above `foreground`, 0 at or below `background`, else -1."""
     trimap = np.full(soft_mask.shape, IGNORED, np.int8)
     trimap[soft_mask >= foreground] = FOREGROUND
     trimap[soft_mask <= background] = BACKGROUND
@@ -61,22 +71,26 @@ def trimap_of(soft_mask: NDArray[np.float32], foreground: float, background: flo
 
 
 def object_box_xyxy(soft_mask: NDArray[np.float32], foreground: float) -> tuple[float, float, float, float] | None:
-    """Box of the largest connected piece of certain foreground, 0-based, max exclusive; None where there is none."""
+    """Return the box of the largest connected region of certain foreground; None if there is none.
+
+    The box is in pixels, 0-based, maximum exclusive.
+    """
     certain = (soft_mask >= foreground).astype(np.uint8)
     left, top, width, height = cv2.boundingRect(certain)
     if not width:
         return None
-    # Pieces are looked for where there are any: that takes a quarter of the time.
+    # Regions are searched for only inside the box of all of them, which takes a quarter of the time.
     inside = np.ascontiguousarray(certain[top : top + height, left : left + width])
-    _, _, facts, _ = cv2.connectedComponentsWithStats(inside, connectivity=8)
-    x, y, width, height, _ = facts[1 + int(np.argmax(facts[1:, cv2.CC_STAT_AREA]))]
+    _, _, statistics, _ = cv2.connectedComponentsWithStats(inside, connectivity=8)
+    # Row 0 is the background.
+    x, y, width, height, _ = statistics[1 + int(np.argmax(statistics[1:, cv2.CC_STAT_AREA]))]
     return float(left + x), float(top + y), float(left + x + width), float(top + y + height)
 
 
 def jittered_square(
     box_xyxy: tuple[float, float, float, float], settings: PretrainingSettings, rng: np.random.Generator | None
 ) -> Square:
-    """The crop around a box; without `rng` it is exactly centred and scaled."""
+    """Return the crop around a box, jittered as the settings say; without `rng` it is exactly centred and scaled."""
     x0, y0, x1, y1 = box_xyxy
     side = max(x1 - x0, y1 - y0) / settings.object_fraction
     if rng is None:
@@ -86,8 +100,8 @@ def jittered_square(
     return Square((x0 + x1) / 2 + shift[0], (y0 + y1) / 2 + shift[1], side)
 
 
-def moved_inside(square: Square, height: int, width: int) -> Square:
-    """The nearest square of at most its side that lies within a frame."""
+def move_inside_frame(square: Square, height: int, width: int) -> Square:
+    """Return the square moved into a frame, and made smaller if it is larger than the frame."""
     side = min(square.side, height, width)
     x = min(max(square.centre_x, side / 2), width - side / 2)
     y = min(max(square.centre_y, side / 2), height - side / 2)
@@ -102,7 +116,10 @@ def cut(
     *,
     flip: bool,
 ) -> MaskExample:
-    """One example from a frame, (H, W, 3) uint8 RGB and its mask (H, W) in [0, 1]. Beyond the frame all is ignored."""
+    """Cut one example from a frame (H, W, 3) uint8 RGB and its mask (H, W) in [0, 1].
+
+    Beyond the frame the image repeats its border and the target is ignored.
+    """
     picture = cv2.warpAffine(
         image,
         into_square(square, INPUT_PIXELS),
@@ -110,7 +127,7 @@ def cut(
         flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    # The mask is cut four times finer and averaged, so that a target pixel stands for all of its area.
+    # The mask is cut four times finer and averaged, so that a target pixel represents all of its area.
     fine = TARGET_PIXELS * FINE
     unsure = (settings.foreground_threshold + settings.background_threshold) / 2
     mask = cv2.warpAffine(
@@ -124,7 +141,7 @@ def cut(
     small = cv2.resize(mask, (TARGET_PIXELS, TARGET_PIXELS), interpolation=cv2.INTER_AREA).astype(np.float32)
     trimap = trimap_of(small, settings.foreground_threshold, settings.background_threshold)
     if flip:
-        # OpenCV mirrors ten times as fast as a copy of a view with negative steps.
+        # cv2.flip takes a tenth of the time of copying a view with a negative step.
         picture, trimap = cv2.flip(picture, 1), np.ascontiguousarray(trimap[:, ::-1])
     return MaskExample(np.asarray(picture, np.uint8), trimap)
 
@@ -132,15 +149,15 @@ def cut(
 def example_of(
     sample: Sample, settings: PretrainingSettings, rng: np.random.Generator | None, *, inside_frame: bool = False
 ) -> MaskExample | None:
-    """The example of a dataset frame, jittered by `rng` (None: centred, not flipped); None where it cannot be used.
+    """Make the example of a dataset's frame; None if the frame cannot be used.
 
-    `inside_frame`: a crop that would reach beyond the frame is moved, and made smaller where it must be, so that none
-    of it does.
+    `rng` jitters, mirrors and colours the crop; with None it is centred and unchanged. With `inside_frame` a crop that
+    would extend beyond the frame is moved inside, and made smaller if it is larger than the frame.
     """
     uncut = uncut_example_of(sample, settings, rng)
     if uncut is None:
         return None
-    square = moved_inside(uncut.square, *uncut.mask.shape) if inside_frame else uncut.square
+    square = move_inside_frame(uncut.square, *uncut.mask.shape) if inside_frame else uncut.square
     soft_mask = uncut.mask.astype(np.float32) / np.float32(255)
     example = cut(uncut.image, soft_mask, square, settings, flip=uncut.flip)
     return example if uncut.colours is None else example._replace(image=_coloured(example.image, uncut.colours))
@@ -149,7 +166,11 @@ def example_of(
 def uncut_example_of(
     sample: Sample, settings: PretrainingSettings, rng: np.random.Generator | None
 ) -> UncutExample | None:
-    """The same before any pixel is touched, for whoever cuts examples elsewhere."""
+    """Decode a dataset's frame and draw its example's random choices, without cutting; None if it cannot be used.
+
+    A frame cannot be used if its image or mask cannot be decoded, their sizes differ, or no pixel is certain
+    foreground.
+    """
     image = _decoded(sample.jpeg, cv2.IMREAD_COLOR)
     mask = _decoded(sample.mask_png, cv2.IMREAD_GRAYSCALE)
     if image is None or mask is None or image.shape[:2] != mask.shape:
@@ -158,8 +179,9 @@ def uncut_example_of(
     box = object_box_xyxy(soft_mask, settings.foreground_threshold)
     if box is None:
         return None
+    # The order of these draws is part of what a seed means: another order gives other weights.
     square = jittered_square(box, settings, rng)
-    flip = rng is not None and bool(rng.random() < 0.5)
+    flip = rng is not None and bool(rng.random() < _FLIP_PROBABILITY)
     colours = None if rng is None else drawn_change(settings.colour_jitter, rng)
     return UncutExample(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8), mask, square, flip, colours)
 
@@ -171,16 +193,16 @@ def _coloured(image: NDArray[np.uint8], change: ColourChange) -> NDArray[np.uint
 
 
 def _decoded(content: bytes, kind: int) -> NDArray[np.uint8] | None:
-    """A picture of uint8, BGR or grey; None where OpenCV cannot or will not decode it."""
+    """Decode an image as uint8, BGR or grey; None if OpenCV cannot decode it."""
     try:
-        picture = cv2.imdecode(np.frombuffer(content, np.uint8), kind)
-    except cv2.error:  # nothing there, or more pixels than it allows
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), kind)
+    except cv2.error:  # no bytes, or more pixels than OpenCV allows
         return None
-    return None if picture is None else np.asarray(picture, np.uint8)
+    return None if image is None else np.asarray(image, np.uint8)
 
 
 def into_square(square: Square, pixels: int) -> NDArray[np.float64]:
-    """The 2x3 matrix that maps the frame so that `square` fills `pixels` x `pixels`."""
+    """Return the matrix (2, 3) that maps the frame so that `square` fills an image of `pixels` x `pixels`."""
     scale = pixels / square.side
     # pixel centres are at half-integers of the square's continuous coordinates
     left, top = square.centre_x - square.side / 2, square.centre_y - square.side / 2

@@ -1,4 +1,4 @@
-"""How well the frames of held-out videos are answered."""
+"""Measurement of a network on frames of held-out videos."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from watchmove.pipeline.training.ranks import Ranks
 
 
 class HeldOut(NamedTuple):
-    """Mean loss over what is certain, in nats, and the mean over frames of the objective's score, in [0, 1]."""
+    """Mean loss over certain entries, in nats, and the mean over frames of the objective's score, in [0, 1]."""
 
     loss: float
     score: float
@@ -24,7 +24,7 @@ class HeldOut(NamedTuple):
 def measure_held_out(
     network: nn.Module, objective: Objective, batches: Sequence[Batch], ranks: Ranks
 ) -> HeldOut | None:
-    """Loss and score on the batches of all ranks together; None where there is no frame."""
+    """Return loss and score over the batches of all ranks; None without frames. Raises Unavailable if one is lost."""
     network.eval()
     loss = entries = score = frames = 0.0
     for batch in batches:
@@ -32,6 +32,7 @@ def measure_held_out(
             continue
         target = batch.targets.to(ranks.device)
         logits = network(normalise_images(batch.images.to(ranks.device)))
+        # Batches are weighted by what they contribute, so the result does not depend on how frames are batched.
         certain = float((target != IGNORED).sum())
         loss, entries = loss + float(objective.loss(logits, target)) * certain, entries + certain
         score, frames = score + float(objective.scores(logits, target).double().sum()), frames + len(target)

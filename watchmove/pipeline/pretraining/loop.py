@@ -1,4 +1,4 @@
-"""The training loop: steps, the curve, checkpoints and ends, stoppable at any step and resumable on other ranks."""
+"""The training loop of pretraining: steps, curve and checkpoints. It can stop at any step and resume on other ranks."""
 
 import json
 import math
@@ -26,38 +26,51 @@ from watchmove.pipeline.training.ranks import Ranks
 from watchmove.pipeline.training.read_ahead import read_ahead
 
 _CURVE_POINTS = 100
+"""Number of points of the training's curve without those of validations. Set by hand: as fine as a plot shows."""
+_MOST_READERS = 8
+"""Largest default number of reader threads: more add little, as reading is many times faster than training on a core.
+Set by hand; not tuned."""
+_TOLERANT_BATCHES = 100
+"""Number of batches that unusable frames are compared with at the start of a training, so that a single bad batch does
+not end it. Set by hand."""
 
 
 @dataclass(frozen=True)
 class PretrainingProgress:
-    """What a training tells while it runs."""
+    """Progress of a training, reported after every step."""
 
     iteration: int
+    """Number of steps done."""
     iterations: int
+    """Number of steps of the complete training."""
     loss: float
+    """Loss of the last step, in nats."""
     images_per_second: float
+    """Mean speed of all ranks together since this process began or resumed the training."""
     frames_unusable: int
+    """Number of frames read so far that could not be used."""
 
 
 @dataclass(frozen=True)
 class PretrainingHooks:
-    """Where a training keeps its checkpoints and its result, whom it tells, and who takes part.
-
-    Of several ranks each asks its own `should_stop`, and where one is told to stop all do; the first alone writes and
-    tells. `on_checkpoint` is called in a thread of its own, after a checkpoint is whole. `readers`: threads that read
-    and decode; 0: half of the cores, at most eight.
-    """
+    """Folder, callbacks and resources of a training. Of several ranks only the first writes files and reports."""
 
     directory: Path
+    """Folder of the checkpoints and of the result."""
     on_progress: Callable[[PretrainingProgress], None] = field(default=lambda _: None)
+    """Called after every step."""
     should_stop: Callable[[], bool] = field(default=lambda: False)
+    """Called at every step of every rank; if it returns true on one rank, all ranks stop."""
     on_checkpoint: Callable[[], None] = field(default=lambda: None)
+    """Called in the writing thread after each complete checkpoint."""
     ranks: Ranks | None = None
+    """This process's place among the ranks; None: it trains alone."""
     readers: int = 0
+    """Number of threads that read and decode frames; 0: half of the cores, at most eight."""
 
 
 class TrainingLoop:
-    """One training of a network on a dataset, from where its checkpoints say it is."""
+    """One training of a network on a dataset, from the newest checkpoint or from the start."""
 
     def __init__(
         self,
@@ -75,30 +88,31 @@ class TrainingLoop:
         self._data, self._settings, self._hooks, self._ranks = data, settings, hooks, ranks
 
     def run(self, identity: str) -> nn.Module:
-        """Train to the end, and give the network that counts: the average of its weights where one is kept.
+        """Train to the end and return the trained network, or its running average if there is one.
 
-        Raises what `pretrain` raises.
+        `identity` is that of the training. Raises Stopped, InvalidInput and Unavailable as `pretrain_frames` does.
         """
         self._resume(identity)
         validation = self._data.validation_batches()
-        if not self.history.frames_read:
+        if not self.history.frames_read:  # a resumed training has counted them before
             self._count(*map(int, self._ranks.total(*_counts(validation))))
         first, began = self.history.iteration, time.monotonic()
-        places = self._settings.keep_checkpoints + 1
-        with CheckpointWriter(self._hooks.directory, places, self._hooks.on_checkpoint) as writer:
+        # One slot more than are kept, for the checkpoint being written.
+        slots = self._settings.keep_checkpoints + 1
+        with CheckpointWriter(self._hooks.directory, slots, self._hooks.on_checkpoint) as writer:
             for batch in self._batches():
-                if self._stops(batch):
-                    self._stop(writer, identity)
+                if self._must_stop(batch):
+                    self._save_and_stop(writer, identity)
                 self._advance(batch)
-                self._tell((self.history.iteration - first) / max(time.monotonic() - began, 1e-9))
-                self._note(validation)
+                self._report_progress((self.history.iteration - first) / max(time.monotonic() - began, 1e-9))
+                self._record_point(validation)
                 if self._checkpoint_is_due():
                     self._save(writer, identity)
             self._check_finite()
         return self._stepper.measured
 
     def _resume(self, identity: str) -> None:
-        """Take up the newest whole checkpoint: the first rank reads it, and the others have it from there."""
+        """Resume from the newest complete checkpoint: the first rank reads it and sends it to the others."""
         saved = None
         if self._ranks.is_first:
             stepper = self._stepper
@@ -111,9 +125,9 @@ class TrainingLoop:
             self._stepper.share_state(self.history.iteration)
 
     def _batches(self) -> Iterator[Batch | None]:
-        """This rank's shares of the batches to come, read ahead; pinned where a GPU fetches them."""
+        """Yield this rank's shares of the remaining batches, read ahead; None if asked to stop while one is late."""
         device = self._ranks.device
-        pinned = device.type == "cuda"
+        pinned = device.type == "cuda"  # a GPU copies from page-locked memory while it computes
         settings = self._settings
         uncut = settings.crop_on == "device" or (settings.crop_on == "auto" and pinned)
         uncut = uncut and settings.objective == "masks"
@@ -129,13 +143,14 @@ class TrainingLoop:
                 else batch
             )
 
-        readers = self._hooks.readers or max(1, min(8, (os.cpu_count() or 1) // 2))
+        readers = self._hooks.readers or max(1, min(_MOST_READERS, (os.cpu_count() or 1) // 2))
         first, last = self.history.iteration, settings.iterations
         for batch in read_ahead(read, first, last, readers, self._hooks.should_stop):
             yield self._data.cut_batch(batch.on(device)) if isinstance(batch, UncutBatch) else batch
 
-    def _stops(self, batch: Batch | None) -> bool:
-        """Whether any rank is told to stop; else what this step reads is counted, over all ranks."""
+    def _must_stop(self, batch: Batch | None) -> bool:
+        """Return whether any rank must stop; if none must, count the frames that all ranks read for this step."""
+        # One exchange for both, as each costs a round trip between the ranks.
         stop = batch is None or self._hooks.should_stop()
         counts = _counts([batch] if batch is not None else [])
         stops, self._usable, unusable = map(int, self._ranks.total(stop, *counts))
@@ -143,8 +158,11 @@ class TrainingLoop:
             self._count(self._usable, unusable)
         return bool(stops)
 
-    def _stop(self, writer: CheckpointWriter, identity: str) -> NoReturn:
-        """Save and raise Stopped, on all ranks once the first has saved: whoever ends early has the others killed."""
+    def _save_and_stop(self, writer: CheckpointWriter, identity: str) -> NoReturn:
+        """Save a checkpoint, wait until the first rank has written it, and raise Stopped.
+
+        All ranks wait, because torchrun kills the others as soon as one ends.
+        """
         if writer.newest != self.history.iteration:
             self._save(writer, identity)
         writer.wait()
@@ -152,10 +170,11 @@ class TrainingLoop:
         raise Stopped(f"pretraining stopped at iteration {self.history.iteration}; run it again to continue")
 
     def _advance(self, batch: Batch | None) -> None:
-        """One step; batch normalisation needs two frames, so a smaller batch is passed over."""
+        """Do one step. A batch of fewer than two usable frames is skipped, as batch normalisation needs two."""
         pending = self.history.pending
         self.history.iteration += 1
         if batch is None or self._usable < 2:
+            # The curve needs a loss for every step: the previous one, or that of an even guess.
             pending.append(pending[-1] if pending else self._objective.chance_loss)
             return
         loss = self._stepper.step(batch, self.history.iteration - 1)
@@ -163,15 +182,15 @@ class TrainingLoop:
             raise self._diverged(f"loss is {loss}")
         pending.append(loss)
 
-    def _tell(self, steps_per_second: float) -> None:
+    def _report_progress(self, steps_per_second: float) -> None:
         history = self.history
         self.images_per_second = steps_per_second * self._settings.batch_size
         if self._ranks.is_first:
-            told = (history.iteration, self._settings.iterations, history.pending[-1])
-            self._hooks.on_progress(PretrainingProgress(*told, self.images_per_second, history.frames_unusable))
+            step = (history.iteration, self._settings.iterations, history.pending[-1])
+            self._hooks.on_progress(PretrainingProgress(*step, self.images_per_second, history.frames_unusable))
 
-    def _note(self, validation: Sequence[Batch]) -> None:
-        """Add a point to the curve where one is due; held-out videos are looked at more rarely and at the end."""
+    def _record_point(self, validation: Sequence[Batch]) -> None:
+        """Add a point to the curve if one is due; held-out videos are measured less often, and after the last step."""
         history, settings = self.history, self._settings
         measured = (
             history.iteration % settings.validate_every_iterations == 0 or history.iteration == settings.iterations
@@ -194,7 +213,7 @@ class TrainingLoop:
         return done % self._settings.checkpoint_every_iterations == 0 and done < last
 
     def _save(self, writer: CheckpointWriter, identity: str) -> None:
-        """Begin to write where the training is; only values that are finite replace a checkpoint."""
+        """Begin to write a checkpoint. Raises InvalidInput if a weight is not finite: it would replace a good one."""
         self._check_finite()
         if self._ranks.is_first:
             stepper, history = self._stepper, self.history
@@ -203,7 +222,7 @@ class TrainingLoop:
             writer.write(snapshot_of(stepper.network, stepper.optimizer, *facts, average))
 
     def _check_finite(self) -> None:
-        """Raise before weights that are not finite replace good ones: a step can ruin them after a finite loss."""
+        """Raise InvalidInput if a weight is not finite, which a step with a finite loss can cause."""
         for name, tensor in self._stepper.network.state_dict().items():
             if not torch.isfinite(tensor).all():
                 raise self._diverged(f"{name} is not finite")
@@ -211,14 +230,14 @@ class TrainingLoop:
     def _diverged(self, what: str) -> InvalidInput:
         rate = f"pretrain.learning_rate ({self._settings.learning_rate})"
         at = f"at iteration {self.history.iteration}"
-        return InvalidInput(f"{what} {at}; lower {rate}; the last good checkpoint stays")
+        return InvalidInput(f"{what} {at}; lower {rate}; the last good checkpoint is kept")
 
     def _count(self, usable: int, unusable: int) -> None:
-        """Frames read by all ranks; raise when more than allowed cannot be used, a bad batch at the start forgiven."""
+        """Add to the frames read by all ranks. Raises InvalidInput if more of them than allowed cannot be used."""
         history, settings = self.history, self._settings
         history.frames_read += usable + unusable
         history.frames_unusable += unusable
-        allowed = settings.max_corrupt_fraction * max(history.frames_read, 100 * settings.batch_size)
+        allowed = settings.max_corrupt_fraction * max(history.frames_read, _TOLERANT_BATCHES * settings.batch_size)
         if history.frames_unusable > allowed:
             counts = f"{history.frames_unusable} of {history.frames_read} frames"
             rule = f"pretrain.max_corrupt_fraction ({settings.max_corrupt_fraction})"
@@ -226,5 +245,5 @@ class TrainingLoop:
 
 
 def _counts(batches: Sequence[Batch]) -> tuple[int, int]:
-    """Frames in some batches that are usable, and those that are not."""
+    """Return the numbers of usable and of unusable frames in batches."""
     return sum(len(batch.images) for batch in batches), sum(batch.unusable for batch in batches)

@@ -1,4 +1,4 @@
-"""A whole pretrained mask network, trunk and mask layer, as one safetensors file that says how to build it again."""
+"""The file of a complete mask network: trunk and head as safetensors, with a header from which it is built again."""
 
 import json
 from collections.abc import Mapping
@@ -22,26 +22,28 @@ _FORMAT = "watchmove mask network"
 
 
 def save_mask_network(network: MaskNetwork, path: Path, metadata: Mapping[str, str]) -> None:
-    """Write trunk.conv1.weight … mask.bias, AlexNet's normalisation folded in; `metadata` joins the header.
+    """Write trunk.conv1.weight … mask.bias, AlexNet's normalisation folded in, and `metadata` to the header.
 
     The header's `network` is JSON: trunk, input_pixels, channel_mean and channel_std in [0, 1], pretraining_version.
-    Raises Unavailable where the disk refuses.
+
+    Raises:
+        Unavailable: writing failed, for example because the disk is full.
     """
     trunk = network.trunk.folded() if isinstance(network.trunk, AlexNet) else network.trunk
     tensors = {f"trunk.{name}": tensor for name, tensor in trunk.state_dict().items()}
     tensors |= {f"mask.{name}": tensor for name, tensor in network.mask.state_dict().items()}
-    description = {"trunk": kind_of(trunk), "pretraining_version": PRETRAINING_VERSION, **_needed()}
+    description = {"trunk": kind_of(trunk), "pretraining_version": PRETRAINING_VERSION, **_input_description()}
     header = {**metadata, "format": _FORMAT, "network": json.dumps(description, sort_keys=True)}
     with replacing(path) as temporary:
         save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, header)
 
 
 def load_mask_network(path: Path) -> MaskNetwork:
-    """The network of a file that `save_mask_network` wrote, in evaluation, on the CPU.
+    """Read the network from a file that `save_mask_network` wrote, in evaluation mode, on the CPU.
 
     Raises:
-        InvalidInput: the file is no such safetensors, is made for other pixels, or has a tensor that is unknown,
-            missing, of another shape or not finite.
+        InvalidInput: the file is not such a file, its network takes another input, or a tensor is unknown, missing, of
+            another shape or not finite.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -55,21 +57,22 @@ def load_mask_network(path: Path) -> MaskNetwork:
     return network.eval()
 
 
-def _needed() -> dict[str, object]:
-    """What the pixels given to this code's networks are."""
+def _input_description() -> dict[str, object]:
+    """Return size and normalisation of the input that this code gives to a network."""
     return {"input_pixels": INPUT_PIXELS, "channel_mean": list(CHANNEL_MEAN), "channel_std": list(CHANNEL_STD)}
 
 
 def _kind_in(path: Path, metadata: Mapping[str, str]) -> str:
-    """The trunk's name. Raises where the header names none that this code builds, or other pixels than it gives."""
+    """Return the trunk's name. Raises InvalidInput if the header names an unknown trunk or another input."""
+    # The values come from a file and are repeated in messages, hence the limits on their length.
     instead = f"give the {MASK_NETWORK_NAME} that pretraining wrote"
     try:
         description = json.loads(metadata.get("network", ""))
     except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{path}: holds no mask network; {instead}") from error
+        raise InvalidInput(f"{path}: is not a mask network; {instead}") from error
     if metadata.get("format") != _FORMAT or not isinstance(description, dict):
-        raise InvalidInput(f"{path}: holds no mask network; {instead}")
-    for name, wanted in _needed().items():
+        raise InvalidInput(f"{path}: is not a mask network; {instead}")
+    for name, wanted in _input_description().items():
         if description.get(name) != wanted:
             raise InvalidInput(f"{path}: its {name} is {str(description.get(name))[:60]}, not {wanted}; {instead}")
     kind, known = str(description.get("trunk"))[:60], (ALEXNET, *RESNETS)

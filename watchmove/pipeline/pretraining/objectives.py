@@ -1,6 +1,7 @@
-"""What is asked of a frame in pretraining: all in which one objective differs from another.
+"""The objectives of pretraining, `masks` and `rotation`, behind one interface.
 
-Targets are int8, and an entry of IGNORED teaches nothing; the loop, its batches and its checkpoints know no more.
+Targets are int8, and entries of IGNORED are excluded from the loss. The loop, its batches and its checkpoints depend on
+nothing else of an objective.
 """
 
 import math
@@ -16,7 +17,13 @@ from watchmove.pipeline.dataset.shard import Sample
 from watchmove.pipeline.networks.choice import Trunk
 from watchmove.pipeline.pretraining.examples import TARGET_PIXELS, example_of
 from watchmove.pipeline.pretraining.mask_network import MaskNetwork, mask_iou, mask_loss
-from watchmove.pipeline.pretraining.rotation import RotationNetwork, rotation_example_of, rotation_hits, rotation_loss
+from watchmove.pipeline.pretraining.rotation import (
+    QUARTER_TURNS,
+    RotationNetwork,
+    rotation_example_of,
+    rotation_hits,
+    rotation_loss,
+)
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 
 PretextNetwork = MaskNetwork | RotationNetwork
@@ -25,26 +32,30 @@ Example = tuple[NDArray[np.uint8], NDArray[np.int8]]
 
 @dataclass(frozen=True)
 class Objective:
-    """An image (227, 227, 3) uint8 RGB and a target of `target_shape` from each frame, and what is learnt from them.
-
-    `loss` is the mean over entries that are not ignored, 0 without any; `scores` says (N,) in [0, 1] how well each
-    frame is answered; `chance_loss` is that of a network that knows nothing, in nats.
-    """
+    """Examples, network, loss and score of one objective."""
 
     target_shape: tuple[int, ...]
+    """Shape of one frame's target."""
     chance_loss: float
+    """Loss of a network that predicts every class with equal probability, in nats."""
     example_of: Callable[[Sample, PretrainingSettings, np.random.Generator], Example | None]
+    """Makes the image (227, 227, 3) uint8 RGB and the target of a frame; None if the frame cannot be used."""
     network: Callable[[Trunk, torch.Generator], PretextNetwork]
+    """Builds the network on a trunk, its head drawn from the generator."""
     loss: Callable[[Tensor, Tensor], Tensor]
+    """Mean loss in nats, of logits and targets, over entries that are not ignored; 0 if all are."""
     scores: Callable[[Tensor, Tensor], Tensor]
+    """Score (N,) in [0, 1] of each frame, of logits and targets; higher is better."""
 
 
 _OBJECTIVES = {
     "masks": Objective((TARGET_PIXELS, TARGET_PIXELS), math.log(2), example_of, MaskNetwork, mask_loss, mask_iou),
-    "rotation": Objective((), math.log(4), rotation_example_of, RotationNetwork, rotation_loss, rotation_hits),
+    "rotation": Objective(
+        (), math.log(QUARTER_TURNS), rotation_example_of, RotationNetwork, rotation_loss, rotation_hits
+    ),
 }
 
 
 def objective_of(settings: PretrainingSettings) -> Objective:
-    """The objective that the settings name."""
+    """Return the objective that the settings name."""
     return _OBJECTIVES[settings.objective]

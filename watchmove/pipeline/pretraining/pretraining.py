@@ -1,6 +1,7 @@
-"""Pretraining: SGD on certain pixels of what moved (Pathak et al., CVPR 2017, section 5), stoppable and resumable.
+"""Pretraining of a network to segment moving objects in single frames (Pathak et al., CVPR 2017, section 5).
 
-Or, as a control, on how the same frames are turned: the settings name the objective.
+As a control, the settings can name another objective: to predict the rotation of the same crops. A training can be
+stopped at any step and resumed.
 """
 
 from collections.abc import Sequence
@@ -34,39 +35,45 @@ __all__ = [
 ]
 
 BACKBONE_NAME = "backbone.safetensors"
+"""Name of the file of the trunk's weights in the hooks' folder."""
 
 
 @dataclass(frozen=True)
 class PretrainingResult:
-    """The curve, the files, the speed of this process's part of the training, and frames passed over.
-
-    `mask_network` has the backbone and the mask layer; None where masks are not the objective. Of several ranks the
-    first alone writes files.
-    """
+    """Result of a finished pretraining. Of several ranks only the first writes the files."""
 
     curve: tuple[CurvePoint, ...]
     backbone: Path
+    """File of the trunk's weights."""
     mask_network: Path | None
+    """File of the complete mask network; None if the objective is not masks."""
     images_per_second: float
+    """Mean speed of all ranks together since this process began or resumed the training."""
     frames_unusable: int
+    """Number of frames read that could not be used."""
 
 
 def pretrain(shards: Sequence[Path], settings: PretrainingSettings, hooks: PretrainingHooks) -> PretrainingResult:
-    """`pretrain_frames` on local tar shards of frames with soft masks. Raises InvalidInput where one is no tar, too."""
+    """Train on local tar shards of frames with soft masks, as `pretrain_frames` does.
+
+    Raises what `pretrain_frames` raises, and InvalidInput if a shard is not a tar.
+    """
     return pretrain_frames(frames_in(shards), LocalShards(), settings, hooks)
 
 
 def pretrain_frames(
     frames: FrameTable, source: ShardBytes, settings: PretrainingSettings, hooks: PretrainingHooks
 ) -> PretrainingResult:
-    """Train on frames, or continue from the checkpoints in the hooks' folder.
+    """Train on frames, or resume from the checkpoints in the hooks' folder.
 
-    The same frames and settings give the same weights on the same CPU and number of threads, stopped in between or not.
+    On the same CPU with the same number of threads, the same frames and settings give the same weights, whether or not
+    the training is stopped in between.
 
     Raises:
-        Stopped: told to stop; a checkpoint has been saved.
-        InvalidInput: a shard is gone, too many frames cannot be used, or the loss is no longer finite.
-        Unavailable: a shard cannot be read now, the disk refuses, or a rank is lost.
+        Stopped: the hooks asked to stop; a checkpoint has been saved.
+        InvalidInput: a shard is missing, too many frames cannot be used, the checkpoints are of another training, or
+            the loss is no longer finite.
+        Unavailable: a shard cannot be read now, the disk cannot be written, or a rank is lost.
     """
     ranks = hooks.ranks or Ranks(device_of(settings.device, 0))
     data = MaskDataset(frames, source, settings, ranks.share)
@@ -77,26 +84,31 @@ def pretrain_frames(
     loop = TrainingLoop(network, data, settings, hooks, ranks)
     trained = loop.run(identity)
     backbone = hooks.directory / BACKBONE_NAME
-    whole = hooks.directory / MASK_NETWORK_NAME if settings.objective == "masks" else None
-    facts = {"identity": identity, "iterations": str(settings.iterations), "objective": settings.objective}
+    mask_network = hooks.directory / MASK_NETWORK_NAME if settings.objective == "masks" else None
+    metadata = {"identity": identity, "iterations": str(settings.iterations), "objective": settings.objective}
     if ranks.is_first and isinstance(trained, PretextNetwork):
-        save_trunk(trained.trunk.cpu(), backbone, facts)
-        if whole is not None and isinstance(trained, MaskNetwork):
-            save_mask_network(trained, whole, facts)
-    history = loop.history
-    return PretrainingResult(tuple(history.curve), backbone, whole, loop.images_per_second, history.frames_unusable)
+        save_trunk(trained.trunk.cpu(), backbone, metadata)
+        if mask_network is not None and isinstance(trained, MaskNetwork):
+            save_mask_network(trained, mask_network, metadata)
+    return PretrainingResult(
+        curve=tuple(loop.history.curve),
+        backbone=backbone,
+        mask_network=mask_network,
+        images_per_second=loop.images_per_second,
+        frames_unusable=loop.history.frames_unusable,
+    )
 
 
 def new_network(settings: PretrainingSettings, device: torch.device) -> PretextNetwork:
-    """The network that a training begins with, on a device."""
+    """Return the network with random weights that a training begins with, on a device."""
     network = objective_of(settings).network(new_trunk(settings), torch.Generator().manual_seed(settings.seed))
-    # Channels last: a tenth faster on CPUs, more on GPUs.
+    # Channels last makes convolutions a tenth faster on CPUs, and more on GPUs.
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
 
 
 def _rescale(trunk: AlexNet, frames: FrameTable, source: ShardBytes, settings: PretrainingSettings) -> None:
-    """Rescale first weights on the first frames learnt from, the same ones whatever the ranks."""
+    """Rescale the random weights on the first training frames, which are the same for any number of ranks."""
     data = MaskDataset(frames, source, settings.model_copy(update={"batch_size": RESCALING_IMAGES, "crop_on": "cpu"}))
     images = data.training_batch(0).images
     if len(images):

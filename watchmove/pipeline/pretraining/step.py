@@ -1,8 +1,8 @@
-"""One step of SGD by all ranks together: the loss is the mean over all that is certain in the whole batch.
+"""One step of SGD by all ranks together, whose loss is the mean over the certain entries of the complete batch.
 
-Not the mean of the ranks' means, and not of the parts' either: frames with few certain pixels count the same wherever
-they are. With dropout, ranks draw different units, so the number of ranks matters; without it, only in the last digits.
-Batch normalisation is over all ranks; where a share of a batch is done in parts, over each part.
+It is not the mean of the ranks' means, nor of the parts' means: then a certain pixel would count more on a rank that
+has few of them. Without dropout the number of ranks changes weights only by rounding; with it, each rank drops other
+units. Batch normalisation is over all ranks; if a rank's share is processed in parts, it is over each part.
 """
 
 import copy
@@ -23,13 +23,17 @@ from watchmove.pipeline.training.ranks import Ranks, lost_ranks_named
 from watchmove.pipeline.training.shared_normalisation import share_normalisation
 
 _DROP_FACTOR = 0.1
+"""Factor of the learning rate at each drop of the schedule `step` (Krizhevsky et al., NIPS 2012, section 5)."""
+_SEED_STRIDE = 1_000_003
+"""Distance of the seeds of two trainings whose `seed` differs by one: a prime larger than usual iteration counts, so
+that their steps have different seeds. Set by hand."""
 
 
 class Stepper:
-    """Steps of a network, which it changes; `average` is the running average of its weights where one is kept."""
+    """SGD on a network, which it changes, and the running average of its weights if the settings ask for one."""
 
     def __init__(self, network: nn.Module, settings: PretrainingSettings, ranks: Ranks) -> None:
-        """`network` gives logits of normalised images, as its objective has them, and lies where `ranks` says."""
+        """`network` maps normalised images to the objective's logits; it must be on the device of `ranks`."""
         if ranks.are_several:
             share_normalisation(network)
         self.network = network
@@ -43,15 +47,15 @@ class Stepper:
 
     @property
     def measured(self) -> nn.Module:
-        """What is validated and exported: the average where there is one."""
+        """The network that is validated and exported: the running average if there is one."""
         return self.average if self.average is not None else self.network
 
     def average_state(self) -> Mapping[str, Tensor]:
-        """The average's tensors; none without."""
+        """Return the tensors of the running average, or an empty mapping if there is none."""
         return self.average.state_dict() if self.average is not None else {}
 
     def share_state(self, steps_done: int) -> None:
-        """Give every rank what the first has: weights, statistics, the average and, after the first step, momenta."""
+        """Copy the first rank's weights, statistics, average and, after the first step, momenta to every rank."""
         tensors = [*self.network.state_dict().values(), *self.average_state().values()]
         if steps_done:
             for parameter in self.network.parameters():
@@ -61,64 +65,71 @@ class Stepper:
             tensor.copy_(self._ranks.from_first(tensor.contiguous()))
 
     def step(self, batch: Batch, iteration: int) -> float:
-        """One step on this rank's share; the loss of the whole batch, and where it is not finite nothing changes.
+        """Do one step on this rank's share and return the loss of the complete batch, in nats.
+
+        If the loss is not finite, weights and average do not change.
 
         Raises:
             Unavailable: another rank is lost.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = pretraining_learning_rate(iteration, self._settings)
-        # Dropout of a step is drawn from its number, so that a resumed training drops the same units.
+        # The seed of dropout depends on the step, so that a resumed training drops the same units.
         rank, ranks = self._ranks.share
-        torch.manual_seed((self._settings.seed * 1_000_003 + iteration) * ranks + rank)
+        torch.manual_seed((self._settings.seed * _SEED_STRIDE + iteration) * ranks + rank)
         self.optimizer.zero_grad(set_to_none=True)
         with lost_ranks_named():
             loss = float(self._ranks.total_of(self._gradients(batch)))
         if math.isfinite(loss):
             self.optimizer.step()
-            self._move_average()
+            self._update_average()
         return loss
 
     def _gradients(self, batch: Batch) -> Tensor:
-        """This rank's part of the loss, whose gradients are those of all ranks then."""
+        """Return this rank's part of the loss; the gradients are then those of the loss of all ranks."""
         self.network.train()
         device = self._ranks.device
         certain = self._ranks.total_of((batch.targets != IGNORED).sum().to(device)).clamp(min=1)
         images, targets = (torch.tensor_split(tensor, self._parts(batch)) for tensor in (batch.images, batch.targets))
         loss = torch.zeros((), device=device)
-        for number, (some, target) in enumerate(zip(images, targets, strict=True), 1):
-            with self._exchange(number == len(images)):
-                part = self._part_of_loss(some, target) / certain
-                # DDP takes the mean over ranks, and the loss is a sum over them.
+        for number, (part_images, part_targets) in enumerate(zip(images, targets, strict=True), 1):
+            with self._gradient_exchange(is_last=number == len(images)):
+                part = self._part_of_loss(part_images, part_targets) / certain
+                # DDP averages gradients over ranks, but the loss is a sum over ranks.
                 (part * self._ranks.share.ranks).backward()  # type: ignore[no-untyped-call]
             loss += part.detach()
         return loss
 
     def _part_of_loss(self, images: Tensor, targets: Tensor) -> Tensor:
-        """The loss summed over what is certain in some frames."""
+        """Return the loss summed over the certain entries of a part of the batch."""
         device = self._ranks.device
         target = targets.to(device, non_blocking=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=self._settings.bfloat16):
-            logits = self._wrapped()(normalise_images(images.to(device, non_blocking=True)))
+            logits = self._callable_network()(normalise_images(images.to(device, non_blocking=True)))
+        # The objective's loss is a mean, so multiplying by the number of certain entries gives the sum.
         return self._objective.loss(logits.float(), target) * (target != IGNORED).sum()
 
     def _parts(self, batch: Batch) -> int:
-        """Into how many parts a share is cut: on every rank as many, as they normalise together."""
+        """Return the number of parts of a share: the same on all ranks, which exchange statistics in each part."""
         most = self._settings.max_device_batch
         share = -(-self._settings.batch_size // self._ranks.share.ranks)
         parts = -(-share // most) if most else 1
+        # A single rank may have fewer frames than expected; each part needs two for batch normalisation.
         return parts if self._ranks.are_several else max(1, min(parts, len(batch.images) // 2))
 
-    def _exchange(self, last: bool) -> AbstractContextManager[None]:
-        """Ranks add their gradients up once a step, in the last part."""
-        self._wrapped()
-        if last or self._parallel is None:
+    def _gradient_exchange(self, *, is_last: bool) -> AbstractContextManager[None]:
+        """Return a context in which ranks exchange gradients only in the last part of a step."""
+        self._callable_network()
+        if is_last or self._parallel is None:
             return nullcontext()
-        quiet: AbstractContextManager[None] = self._parallel.no_sync()
-        return quiet
+        without_exchange: AbstractContextManager[None] = self._parallel.no_sync()
+        return without_exchange
 
-    def _wrapped(self) -> Callable[[Tensor], Tensor]:
-        """The network as it is called, made when its weights are in place."""
+    def _callable_network(self) -> Callable[[Tensor], Tensor]:
+        """Return the network wrapped for ranks and compiled, as the settings say.
+
+        It is wrapped at the first step and not before, when a checkpoint's weights have been loaded.
+        """
         if self._forward is None:
             forward = self.network
             if self._ranks.are_several:
@@ -128,18 +139,21 @@ class Stepper:
         return self._forward
 
     @torch.no_grad()
-    def _move_average(self) -> None:
+    def _update_average(self) -> None:
         if self.average is None:
             return
         for average, tensor in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
             if tensor.is_floating_point():
                 average.lerp_(tensor, 1 - self._settings.average_decay)
             else:
-                average.copy_(tensor)
+                average.copy_(tensor)  # a counter of batches has no average
 
 
 def _optimizer(network: nn.Module, settings: PretrainingSettings) -> torch.optim.SGD:
-    """SGD in which only matrices and kernels decay; fused: its passes over fc6 and fc7 would take 15 % of a step."""
+    """Return SGD with weight decay for matrices and kernels only (as in Goyal et al., 2017, section 5.1).
+
+    It is fused, because otherwise its passes over fc6 and fc7 would take 15 % of a step.
+    """
     weights = [parameter for parameter in network.parameters() if parameter.dim() > 1]
     others = [parameter for parameter in network.parameters() if parameter.dim() <= 1]
     groups = [{"params": weights, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -147,7 +161,11 @@ def _optimizer(network: nn.Module, settings: PretrainingSettings) -> torch.optim
 
 
 def pretraining_learning_rate(iteration: int, settings: PretrainingSettings) -> float:
-    """Learning rate in step `iteration`, counted from 0."""
+    """Return the learning rate in step `iteration`, counted from 0.
+
+    It rises linearly during the warm-up (Goyal et al., 2017, section 2.2). Then it follows half a cosine to zero
+    (Loshchilov and Hutter, ICLR 2017, without restarts), or drops by a factor of ten at `drop_fractions`.
+    """
     warmup = settings.warmup_fraction * settings.iterations
     if iteration < warmup:
         return settings.learning_rate * (iteration + 1) / (warmup + 1)
