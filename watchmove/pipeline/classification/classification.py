@@ -1,8 +1,8 @@
-"""Which classes an image shows, told by linear SVMs from features that stay as they are: what a trunk knows by itself.
+"""Image classification by linear SVMs on frozen features, which measures what a trunk has learned.
 
 The protocol is that of Goyal et al. (ICCV 2019, section 6.1) for VOC 2007: an SVM for each class against all others,
 its cost chosen by cross-validation in three parts, average precision on the test images. An image in which all objects
-of a class are difficult says nothing of that class, in training as in testing.
+of a class are difficult is ignored for that class, in training and in testing.
 """
 
 from collections.abc import Sequence
@@ -18,15 +18,16 @@ from watchmove.pipeline.voc.annotations import VocImage
 from watchmove.pipeline.voc.average_precision import average_precision
 
 COSTS = tuple(2.0**power for power in range(-18, 5, 2))
-"""Costs that are tried. The benchmark's end at 2⁻⁴; smaller sets want higher ones."""
+"""Candidate costs, 2⁻¹⁸ to 2⁴. The benchmark's powers of two end at 2⁻⁴; small training sets need higher costs."""
 FOLDS = 3
+"""Parts of the cross-validation (Goyal et al., ICCV 2019, section 6.1)."""
 
 Labels = NDArray[np.int8]
 
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """One class: average precision in [0, 1] and the cost that was chosen; None where `left_out` says why."""
+    """One class: average precision in [0, 1] and the chosen cost; None where `left_out` gives the reason."""
 
     ap_11_point: float | None
     ap_area: float | None
@@ -49,28 +50,28 @@ def image_labels(images: Sequence[VocImage], classes: Sequence[str]) -> Labels:
     labels = np.full((len(images), len(classes)), -1, np.int8)
     number = {name: column for column, name in enumerate(classes)}
     for row, image in enumerate(images):
-        for one in image.objects:
-            column = number.get(one.name)
+        for annotated in image.objects:
+            column = number.get(annotated.name)
             if column is not None:
-                labels[row, column] = max(labels[row, column], 0 if one.difficult else 1)
+                labels[row, column] = max(labels[row, column], 0 if annotated.difficult else 1)
     return labels
 
 
 def classification_scores(
     train: Tensor, train_labels: Labels, test: Tensor, test_labels: Labels, classes: Sequence[str]
 ) -> ClassificationScores:
-    """Scores of SVMs that learn from `train` (N, D) and are tested on `test` (M, D), features of unit length.
+    """Scores of SVMs that are fitted to `train` (N, D) and are tested on `test` (M, D), features of unit length.
 
     Labels are `image_labels`, (N, K) and (M, K). A class that fewer than three training images show, or all of them, or
-    no test image, is left out and says so.
+    no test image, has no figures and a reason in `left_out`.
     """
     reasons = [_left_out(train_labels[:, k], test_labels[:, k]) for k in range(len(classes))]
     known = [k for k, reason in enumerate(reasons) if not reason]
     figures: dict[str, ClassFigures] = {}
     if known:
-        features, test_features = _spanned(train.double(), test.double())
+        features, test_features = _in_spanned_space(train.double(), test.double())
         labels = torch.from_numpy(train_labels[:, known]).to(train.device, torch.float64)
-        costs = _chosen_costs(features, labels)
+        costs = _choose_costs(features, labels)
         scores = svm_scores(test_features, fit_svms(features, labels, costs)).cpu().numpy()
         for column, k in enumerate(known):
             figures[classes[k]] = _figures(scores[:, column], test_labels[:, k], float(costs[column]))
@@ -80,8 +81,8 @@ def classification_scores(
     in_order = {name: figures[name] for name in classes}
     return ClassificationScores(
         in_order,
-        _mean([one.ap_11_point for one in in_order.values()]),
-        _mean([one.ap_area for one in in_order.values()]),
+        _mean([found.ap_11_point for found in in_order.values()]),
+        _mean([found.ap_area for found in in_order.values()]),
     )
 
 
@@ -94,16 +95,19 @@ def _left_out(train: Labels, test: Labels) -> str:
     return "" if (test == 1).any() else "no test image shows it"
 
 
-def _spanned(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in coordinates of the space that training features span, where an SVM's weights lie anyway: N, not D."""
+def _in_spanned_space(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
+    """Features (., D) in the N coordinates of the space that the training features span, where D is larger than N.
+
+    An SVM's weights are combinations of training features, so that the scores do not change and fitting is faster.
+    """
     if len(train) >= train.shape[1]:
         return train, test
     base, _ = torch.linalg.qr(train.T)
     return train @ base, test @ base
 
 
-def _chosen_costs(features: Tensor, labels: Tensor) -> Tensor:
-    """Of each class, the cost (K,) with the highest mean average precision on the parts that were left out."""
+def _choose_costs(features: Tensor, labels: Tensor) -> Tensor:
+    """The cost of each class (K,) with the highest mean average precision on the held-out parts."""
     folds = _folds(labels)
     found = torch.zeros(len(COSTS), labels.shape[1], dtype=torch.float64)
     for fold in range(FOLDS):
@@ -119,7 +123,7 @@ def _chosen_costs(features: Tensor, labels: Tensor) -> Tensor:
 
 
 def _folds(labels: Tensor) -> Tensor:
-    """Number (N, K) of the part that each image is in, for each class: positives dealt by turns, and so the others."""
+    """Part (N, K) of each image for each class: positives take turns among the parts, and so do the other images."""
     positive = labels > 0
     return torch.where(positive, positive.cumsum(dim=0) - 1, (~positive).cumsum(dim=0) - 1) % FOLDS
 
@@ -130,7 +134,7 @@ def _figures(scores: NDArray[np.float64], labels: Labels, cost: float) -> ClassF
 
 
 def _curve_areas(scores: NDArray[np.float64], labels: Labels) -> tuple[float, float]:
-    """11-point and area average precision of scores (N,); images with label 0 are passed over."""
+    """11-point and area average precision of scores (N,); images with label 0 are ignored."""
     counted = labels != 0
     right = labels[counted][np.argsort(-scores[counted], kind="stable")] == 1
     hits = np.cumsum(right)

@@ -1,7 +1,8 @@
-"""Features of every layer of a trunk that stays as it is, for linear classifiers to read.
+"""Features of every layer of a frozen trunk, for linear classifiers.
 
-As the benchmark of Goyal et al. (ICCV 2019, section 6.1) has it: one centre crop of an image whose shorter side is 256
-pixels, each convolution's output averaged over a grid that leaves about 9,000 values, all of unit length.
+The protocol is that of the benchmark of Goyal et al. (ICCV 2019, section 6.1): one centre crop of an image whose
+shorter side is 256 pixels, each convolution's output averaged over a grid that leaves about 9,000 values, all of unit
+length.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,10 +19,12 @@ from watchmove.pipeline.networks.alexnet import INPUT_PIXELS, AlexNet, normalise
 from watchmove.pipeline.voc.annotations import read_image
 
 SHORTER_SIDE_PIXELS = 256
+"""Shorter side before the centre crop (Goyal et al., ICCV 2019, section 6.1)."""
 GRIDS = {"conv1": 10, "conv2": 6, "conv3": 5, "conv4": 5, "conv5": 6}
 """Cells on a side over which a convolution's output is averaged: 9,600, 9,216, 9,600, 9,600 and 9,216 values."""
 
 _BATCH = 32
+"""Images in one forward pass: a bound on memory, set by hand."""
 
 
 def centre_crop(image: NDArray[np.uint8]) -> Tensor:
@@ -47,9 +50,10 @@ def layer_features(trunk: AlexNet, images: Tensor) -> dict[str, Tensor]:
 def write_features(
     trunk: AlexNet, layers: Sequence[str], images: Sequence[Path], folder: Path, between: Callable[[int], None]
 ) -> dict[str, Path]:
-    """Write features of all images, float32 (N, D), one `.npy` file a layer; `between` is told how many are done.
+    """Write features of all images, float32 (N, D), one `.npy` file a layer; `between` receives the number
+    of finished images.
 
-    They go to disk as they come, so that memory does not grow with the images. The trunk's device computes.
+    Each batch is written at once, so that memory does not grow with the number of images. Runs on the trunk's device.
 
     Raises:
         InvalidInput: an image is missing or cannot be decoded.

@@ -9,18 +9,22 @@ import torch
 from torch import Tensor
 
 POSITIVE_WEIGHT = 2.0
-"""What the loss of a positive example counts, as in the benchmark of Goyal et al. (ICCV 2019)."""
+"""Weight of a positive example in the loss, as in the benchmark of Goyal et al. (ICCV 2019)."""
 
 _TOLERANCE = 1e-5
+"""Fitting ends where the gradient's norm is this fraction of that at zero weights; set by hand, not tuned."""
 _NEWTON_STEPS, _CONJUGATE_STEPS, _HALVINGS = 60, 40, 20
+"""Bounds on iterations, set by hand, not tuned."""
 _CONJUGATE_TOLERANCE = 0.1
-_DECREASE = 1e-4
+"""Conjugate gradients end at this fraction of the first residual's norm, as in LIBLINEAR's Newton method."""
+_SUFFICIENT_DECREASE = 1e-4
+"""Constant of the Armijo condition (Nocedal and Wright, Numerical Optimization, section 3.1)."""
 
 
 def fit_svms(features: Tensor, labels: Tensor, costs: Tensor, first: Tensor | None = None) -> Tensor:
     """Weights float64 (D + 1, K), the last row the biases, that minimise |w|² / 2 + C Σ weight · max(0, 1 − y w·x)².
 
-    `features` is float64 (N, D); `labels` float64 (N, K), 1 of the class, −1 not, 0 not looked at; `costs` (K,) are C.
+    `features` is float64 (N, D); `labels` float64 (N, K), 1 of the class, −1 not, 0 ignored; `costs` (K,) are C.
     `first` are weights to begin from, such as those for a lower cost. Ends where the gradient is 1e-5 of that at zero.
     """
     problem = _Problem(features, labels, costs)
@@ -47,7 +51,7 @@ def svm_scores(features: Tensor, weights: Tensor) -> Tensor:
 
 
 class _Problem:
-    """Loss of all classes, a column each."""
+    """The objective of all classes, one column for each; scores are passed in because they are costly to compute."""
 
     def __init__(self, features: Tensor, labels: Tensor, costs: Tensor) -> None:
         self._features = features
@@ -65,7 +69,7 @@ class _Problem:
         return weights - 2 * self._back(self._costs * self._labels * self._margins(scores))
 
     def newton_step(self, scores: Tensor, gradient: Tensor) -> Tensor:
-        """Approximate −H⁻¹ g of each column by conjugate gradients, which stop early where little is to be gained."""
+        """Approximate −H⁻¹ g of each column by conjugate gradients, ended early (truncated)."""
         curved = 2 * self._costs * (self._margins(scores) > 0)
         step, residual = torch.zeros_like(gradient), -gradient
         direction, size = residual.clone(), residual.square().sum(dim=0)
@@ -88,7 +92,10 @@ class _Problem:
         chosen = torch.zeros_like(now)
         length = torch.ones_like(now)
         for _ in range(_HALVINGS):
-            lower = self.value(weights + length * step, scores + length * along) <= now + _DECREASE * length * slope
+            lower = (
+                self.value(weights + length * step, scores + length * along)
+                <= now + _SUFFICIENT_DECREASE * length * slope
+            )
             chosen = torch.where((chosen == 0) & lower, length, chosen)
             if bool((chosen > 0).all()):
                 break
@@ -96,9 +103,9 @@ class _Problem:
         return chosen
 
     def _margins(self, scores: Tensor) -> Tensor:
-        """How far each example is from being told well enough, at least 0."""
+        """Amount by which each example violates the margin, float64 (N, K), at least 0."""
         return (1 - self._labels * scores).clamp(min=0)
 
     def _back(self, values: Tensor) -> Tensor:
-        """Features' sums weighed by values (N, K): (D + 1, K)."""
+        """Features, with the constant one for the bias, summed with weights `values` (N, K): (D + 1, K)."""
         return torch.cat([self._features.T @ values, values.sum(dim=0, keepdim=True)])

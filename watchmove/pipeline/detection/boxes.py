@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 _MAX_LOG_SCALE = math.log(1000 / 16)
+"""A bound that keeps exp() finite, from Detectron (its BBOX_XFORM_CLIP) and torchvision; not tuned here."""
 
 
 def encode_boxes(regions_xyxy: Tensor, objects_xyxy: Tensor) -> Tensor:
-    """What turns regions (N, 4) into objects (N, 4): shift of the centre in widths and heights, log of the scale."""
+    """Regression targets (N, 4) of regions (N, 4) for objects (N, 4): centre shift over region size, log of scale."""
     region_size = regions_xyxy[:, 2:] - regions_xyxy[:, :2]
     object_size = objects_xyxy[:, 2:] - objects_xyxy[:, :2]
     region_centre, object_centre = regions_xyxy[:, :2] + region_size / 2, objects_xyxy[:, :2] + object_size / 2
@@ -17,7 +18,7 @@ def encode_boxes(regions_xyxy: Tensor, objects_xyxy: Tensor) -> Tensor:
 
 
 def decode_boxes(regions_xyxy: Tensor, deltas: Tensor) -> Tensor:
-    """Boxes xyxy (N, C, 4) of regions (N, 4) by each class's deltas (N, C, 4); no box grows more than 62.5 times."""
+    """Boxes xyxy (N, C, 4): regions (N, 4) moved by each class's deltas (N, C, 4); sides grow at most 62.5 times."""
     size = (regions_xyxy[:, 2:] - regions_xyxy[:, :2])[:, None]
     centre = regions_xyxy[:, None, :2] + size / 2 + deltas[..., :2] * size
     half = torch.exp(deltas[..., 2:].clamp(max=_MAX_LOG_SCALE)) * size / 2
@@ -25,11 +26,11 @@ def decode_boxes(regions_xyxy: Tensor, deltas: Tensor) -> Tensor:
 
 
 def clip_boxes(boxes_xyxy: Tensor, width: int, height: int) -> Tensor:
-    """Boxes (..., 4) cut at the borders of an image."""
+    """Boxes xyxy (..., 4) clipped to an image of `width` x `height` pixels."""
     return boxes_xyxy.clamp(min=0).minimum(boxes_xyxy.new_tensor([width, height, width, height]))
 
 
 def mirror_boxes(boxes_xyxy: Tensor, width: float) -> Tensor:
-    """Boxes (N, 4) in the image mirrored left to right."""
+    """Boxes xyxy (N, 4) after the image, `width` pixels wide, is mirrored left to right."""
     x0, y0, x1, y1 = boxes_xyxy.unbind(dim=1)
     return torch.stack([width - x1, y0, width - x0, y1], dim=1)

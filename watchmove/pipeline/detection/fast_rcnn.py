@@ -11,17 +11,25 @@ from watchmove.pipeline.detection.regions import BACKGROUND
 from watchmove.pipeline.networks.alexnet import AlexNet
 
 POOLED_CELLS = 6
+"""Cells on a side of a pooled region: AlexNet's fc6 takes 6 x 6 (Fast R-CNN, section 2.2)."""
 FEATURE_STRIDE = 16
+"""Pixels between two cells of conv5: AlexNet's strides 4, 2 and 2 multiplied."""
 FC7_UNITS = 4096
+"""Outputs of fc7 (Krizhevsky et al., NeurIPS 2012, section 3.5)."""
+_SCORE_STANDARD_DEVIATION, _DELTA_STANDARD_DEVIATION = 0.01, 0.001
+"""Of the initial weights of the two output layers (Fast R-CNN, section 2.3, SGD hyper-parameters)."""
 
 
 class FastRCNN(nn.Module):
-    """A detector of some classes. Regression targets are normalised class by class; `deltas` undoes it."""
+    """Fast R-CNN for `classes` on an AlexNet trunk, which it changes: `dropout` becomes the rate of its dropout layers.
+
+    Regression targets are normalised for each class with `target_mean` and `target_deviation`; `deltas` undoes it.
+    """
 
     target_mean: Tensor
-    """float32 (C, 4)."""
+    """Mean of each class's regression targets, float32 (C, 4)."""
     target_deviation: Tensor
-    """float32 (C, 4)."""
+    """Standard deviation of each class's regression targets, float32 (C, 4)."""
 
     def __init__(self, trunk: AlexNet, classes: Sequence[str], dropout: float, seed: int) -> None:
         super().__init__()
@@ -31,8 +39,8 @@ class FastRCNN(nn.Module):
                 layer.p = dropout
         self.classes = tuple(classes)
         generator = torch.Generator().manual_seed(seed)
-        self.class_scores = _output_layer(len(self.classes) + 1, 0.01, generator)
-        self.box_deltas = _output_layer(4 * len(self.classes), 0.001, generator)
+        self.class_scores = _output_layer(len(self.classes) + 1, _SCORE_STANDARD_DEVIATION, generator)
+        self.box_deltas = _output_layer(4 * len(self.classes), _DELTA_STANDARD_DEVIATION, generator)
         self.register_buffer("target_mean", torch.zeros(len(self.classes), 4))
         self.register_buffer("target_deviation", torch.ones(len(self.classes), 4))
 
@@ -42,7 +50,7 @@ class FastRCNN(nn.Module):
 
     def pooled(self, features: Tensor, regions_xyxy: Sequence[Tensor]) -> Tensor:
         """Features (R, 256, 6, 6) of regions (R_i, 4) of each image, in pixels of the network's image."""
-        # RoI pooling takes the last pixel inside, as Caffe's does.
+        # roi_pool expects the last pixel to be included, as Caffe's layer does; boxes here exclude it
         inclusive = [regions - regions.new_tensor([0, 0, 1, 1]) for regions in regions_xyxy]
         pooled: Tensor = roi_pool(features, inclusive, POOLED_CELLS, 1 / FEATURE_STRIDE)
         return pooled
@@ -57,23 +65,23 @@ class FastRCNN(nn.Module):
         return self.outputs(self.pooled(self.features(images), regions_xyxy))
 
     def normalised(self, deltas: Tensor, labels: Tensor) -> Tensor:
-        """Deltas (R, 4) of `encode_boxes` as the network is to give them for what regions show, `labels` (R,).
+        """Regression targets (R, 4): deltas of `encode_boxes`, normalised by the class that `labels` (R,) name.
 
-        Those of background, which nobody asks for, are of no meaning.
+        The values for background regions are meaningless; the loss does not use them.
         """
         own = (labels - 1).clamp(min=0)
         return (deltas - self.target_mean[own]) / self.target_deviation[own]
 
     def deltas(self, normalised: Tensor) -> Tensor:
-        """What the network gave (..., C, 4), as deltas for `decode_boxes`."""
+        """Deltas (..., C, 4) for `decode_boxes` from the network's normalised output (..., C, 4)."""
         return normalised * self.target_deviation + self.target_mean
 
 
-def _output_layer(outputs: int, deviation: float, generator: torch.Generator) -> nn.Linear:
-    """A linear layer on fc7 as published: Gaussian weights, zero biases."""
+def _output_layer(outputs: int, standard_deviation: float, generator: torch.Generator) -> nn.Linear:
+    """A linear layer on fc7, initialised as in section 2.3: Gaussian weights, zero biases."""
     layer = nn.Linear(FC7_UNITS, outputs)
     with torch.no_grad():
-        layer.weight.normal_(0, deviation, generator=generator)
+        layer.weight.normal_(0, standard_deviation, generator=generator)
         layer.bias.zero_()
     return layer
 

@@ -1,4 +1,4 @@
-"""Pictures as the detector's network sees them: scaled, normalised, several in one padded batch."""
+"""Images as the detector's network takes them: scaled, normalised, several in one padded batch."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from watchmove.pipeline.settings.evaluation import EvaluationSettings
 
 
 def scaled_size(height: int, width: int, settings: EvaluationSettings) -> tuple[int, int]:
-    """Height and width at which the network sees an image: shorter side as set, unless the longer one gets too long."""
+    """Height and width of an image scaled to the set shorter side, or less, to keep within the limit of the longer."""
     scale = min(settings.shorter_side_pixels / min(height, width), settings.longer_side_pixels / max(height, width))
     return max(round(height * scale), 1), max(round(width * scale), 1)
 

@@ -1,4 +1,4 @@
-"""Which regions of an image a step of training sees, and what it is to say of them (Fast R-CNN, section 2.3)."""
+"""Regions of an image for a training step, with their labels and regression targets (Fast R-CNN, section 2.3)."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,9 @@ from watchmove.pipeline.detection.boxes import encode_boxes
 from watchmove.pipeline.settings.evaluation import EvaluationSettings
 
 BACKGROUND = 0
+"""Label of a region without an object."""
 IGNORED = -1
+"""Label of a region that is neither object nor background; training does not sample it."""
 
 
 @dataclass(frozen=True)
@@ -28,24 +30,24 @@ class Objects:
 
 @dataclass(frozen=True)
 class Regions:
-    """Regions with what the detector is to say of them."""
+    """Regions with their labels and regression targets."""
 
     boxes_xyxy: Tensor
     """float32 (R, 4)."""
     labels: Tensor
-    """int64 (R,): 0 background, 1 the first class, -1 left out."""
+    """int64 (R,): BACKGROUND, 1 for the first class, or IGNORED."""
     deltas: Tensor
     """float32 (R, 4): from the region to its object, as `encode_boxes` gives them; 0 where there is none."""
     overlaps: Tensor
     """float32 (R,): IoU with the object that overlaps most."""
 
     def at(self, indices: Tensor) -> "Regions":
-        """Some of the regions."""
+        """The regions at `indices` (K,), in that order."""
         return Regions(self.boxes_xyxy[indices], self.labels[indices], self.deltas[indices], self.overlaps[indices])
 
 
 def label_regions(proposals_xyxy: Tensor, objects: Objects, settings: EvaluationSettings) -> Regions:
-    """The objects' own boxes and then the proposals (P, 4), each labelled by the object that it overlaps most."""
+    """Label the objects' own boxes and then the proposals (P, 4), each by the object that it overlaps most."""
     boxes = torch.cat([objects.boxes_xyxy, proposals_xyxy])
     overlaps, deltas = boxes.new_zeros(len(boxes)), torch.zeros_like(boxes)
     labels = torch.full((len(boxes),), BACKGROUND)
@@ -61,20 +63,22 @@ def label_regions(proposals_xyxy: Tensor, objects: Objects, settings: Evaluation
     return Regions(boxes, labels, deltas, overlaps)
 
 
-def _chosen(candidates: Tensor, count: int, generator: np.random.Generator) -> Tensor:
+def _choose(candidates: Tensor, count: int, generator: np.random.Generator) -> Tensor:
+    """At most `count` of the candidates, drawn at random without replacement."""
     order = generator.permutation(len(candidates))[:count]
     return candidates[torch.from_numpy(order)]
 
 
 def sample_regions(regions: Regions, settings: EvaluationSettings, generator: np.random.Generator) -> Regions:
-    """At most `rois_per_image` regions: objects as the fraction says, where there are so many, then background.
+    """Sample at most `rois_per_image` regions: up to `foreground_fraction` of them show objects, the rest background.
 
-    Background is of those that overlap an object a little; an image that has none of them gives any other background.
+    Background comes from regions that overlap an object by at least `background_min_iou`, which are hard examples; an
+    image without any gives other background regions.
     """
     foreground = torch.nonzero(regions.labels > BACKGROUND).flatten()
     background = torch.nonzero(regions.labels == BACKGROUND).flatten()
     hard = background[regions.overlaps[background] >= settings.background_min_iou]
     wanted = round(settings.rois_per_image * settings.foreground_fraction)
-    objects = _chosen(foreground, wanted, generator)
-    rest = _chosen(hard if len(hard) else background, settings.rois_per_image - len(objects), generator)
+    objects = _choose(foreground, wanted, generator)
+    rest = _choose(hard if len(hard) else background, settings.rois_per_image - len(objects), generator)
     return regions.at(torch.cat([objects, rest]))

@@ -18,6 +18,7 @@ from watchmove.pipeline.settings.evaluation import EvaluationSettings
 from watchmove.pipeline.voc.annotations import Detection, VocImage, read_image
 
 _BEST_REGION_PIXELS = 224**2
+"""Area of a scaled region that suits the network (Fast R-CNN, section 3, after SPPnet)."""
 
 
 @torch.no_grad()
@@ -31,8 +32,8 @@ def detect_objects(
 ) -> dict[str, list[Detection]]:
     """Detections of every class, in order of images and then of falling score; boxes in pixels of each image.
 
-    `proposals` are boxes float32 (P, 4) xyxy in pixels of each image; `on_image` is told how many are done. Raises
-    InvalidInput where a picture or its proposals are missing, Stopped when told to stop.
+    `proposals` are boxes float32 (P, 4) xyxy in pixels of each image; `on_image` receives the number of finished
+    images. Raises InvalidInput where an image or its proposals are missing, Stopped where `should_stop` returns True.
     """
     model = model.to(settings.device).eval()
     detections: dict[str, list[Detection]] = {name: [] for name in model.classes}
@@ -75,7 +76,7 @@ def _outputs(
 
 
 def best_scales(proposals_xyxy: Tensor, image_size: tuple[int, int], scales: Sequence[EvaluationSettings]) -> Tensor:
-    """For each proposal (P, 4) the number of the scale at which its area is nearest 224² (section 2.4), int64 (P,).
+    """For each proposal (P, 4) the number of the scale at which its area is nearest 224² pixels, int64 (P,).
 
     `image_size` is height and width.
     """
@@ -103,9 +104,10 @@ def _outputs_at(
 def best_detections(
     boxes_xyxy: Tensor, probabilities: Tensor, settings: EvaluationSettings
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What is left of boxes (P, C, 4) with probabilities (P, C): boxes (D, 4), scores (D,), class indices (D,).
+    """Select detections of boxes (P, C, 4) with probabilities (P, C): boxes (D, 4), scores (D,), class indices (D,).
 
-    The probable ones, after non-maximum suppression in each class, most probable first, so many as the settings say.
+    Boxes below `min_score` are removed, non-maximum suppression runs within each class, and the most probable
+    `max_detections_per_image` remain, in falling order.
     """
     region, classes = torch.nonzero(probabilities >= settings.min_score, as_tuple=True)
     boxes, scores = boxes_xyxy[region, classes], probabilities[region, classes]

@@ -23,13 +23,16 @@ from watchmove.pipeline.training.identity import training_identity
 from watchmove.pipeline.voc.annotations import VocImage, read_image
 
 _BIAS_RATE = 2.0
+"""Learning rate of biases relative to that of weights (Fast R-CNN, section 2.3, SGD hyper-parameters)."""
 _CURVE_POINTS = 100
+"""Points of the loss curve in the report; set by hand."""
 _RESCALING_SIDE_PIXELS = 227
+"""Side of the square images for rescaling: AlexNet's input."""
 
 
 @dataclass
 class DetectorHistory:
-    """How far a training is."""
+    """Progress of a training, as checkpoints keep it."""
 
     iteration: int = 0
     """Steps done."""
@@ -48,7 +51,7 @@ class DetectorHistory:
 
 @dataclass(frozen=True)
 class DetectorProgress:
-    """What a training tells while it runs."""
+    """Values that a running training reports after each step."""
 
     iteration: int
     """Steps done."""
@@ -58,7 +61,7 @@ class DetectorProgress:
 
 @dataclass(frozen=True)
 class DetectorHooks:
-    """Where a training keeps its checkpoints, and whom it tells."""
+    """The folder of a training's checkpoints, and functions that it calls."""
 
     checkpoint_directory: Path
     on_progress: Callable[[DetectorProgress], None] = field(default=lambda _: None)
@@ -68,7 +71,7 @@ class DetectorHooks:
 
 @dataclass(frozen=True)
 class TrainedDetector:
-    """A detector, and its loss on the way there."""
+    """A trained detector and its loss curve."""
 
     model: FastRCNN
     curve: tuple[tuple[int, float], ...]
@@ -117,7 +120,9 @@ def train_detector(
     for batch in _batches(data, history.iteration, settings.iterations):
         if hooks.should_stop():
             save()
-            raise Stopped(f"detector's training stopped at iteration {history.iteration}; run it again to continue")
+            raise Stopped(
+                f"training of the detector stopped at iteration {history.iteration}; run it again to continue"
+            )
         loss, rate = _step(model, optimizer, batch, history.iteration, settings)
         _remember(history, loss, settings.iterations)
         hooks.on_progress(DetectorProgress(history.iteration, loss, rate))
@@ -127,7 +132,7 @@ def train_detector(
 
 
 def _rescale(trunk: AlexNet, images: Sequence[VocImage], seed: int) -> None:
-    """Rescale every layer on some training images (Krähenbühl et al., ICLR 2016), so that any trunk trains alike."""
+    """Rescale each layer on some training images (Krähenbühl et al., ICLR 2016): one learning rate fits all trunks."""
     chosen = np.random.default_rng(seed).permutation(len(images))[:RESCALING_IMAGES]
     size = (_RESCALING_SIDE_PIXELS, _RESCALING_SIDE_PIXELS)
     squares = [cv2.resize(read_image(images[index].path), size, interpolation=cv2.INTER_AREA) for index in chosen]
@@ -144,7 +149,7 @@ def _new_model(trunk: AlexNet, data: TrainingSet, classes: Sequence[str], settin
 
 
 def _optimizer(model: FastRCNN, settings: EvaluationSettings) -> torch.optim.SGD:
-    """SGD in which biases learn twice as fast and do not decay, as published; frozen layers are no part of it."""
+    """SGD with twice the learning rate and no weight decay for biases, as published; frozen layers are excluded."""
     trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     weights = [parameter for name, parameter in trained if not name.endswith("bias")]
     biases = [parameter for name, parameter in trained if name.endswith("bias")]
@@ -156,7 +161,7 @@ def _optimizer(model: FastRCNN, settings: EvaluationSettings) -> torch.optim.SGD
 
 
 def _batches(data: TrainingSet, first: int, last: int) -> Iterator[Batch]:
-    """Batches of the steps from `first` to before `last`, the next one read while the network works on one."""
+    """Batches of the steps from `first` to `last`, exclusive; a thread reads the next one during each step."""
     with ThreadPoolExecutor(max_workers=1) as reader:
         coming = deque([reader.submit(data.batch, iteration) for iteration in range(first, min(first + 1, last))])
         for iteration in range(first + 1, last + 1):
@@ -178,7 +183,7 @@ def _step(
     labels = torch.cat([regions.labels for regions in batch.regions]).to(device)
     deltas = torch.cat([regions.deltas for regions in batch.regions]).to(device)
     with torch.random.fork_rng(devices=[device] if device != "cpu" else []):
-        # Dropout's seed is of the step, so that a resumed training drops the same.
+        # dropout is seeded by the step, so that a resumed training draws the same masks
         torch.manual_seed(hash((settings.seed, iteration)))
         scores, given = model(batch.images.to(device), boxes)
     loss = detection_loss(scores, given, labels, model.normalised(deltas, labels))

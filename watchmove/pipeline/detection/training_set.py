@@ -1,4 +1,4 @@
-"""Batches for training the detector: a function of settings and iteration, so that a resumed training sees the same."""
+"""Batches for training the detector: a function of settings and iteration, so that a resumed training repeats them."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -17,19 +17,22 @@ from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.settings.evaluation import EvaluationSettings
 from watchmove.pipeline.voc.annotations import VocImage, read_image
 
-# What a random number is for; with the seed and a counter it is the seed of that number.
 _ORDER, _REGIONS = 0, 1
-_MIN_DEVIATION = 1e-3
+"""Purposes of random numbers: with the seed and a counter each seeds a generator, so that streams do not overlap."""
+_MIN_STANDARD_DEVIATION = 1e-3
+"""Set by hand, not tuned: a class with one region has deviation 0, by which targets cannot be divided."""
+_FLIP_PROBABILITY = 0.5
+"""Images are mirrored with this probability (Fast R-CNN, section 2.3, mini-batch sampling)."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step of training sees."""
+    """Images and regions of one training step."""
 
     images: Tensor
     """float32 (N, 3, H, W), normalised, padded."""
     regions: tuple[Regions, ...]
-    """Of each image, in its pixels."""
+    """One entry per image, boxes in pixels of the batch."""
 
 
 def proposals_of(image: VocImage, proposals: Mapping[str, BoxArray]) -> Tensor:
@@ -40,7 +43,7 @@ def proposals_of(image: VocImage, proposals: Mapping[str, BoxArray]) -> Tensor:
 
 
 class TrainingSet:
-    """Annotated images with their proposals; images on which there is nothing to learn from are left out."""
+    """Annotated images with their proposals; images with neither an object nor background regions are excluded."""
 
     def __init__(
         self,
@@ -76,9 +79,9 @@ class TrainingSet:
         )
 
     def target_statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and deviation (C, 4) of the deltas of each class's regions, mirrored too where images are.
+        """Mean and standard deviation (C, 4) of the deltas of each class's regions, with `flips` of mirrored ones too.
 
-        So they are normalised in the code published with the paper. 0 and 1 for a class that no region shows.
+        The code published with the paper normalises targets with them. A class without regions gets 0 and 1.
         """
         labels, deltas = self._shown()
         if self._settings.flips:
@@ -87,7 +90,10 @@ class TrainingSet:
         for row, label in enumerate(self._label_of.values()):
             own = deltas[labels == label]
             if len(own):
-                mean[row], deviation[row] = own.mean(dim=0), own.std(dim=0, correction=0).clamp(min=_MIN_DEVIATION)
+                mean[row], deviation[row] = (
+                    own.mean(dim=0),
+                    own.std(dim=0, correction=0).clamp(min=_MIN_STANDARD_DEVIATION),
+                )
         return mean, deviation
 
     def _shown(self) -> tuple[Tensor, Tensor]:
@@ -104,7 +110,7 @@ class TrainingSet:
         return np.random.default_rng((self._settings.seed, _ORDER, epoch)).permutation(len(self.images))
 
     def batch(self, iteration: int) -> Batch:
-        """What step `iteration` sees, counted from 0; each epoch sees every image once."""
+        """The batch of step `iteration`, counted from 0; each epoch takes every image once, in a random order."""
         pairs = []
         first = iteration * self._settings.images_per_batch
         for position in range(first, first + self._settings.images_per_batch):
@@ -120,7 +126,7 @@ class TrainingSet:
         pixels, scale = network_image(read_image(image.path), at)
         objects, proposals = self._objects(image), proposals_of(image, self._proposals) * scale
         objects = Objects(objects.boxes_xyxy * scale, objects.labels, objects.difficult_xyxy * scale)
-        if self._settings.flips and generator.random() < 0.5:
+        if self._settings.flips and generator.random() < _FLIP_PROBABILITY:
             width = pixels.shape[2]
             pixels = pixels.flip(2)
             proposals = mirror_boxes(proposals, width)

@@ -1,8 +1,8 @@
 """PASCAL VOC's own folder layout: Annotations/ID.xml, JPEGImages/ID.jpg, ImageSets/Main/SPLIT.txt, and detections.
 
 Boxes in the files are 1-based with their last pixel inside; here they are 0-based, max exclusive, so that a width is a
-plain difference and equals the kit's `xmax - xmin + 1`. What tools other than VOC's own leave out or write in another
-order is accepted; what cannot be a box is refused, with the file's name.
+plain difference and equals the development kit's `xmax - xmin + 1`. Elements that other tools than VOC's leave out or
+write in another order are accepted; values that cannot be a box are refused, with the file's name.
 """
 
 import math
@@ -34,15 +34,18 @@ __all__ = [
     "write_voc_image",
 ]
 
-_SUFFIXES = (".jpg", ".jpeg", ".JPG", ".JPEG", ".png")
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".JPG", ".JPEG", ".png")
 _JPEG_QUALITY = 92
+"""Of images that this module writes; set by hand, not tuned."""
 _MAX_NAME_LETTERS = 60
+"""A bound set by hand: result files are named by class, and file names are limited to 255 bytes."""
 _DIFFICULT = {"1": True, "true": True, "0": False, "false": False, "": False, "unspecified": False}
+"""Values of <difficult> in the published sets and in files of common annotation tools."""
 
 
 @dataclass(frozen=True)
 class VocObject:
-    """One object: class, box in pixels (0-based, max exclusive), and whether it is left out of scores."""
+    """One object: class, box in pixels (0-based, max exclusive), and whether scoring ignores it (difficult)."""
 
     name: str
     box_xyxy: tuple[float, float, float, float]
@@ -51,7 +54,7 @@ class VocObject:
 
 @dataclass(frozen=True)
 class VocImage:
-    """One annotated image. `path` is where its picture belongs, there or not; a size of 0 is not known."""
+    """One annotated image. `path` is the place of the image file, which may be missing; a size of 0 is not known."""
 
     image_id: str
     path: Path
@@ -94,34 +97,34 @@ def _object(element: Element, where: str) -> VocObject:
 
 
 def _image_path(root: Path, image_id: str) -> Path:
-    """The picture of an image: in JPEGImages/ here or one above, or beside the annotations; else where it should be."""
+    """The image file: in JPEGImages/ of the folder or its parent, or with the annotations; else its expected place."""
     folders = (root / "JPEGImages", root.parent / "JPEGImages", root)
-    candidates = (folder / f"{image_id}{suffix}" for folder in folders for suffix in _SUFFIXES)
+    candidates = (folder / f"{image_id}{suffix}" for folder in folders for suffix in _IMAGE_SUFFIXES)
     return next((path for path in candidates if path.is_file()), folders[0] / f"{image_id}.jpg")
 
 
 def _size(annotation: Element, path: Path) -> tuple[int, int]:
-    """Width and height as annotated, else as the picture has them, else 0, 0."""
+    """Width and height from the annotation, else from the image file, else 0, 0."""
     try:
         width, height = (int(float(_text(annotation, f"size/{tag}"))) for tag in ("width", "height"))
     except (ValueError, OverflowError):
         width = height = 0
     if width > 0 and height > 0:
         return width, height
-    picture = read_picture(path)
-    return (0, 0) if picture is None else (picture.shape[1], picture.shape[0])
+    image = read_picture(path)
+    return (0, 0) if image is None else (image.shape[1], image.shape[0])
 
 
 def read_picture(path: Path) -> NDArray[np.uint8] | None:
-    """A picture uint8 BGR (H, W, 3), grey ones too; as stored, whatever EXIF says, since boxes are of that.
+    """Read an image file as uint8 BGR (H, W, 3), grey ones too; EXIF does not rotate it: boxes refer to stored pixels.
 
-    None where there is none, or OpenCV cannot or will not decode it.
+    Returns None where the file is missing or OpenCV cannot decode it.
     """
     try:
-        picture = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:  # more pixels than it allows
         return None
-    return None if picture is None else np.asarray(picture, np.uint8)
+    return None if image is None else np.asarray(image, np.uint8)
 
 
 def _read_image(root: Path, annotation_path: Path, image_id: str) -> VocImage:
@@ -167,7 +170,7 @@ def read_voc(root: Path, split: str | None) -> tuple[VocImage, ...]:
     """Annotated images of a split in its list's order, or, without one, all of Annotations/ in order of id.
 
     `root` may also be a plain folder of XML files. An image's id is the name of its XML file, whatever <filename> says.
-    No picture is opened, except to learn a size that the annotation leaves out. Raises InvalidInput for a missing or
+    No image is opened, except to learn a size that the annotation leaves out. Raises InvalidInput for a missing or
     empty folder or list, and for an annotation that cannot be understood, with its name.
     """
     annotations = root / "Annotations" if (root / "Annotations").is_dir() else root
@@ -179,24 +182,24 @@ def read_voc(root: Path, split: str | None) -> tuple[VocImage, ...]:
     return tuple(_read_image(root, annotations / f"{image_id}.xml", image_id) for image_id in ids)
 
 
-def _object_xml(one: VocObject) -> str:
-    x0, y0, x1, y1 = (round(corner) for corner in one.box_xyxy)
+def _object_xml(annotated: VocObject) -> str:
+    x0, y0, x1, y1 = (round(corner) for corner in annotated.box_xyxy)
     return (
-        f"\t<object>\n\t\t<name>{escape(one.name)}</name>\n\t\t<pose>Unspecified</pose>\n\t\t<truncated>0</truncated>\n"
-        f"\t\t<difficult>{int(one.difficult)}</difficult>\n\t\t<bndbox>\n\t\t\t<xmin>{x0 + 1}</xmin>\n"
+        f"\t<object>\n\t\t<name>{escape(annotated.name)}</name>\n\t\t<pose>Unspecified</pose>\n\t\t<truncated>0</truncated>\n"
+        f"\t\t<difficult>{int(annotated.difficult)}</difficult>\n\t\t<bndbox>\n\t\t\t<xmin>{x0 + 1}</xmin>\n"
         f"\t\t\t<ymin>{y0 + 1}</ymin>\n\t\t\t<xmax>{x1}</xmax>\n\t\t\t<ymax>{y1}</ymax>\n\t\t</bndbox>\n\t</object>\n"
     )
 
 
 def write_voc_image(root: Path, image_id: str, image: NDArray[np.uint8], objects: Sequence[VocObject]) -> VocImage:
-    """Write a picture, uint8 RGB (H, W, 3), as JPEG and then its annotation; boxes are rounded to whole pixels.
+    """Write an image, uint8 RGB (H, W, 3), as JPEG and then its annotation; boxes are rounded to integer pixels.
 
-    Each file is there whole or not at all, the annotation last. Raises Unavailable where the disk refuses.
+    Each file is written completely or not at all, the annotation last. Raises Unavailable where the disk refuses.
     """
     height, width = image.shape[:2]
     encoded, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     if not encoded:
-        raise Unavailable(f"{image_id}: OpenCV could not encode a {width}x{height} picture as JPEG; check its memory")
+        raise Unavailable(f"{image_id}: OpenCV could not encode a {width}x{height} image as JPEG; check its memory")
     path = root / "JPEGImages" / f"{image_id}.jpg"
     write_bytes(path, data.tobytes())
     size = f"\t<size>\n\t\t<width>{width}</width>\n\t\t<height>{height}</height>\n\t\t<depth>3</depth>\n\t</size>\n"
@@ -215,12 +218,12 @@ def write_split(root: Path, split: str, image_ids: Sequence[str]) -> None:
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """Picture of a file, uint8 RGB (H, W, 3), grey ones too; as stored, whatever EXIF says, since boxes are of that.
+    """Read an image file as uint8 RGB (H, W, 3), grey ones too; EXIF does not rotate it: boxes refer to stored pixels.
 
-    Raises InvalidInput where there is no readable picture.
+    Raises InvalidInput where the file is missing or cannot be decoded.
     """
     image = read_picture(path)
     if image is None:
         state = "cannot be decoded" if path.is_file() else "no such file"
-        raise InvalidInput(f"{path}: {state}; put the picture there or take its id off the list")
+        raise InvalidInput(f"{path}: {state}; put the image there or take its id off the list")
     return np.ascontiguousarray(image[..., ::-1], np.uint8)

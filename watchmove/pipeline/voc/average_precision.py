@@ -22,8 +22,11 @@ from watchmove.pipeline.voc.detections import (
 )
 from watchmove.pipeline.voc.matching import NO_OBJECTS, GroundTruth, ground_truth_by_class, match
 
-# As floats 0.3, 0.6 and 0.7 come out just above: the published evaluators share these levels, and so their figures.
 _RECALL_LEVELS = np.arange(0.0, 1.1, 0.1)
+"""Everingham et al., IJCV 2010, section 4.2. As floats, 0.3, 0.6 and 0.7 are slightly too high.
+
+The published evaluators share these floats, and therefore their figures.
+"""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def average_precision(precision: NDArray[np.float64], recall: NDArray[np.float64
     # best[i] is the highest precision at recall[i] or more
     best = np.maximum.accumulate(np.nan_to_num(precision)[::-1])[::-1]
     first = np.searchsorted(recall, _RECALL_LEVELS, side="left")
-    eleven_point = np.append(best, 0.0)[first].sum() / 11
+    eleven_point = np.append(best, 0.0)[first].sum() / len(_RECALL_LEVELS)
     area = (np.diff(recall, prepend=0.0) * best).sum()
     return float(eleven_point), float(area)
 
@@ -92,7 +95,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 class _Scorer:
-    """Ground truth made ready once; classes are scored one at a time, so that only one's detections are in memory."""
+    """Scores classes one at a time against prepared ground truth, so that memory holds the detections of one class."""
 
     def __init__(self, images: Sequence[VocImage], iou_threshold: float) -> None:
         if not 0 < iou_threshold <= 1:
@@ -128,14 +131,14 @@ def evaluate_detections(
     """
     scorer = _Scorer(images, iou_threshold)
     for name, found in detections.items():
-        if unknown := next((one.image_id for one in found if one.image_id not in scorer.numbers), None):
+        if unknown := next((box.image_id for box in found if box.image_id not in scorer.numbers), None):
             raise InvalidInput(f"detections of {name}: image {unknown!r} is not among the images scored; leave it out")
         scorer.add(name, columns_of(found))
     return scorer.scores(None)
 
 
 def _shared_prefixes(names: Sequence[str]) -> set[str]:
-    """What all names can begin with before an underscore and at least one letter more."""
+    """Prefixes that all names share, each followed by an underscore and at least one more letter."""
     per_name = [{name[:at] for at, letter in enumerate(name[:-1]) if at and letter == "_"} for name in names]
     return set.intersection(*per_name)
 

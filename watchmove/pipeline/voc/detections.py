@@ -20,7 +20,7 @@ _WANTED = "a line is 'image_id score xmin ymin xmax ymax'"
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One box that a detector gives for one class; more score is more certain."""
+    """One box that a detector reports for one class; a higher score is more confident."""
 
     image_id: str
     score: float
@@ -29,7 +29,7 @@ class Detection:
 
 @dataclass(frozen=True)
 class DetectionColumns:
-    """The detections of one class as columns, in the file's order; quick where there are millions."""
+    """The detections of one class as arrays, in the file's order: a class can have millions."""
 
     image_ids: Sequence[str]
     scores: NDArray[np.float64]
@@ -39,7 +39,7 @@ class DetectionColumns:
 
 
 def columns_of(detections: Sequence[Detection]) -> DetectionColumns:
-    """The same detections, as columns."""
+    """Detections as columns, in the same order."""
     return DetectionColumns(
         [detection.image_id for detection in detections],
         np.array([detection.score for detection in detections], np.float64),
@@ -83,7 +83,7 @@ def _raise_for_bad_line(path: Path, lines: Sequence[str], image_ids: Container[s
 
 
 def _columns_of_lines(lines: Sequence[str]) -> DetectionColumns:
-    """All lines at once; raises ValueError where any is not an id without spaces and five numbers."""
+    """Columns of lines that each hold an id without spaces and five numbers. Raises ValueError for any other line."""
     rows = [line.strip().partition(" ") for line in lines if line.strip()]
     if not rows:
         return columns_of([])
@@ -96,7 +96,7 @@ def _columns_of_lines(lines: Sequence[str]) -> DetectionColumns:
 
 
 def _columns_of_odd_lines(lines: Sequence[str]) -> DetectionColumns:
-    """The same for lines that are known to be sound, whatever stands between their fields or within their ids."""
+    """Columns of valid lines whose fields are separated by any white space, or whose ids contain spaces."""
     rows = [line.strip().rsplit(None, 5) for line in lines if line.strip()]
     numbers = np.array([[float(field) for field in row[1:]] for row in rows])
     return DetectionColumns([row[0] for row in rows], numbers[:, 0], numbers[:, 1:] - [1, 1, 0, 0])
@@ -111,7 +111,7 @@ def _is_sound(columns: DetectionColumns, image_ids: Container[str] | None) -> bo
 def read_detection_file(path: Path, image_ids: Container[str] | None = None) -> DetectionColumns:
     """Read one class's detections, in the file's order; with `image_ids`, only these may occur.
 
-    Raises InvalidInput with file, line and what would do for a line of another form, a number that is not finite, a box
+    Raises InvalidInput that names file, line and fix for a line of another form, a number that is not finite, a box
     that ends before it begins, or an image that is not known.
     """
     try:
@@ -142,12 +142,12 @@ def read_detections(directory: Path, split: str, image_ids: Container[str] | Non
 def write_detections(directory: Path, split: str, detections: Mapping[str, Sequence[Detection]]) -> None:
     """Write one comp4_det_SPLIT_CLASS.txt for each class, in the given order, corners to 6 decimals.
 
-    Scores have nine digits: two of float32 that differ stay two, and whoever reads them sorts as they were sorted here.
+    Scores have nine significant digits, which keep any two different float32 values apart, and so the order of boxes.
     """
     for class_name, found in detections.items():
         lines = [
-            f"{one.image_id} {one.score:.9g} {x0 + 1:.6f} {y0 + 1:.6f} {x1:.6f} {y1:.6f}\n"
-            for one in found
-            for x0, y0, x1, y1 in [one.box_xyxy]
+            f"{box.image_id} {box.score:.9g} {x0 + 1:.6f} {y0 + 1:.6f} {x1:.6f} {y1:.6f}\n"
+            for box in found
+            for x0, y0, x1, y1 in [box.box_xyxy]
         ]
         write_bytes(directory / f"{_PREFIX}{split}_{class_name}.txt", "".join(lines).encode())

@@ -1,4 +1,4 @@
-"""Which detections find which objects, as PASCAL VOC's development kit matches them, on whole arrays.
+"""Matching of detections to objects as in PASCAL VOC's development kit (Everingham et al., IJCV 2010), on arrays.
 
     detection, in order of falling score          | counts as
     ----------------------------------------------|---------------------------
@@ -53,15 +53,16 @@ def ground_truth_by_class(images: Sequence[VocImage]) -> dict[str, GroundTruth]:
     """The objects of each class that occurs in `images`."""
     rows: dict[str, list[_Row]] = {}
     for number, image in enumerate(images):
-        for one in image.objects:
-            rows.setdefault(one.name, []).append((number, one.box_xyxy, one.difficult))
+        for annotated in image.objects:
+            rows.setdefault(annotated.name, []).append((number, annotated.box_xyxy, annotated.difficult))
     return {name: _from_rows(found) for name, found in rows.items()}
 
 
 def paired_iou(first_xyxy: Floats, second_xyxy: Floats) -> Floats:
     """Intersection over union of box i with box i, float64 (N,) from two (N, 4); 0 where they do not touch.
 
-    With the maximum exclusive this is the kit's figure, which adds 1 to the sides of boxes whose last pixel is inside.
+    With the maximum exclusive this equals the kit's figure: the kit adds 1 to sides, because its boxes include the last
+    pixel.
     """
     sides = np.minimum(first_xyxy[:, 2:], second_xyxy[:, 2:]) - np.maximum(first_xyxy[:, :2], second_xyxy[:, :2])
     intersection = sides.clip(0).prod(axis=1)
@@ -71,9 +72,9 @@ def paired_iou(first_xyxy: Floats, second_xyxy: Floats) -> Floats:
 
 
 def _best_objects(image_numbers: Indexes, boxes_xyxy: Floats, truth: GroundTruth) -> tuple[Indexes, Floats]:
-    """For each detection the object of its image that it overlaps most, the first of equals, and that IoU.
+    """For each detection, the index of the object in its image that it overlaps most, the first of equals, and the IoU.
 
-    Without an object in the image the index means nothing and the IoU is -1.
+    Where the image has no object, the index is meaningless and the IoU is -1.
     """
     best, best_iou = np.zeros(len(image_numbers), np.intp), np.full(len(image_numbers), -1.0)
     first = np.searchsorted(truth.image_numbers, image_numbers, side="left")
