@@ -144,7 +144,7 @@ def test_stopped_it_goes_on_where_it_was(
     make_context: MakeContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At every moment: each picture is in one part only, and the frames are those of an undisturbed import."""
-    monkeypatch.setattr("watchmove.service.extraction.coco_instances.PICTURES_PER_SHARD", 3)
+    monkeypatch.setattr("watchmove.service.extraction.coco_instances.IMAGES_PER_SHARD", 3)
     context, file = make_context(), written(tmp_path / "i.json", instances(tmp_path / "videos"))
     stops = 0
     for times in range(2, 9):

@@ -1,9 +1,10 @@
-"""COCO's ways of writing masks, as arrays: polygons, and run lengths as numbers or packed in a string.
+"""COCO's encodings of masks, decoded to arrays: polygons, and run lengths as numbers or packed in a string.
 
-Run lengths go down the columns, off first. Packed, each is a number of 5-bit groups from the lowest, a character each
-(48 added, bit 5: more follow, bit 4 of the last: negative); from the fourth on the difference to the last but one is
-written (COCO API, maskApi.c, rleFrString). Polygons are filled with their border, so a mask may exceed COCO's own by a
-pixel along it.
+Run lengths count pixels down the columns, alternating between background and object, background first. In a packed
+string each number is split into 5-bit groups, lowest first, one character for each: 48 is added, bit 5 means that more
+groups follow, and bit 4 of the last group is the sign. From the fourth number on, the difference to the number two
+places before is stored (COCO API, maskApi.c, rleFrString). Polygons are filled with their border, so that a mask may
+exceed COCO's own by a pixel along it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,31 +17,36 @@ from numpy.typing import NDArray
 from watchmove.pipeline.errors import UnreadableVideo
 
 UNSURE = 0.55
-"""Soft mask of a crowd, between the thresholds of background and foreground: nobody learns from it."""
+"""Soft mask of a crowd, between the thresholds of background (0.4) and foreground (0.7): the loss excludes it."""
 
 _SHIFT_BITS = 4
-_MOST_GROUPS = 6
+"""Fractional bits of a polygon's corners for OpenCV, 1/16 pixel; set by hand, not tuned."""
+_MAX_GROUPS = 6
+"""A bound, not a tuned value: six groups hold numbers below 2**29, more than an image's pixels may be."""
 _SLACK_PIXELS = 1.0
+"""Distance by which a polygon's corner may be outside of the image; set by hand, not tuned."""
 
 
 def soft_mask_of(annotations: Sequence[Mapping[str, Any]], height: int, width: int) -> NDArray[np.float32]:
-    """(H, W) in [0, 1]: 1 where any object is, UNSURE where there is only a crowd, else 0.
+    """Union of the annotated objects, float32 (H, W): 1 on any object, UNSURE on crowd regions alone, else 0.
 
     Raises:
-        UnreadableVideo: a mask is not written as COCO does (`bad-mask`), or reaches beyond (`mask-beyond-picture`).
+        UnreadableVideo: a mask is not in a COCO encoding (`bad-mask`), or extends beyond the image
+            (`mask-beyond-picture`).
     """
     soft_mask = np.zeros((height, width), np.float32)
-    for one in sorted(annotations, key=lambda one: not one.get("iscrowd")):  # crowds first: objects lie over them
-        mask = mask_of(one.get("segmentation"), height, width)
-        soft_mask[mask] = np.float32(UNSURE if one.get("iscrowd") else 1)
+    # crowds first, so that objects overwrite them
+    for annotation in sorted(annotations, key=lambda annotation: not annotation.get("iscrowd")):
+        mask = mask_of(annotation.get("segmentation"), height, width)
+        soft_mask[mask] = np.float32(UNSURE if annotation.get("iscrowd") else 1)
     return soft_mask
 
 
 def mask_of(segmentation: object, height: int, width: int) -> NDArray[np.bool_]:
-    """(H, W) of one annotation's segmentation. Raises as `soft_mask_of` does."""
+    """Mask bool (H, W) of one annotation's segmentation. Raises UnreadableVideo as `soft_mask_of` does."""
     try:
         if isinstance(segmentation, list):
-            return _filled([_corners(one, height, width) for one in segmentation], height, width)
+            return _filled([_corners(polygon, height, width) for polygon in segmentation], height, width)
         if isinstance(segmentation, dict):
             return _unpacked(segmentation, height, width)
     except (TypeError, ValueError, OverflowError) as error:
@@ -49,12 +55,12 @@ def mask_of(segmentation: object, height: int, width: int) -> NDArray[np.bool_]:
 
 
 def run_lengths(packed: str) -> list[int]:
-    """The numbers in a packed string. Raises ValueError where it is none."""
+    """Run lengths from a packed string. Raises ValueError where it is not one."""
     counts: list[int] = []
     value = groups = 0
     for character in packed:
         code = ord(character) - 48
-        if not 0 <= code < 64 or groups == _MOST_GROUPS:
+        if not 0 <= code < 64 or groups == _MAX_GROUPS:
             raise ValueError(f"{character!r} in run lengths")
         value |= (code & 31) << 5 * groups
         groups += 1
@@ -70,7 +76,7 @@ def run_lengths(packed: str) -> list[int]:
 
 
 def _corners(polygon: object, height: int, width: int) -> NDArray[np.float64]:
-    """Corners (n, 2), x then y, in pixels; whole numbers are corners of pixels."""
+    """Corners (n, 2), x then y, in pixels; integers are corners of pixels, not centres."""
     numbers = np.asarray(polygon, np.float64)
     if numbers.ndim != 1 or len(numbers) < 6 or len(numbers) % 2 or not np.isfinite(numbers).all():
         raise ValueError("a polygon is a list of three or more x, y")
@@ -93,11 +99,11 @@ def _filled(polygons: Sequence[NDArray[np.float64]], height: int, width: int) ->
 def _unpacked(segmentation: Mapping[str, Any], height: int, width: int) -> NDArray[np.bool_]:
     if segmentation.get("size") != [height, width]:
         size = str(segmentation.get("size"))[:60]
-        raise UnreadableVideo("mask-beyond-picture", f"run lengths of {size}, the picture has [{height}, {width}]")
+        raise UnreadableVideo("mask-beyond-picture", f"run lengths of {size}, the image has [{height}, {width}]")
     counts = segmentation.get("counts")
     numbers = np.asarray(run_lengths(counts) if isinstance(counts, str) else counts)
     if numbers.ndim != 1 or numbers.dtype.kind != "i" or (numbers < 0).any() or (numbers > height * width).any():
-        raise ValueError("run lengths are a list of whole numbers from 0 on")
+        raise ValueError("run lengths are a list of integers, 0 or more")
     if int(numbers.sum()) != height * width:
         raise ValueError(f"run lengths of {int(numbers.sum())} pixels, not {height * width}")
     # axes: (W H,), column after column -> (H, W)

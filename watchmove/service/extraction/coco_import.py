@@ -1,8 +1,8 @@
-"""People's masks in place of motion's, as a control: COCO's instances as the shards that extraction would write.
+"""Human-annotated masks in place of masks from motion, as a control: COCO's instances as shards of an extraction.
 
-Every picture is a video of one frame, so that gather's gate, attribution, pretraining and report take them as they are.
-It has one mask of all its objects, as motion gives one of all that moves: training cuts around the largest connected
-piece, and would learn other objects as background if each had a frame of its own.
+Each image is a video of one frame, so that the gather, pretraining and report steps handle it like any other. Its mask
+is the union of its objects' masks, as a mask from motion is the union of all moving objects: training crops around the
+largest connected component, and would learn other objects as background if each had a frame of its own.
 """
 
 import shutil
@@ -32,16 +32,18 @@ from watchmove.service.store.opening import open_videos
 from watchmove.service.store.store import Store
 
 IMPORT_VERSION = 1
-"""Raised when the same annotations would give other masks."""
+"""Part of the recipe; to be increased when the same annotations would give other masks."""
 
-_MOST_PICTURE_BYTES = 2**26
-_SURE = 0.7
+_MAX_IMAGE_BYTES = 2**26
+"""A bound on memory, not a tuned value."""
+_FOREGROUND = 0.7
+"""Soft masks count as foreground from here on, the threshold that training applies by default."""
 
 
 def import_coco(context: StepContext, run: str, annotations: Path) -> PlanRecord:
-    """Write the run's plan and all its shards; what an earlier call has committed stays. `gather` goes on from there.
+    """Write the run's plan and all its shards for `gather`; parts that an earlier call committed are kept.
 
-    Told to stop, it commits the pictures that are finished and raises Stopped.
+    Stopped by a signal, it commits the finished images and raises Stopped.
 
     Raises:
         InvalidInput: the annotations are not COCO's, or the run has a plan of something else.
@@ -72,7 +74,7 @@ def _planned(context: StepContext, run: str, annotations: Path, instances: Insta
             raise InvalidInput(f"run {run}: has a plan of other videos, annotations or settings; name another run")
         return known
     for shard in range(instances.shards):
-        context.store.write(layout.shard_list(recipe, plan, shard), json_lines(instances.pictures_of(shard)))
+        context.store.write(layout.shard_list(recipe, plan, shard), json_lines(instances.images_of(shard)))
     context.store.upload(layout.listing(recipe, plan), listing)
     record = PlanRecord(
         made_by=made_by,
@@ -89,10 +91,10 @@ def _planned(context: StepContext, run: str, annotations: Path, instances: Insta
 
 
 def _import_shard(context: StepContext, plan: PlanRecord, shard: int, instances: Instances) -> None:
-    """What is left of a shard, committed in parts as an extraction is."""
+    """Import the images of a shard that no part has yet, and commit them in parts as an extraction does."""
     parts = list(committed_parts(context.store, plan, shard))
     done = {row.video.id for part in parts for row in part.videos}
-    left = [picture for picture in instances.pictures_of(shard) if picture.id not in done]
+    left = [picture for picture in instances.images_of(shard) if picture.id not in done]
     if not left:
         return
     folder = Path(tempfile.mkdtemp(prefix=f"shard-{shard}-", dir=context.scratch))
@@ -109,15 +111,15 @@ def _import_shard(context: StepContext, plan: PlanRecord, shard: int, instances:
             part.commit(NO_DEVICE)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-    context.progress.update("import-coco", shard + 1, plan.shards, f"{len(left)} pictures in the last shard")
+    context.progress.update("import-coco", shard + 1, plan.shards, f"{len(left)} images in the last shard")
 
 
 def _outcomes(
-    context: StepContext, pictures: Sequence[Video], annotations: Mapping[str, list[dict[str, Any]]], folder: Path
+    context: StepContext, images: Sequence[Video], annotations: Mapping[str, list[dict[str, Any]]], folder: Path
 ) -> Iterator[VideoOutcome]:
-    """How each picture ended; the frame of one that is kept lies in its folder by then."""
+    """Yield the outcome of each image; the frame of a kept one is in its folder before its outcome is yielded."""
     store = open_videos(context.settings)
-    for picture in pictures:
+    for picture in images:
         context.check_stop()
         try:
             sample = _sample(context, picture, annotations.get(picture.key, []), store)
@@ -138,14 +140,14 @@ def _outcomes(
 def _sample(
     context: StepContext, picture: Video, annotations: Sequence[Mapping[str, Any]], store: Store
 ) -> Sample | str:
-    """The frame with its mask at extraction's size, or why it is rejected. Raises UnreadableVideo with the reason."""
+    """The frame with its mask at extraction's size, or the reason for its rejection. Raises UnreadableVideo."""
     settings = context.settings.extract
     image = _decoded(store, picture.key)
     height, width = image.shape[:2]
     if height * width > settings.max_source_pixels:
         raise UnreadableVideo("too-large", f"{width} x {height} pixels, above extract.max_source_pixels")
     soft_mask = soft_mask_of(annotations, height, width)
-    area = float((soft_mask >= _SURE).mean())
+    area = float((soft_mask >= _FOREGROUND).mean())
     if area == 0:
         return "no-object"
     if not settings.min_area_fraction <= area <= settings.max_area_fraction:
@@ -161,15 +163,15 @@ def _sample(
 
 
 def _decoded(store: Store, key: str) -> cv2.typing.MatLike:
-    """(H, W, 3) uint8 BGR, turned as COCO's annotators saw it: not by its EXIF."""
+    """Read an image, uint8 BGR (H, W, 3); not rotated by EXIF, because COCO's annotations refer to stored pixels."""
     try:
         item = store.head(key)
     except InvalidInput as error:
         raise UnreadableVideo("outside-prefix", str(error)) from error
     if item is None:
         raise UnreadableVideo("not-in-store", f"{store.uri}/{key}: not there")
-    if item.size_bytes > _MOST_PICTURE_BYTES:
-        raise UnreadableVideo("too-large", f"{item.size_bytes} bytes, more than {_MOST_PICTURE_BYTES}")
+    if item.size_bytes > _MAX_IMAGE_BYTES:
+        raise UnreadableVideo("too-large", f"{item.size_bytes} bytes, more than {_MAX_IMAGE_BYTES}")
     content = np.frombuffer(store.read(key) or b"", np.uint8)
     try:
         image = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -181,7 +183,7 @@ def _decoded(store: Store, key: str) -> cv2.typing.MatLike:
 
 
 def _metadata(picture: Video) -> dict[str, object]:
-    """The same facts as of a frame of a video."""
+    """Metadata of an image, with the fields of a video's frame."""
     credit = picture.credit
     return {
         "video": picture.key,

@@ -1,6 +1,6 @@
-"""COCO's instances.json, read as a stream: the pictures it lists in shards, and each shard's annotations.
+"""COCO's instances.json, read as a stream: its images, divided into shards, and the annotations of each shard.
 
-Pictures are held, some 500 bytes each; annotations are put aside on disk, shard by shard.
+The list of images is in memory, some 500 bytes each; annotations are written to one file on disk for each shard.
 """
 
 import json
@@ -15,21 +15,23 @@ from watchmove.service.records.listing import ListingWriter
 from watchmove.service.records.outcomes import Credit, Video, video_id
 from watchmove.service.records.record import Origin
 
-PICTURES_PER_SHARD = 2000
+IMAGES_PER_SHARD = 2000
+"""Set by hand, not tuned. A shard's annotations are loaded together."""
 
 _PIECE_BYTES = 2**16
 """Bytes read at once; set by hand. ijson parses a piece to its end before the first value of it is used."""
-_LOOK_UP_EVERY = 10_000
+_ELEMENTS_PER_STOP_CHECK = 10_000
+"""Set by hand: elements that are read between two checks for a stop, a fraction of a second."""
 
 
 class Instances:
-    """The pictures and annotations of a file; `sha256` is of its bytes."""
+    """The images and annotations of a file; `sha256` is the hash of its bytes."""
 
     def __init__(self, path: Path, uri: str, folder: Path, check_stop: Callable[[], None]) -> None:
-        """Read all of `path`, whose pictures lie below `uri`; `folder` holds what does not fit into memory.
+        """Read `path`; file names in it are relative to `uri`, and `folder` receives what does not fit into memory.
 
         Raises:
-            InvalidInput: the file is not there, or is not COCO's.
+            InvalidInput: the file is missing, or is not in COCO's format.
         """
         self._path, self._uri, self._folder, self._check_stop = path, uri, folder, check_stop
         images, licences = self._heads()
@@ -37,40 +39,40 @@ class Instances:
         if not images:
             raise InvalidInput(f"{path}: lists no images; give COCO's instances as published")
         ordered = sorted(images.items(), key=lambda item: str(item[1]["file_name"]))
-        self._pictures = [self._video(image, licences) for _, image in ordered]
-        if len({picture.key for picture in self._pictures}) < len(self._pictures):
+        self._images = [self._video(image, licences) for _, image in ordered]
+        if len({image.key for image in self._images}) < len(self._images):
             raise InvalidInput(f"{path}: two images have one file_name; give COCO's instances as published")
-        self._put_aside({number: row for row, (number, _) in enumerate(ordered)})
+        self._write_annotations({number: row for row, (number, _) in enumerate(ordered)})
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return len(self._images)
 
     @property
     def shards(self) -> int:
-        """Into how many shards the pictures are dealt."""
-        return -(-len(self._pictures) // PICTURES_PER_SHARD)
+        """Number of shards that the images are divided into."""
+        return -(-len(self._images) // IMAGES_PER_SHARD)
 
-    def pictures_of(self, shard: int) -> list[Video]:
-        """The pictures of one shard, by their names."""
-        return self._pictures[shard * PICTURES_PER_SHARD : (shard + 1) * PICTURES_PER_SHARD]
+    def images_of(self, shard: int) -> list[Video]:
+        """The images of one shard, in order of their names."""
+        return self._images[shard * IMAGES_PER_SHARD : (shard + 1) * IMAGES_PER_SHARD]
 
     def annotations_of(self, shard: int) -> dict[str, list[dict[str, Any]]]:
-        """The annotations of one shard's pictures by their keys."""
+        """The annotations of one shard's images, by the key of the image."""
         found: dict[str, list[dict[str, Any]]] = {}
         path = self._spill(shard)
         if path.is_file():
             with path.open(encoding="utf-8") as file:
                 for line in file:
                     row, annotation = json.loads(line)
-                    found.setdefault(self._pictures[row].key, []).append(annotation)
+                    found.setdefault(self._images[row].key, []).append(annotation)
         return found
 
     def listing(self, made_by: Origin) -> tuple[Path, str]:
-        """A local file that lists the pictures as a plan does, and its digest."""
+        """A local file that lists the images as a plan's listing does, and its digest."""
         path = self._folder / "listing.json.gz"
         writer = ListingWriter(path, made_by, self._uri)
-        for picture in self._pictures:
-            writer.add(picture)
+        for image in self._images:
+            writer.add(image)
         return path, writer.close()
 
     def _heads(self) -> tuple[dict[int, dict[str, Any]], dict[object, dict[str, Any]]]:
@@ -86,8 +88,8 @@ class Instances:
                 licences[element["id"]] = element
         return images, licences
 
-    def _put_aside(self, row_of: dict[int, int]) -> None:
-        """Write each annotation to its picture's shard's file; one of no listed image says that something is lost."""
+    def _write_annotations(self, row_of: dict[int, int]) -> None:
+        """Write each annotation to the file of its image's shard. Raises InvalidInput where the image is not listed."""
         files = [self._spill(shard).open("w", encoding="utf-8") for shard in range(self.shards)]
         try:
             for key, element in self._elements():
@@ -98,7 +100,7 @@ class Instances:
                     image = element["image_id"]
                     raise InvalidInput(f"{self._path}: an annotation of image {image}, which it does not list")
                 kept = {word: element.get(word) for word in ("segmentation", "iscrowd")}
-                files[row // PICTURES_PER_SHARD].write(json.dumps([row, kept]) + "\n")
+                files[row // IMAGES_PER_SHARD].write(json.dumps([row, kept]) + "\n")
         except OSError as error:
             raise Unavailable(f"{self._folder}: cannot be written ({error.strerror}); make room") from error
         finally:
@@ -107,7 +109,7 @@ class Instances:
 
     def _elements(self) -> Iterator[tuple[str, Any]]:
         for number, element in enumerate(list_elements(self._pieces(), str(self._path))):
-            if number % _LOOK_UP_EVERY == 0:
+            if number % _ELEMENTS_PER_STOP_CHECK == 0:
                 self._check_stop()
             yield element
 
@@ -123,7 +125,7 @@ class Instances:
         return self._folder / f"annotations-{shard}.jsonl"
 
     def _video(self, image: dict[str, Any], licences: dict[object, dict[str, Any]]) -> Video:
-        """A picture under the name of a video, with whom to credit where the file says it."""
+        """An image as a video of one frame, with its credit where the file has one."""
         number = image.get("license")
         licence = licences.get(number, {}) if isinstance(number, int | str) else {}
         credit = Credit(
