@@ -1,20 +1,19 @@
-"""Whether a network learns better masks than those it is taught by.
+"""Measures whether a network predicts better masks than the degraded ones that it is trained on.
 
     python tests/bench/noise.py [--seeds 0,1,2] [--videos 700] [KEY=VALUE ...]
 
-Videos of the drawn world, whose true masks are known; a frame gives one crop around the true box of each of its
-objects. Their masks are degraded, in the videos learnt from and in those held out alike:
+The videos are of the drawn world, whose true masks are known; a frame gives one crop around the true box of each of
+its objects. The masks of training videos and of held-out videos are degraded in the same way:
 
-- missed: of every five objects one is erased from every frame of its video, so that its crops say that nothing moves;
-  among the videos held out as among those learnt from;
-- flipped: of all pixels at most --band pixels from the outline, on either side, 30 % change sides. Whole cells of
-  --cell x --cell pixels flip at once: single pixels would be averaged away when masks are scaled to 56x56.
+- missed: one of every five objects is erased from every frame of its video, so that the masks of its crops are empty;
+- flipped: of all pixels at most --band pixels from the outline, on either side, 30 % change sides. Complete cells of
+  --cell x --cell pixels flip at once, because single pixels would be averaged out when masks are scaled to 56x56.
 
-The project's own training learns from the degraded masks alone. Then, at 56x56 and on the same jittered crops of
-held-out videos, everything is compared with the true mask: the network (probability at least one half), the degraded
-masks themselves, and the average degraded mask of training at its best threshold, which sees no picture. KEY=VALUE are
-pretraining settings in YAML; crops are jittered half as much as they usually are, and the learning rate is high, as the
-loss is a mean over pixels and the training is short.
+The project's own training uses the degraded masks only. Then three masks are compared with the true mask, at 56x56 and
+on the same jittered crops of held-out videos: that of the network (probability at least one half), the degraded mask
+itself, and the average degraded mask of training at its best threshold, which uses no image. KEY=VALUE are pretraining
+settings in YAML. Crops are jittered half as much as by default, and the learning rate is high, as the loss is a mean
+over pixels and the training is short.
 """
 
 import argparse
@@ -47,8 +46,13 @@ from watchmove.pipeline.world.drawing import draw_video
 from watchmove.pipeline.world.video import DrawnVideo
 
 FLIPPED, ONE_MISSED_OF = 0.3, 5
+"""Fraction of flipped cells near an outline, and number of objects of which one is missed. Set by hand."""
 LEAST_SIDE_PIXELS = 32
+"""Shorter side of the smallest box that gives a crop. Set by hand."""
 EVERY_FRAMES = 3
+"""Crops are made of every third frame, as neighbouring frames are nearly equal. Set by hand."""
+AVERAGED_EXAMPLES = 640
+"""Number of training examples of which the average mask is computed. Set by hand."""
 WORLD = WorldSettings(frames_per_video=6)
 DEFAULTS: dict[str, object] = {
     "iterations": 600,
@@ -64,7 +68,7 @@ DEFAULTS: dict[str, object] = {
 
 @dataclass(frozen=True)
 class Crop:
-    """One object in one frame: the picture (H, W, 3), the true and the degraded mask (H, W), the object's true box."""
+    """One object in one frame: the image (H, W, 3), the true and the degraded mask (H, W), the object's true box."""
 
     key: str
     image: NDArray[np.uint8]
@@ -75,7 +79,7 @@ class Crop:
 
 
 class AroundObjects(MaskDataset):
-    """Crops around the true boxes that the metadata holds: around what the masks show, missed objects had none."""
+    """Dataset of crops around the true boxes in the metadata; masks would give no crop of a missed object."""
 
     def _example(self, row: int, seed: tuple[int, ...]) -> MaskExample | None:
         sample = self._sample(row)
@@ -92,7 +96,7 @@ class AroundObjects(MaskDataset):
 def degraded(
     mask: NDArray[np.bool_], rng: np.random.Generator, band_pixels: float, cell_pixels: int
 ) -> NDArray[np.bool_]:
-    """A mask (H, W) with 30 % of the pixels near its outline flipped, in cells."""
+    """Return a mask (H, W) in which 30 % of the pixels near its outline are flipped, in cells."""
     inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
     outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
     band = np.where(mask, inside, outside) <= band_pixels
@@ -105,23 +109,22 @@ def degraded(
 def crops_of(
     name: str, video: DrawnVideo, missed: Sequence[bool], rng: np.random.Generator, options: argparse.Namespace
 ) -> Iterator[Crop]:
-    """Crops of every sixth frame; `missed` says it of each object."""
+    """Yield crops of every third frame; `missed` tells for each object whether it is erased."""
     for index in range(0, len(video.frames), EVERY_FRAMES):
         true, left = video.masks[index], video.masks[index].copy()
-        for box, gone in zip(video.boxes_xyxy[index], missed, strict=True):
-            if gone and np.isfinite(box).all():
+        for box, is_missed in zip(video.boxes_xyxy[index], missed, strict=True):
+            if is_missed and np.isfinite(box).all():
                 x0, y0, x1, y1 = box.astype(int)
                 left[y0:y1, x0:x1] = False
         bad = degraded(left, rng, options.band, options.cell)
-        for number, (box, gone) in enumerate(zip(video.boxes_xyxy[index], missed, strict=True)):
+        for number, (box, is_missed) in enumerate(zip(video.boxes_xyxy[index], missed, strict=True)):
             if np.isfinite(box).all() and min(box[2:] - box[:2]) >= LEAST_SIDE_PIXELS:
                 key = f"{name}-{index:04d}o{number}"
-                picture = video.frames[index].copy()
-                yield Crop(key, picture, true.copy(), bad, tuple(map(float, box)), gone)
+                yield Crop(key, video.frames[index].copy(), true.copy(), bad, tuple(map(float, box)), is_missed)
 
 
 def drawn_crops(seed: int, held_out_fraction: float, options: argparse.Namespace) -> list[Crop]:
-    """Crops of all videos; of every five objects one is missed, among those held out as among those learnt from."""
+    """Return crops of all videos; one of five objects is missed, in held-out and in training videos separately."""
     rng = np.random.default_rng(seed)
     names = [f"drawn{number:04d}" for number in range(options.videos)]
     held_out = held_out_videos(names, held_out_fraction)
@@ -135,7 +138,7 @@ def drawn_crops(seed: int, held_out_fraction: float, options: argparse.Namespace
 
 
 def write(path: Path, crops: Sequence[Crop], *, true: bool) -> Path:
-    """A shard of crops' frames, with their true masks or with the degraded ones."""
+    """Write a shard of crops' frames with their true masks or with the degraded ones."""
 
     def samples() -> Iterator[Sample]:
         for crop in crops:
@@ -147,26 +150,27 @@ def write(path: Path, crops: Sequence[Crop], *, true: bool) -> Path:
     return path
 
 
-def together(batches: Sequence[Batch]) -> Batch:
-    """All of them as one."""
-    return Batch(torch.cat([one.images for one in batches]), torch.cat([one.targets for one in batches]), 0)
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Join batches into one."""
+    return Batch(torch.cat([batch.images for batch in batches]), torch.cat([batch.targets for batch in batches]), 0)
 
 
 def average_mask(data: MaskDataset, batch_size: int) -> torch.Tensor:
-    """Mean (56, 56) of what 640 training crops say."""
-    learnt = torch.cat([data.training_batch(number).targets for number in range(max(1, 640 // batch_size))])
-    return (learnt == 1).sum(0) / (learnt >= 0).sum(0).clamp(min=1)
+    """Return the mean (56, 56) of the targets of 640 training crops."""
+    batches = range(max(1, AVERAGED_EXAMPLES // batch_size))
+    targets = torch.cat([data.training_batch(number).targets for number in batches])
+    return (targets == 1).sum(0) / (targets >= 0).sum(0).clamp(min=1)
 
 
 @torch.no_grad()
 def predicted(network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Logits (N, 56, 56)."""
+    """Return the network's logits (N, 56, 56) of images uint8 (N, 3, 227, 227)."""
     network.eval()
-    return torch.cat([network(normalise_images(some)) for some in torch.split(images, 32)])
+    return torch.cat([network(normalise_images(part)) for part in torch.split(images, 32)])
 
 
 def measured(seed: int, settings: PretrainingSettings, options: argparse.Namespace, folder: Path) -> dict[str, float]:
-    """One seed: what is drawn, degraded, first weights and order all come of it."""
+    """Measure one seed, which decides videos, degradation, first weights and the order of frames."""
     spent = time.process_time()
     crops = drawn_crops(seed, settings.validation_fraction, options)
     shards = {true: write(folder / f"{true}.tar", crops, true=true) for true in (True, False)}
@@ -175,13 +179,13 @@ def measured(seed: int, settings: PretrainingSettings, options: argparse.Namespa
     ranks = Ranks(torch.device("cpu"))
     loop = TrainingLoop(new_network(settings, ranks.device), noisy, settings, PretrainingHooks(folder / "out"), ranks)
     network = loop.run(f"noise {seed}")
-    images, true, _ = together(AroundObjects.of_shards([shards[True]], hard).validation_batches())
-    own = together(AroundObjects.of_shards([shards[False]], hard).validation_batches()).targets.float() - 0.5
-    gone = {crop.key for crop in crops if crop.is_missed}
-    found = torch.tensor([noisy.frames.keys[row].decode() not in gone for row in noisy.held_out.tolist()])
+    images, true, _ = joined(AroundObjects.of_shards([shards[True]], hard).validation_batches())
+    degraded_masks = joined(AroundObjects.of_shards([shards[False]], hard).validation_batches()).targets.float() - 0.5
+    missed = {crop.key for crop in crops if crop.is_missed}
+    found = torch.tensor([noisy.frames.keys[row].decode() not in missed for row in noisy.held_out.tolist()])
     average = average_mask(noisy, settings.batch_size)
     blind = max(float(mask_iou((average - level / 20).expand_as(true), true).mean()) for level in range(1, 20))
-    ious = {"network": mask_iou(predicted(network, images), true), "degraded": mask_iou(own, true)}
+    ious = {"network": mask_iou(predicted(network, images), true), "degraded": mask_iou(degraded_masks, true)}
     return {
         "crops_learnt": len(noisy.training),
         "crops_held_out": len(found),
@@ -194,10 +198,10 @@ def measured(seed: int, settings: PretrainingSettings, options: argparse.Namespa
 
 
 def main() -> None:
-    """A line for each seed, then means and deviations."""
+    """Print a line for each seed, then means and standard deviations."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", default="0,1,2", help="a list")
-    parser.add_argument("--videos", type=int, default=700, help="a fifth of them is held out")
+    parser.add_argument("--seeds", default="0,1,2", help="seeds, separated by commas")
+    parser.add_argument("--videos", type=int, default=700, help="number of videos, of which a fifth is held out")
     parser.add_argument("--band", type=float, default=4.0, help="pixels of a frame, 320x240")
     parser.add_argument("--cell", type=int, default=4, help="pixels of a frame")
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")

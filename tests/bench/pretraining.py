@@ -1,11 +1,12 @@
-"""What reading costs the training loop, and how well it learns.
+"""Measures what reading frames costs the training loop, and how good the trained network is.
 
     python tests/bench/pretraining.py [--videos 30] [--rounds 3] [--learn] [KEY=VALUE ...]
 
-Frames come from videos of the drawn world with their true masks, softened at the edge. KEY=VALUE are pretraining
-settings in YAML, such as iterations=150. First line: images/s of the loop with the default network, from shards and
-with one batch that stays in memory, in turns; medians, also of their ratio by the wall and by processor time. With
---learn a whole training: loss, IoU on held-out videos, and the IoU there of the average mask.
+Frames come from videos of the drawn world with their true masks, blurred at the edge. KEY=VALUE are pretraining
+settings in YAML, for example iterations=150. The first line reports images/s of the loop with the default network,
+alternately from shards and from one batch in memory: medians, and the medians of their ratio in wall time and in
+processor time. With --learn, a second line reports a complete training: loss, IoU on held-out videos, and the IoU of
+the average mask there.
 """
 
 import argparse
@@ -35,11 +36,15 @@ from watchmove.pipeline.world.drawing import draw_video
 
 WORLD = WorldSettings(frames_per_video=16)
 LEAST_AREA_FRACTION = 0.01
+"""Frames whose true masks cover less are left out. Set by hand."""
 UNTIMED_STEPS, STEPS = 2, 6
+"""Steps before the clock starts, in which memory is allocated, and steps that are timed. Set by hand."""
+AVERAGED_EXAMPLES = 640
+"""Number of training examples of which the average mask is computed. Set by hand."""
 
 
 def drawn_samples(videos: int) -> Iterator[Sample]:
-    """Every second frame of videos in which something moves, unless hardly any of it is in the picture."""
+    """Yield every second frame of videos with moving objects, except frames in which hardly any of them is visible."""
     for number in range(videos):
         video = draw_video(number, WORLD, "moving")
         for index in range(0, len(video.frames), 2):
@@ -52,10 +57,10 @@ def drawn_samples(videos: int) -> Iterator[Sample]:
 
 
 class Repeated(MaskDataset):
-    """A dataset whose every batch is the first: nothing is read."""
+    """Dataset that returns its first batch for every step, so that nothing is read."""
 
     def training_batch(self, iteration: int) -> Batch:  # noqa: ARG002 (the interface's)
-        """The same each time."""
+        """Return the first batch."""
         return self._first
 
     @cached_property
@@ -64,13 +69,13 @@ class Repeated(MaskDataset):
 
 
 class EnoughError(Exception):
-    """As many steps as are timed have been done."""
+    """Raised when all timed steps have been done."""
 
 
 class Clock:
-    """Wall and processor seconds of a training's steps, the first two left out; raises EnoughError after the last.
+    """Wall and processor seconds of a training's steps, without the first two; raises EnoughError after the last.
 
-    The training would go on: batches to come are read meanwhile, as in any other step.
+    The training is longer than the timed steps, so that later batches are read meanwhile, as in any other step.
     """
 
     def __init__(self) -> None:
@@ -78,7 +83,7 @@ class Clock:
         self.steps = 0
 
     def tell(self, progress: PretrainingProgress) -> None:
-        """A step has ended."""
+        """Record that a step has ended."""
         now, spent = time.monotonic(), time.process_time()
         if progress.iteration > UNTIMED_STEPS:
             self.wall += now - self._now
@@ -90,7 +95,7 @@ class Clock:
 
 
 def timed(data: MaskDataset, settings: PretrainingSettings, clock: Clock, folder: Path) -> None:
-    """One training from the start, with the steps on the clock."""
+    """Run one training from the start with the clock as its progress callback."""
     ranks = Ranks(torch.device("cpu"))
     loop = TrainingLoop(
         new_network(settings, ranks.device), data, settings, PretrainingHooks(folder, clock.tell), ranks
@@ -100,7 +105,7 @@ def timed(data: MaskDataset, settings: PretrainingSettings, clock: Clock, folder
 
 
 def overhead(shard: Path, settings: PretrainingSettings, rounds: int, folder: Path) -> dict[str, float]:
-    """The loop on shards and on one batch in memory, in turns; ratios of speeds, 1 for a reader that costs nothing."""
+    """Time the loop alternately on shards and on one batch in memory; a ratio of 1 means that reading costs nothing."""
     update = {"iterations": 10**6, "validation_frames": 1, "checkpoint_every_iterations": 10**6}
     settings = settings.model_copy(update=update)
     pairs = []
@@ -111,29 +116,32 @@ def overhead(shard: Path, settings: PretrainingSettings, rounds: int, folder: Pa
         pairs.append((shards, memory))
     images = STEPS * settings.batch_size
     return {
-        "images_per_second_from_shards": round(images / statistics.median(one.wall for one, _ in pairs), 2),
-        "images_per_second_from_memory": round(images / statistics.median(one.wall for _, one in pairs), 2),
-        "ratio_of_wall": round(statistics.median(one.wall / other.wall for other, one in pairs), 4),
-        "ratio_of_processor_time": round(statistics.median(one.processor / other.processor for other, one in pairs), 4),
+        "images_per_second_from_shards": round(images / statistics.median(shards.wall for shards, _ in pairs), 2),
+        "images_per_second_from_memory": round(images / statistics.median(memory.wall for _, memory in pairs), 2),
+        "ratio_of_wall": round(statistics.median(memory.wall / shards.wall for shards, memory in pairs), 4),
+        "ratio_of_processor_time": round(
+            statistics.median(memory.processor / shards.processor for shards, memory in pairs), 4
+        ),
     }
 
 
 def average_mask_iou(shard: Path, settings: PretrainingSettings) -> float:
-    """Held-out IoU of the best threshold of the average training mask: what looking at no picture reaches."""
+    """Return the held-out IoU of the average training mask at its best threshold, which uses no image."""
     data = MaskDataset.of_shards([shard], settings)
-    learnt = torch.cat([data.training_batch(number).targets for number in range(max(1, 640 // settings.batch_size))])
-    certain = (learnt >= 0).sum(0).clamp(min=1)
-    average = (learnt == 1).sum(0) / certain
+    batches = range(max(1, AVERAGED_EXAMPLES // settings.batch_size))
+    targets = torch.cat([data.training_batch(number).targets for number in batches])
+    certain = (targets >= 0).sum(0).clamp(min=1)
+    average = (targets == 1).sum(0) / certain
     held_out = torch.cat([batch.targets for batch in data.validation_batches()])
     logits = [(average - level / 20).expand(len(held_out), -1, -1) for level in range(1, 20)]
-    return max(float(mask_iou(one, held_out).mean()) for one in logits)
+    return max(float(mask_iou(levels, held_out).mean()) for levels in logits)
 
 
 def main() -> None:
-    """Draw, train, print."""
+    """Draw videos, train, and print a line of JSON for each measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=30)
-    parser.add_argument("--rounds", type=int, default=3, help="turns of either loop; 0: none")
+    parser.add_argument("--rounds", type=int, default=3, help="number of timed runs of each loop; 0: none")
     parser.add_argument("--learn", action="store_true")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
@@ -151,7 +159,7 @@ def main() -> None:
 
 
 def learning(shard: Path, settings: PretrainingSettings, folder: Path) -> dict[str, object]:
-    """A whole training: its time, its loss, and how well it does on held-out videos beside the average mask."""
+    """Run a complete training: its time, its loss, and its held-out IoU compared with that of the average mask."""
     began, spent = time.monotonic(), time.process_time()
     result = pretrain([shard], settings, PretrainingHooks(folder / "out"))
     return {

@@ -1,13 +1,13 @@
-"""Whether ranks and kills change the weights: `python -m tests.bench.ranks [--steps 4] [--kills N] [--float64]
-[KEY=VALUE ...]`.
+"""Measures whether several ranks, or kills, change the weights: `python -m tests.bench.ranks [--steps 4] [--kills N]
+[--float64] [KEY=VALUE ...]`.
 
-Trains the default network on frames of the drawn world, each time in processes of its own with one thread: alone; by
-two ranks over loopback, with the same batch of both together; alone with each batch's frames in reversed order; and
-alone again, killed at so many random steps. Prints one line of JSON: the largest difference of a weight of the backbone
-from the training alone, for each. Sums in another order differ in their last digit, and where a unit is at its kink
-that digit decides which side it is on; so differences grow with the number of steps. The reversed order says how much
-of it has nothing to do with ranks; with `--float64`, in which the last digit is 2^29 times smaller, what is left is not
-rounding.
+Trains the default network on frames of the drawn world, each time in new processes with one thread: alone; by two ranks
+over loopback that share the same batches; alone with each batch's frames in reversed order; and alone again, killed at
+N random steps. Prints one line of JSON with the largest difference of a weight of the backbone from the first training,
+for each of the others. Sums in another order differ in their last digit. If a ReLU's input is close to 0, that digit
+decides whether the unit is on, so differences grow with the number of steps. The reversed order shows how much of the
+difference has nothing to do with ranks. With `--float64`, whose last digit is 2^29 times smaller, any large difference
+is not rounding.
 """
 
 import argparse
@@ -37,20 +37,20 @@ PROCESSES = multiprocessing.get_context("spawn")
 
 
 class Reversed(MaskDataset):
-    """The same batches, their frames in the reversed order."""
+    """Dataset with the frames of each batch in reversed order."""
 
     def training_batch(self, iteration: int) -> Batch:
-        """As the interface says."""
+        """Return the batch of a step, reversed."""
         batch = super().training_batch(iteration)
         return batch._replace(images=batch.images.flip(0), targets=batch.targets.flip(0))
 
 
 def main() -> None:
-    """Train three times and compare."""
+    """Train three times, or four with --kills, and compare the weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--kills", type=int, default=0)
-    parser.add_argument("--float64", action="store_true", help="train in 64-bit numbers")
+    parser.add_argument("--float64", action="store_true", help="train in 64-bit floating point")
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
     options = parser.parse_args()
     chosen = {key: yaml.safe_load(value) for key, _, value in (item.partition("=") for item in options.settings)}
@@ -67,9 +67,9 @@ def main() -> None:
         facts = {"settings": chosen, "steps": options.steps, "two_ranks": difference(folder, "alone", "rank0")}
         facts["one_rank_in_reversed_order"] = difference(folder, "alone", REVERSED)
         if options.kills:
-            dice, at = random.Random(0), 0
+            rng, at = random.Random(0), 0
             for _ in range(options.kills):
-                at = min(at + dice.randint(0, 1), options.steps - 2) + 1
+                at = min(at + rng.randint(0, 1), options.steps - 2) + 1
                 run(folder, settings, ["killed"], kill_at=at)
             run(folder, settings, ["killed"])
             facts[f"killed_{options.kills}_times"] = difference(folder, "alone", "killed")
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def run(folder: Path, settings: PretrainingSettings, names: list[str], kill_at: int = 0) -> None:
-    """A training by one rank for each name, to its end or until it kills itself."""
+    """Run a training with one rank for each name, to its end or until its processes kill themselves."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -96,7 +96,7 @@ def run(folder: Path, settings: PretrainingSettings, names: list[str], kill_at: 
 
 
 def train(folder: Path, name: str, settings: PretrainingSettings, environment: dict[str, str], kill_at: int) -> None:
-    """One rank."""
+    """Train as one rank, whose place the environment describes."""
     os.environ.update(environment)
     torch.set_num_threads(1)
     if FLOAT64 in os.environ:
@@ -113,9 +113,9 @@ def train(folder: Path, name: str, settings: PretrainingSettings, environment: d
         pretrain([folder / "drawn.tar"], settings, PretrainingHooks(folder / name, on_progress, ranks=ranks))
 
 
-def difference(folder: Path, one: str, other: str) -> float:
-    """The largest difference of any weight of two backbones."""
-    first, second = (load_file(folder / name / BACKBONE_NAME) for name in (one, other))
+def difference(folder: Path, first_name: str, second_name: str) -> float:
+    """Return the largest difference of a weight between two backbones."""
+    first, second = (load_file(folder / name / BACKBONE_NAME) for name in (first_name, second_name))
     return max(float((first[key] - second[key]).abs().max()) for key in first)
 
 

@@ -1,11 +1,12 @@
-"""How fast frames become batches without a network, and how much a cache fetches at full size.
+"""Measures how fast frames become batches without a network, and how much a cache fetches for a large dataset.
 
     python tests/bench/reading.py [--videos 60] [--threads 1 2] [--frames 1600000]
 
-First line: what one core does in training, for comparison. Then, for each number of threads, batches of frames of the
-drawn world read from shards on disk: images/s and MB/s of the wall, images per processor second, and the multiple of
-what training takes per core. Last, the order of an epoch of so many made-up frames of 40 kB, read by one rank and by
-the first of eight: bytes fetched by a least-recently-used cache, as a multiple of what the rank reads.
+The first line reports the speed of training on one core, for comparison. Then a line for each number of threads
+reports batches of frames of the drawn world read from shards on disk: images/s and MB/s in wall time, images per
+processor second, and the latter as a multiple of training's. The last lines simulate the order of an epoch of --frames
+frames of 40 KiB, read by one rank and by the first of eight: the bytes that a least-recently-used cache fetches, as a
+multiple of the bytes that the rank reads.
 """
 
 import argparse
@@ -32,11 +33,13 @@ from watchmove.pipeline.training.read_ahead import read_ahead
 from watchmove.service.training.shard_cache import PIECE_BYTES
 
 FRAME_BYTES = 40_960
+"""Size of a simulated frame with its mask and metadata. Set by hand."""
 FRAMES_PER_SHARD = 4096
+"""Frames of a simulated shard. Set by hand."""
 
 
 def main() -> None:
-    """Draw, read, simulate; a line of JSON each."""
+    """Draw videos, read them, simulate the cache, and print a line of JSON for each measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=60)
     parser.add_argument("--batches", type=int, default=30)
@@ -61,7 +64,7 @@ def main() -> None:
 
 
 def training_per_core(data: MaskDataset, settings: PretrainingSettings) -> float:
-    """Images per processor second of steps of the default network on one batch in memory, on one thread."""
+    """Return images per processor second of the default network's steps on one batch in memory, on one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     stepper = Stepper(new_network(settings, torch.device("cpu")), settings, Ranks(torch.device("cpu")))
@@ -76,7 +79,7 @@ def training_per_core(data: MaskDataset, settings: PretrainingSettings) -> float
 
 
 def reading(data: MaskDataset, settings: PretrainingSettings, batches: int, threads: int) -> dict[str, float]:
-    """Speed of so many batches, read ahead by so many threads."""
+    """Measure the speed of reading `batches` batches ahead with `threads` threads."""
     data.training_batch(0)
     wall, processor = time.monotonic(), time.process_time()
     for _ in read_ahead(data.training_batch, 1, batches + 1, threads, lambda: False):
@@ -92,7 +95,7 @@ def reading(data: MaskDataset, settings: PretrainingSettings, batches: int, thre
 
 
 def fetched_multiple(count: int, settings: PretrainingSettings, ranks: int, cache_mebibytes: int) -> float:
-    """Bytes of pieces that the first of some ranks fetches in the second epoch, over the bytes of frames it reads."""
+    """Return the bytes of pieces that the first rank fetches in the second epoch over the bytes of frames it reads."""
     numbers = np.arange(count)
     shard, offset = numbers // FRAMES_PER_SHARD, numbers % FRAMES_PER_SHARD * FRAME_BYTES
     frames = FrameTable(
@@ -119,7 +122,7 @@ def fetched_multiple(count: int, settings: PretrainingSettings, ranks: int, cach
 
 
 def touched(held: "OrderedDict[tuple[int, int], None]", most: int, shard: int, offset: int) -> int:
-    """How many pieces of a frame are not held yet; they are now, and those used longest ago are not."""
+    """Put a frame's pieces into the cache, evict the least recently used, and return how many were missing."""
     missing = 0
     for piece in range(offset // PIECE_BYTES, (offset + FRAME_BYTES - 1) // PIECE_BYTES + 1):
         missing += (shard, piece) not in held

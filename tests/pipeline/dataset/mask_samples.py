@@ -13,7 +13,7 @@ WIDTH, HEIGHT = 96, 72
 
 
 def encoded(image_rgb: NDArray[np.uint8], soft_mask: NDArray[np.float32], key: str) -> Sample:
-    """An image (H, W, 3) and a mask (H, W) in [0, 1] as a sample; the image without loss, whatever the name says."""
+    """Make a sample of an image (H, W, 3) and a mask (H, W) in [0, 1]; the image is stored as PNG, without loss."""
     _, picture = cv2.imencode(".png", np.ascontiguousarray(image_rgb[..., ::-1]))
     _, mask = cv2.imencode(".png", np.rint(soft_mask * 255).astype(np.uint8))
     return Sample(key, picture.tobytes(), mask.tobytes(), {"video": key.rpartition("-")[0]})

@@ -44,7 +44,7 @@ def test_a_frame_is_read_within_a_window_of_its_run() -> None:
 
 
 def test_new_runs_come_into_use_evenly() -> None:
-    """In every hundred steps about as many runs begin: nothing waits for a whole block to be fetched."""
+    """About as many runs begin in any hundred steps, so that no step waits for many pieces to be fetched."""
     places = np.argsort(epoch_order(0, 0, RUNS, 1000))
     begins = np.array([places[run == RUNS].min() for run in range(200)])
     counts = np.histogram(begins, bins=10, range=(0, 10_000))[0]

@@ -63,8 +63,8 @@ def test_a_shard_that_is_gone_or_short_is_named(tmp_path: Path) -> None:
 
 
 def test_bytes_are_compared_with_their_sum_where_it_is_known() -> None:
-    """An index may have no sums; one that has says of every bit whether it is still there."""
+    """Without a CRC-32 all bytes are accepted; with one, any changed bit is noticed."""
     table = frame_table([("s", [Frame("a-1", 0, 4, "a", zlib.crc32(b"some")), Frame("a-2", 512, 4, "a")])])
-    whole = [table.is_whole(row, content) for row in (0, 1) for content in (b"some", b"same")]
+    accepted = [table.is_whole(row, content) for row in (0, 1) for content in (b"some", b"same")]
 
-    assert whole == [True, False, True, True]
+    assert accepted == [True, False, True, True]

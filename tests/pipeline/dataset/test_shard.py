@@ -32,7 +32,7 @@ def tar_of(path: Path, files: dict[str, bytes]) -> Path:
 
 
 def test_samples_are_read_as_written(tmp_path: Path) -> None:
-    """Keys, bytes and metadata come back in their order, and the writer says how many there are."""
+    """Keys, bytes and metadata are read in the order they were written, and the writer returns their number."""
     count = write_shard(tmp_path / "shard.tar", SAMPLES)
 
     assert (count, list(read_shard(tmp_path / "shard.tar"))) == (2, SAMPLES)
@@ -82,7 +82,7 @@ def test_same_names_in_two_folders_are_two_samples(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"this is a text", b"\x00" * 100])
 def test_what_is_no_tar_is_named(tmp_path: Path, content: bytes) -> None:
-    """The message says which file is at fault."""
+    """The message names the file."""
     (tmp_path / "broken.tar").write_bytes(content)
 
     with pytest.raises(InvalidInput, match=r"broken\.tar"):
@@ -99,7 +99,7 @@ def test_a_truncated_tar_is_named(tmp_path: Path) -> None:
 
 
 def test_a_sample_is_found_in_its_bytes_alone(tmp_path: Path) -> None:
-    """What the extent of a place says is enough, and is not found under another key."""
+    """The bytes of a place's extent are enough to read the sample, and hold no sample of another key."""
     write_shard(tmp_path / "shard.tar", SAMPLES)
     begin, size = index_shard(tmp_path / "shard.tar")[1].extent
     content = (tmp_path / "shard.tar").read_bytes()[begin : begin + size]
@@ -154,7 +154,7 @@ def test_keys_with_folders_and_long_names_are_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", [b"{", json.dumps([1]).encode()])
 def test_metadata_that_is_no_object_is_named(tmp_path: Path, text: bytes) -> None:
-    """The message says which sample of which shard."""
+    """The message names the sample and its shard."""
     shard = tar_of(tmp_path / "shard.tar", {"k.jpg": b"", "k.mask.png": b"", "k.json": text})
 
     with pytest.raises(InvalidInput, match=r"shard\.tar: k\.json"):

@@ -1,4 +1,4 @@
-"""Files are there whole or not at all."""
+"""Atomic writing: a file is complete or absent."""
 
 import errno
 from pathlib import Path

@@ -63,7 +63,7 @@ def test_a_227_pixel_image_gives_4096_features(trunk: AlexNet) -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(224, 320), (227, 227), (240, 333)])
 def test_any_size_gives_features_every_sixteen_pixels(trunk: AlexNet, height: int, width: int) -> None:
-    """One feature for each multiple of 16 in the picture."""
+    """There is one feature for each multiple of 16 pixels in the image."""
     with torch.no_grad():
         features = trunk.conv_features(torch.zeros(1, 3, height, width))
 

@@ -15,7 +15,7 @@ def images(count: int, seed: int = 0) -> Tensor:
 
 
 def learnt_backbone() -> AlexNet:
-    """A trunk that counts as learnt, of odd scales, with biases."""
+    """Return a trunk that counts as trained, with layers of different scales and with biases."""
     network = random_backbone(3).eval()
     network.random_layers = frozenset()
     with torch.no_grad():
@@ -70,7 +70,7 @@ def test_every_unit_of_random_layers_has_mean_0_and_variance_1() -> None:
 
 @torch.no_grad()
 def test_random_layers_behind_learnt_ones_leave_these_alone() -> None:
-    """conv1 to conv5 of a learnt trunk with random fc6 and fc7 compute what they did, up to a factor."""
+    """conv1 to conv5 of a trained trunk with random fc6 and fc7 compute what they did before, up to a factor."""
     network = learnt_backbone()
     network.random_layers = frozenset({"fc6", "fc7"})
     before = network.conv_features(images(9))
@@ -85,7 +85,7 @@ def test_random_layers_behind_learnt_ones_leave_these_alone() -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("count", [1, 2])
 def test_few_images_do_for_a_random_trunk(count: int) -> None:
-    """A unit of fc6 has one value an image, which says nothing of its scale: all units together are scaled there."""
+    """With one image a unit of fc6 has one value, too few for its scale: all units are scaled by one factor."""
     network = random_backbone(0).eval()
     rescale_to_unit_variance(network, images(count))
     features = network(images(count))

@@ -100,7 +100,7 @@ def test_a_seed_makes_the_first_weights() -> None:
 
 
 def test_the_detector_on_alexnet_refuses_a_resnet(trained: Path) -> None:
-    """As the run's own backbone and as a named file: one line that says what would do."""
+    """Both the run's own backbone and a named file give one line that says what would fix it."""
     path = trained / "backbone.safetensors"
     for load in (load_backbone, lambda weights: load_mapped(weights, None, 0)):
         with pytest.raises(InvalidInput, match=r"a ResNet's weights.*pretrain\.trunk alexnet") as raised:

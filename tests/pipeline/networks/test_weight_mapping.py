@@ -49,7 +49,7 @@ def test_caffes_input_is_folded_into_conv1(tmp_path: Path) -> None:
 
 
 def test_fully_connected_layers_that_differ_are_left_random(tmp_path: Path) -> None:
-    """An fc6 of another shape is said to be fresh and not used; the convolutions and fc7 are taken."""
+    """An fc6 of another shape is reported as fresh and as unused; the convolutions and fc7 are taken."""
     weights = {name: value.detach() for name, value in random_backbone(0).named_parameters()}
     save_file({**weights, "fc6.weight": torch.zeros(4096, 100)}, tmp_path / "w.safetensors")
     trunk, mapping = load_mapped(tmp_path / "w.safetensors", None, seed=0)

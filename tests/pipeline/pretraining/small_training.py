@@ -66,7 +66,7 @@ def train_small(
 
 
 def start(shard: Path, settings: PretrainingSettings, folder: Path, **ends: int | Mapping[str, str]) -> BaseProcess:
-    """A process that trains in `folder`, as `_train_alone` says; its weights go there too."""
+    """Start a process that trains and writes its weights in `folder`; `ends` are keywords of `_train_alone`."""
     process = _PROCESSES.Process(target=_train_alone, args=(shard, settings, folder), kwargs=ends)
     process.start()
     return process
@@ -75,7 +75,7 @@ def start(shard: Path, settings: PretrainingSettings, folder: Path, **ends: int 
 def start_ranks(
     shard: Path, settings: PretrainingSettings, folders: list[Path], **ends: Mapping[str, int]
 ) -> list[BaseProcess]:
-    """A process for each folder, ranks of one training over loopback; `ends` of `rank1` as `_train_alone` says."""
+    """Start a rank of one training for each folder; `ends` are keywords of `_train_alone`, by rank (`rank1`)."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -87,7 +87,7 @@ def start_ranks(
 
 
 def end(processes: list[BaseProcess]) -> list[int | None]:
-    """Exit codes; whoever has not ended by then is killed."""
+    """Wait for processes, kill those that have not ended in time, and return the exit codes."""
     for process in processes:
         process.join(END_SECONDS)
     codes = [process.exitcode for process in processes]
@@ -112,9 +112,10 @@ def _train_alone(
     kill_when_asked: int = 0,
     stop_when_asked: int = 0,
 ) -> None:
-    """Train; the process kills itself after step `kill_at`, or is told to stop after `stop_at`. Exits as steps do.
+    """Train, and exit with the codes of steps.
 
-    A rank that is told nothing counts how often it is asked whether to stop instead.
+    The process kills itself after step `kill_at`, or stops after step `stop_at`. `kill_when_asked` and
+    `stop_when_asked` count calls of `should_stop` instead, for ranks that report no progress.
     """
     os.environ.update(environment or {})
     torch.set_num_threads(1)

@@ -30,7 +30,7 @@ def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_shapes_types_and_counts_of_a_batch(shard: Path) -> None:
-    """As `Batch` says, with every frame usable."""
+    """A batch has the documented shapes and types, and every frame is usable."""
     batch = MaskDataset.of_shards([shard], SETTINGS).training_batch(0)
 
     assert (batch.images.shape, batch.images.dtype) == ((4, 3, 227, 227), torch.uint8)
@@ -41,7 +41,7 @@ def test_shapes_types_and_counts_of_a_batch(shard: Path) -> None:
 
 @pytest.mark.parametrize("fraction", [0.1, 0.25, 0.99])
 def test_held_out_videos_are_whole_and_not_learnt_from(shard: Path, fraction: float) -> None:
-    """No frame of a video that is learnt from is measured on; there is something of both, whatever the fraction."""
+    """No video has both training and held-out frames, and there are some of each for any fraction."""
     data = MaskDataset.of_shards([shard], SETTINGS.model_copy(update={"validation_fraction": fraction}))
     learnt, held_out = (set(data.frames.video[rows].tolist()) for rows in (data.training, data.held_out))
 
@@ -62,7 +62,7 @@ def test_what_is_held_out_depends_on_names_alone() -> None:
 
 @pytest.mark.parametrize(("videos", "fraction"), [(VIDEOS, 0.0), (["only"], 0.5)])
 def test_nothing_is_held_out_where_it_cannot_be(videos: list[str], fraction: float) -> None:
-    """One video is learnt from, and a fraction of nought means none."""
+    """A single video is not held out, and with a fraction of 0 none is."""
     assert held_out_videos(videos, fraction) == frozenset()
 
 
@@ -133,7 +133,7 @@ def test_a_batch_is_its_steps_whatever_was_read_before(shard: Path) -> None:
 
 
 def test_a_frame_is_cropped_anew_in_every_epoch(tmp_path: Path) -> None:
-    """One frame alone gives another picture each time."""
+    """A single frame gives another image each time."""
     shard = drawn_shard(tmp_path / "one.tar", videos=1, frames=1)
     images = MaskDataset.of_shards([shard], SETTINGS).training_batch(0).images
 
@@ -161,7 +161,7 @@ def test_colours_are_changed_in_what_is_learnt_alone(shard: Path) -> None:
 
 
 def test_unusable_frames_are_passed_over_and_counted(tmp_path: Path) -> None:
-    """A text for a picture and metadata that is no JSON cost their own place in the batch, and no more."""
+    """A frame with a text as its image, and one whose metadata is not JSON, are left out of the batch."""
     good = [drawn_sample("video", number) for number in range(2)]
     samples = [*good, Sample("video-2", b"text", good[0].mask_png, {}), drawn_sample("video", 3)]
     write_shard(tmp_path / "some.tar", samples)
@@ -175,7 +175,7 @@ def test_unusable_frames_are_passed_over_and_counted(tmp_path: Path) -> None:
 
 
 def test_no_frame_is_an_error_of_its_own(tmp_path: Path) -> None:
-    """An empty dataset says what would do."""
+    """The error of an empty dataset says what would fix it."""
     write_shard(tmp_path / "empty.tar", [])
 
     with pytest.raises(InvalidInput, match="hold no frame; extract from videos in which objects move"):
@@ -183,7 +183,7 @@ def test_no_frame_is_an_error_of_its_own(tmp_path: Path) -> None:
 
 
 def test_validation_is_jittered(tmp_path: Path) -> None:
-    """Frames that are all alike are not cropped alike: an average mask must not pass for one that looks."""
+    """Equal frames are cropped differently, so that the average mask is not a good prediction."""
     alike = [replace(drawn_sample(f"video{video}", 0), key=f"{video}-{n}") for video in range(2) for n in range(3)]
     same = [replace(sample, jpeg=alike[0].jpeg, mask_png=alike[0].mask_png) for sample in alike]
     write_shard(tmp_path / "alike.tar", same)

@@ -46,7 +46,7 @@ def test_no_certain_foreground_has_no_box() -> None:
 
 
 def test_crop_of_a_known_square() -> None:
-    """Centred, and as large as the setting says: an object of 20 pixels over half of 40."""
+    """The crop is centred, and its size follows the setting: an object of 20 pixels fills half of 40."""
     assert jittered_square((30, 40, 50, 60), SETTINGS, None) == Square(40, 50, 40)
 
 

@@ -80,7 +80,7 @@ def with_(**changes: object) -> PretrainingSettings:
 
 
 def test_killed_at_ten_random_steps_it_ends_with_the_same_weights(shard: Path, tmp_path: Path) -> None:
-    """SIGKILL ten times, at steps drawn anew in each run and while checkpoints are written: bit-equal at the end."""
+    """Killed ten times, at random steps and while checkpoints are written, a training ends with equal bits."""
     settings = with_(iterations=30, checkpoint_every_iterations=1, validate_every_iterations=10, average_decay=0.9)
     undisturbed, _ = train_small(shard, settings, PretrainingHooks(tmp_path / "undisturbed"))
     dice = random.Random(5)
@@ -111,23 +111,23 @@ def test_with_its_newest_checkpoint_torn_it_goes_on_from_the_one_before(
         middle = len(content) // 2
         flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
         weights.write_bytes(content[:-1000] if spoil == "cut" else flipped)
-    told: list[PretrainingProgress] = []
-    resumed, _ = train_small(shard, SETTINGS, PretrainingHooks(tmp_path, told.append))
+    reports: list[PretrainingProgress] = []
+    resumed, _ = train_small(shard, SETTINGS, PretrainingHooks(tmp_path, reports.append))
     undisturbed, _ = train_small(shard, SETTINGS, PretrainingHooks(tmp_path / "undisturbed"))
 
-    assert [progress.iteration for progress in told] == [5, 6, 7, 8]
+    assert [progress.iteration for progress in reports] == [5, 6, 7, 8]
     assert all(torch.equal(resumed[name], tensor) for name, tensor in undisturbed.items())
 
 
 def test_what_decides_no_weight_may_change_on_the_way(shard: Path, tmp_path: Path) -> None:
     """Whoever allows more bad frames, or saves at other steps, goes on where the training was, to the same weights."""
     end([start(shard, SETTINGS, tmp_path, stop_at=5)])
-    told: list[PretrainingProgress] = []
+    reports: list[PretrainingProgress] = []
     other = with_(max_corrupt_fraction=0.2, checkpoint_every_iterations=1, keep_checkpoints=1)
-    resumed, _ = train_small(shard, other, PretrainingHooks(tmp_path, told.append))
+    resumed, _ = train_small(shard, other, PretrainingHooks(tmp_path, reports.append))
     undisturbed, _ = train_small(shard, SETTINGS, PretrainingHooks(tmp_path / "undisturbed"))
 
-    assert [progress.iteration for progress in told] == [6, 7, 8]
+    assert [progress.iteration for progress in reports] == [6, 7, 8]
     assert all(torch.equal(resumed[name], tensor) for name, tensor in undisturbed.items())
 
 
@@ -161,15 +161,15 @@ def test_two_ranks_reach_the_weights_of_one(shard: Path, tmp_path: Path, changes
 
 @pytest.mark.serial
 def test_told_to_stop_one_rank_stops_all_and_one_goes_on(shard: Path, tmp_path: Path) -> None:
-    """The second rank is told in the middle: both end with 143 at one step, and one rank continues from there."""
+    """If the second rank is stopped, both end with 143 at the same step, and one rank resumes from there."""
     folders = two_folders(tmp_path)
     codes = end(start_ranks(shard, SETTINGS, folders, rank1={"stop_when_asked": 5}))
-    told: list[PretrainingProgress] = []
-    resumed, _ = train_small(shard, SETTINGS, PretrainingHooks(folders[0], told.append))
+    reports: list[PretrainingProgress] = []
+    resumed, _ = train_small(shard, SETTINGS, PretrainingHooks(folders[0], reports.append))
     alone, _ = train_small(shard, SETTINGS, PretrainingHooks(tmp_path / "alone"))
 
     assert codes == [STOPPED, STOPPED]
-    assert [progress.iteration for progress in told] == list(range(9 - len(told), 9))
+    assert [progress.iteration for progress in reports] == list(range(9 - len(reports), 9))
     assert furthest(resumed, alone) < 1e-5
 
 
@@ -188,7 +188,7 @@ def test_what_one_rank_began_two_go_on_with(shard: Path, tmp_path: Path) -> None
 
 @pytest.mark.serial
 def test_a_rank_that_is_lost_ends_the_others_soon(shard: Path, tmp_path: Path) -> None:
-    """The second is killed: the first does not wait for it, and says that it may work later."""
+    """If the second rank is killed, the first does not wait for it and ends with the code for a later retry."""
     folders = two_folders(tmp_path)
     codes = end(start_ranks(shard, with_(iterations=10_000), folders, rank1={"kill_when_asked": 5}))
 
@@ -273,10 +273,10 @@ def test_held_out_frames_that_cannot_be_used_count_too(tmp_path: Path) -> None:
     write_shard(tmp_path / "spoilt.tar", spoilt)
     settings = with_(max_corrupt_fraction=0.5)
     end([start(tmp_path / "spoilt.tar", settings, tmp_path, stop_at=1)])
-    told: list[PretrainingProgress] = []
-    train_small(tmp_path / "spoilt.tar", settings, PretrainingHooks(tmp_path, told.append))
+    reports: list[PretrainingProgress] = []
+    train_small(tmp_path / "spoilt.tar", settings, PretrainingHooks(tmp_path, reports.append))
 
-    assert [progress.frames_unusable for progress in told] == [1] * 7
+    assert [progress.frames_unusable for progress in reports] == [1] * 7
     with pytest.raises(InvalidInput, match=r"1 of 5 frames are damaged"):
         train_small(tmp_path / "spoilt.tar", with_(max_corrupt_fraction=0), PretrainingHooks(tmp_path / "strict"))
 
@@ -295,18 +295,18 @@ def test_the_best_checkpoint_and_the_last_are_kept(shard: Path, tmp_path: Path) 
 
 def test_training_goes_on_while_a_checkpoint_is_stored(shard: Path, tmp_path: Path) -> None:
     """The store takes its time over the first, that of step 2: one more step is done by then, and the next waits."""
-    told: list[int] = []
+    reports: list[int] = []
     during: list[int] = []
     third_step = threading.Event()
 
     def on_progress(progress: PretrainingProgress) -> None:
-        told.append(progress.iteration)
-        if len(told) == 3:
+        reports.append(progress.iteration)
+        if len(reports) == 3:
             third_step.set()
 
     def slow_store() -> None:
         third_step.wait(60)
-        during.append(len(told))
+        during.append(len(reports))
 
     hooks = PretrainingHooks(tmp_path, on_progress, on_checkpoint=slow_store)
     train_small(shard, SETTINGS, hooks)
@@ -326,7 +326,7 @@ def test_a_store_that_fails_in_the_background_ends_the_training(shard: Path, tmp
 
 
 def test_told_to_stop_while_the_store_is_slow(shard: Path, tmp_path: Path) -> None:
-    """A batch that does not come holds up no checkpoint: it is there within a second of being told."""
+    """A batch that is late delays no checkpoint: it is written within a second after the training must stop."""
     stop, read = threading.Event(), threading.Event()
 
     class Slow(LocalShards):

@@ -39,7 +39,7 @@ def file(network: MaskNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @torch.no_grad()
 def test_a_network_from_its_file_answers_the_same(network: MaskNetwork, file: Path) -> None:
-    """Logits to 1e-5, normalisation being folded; the header says what was given and what pixels it wants."""
+    """Logits agree to 1e-5, as normalisation is folded in; the header has the metadata and describes the input."""
     images = torch.randn(2, 3, 227, 227, generator=torch.Generator().manual_seed(3))
     loaded = load_mask_network(file)
     with safe_open(file, "pt") as opened:

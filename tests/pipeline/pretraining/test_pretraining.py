@@ -39,7 +39,7 @@ SETTINGS = PretrainingSettings(
 
 @dataclass(frozen=True)
 class Training:
-    """A finished training and what it told while it ran."""
+    """A finished training and the progress that it reported."""
 
     result: PretrainingResult
     told: list[PretrainingProgress]
@@ -68,7 +68,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def run_until(iteration: int, shard: Path, folder: Path) -> list[list[str]]:
-    """Train until told to stop after a step; the folder's files at each checkpoint."""
+    """Train and stop after a step; return the names of the folder's files at each checkpoint."""
     told: list[PretrainingProgress] = []
     stored: list[list[str]] = []
     hooks = PretrainingHooks(
@@ -143,7 +143,7 @@ def test_the_backbone_loads_without_normalisation(undisturbed: Training) -> None
 
 
 def test_the_mask_network_is_left_beside_the_backbone(undisturbed: Training) -> None:
-    """Its trunk is the backbone, and its mask layer has learnt."""
+    """Its trunk is the backbone, and its head is trained."""
     assert undisturbed.result.mask_network is not None
     network = load_mask_network(undisturbed.result.mask_network)
     backbone = load_backbone(undisturbed.result.backbone)
@@ -203,7 +203,7 @@ def test_a_training_that_diverges_keeps_good_checkpoints_only(
 
 
 def test_too_many_unusable_frames_end_a_training(tmp_path: Path) -> None:
-    """Counted against the limit, and told with both numbers."""
+    """Unusable frames are compared with the limit, and the error has both numbers."""
     good = drawn_sample("video", 0)
     write_shard(tmp_path / "bad.tar", [good, Sample("video-1", b"", b"", {}), Sample("video-2", b"", b"", {})])
     settings = SETTINGS.model_copy(update={"max_corrupt_fraction": 0.001})

@@ -64,7 +64,7 @@ def trained(shard: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
 
 
 def turned(sample: Sample, seed: int) -> tuple[NDArray[np.uint8], int]:
-    """The example of a usable frame: picture and turns."""
+    """Make the example of a usable frame: image and turns."""
     example = rotation_example_of(sample, SETTINGS, np.random.default_rng(seed))
     assert example is not None
     return example[0], int(example[1])
@@ -85,7 +85,7 @@ def test_turned_back_it_is_the_crop_that_a_mask_is_learnt_from() -> None:
 
 
 def test_one_turn_is_counter_clockwise() -> None:
-    """What was on top lies on the left then, below after two, on the right after three."""
+    """The top is on the left after one turn, at the bottom after two, and on the right after three."""
     for seed in range(12):
         image, turns = turned(lit_from_above("video", 3), seed)
         brightness = [float(side.mean()) for side in (image[:80], image[:, :80], image[-80:], image[:, -80:])]
@@ -108,7 +108,7 @@ def test_a_crop_is_moved_into_its_frame(square: Square, inside: Square) -> None:
 
 
 def test_no_edge_is_repeated() -> None:
-    """An object in the corner of a picture of one bright pixel line at the border: a crop shows the line once."""
+    """A crop of an object in the corner shows the bright line at its frame's border once: borders are not repeated."""
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     image[0], image[:, 0] = 255, 255
     mask = np.zeros((HEIGHT, WIDTH), np.float32)
@@ -166,7 +166,7 @@ def test_it_is_learnt_and_measured_on_held_out_videos(trained: PretrainingResult
 
 
 def test_its_backbone_loads_as_any_other(trained: PretrainingResult) -> None:
-    """A trunk without the layer of turns, whose file says what it learnt from."""
+    """The file has a trunk without the last layer, and its header names the objective."""
     trunk = load_backbone(trained.backbone)
     with safe_open(trained.backbone, "pt") as file:
         assert file.metadata()["objective"] == "rotation"

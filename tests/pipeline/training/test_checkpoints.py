@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved comes back, two are kept, torn ones are passed over."""
+"""Checkpoints: what is saved is loaded again, two are kept, incomplete ones are ignored."""
 
 from pathlib import Path
 
@@ -102,7 +102,7 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
-    """A place that refuses is told as such; here, a file where the folder should be."""
+    """A folder that cannot be written, here because a file has its name, is reported."""
     model, optimizer = model_and_optimizer(0)
     (tmp_path / "folder").write_bytes(b"mine")
 

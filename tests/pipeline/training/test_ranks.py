@@ -1,4 +1,4 @@
-"""What the environment says of ranks, and what becomes of errors of the connection between them."""
+"""Ranks: their description in the environment, and errors of the connection between them."""
 
 import pytest
 import torch
@@ -34,7 +34,7 @@ def test_an_environment_that_names_no_rank(
 
 
 def test_ranks_of_a_machine_take_a_gpu_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By their local number; there is none for a third rank, and that is said."""
+    """Ranks get GPUs by their local number; a third rank has none, and the error says so."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
 
