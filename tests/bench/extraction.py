@@ -79,7 +79,7 @@ class Step(NamedTuple):
 
 
 def run_step(settings: Settings, scratch: Path) -> Step:
-    """Plan here, and extract in a process of its own, whose workers are another process's children."""
+    """Plan in this process, and extract in a new one, so that the time of its workers is counted apart."""
     plan(context_of(settings, scratch), "bench")
     words = [f"{name}={getattr(settings, name)}" for name in ("videos", "store")]
     words += ["plan.max_shard_videos=100000", "plan.max_shard_mebibytes=1000000", "work.workers=1"]

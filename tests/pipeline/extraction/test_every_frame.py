@@ -41,9 +41,9 @@ def test_a_dissolve_is_found_wherever_a_chunk_ends(before: int, nothing_moves: l
     """A dissolve of twelve frames is found whether a chunk ends before, inside, or after it."""
     frames = dissolve(before, 12, 40)
     found = list(mask_frames(frames, SETTINGS))
-    fading = [bool(one.found) for one in found]
+    fading = [bool(frame.found) for frame in found]
 
-    assert [one.index for one in found] == list(range(len(frames)))
+    assert [frame.index for frame in found] == list(range(len(frames)))
     assert all(fading[before + 2 : before + 10])
     assert not any([*fading[: before - 1], *fading[before + 13 :]])
     assert max(nothing_moves) < LONGEST

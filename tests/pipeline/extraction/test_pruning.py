@@ -119,7 +119,7 @@ def test_facts_of_a_block_that_moves() -> None:
     assert (facts.border_fraction, facts.object_fraction, facts.flow_consistency, facts.confidence) == (0, 1, 0.9, 1)
 
 
-def picture(seed: int) -> NDArray[np.uint8]:
+def blocks_image(seed: int) -> NDArray[np.uint8]:
     """An image of large random blocks."""
     small = np.random.default_rng(seed).integers(0, 255, (10, 20, 3), dtype=np.uint8)
     return small.repeat(10, axis=0).repeat(10, axis=1)
@@ -127,7 +127,7 @@ def picture(seed: int) -> NDArray[np.uint8]:
 
 def test_the_more_confident_of_two_equal_frames_is_kept() -> None:
     """Of two equal frames the more confident one is kept, and a different frame is kept too."""
-    images = [picture(0), picture(0), picture(1)]
+    images = [blocks_image(0), blocks_image(0), blocks_image(1)]
 
     assert prune_shot(images, [block()] * 3, [0.7, 0.9, 0.6], SETTINGS) == ("near-duplicate", None, None)
 
@@ -135,6 +135,6 @@ def test_the_more_confident_of_two_equal_frames_is_kept() -> None:
 def test_a_shot_gives_no_more_than_its_quota() -> None:
     """With a quota of 2, the two most confident of four frames are kept."""
     settings = ExtractionSettings(max_frames_per_shot=2)
-    reasons = prune_shot([picture(n) for n in range(4)], [block()] * 4, [0.5, 0.8, 0.9, 0.6], settings)
+    reasons = prune_shot([blocks_image(n) for n in range(4)], [block()] * 4, [0.5, 0.8, 0.9, 0.6], settings)
 
     assert reasons == ("over-quota", None, None, "over-quota")

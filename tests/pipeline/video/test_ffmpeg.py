@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from watchmove.pipeline.errors import InvalidInput, UnreadableVideo
 from watchmove.pipeline.video.decoder_log import UNREADABLE_REASONS
-from watchmove.pipeline.video.ffmpeg import VideoReader, ffmpeg_executable, write_video
+from watchmove.pipeline.video.ffmpeg import VideoReader, write_video
+from watchmove.pipeline.video.ffmpeg_commands import ffmpeg_executable
 
 
 def ramps(count: int, height: int = 96, width: int = 128) -> list[NDArray[np.uint8]]:
@@ -200,7 +201,7 @@ def test_a_decoder_that_takes_too_long_is_ended(short_video: Path) -> None:
 
 
 def test_a_decoder_that_takes_too_much_memory_ends(short_video: Path) -> None:
-    """The address space is bounded, and the reason is told.
+    """A decoder that exceeds its address space ends, and the reason says so.
 
     The bound is set on a process that runs already: so small a one may come after the decoder has begun, which then
     ends in some other way, but seldom.

@@ -13,7 +13,7 @@ from watchmove.pipeline.world.shapes import SHAPES
 
 
 @dataclass(frozen=True)
-class Picture:
+class DrawnImage:
     """A drawn image and its objects."""
 
     image: NDArray[np.uint8]
@@ -21,42 +21,42 @@ class Picture:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[Picture]:
+def images() -> list[DrawnImage]:
     """120 images of 320 x 240 pixels."""
-    return [Picture(*draw_image(np.random.default_rng([7, number]), (320, 240))) for number in range(120)]
+    return [DrawnImage(*draw_image(np.random.default_rng([7, number]), (320, 240))) for number in range(120)]
 
 
-def test_pictures_hold_one_to_three_objects_within_them(pictures: list[Picture]) -> None:
+def test_images_hold_one_to_three_objects_within_them(images: list[DrawnImage]) -> None:
     """Boxes are inside the image; those that are not difficult have sides of 15 to 55 % of its shorter side."""
-    objects = [one for picture in pictures for one in picture.objects]
-    boxes = np.array([one.box_xyxy for one in objects])
-    sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)[[not one.difficult for one in objects]]
+    objects = [voc_object for drawn in images for voc_object in drawn.objects]
+    boxes = np.array([voc_object.box_xyxy for voc_object in objects])
+    sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)[[not voc_object.difficult for voc_object in objects]]
 
-    assert {len(picture.objects) for picture in pictures} == {1, 2, 3}
+    assert {len(drawn.objects) for drawn in images} == {1, 2, 3}
     assert boxes[:, :2].min() >= 0
     assert (boxes[:, 2:] <= (320, 240)).all()
     assert sides.min() > 0.15 * 240
     assert sides.max() < 0.55 * 240
 
 
-def test_every_class_is_drawn_and_few_objects_are_difficult(pictures: list[Picture]) -> None:
+def test_every_class_is_drawn_and_few_objects_are_difficult(images: list[DrawnImage]) -> None:
     """All six shapes occur, none rarely; some objects are difficult, most are not."""
-    objects = [one for picture in pictures for one in picture.objects]
-    counts = [sum(one.name == shape for one in objects) for shape in SHAPES]
+    objects = [voc_object for drawn in images for voc_object in drawn.objects]
+    counts = [sum(voc_object.name == shape for voc_object in objects) for shape in SHAPES]
 
     assert min(counts) > 0.09 * len(objects)
-    assert 0 < sum(one.difficult for one in objects) < 0.12 * len(objects)
+    assert 0 < sum(voc_object.difficult for voc_object in objects) < 0.12 * len(objects)
 
 
-def test_objects_stand_out_from_what_is_round_them(pictures: list[Picture]) -> None:
+def test_objects_stand_out_from_what_is_round_them(images: list[DrawnImage]) -> None:
     """The middle half of a box is more colourful than the whole image, for nearly all objects except rings."""
     more_colourful = []
-    for picture in pictures:
-        colour = np.ptp(picture.image.astype(int), axis=2)
-        for one in picture.objects:
-            box = np.array(one.box_xyxy).reshape(2, 2)
+    for drawn in images:
+        colour = np.ptp(drawn.image.astype(int), axis=2)
+        for voc_object in drawn.objects:
+            box = np.array(voc_object.box_xyxy).reshape(2, 2)
             (x0, y0), (x1, y1) = (np.array([[3, 1], [1, 3]]) @ box / 4).astype(int)
-            if one.name != "ring":
+            if voc_object.name != "ring":
                 more_colourful.append(colour[y0:y1, x0:x1].mean() > 1.5 * np.median(colour))
 
     assert np.mean(more_colourful) > 0.9

@@ -5,7 +5,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from watchmove.pipeline.video.ffmpeg import ffmpeg_executable, write_video
+from watchmove.pipeline.video.ffmpeg import write_video
+from watchmove.pipeline.video.ffmpeg_commands import ffmpeg_executable
 from watchmove.pipeline.world.video import moving_square
 
 _SUFFIXES = (".mp4", ".mkv", ".avi")

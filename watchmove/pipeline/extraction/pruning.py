@@ -37,7 +37,7 @@ _UNCERTAIN = (0.3, 0.69)
 """Soft mask values that count as uncertain, about the range between the thresholds of training. Set by hand."""
 
 _BORDER_WEIGHT = 4.0
-"""Doubt added by a soft mask of 1 along the whole border, beside 1 for as many uncertain pixels as mask pixels.
+"""Doubt added by a soft mask of 1 along the whole border; as many uncertain pixels as mask pixels add 1.
 
 Chosen with `_DOUBT_SCALE` on videos with known masks; how flat the optimum is has not been recorded.
 """

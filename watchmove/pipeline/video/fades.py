@@ -5,8 +5,8 @@ For spans of several lengths, the share is estimated in every frame by least squ
 share grows steadily and the mixture leaves a small residue; motion leaves a large one. Thumbnails are so small that
 the motion within the two scenes of a dissolve leaves little residue.
 
-The thresholds are set by hand and were checked on dissolves between the 30 DAVIS-2016 training sequences, none of whose
-undisturbed frames is named (`tests/bench/fades.py`); they are not tuned finely.
+The thresholds are set by hand and were checked on dissolves between the 30 DAVIS-2016 training sequences. No frame of
+the undisturbed sequences is named (`tests/bench/fades.py`). They are not tuned finely.
 """
 
 from collections.abc import Sequence

@@ -7,73 +7,19 @@ no frame could be decoded.
 
 import os
 import select
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-import ffmpeg
-import imageio_ffmpeg
 import numpy as np
 
 from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.errors import InvalidInput, Unavailable, UnreadableVideo
 from watchmove.pipeline.video.decoder_log import DecoderLog
-
-# Formats of video or sound. Playlists (hls, concat, dash) are excluded, because they name other files to be opened.
-_CONTAINERS = (
-    "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,ivf,ogg,flv,asf,dv,mxf,rm,gif,apng,mjpeg,yuv4mpegpipe,"
-    "nut,mp3,wav,aac,flac,mpjpeg"
-)
-LONGEST_TO_SHORTEST = 4
-"""Ratio of the longer side to the shorter from which a frame is refused. A bound on memory, not a tuned value."""
-
-_INTERLACE_THRESHOLD = 1.3
-"""How much more the rows of an interlaced frame must differ than those of its fields (`intl_thres` of ffmpeg's idet).
-
-Set by hand: sharp patterns in progressive video exceed ffmpeg's default of 1.04.
-"""
-
-_CONSTANT_RATE_FACTOR = 12
-"""Quality of written H.264: visually lossless, as drawn videos are compared with their exact truth. Set by hand."""
-
-
-def ffmpeg_executable() -> str:
-    """The path of the system's ffmpeg, or of the one in the imageio-ffmpeg wheel if the system has none."""
-    return shutil.which("ffmpeg") or str(imageio_ffmpeg.get_ffmpeg_exe())
-
-
-def _scaling(shorter_side_pixels: int) -> dict[str, str]:
-    """Arguments of ffmpeg's scale filter: the shorter side as given, square pixels, the longer side bounded."""
-    side, limit = shorter_side_pixels, shorter_side_pixels * LONGEST_TO_SHORTEST
-    return {
-        "w": f"if(gte(iw*sar,ih),min({limit},round({side}*iw*sar/ih)),{side})",
-        "h": f"if(gte(iw*sar,ih),{side},min({limit},round({side}*ih/(iw*sar))))",
-        "flags": "bicubic+accurate_rnd",
-    }
-
-
-def _decode_command(path: Path, shorter_side_pixels: int, max_frames: int | None, max_source_pixels: int) -> list[str]:
-    """The command line that decodes a video to pixmaps on stdout and reports each frame on stderr."""
-    source = ffmpeg.input(
-        f"file:{path.absolute()}",
-        protocol_whitelist="file,pipe",
-        format_whitelist=_CONTAINERS,
-        max_pixels=max_source_pixels,
-        threads=1,
-    )
-    # interlacing is detected in the pixels, because the flags of many streams are missing or wrong
-    reported = source.video.filter("idet", intl_thres=_INTERLACE_THRESHOLD).filter("showinfo", checksum=0)
-    frames = reported.filter("yadif", deint="interlaced").filter("scale", **_scaling(shorter_side_pixels))
-    # without a pixel format, frames of more than eight bits would become pixmaps of sixteen bits
-    pixmaps = {"format": "image2pipe", "vcodec": "ppm", "pix_fmt": "rgb24", "fps_mode": "passthrough", "threads": 1}
-    output = frames.output("pipe:1", **pixmaps, **({} if max_frames is None else {"vframes": max_frames}))
-    quiet = output.global_args("-nostdin", "-hide_banner", "-nostats", "-filter_complex_threads", "1")
-    return [str(part) for part in quiet.compile(cmd=ffmpeg_executable())]
+from watchmove.pipeline.video.ffmpeg_commands import LONGEST_TO_SHORTEST, decode_command, encode_command
 
 
 def _limit_memory(pid: int, mebibytes: int) -> None:
@@ -121,7 +67,7 @@ class VideoReader:
         self._waited_seconds = 0.0
         self._timeout_per_frame = max_frames is None
         self._longest_side = shorter_side_pixels * LONGEST_TO_SHORTEST
-        command = _decode_command(path, shorter_side_pixels, max_frames, max_source_pixels)
+        command = decode_command(path, shorter_side_pixels, max_frames, max_source_pixels)
         try:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -210,21 +156,6 @@ class VideoReader:
         return bytes(parts)
 
 
-def _encode_command(path: Path, width: int, height: int, frames_per_second: float) -> list[str]:
-    """The command line that encodes raw frames from stdin; one thread and bitexact make the bytes reproducible."""
-    raw: dict[str, Any] = {"format": "rawvideo", "pix_fmt": "rgb24", "s": f"{width}x{height}", "r": frames_per_second}
-    output = ffmpeg.input("pipe:0", **raw).output(
-        f"file:{path.absolute()}",
-        vcodec="libx264",
-        crf=_CONSTANT_RATE_FACTOR,
-        pix_fmt="yuv420p",
-        threads=1,
-        fflags="+bitexact",
-    )
-    quiet = output.overwrite_output().global_args("-hide_banner", "-loglevel", "error")
-    return [str(part) for part in quiet.compile(cmd=ffmpeg_executable())]
-
-
 def write_video(path: Path, frames: Iterable[Image], frames_per_second: float) -> None:
     """Write frames, uint8 RGB (H, W, 3) of one even size, as nearly lossless H.264 (crf 12, yuv420p).
 
@@ -241,7 +172,7 @@ def write_video(path: Path, frames: Iterable[Image], frames_per_second: float) -
     height, width = first.shape[:2]
     if height % 2 or width % 2:
         raise InvalidInput(f"{path}: {width}x{height} frames; yuv420p video needs an even width and height")
-    command = _encode_command(path, width, height, frames_per_second)
+    command = encode_command(path, width, height, frames_per_second)
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stdin is not None  # opened as a pipe above
     assert process.stderr is not None  # opened as a pipe above

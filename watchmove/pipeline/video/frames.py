@@ -12,7 +12,8 @@ import PIL.Image
 from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.settings.extraction import ExtractionSettings
-from watchmove.pipeline.video.ffmpeg import LONGEST_TO_SHORTEST, VideoReader
+from watchmove.pipeline.video.ffmpeg import VideoReader
+from watchmove.pipeline.video.ffmpeg_commands import LONGEST_TO_SHORTEST
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _DEFAULT_FRAMES_PER_SECOND = 25.0
