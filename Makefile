@@ -2,6 +2,7 @@
 # make test    all tests that this machine can run; TESTS=path runs some
 # make lint    style, types and the order of the rooms
 # make hooks   the same checks before each commit, with pre-commit
+# make docs    the docs as a site in out/docs
 # make kind-test   the tests of the cluster, on a throw-away kind cluster
 
 PYTHON ?= python3
@@ -20,7 +21,7 @@ PYTEST := .venv/bin/pytest --durations=10
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
-.PHONY: run test lint hooks kind-test clean
+.PHONY: run test lint hooks docs kind-test clean
 
 run: .venv/run-ready
 	$(RUN)
@@ -59,6 +60,9 @@ hooks: .venv/test-ready
 .venv/test-ready: .venv/run-ready requirements-dev.txt
 	$(INSTALL) --require-hashes -r requirements-dev.txt
 	touch $@
+
+docs: .venv/test-ready
+	.venv/bin/mkdocs build --strict --quiet
 
 kind-test: .venv/test-ready
 	kind create cluster --name $(KIND_CLUSTER)

@@ -1,4 +1,4 @@
-"""Draw the figures of masks.md with the code itself: `python docs/draw_masks.py`.
+"""Draw the figures of explanation/masks.md with the code itself: `python docs/draw_masks.py`.
 
 The scenes are drawn, so their true masks are known: one that succeeds, stage by stage, and three that fail.
 """
@@ -25,7 +25,7 @@ from watchmove.pipeline.world.drawing import draw_video
 mpl.use("agg")
 from matplotlib import pyplot as plt
 
-FOLDER = Path(__file__).parent / "masks"
+FOLDER = Path(__file__).parent / "explanation" / "masks"
 SETTINGS = ExtractionSettings()
 FRAMES, SHOWN, SEED = 36, 18, 4
 

@@ -108,10 +108,3 @@ def test_every_setting_is_explained() -> None:
         assert meaning[0].isupper(), name
         assert meaning.endswith("."), name
         assert meaning.split()[0] not in {"And", "But", "It", "Its", "Same", "They", "This", "Also"}, name
-
-
-def test_the_readme_has_the_reference() -> None:
-    """The README's table of settings is the generated one."""
-    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
-
-    assert reference_table() in readme, "run: watchmove settings --reference, and paste it into README.md"

@@ -62,7 +62,7 @@ class ExtractionSettings(Section):
         default=8, ge=1, le=16, description="Number of frames examined in each window, as candidates to be kept."
     )
 
-    # A gap of three frames adds 0.011 to J on the 30 training sequences of DAVIS 2016 (docs/masks.md).
+    # A gap of three frames adds 0.011 to J on the 30 training sequences of DAVIS 2016 (docs/explanation/masks.md).
     motion_gaps: tuple[int, ...] = Field(
         default=(1, 3),
         min_length=1,
@@ -94,7 +94,7 @@ class ExtractionSettings(Section):
             "Empty: none."
         ),
     )
-    # Set by hand; docs/masks.md measures the effect of a teacher network at this value.
+    # Set by hand; docs/explanation/masks.md measures the effect of a teacher network at this value.
     teacher_share: float = Field(
         default=0.3,
         gt=0,
@@ -102,7 +102,7 @@ class ExtractionSettings(Section):
         description="Weight of the teacher network's prediction in its average with the motion evidence.",
     )
 
-    # Slower motion cannot be distinguished from the noise of the flow (docs/masks.md).
+    # Slower motion cannot be distinguished from the noise of the flow (docs/explanation/masks.md).
     min_motion_pixels: float = Field(
         default=0.3, ge=0, description="Smallest motion of an object relative to its surroundings, in pixels per frame."
     )

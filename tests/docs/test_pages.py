@@ -1,0 +1,103 @@
+"""README and docs: short, linked, in plain words, and complete where they list what the code defines."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import DOCS, PAGES, ROOT, anchors, links, page_name
+from watchmove.pipeline.extraction.conditions import CONDITIONS
+from watchmove.pipeline.extraction.pruning import REJECT_REASONS
+from watchmove.pipeline.video.decoder_log import UNREADABLE_REASONS
+from watchmove.service.cli.reference import cli_reference
+from watchmove.service.records import layout
+from watchmove.service.records.outcomes import MISSING_REASONS, WORKER_REASONS, Outcome
+from watchmove.service.runner import exit_codes, metrics
+from watchmove.service.settings.reference import reference_table
+
+MOST_README_LINES = 150
+FORBIDDEN = re.compile(
+    r"\b(goes? on where it was|goes on with|takes? up again|second watch|teach(es)? nothing|teach(es)? less|is dealt"
+    r"|are dealt|dealt into|told to|learnt from nothing else|speaks? for|rests? on|joins? motion|by itself tells"
+    r"|what moves|common likeness|looks are (learnt|taught)|people's masks|anew|whose votes|motion's votes"
+    r"|the surest|is picture by picture|hear nothing)\b",
+    re.IGNORECASE,
+)
+"""Metaphors and riddles that a technical reader would have to decode."""
+
+
+def test_the_readme_is_short() -> None:
+    """A stranger reads it in a few minutes."""
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= MOST_README_LINES
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Each relative link names a file of the repository and, after `#`, one of its headings."""
+    for link in links(page):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_page_can_be_reached() -> None:
+    """The index links to each page of the docs."""
+    index = DOCS / "index.md"
+    reached = {(DOCS / link.partition("#")[0]).resolve() for link in links(index)}
+
+    assert {page for page in PAGES if DOCS in page.parents} - {index} <= reached
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_pages_have_no_riddles(page: Path) -> None:
+    """No page uses a metaphor of the list."""
+    assert not [found[0] for found in FORBIDDEN.finditer(page.read_text(encoding="utf-8"))]
+
+
+def test_help_has_no_riddles() -> None:
+    """Neither does the help of any command."""
+    assert not [found[0] for found in FORBIDDEN.finditer(cli_reference())]
+
+
+def test_the_settings_page_is_the_generated_table() -> None:
+    """The page ends with the table that the program prints."""
+    page = (DOCS / "reference" / "settings.md").read_text(encoding="utf-8")
+
+    assert page.endswith(f"\n{reference_table()}\n"), (
+        "run `watchmove settings --reference` and replace the page's table"
+    )
+
+
+def test_every_metric_is_listed() -> None:
+    """The page has a row for each declared metric, with its labels."""
+    page = (DOCS / "reference" / "metrics.md").read_text(encoding="utf-8")
+    declared = [value for value in vars(metrics).values() if isinstance(value, metrics.Declared)]
+
+    assert declared
+    for metric in declared:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        assert f"| `{metric.name}` | {labels} |" in page
+
+
+def test_exit_codes_and_outcomes_are_listed() -> None:
+    """The page has each exit code, outcome, reason and condition of the code, and reasons for frames in their order."""
+    page = (DOCS / "reference" / "exit-codes.md").read_text(encoding="utf-8")
+    endings = [value for value in vars(exit_codes).values() if isinstance(value, exit_codes.Ending)]
+    discarded = page.partition("## Reasons for discarding frames")[2].partition("## ")[0]
+
+    assert {int(code) for code in re.findall(r"\| (\d+) \|", page)} == {ending.exit_code for ending in endings}
+    assert tuple(re.findall(r"^\| `([a-z-]+)`", discarded, re.MULTILINE)) == REJECT_REASONS
+    for word in (*Outcome, *MISSING_REASONS, *WORKER_REASONS, *UNREADABLE_REASONS, *CONDITIONS):
+        assert f"| `{word}` |" in page
+
+
+def test_the_layout_is_listed() -> None:
+    """The page has each key that the module of the layout names."""
+    page = (DOCS / "reference" / "records.md").read_text(encoding="utf-8")
+    keys = re.findall(r"^([a-z]+/\S+)  ", str(layout.__doc__), re.MULTILINE)
+
+    assert len(keys) > 15
+    assert all(f"| `{key}` |" in page for key in keys)
