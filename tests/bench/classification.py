@@ -1,4 +1,4 @@
-"""What linear SVMs make of each layer of a trunk, on a detection set in VOC's layout, beside a random trunk.
+"""Average precision of linear SVMs on each layer of a trunk, compared with a random trunk, on a set as VOC lays it out.
 
     python tests/bench/classification.py --voc out/world/voc [--weights backbone.safetensors] [--seeds 0,1,2]
 
@@ -23,7 +23,7 @@ from watchmove.pipeline.voc.annotations import read_voc
 
 
 def trunks(options: argparse.Namespace) -> Iterator[tuple[str, AlexNet]]:
-    """Those asked for, by name."""
+    """The trunks to compare, by name."""
     for seed in map(int, options.seeds.split(",")):
         yield f"random {seed}", random_backbone(seed)
     for path in options.weights:
@@ -31,7 +31,7 @@ def trunks(options: argparse.Namespace) -> Iterator[tuple[str, AlexNet]]:
 
 
 def main() -> None:
-    """A line for each trunk and layer."""
+    """Print one line for each trunk and layer."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--voc", type=Path, required=True, help="folder with Annotations/, JPEGImages/, ImageSets/")
     parser.add_argument("--weights", type=Path, nargs="*", default=[], help="safetensors files of trunks")

@@ -44,7 +44,7 @@ def recall(images: Sequence[VocImage], proposals: Mapping[str, NDArray[np.float3
 
 
 def searched(images: Sequence[VocImage], settings: EvaluationSettings, cache: Path | None) -> Proposals:
-    """Proposals of all images, from the cache where it is there."""
+    """Proposals of all images, from the cache file where it exists."""
     if cache is not None and cache.is_file():
         return proposals_from_bytes(cache.read_bytes(), str(cache))
     proposals = {image.image_id: selective_search(read_image(image.path), settings.proposals) for image in images}
@@ -54,13 +54,13 @@ def searched(images: Sequence[VocImage], settings: EvaluationSettings, cache: Pa
 
 
 class _Stopwatch:
-    """Seconds of the clock and of the processor since the reading before."""
+    """Wall and processor seconds since the previous reading."""
 
     def __init__(self) -> None:
         self._before = self._now()
 
     def read(self) -> list[float]:
-        """Both, to a tenth."""
+        """Wall and processor seconds, rounded to a tenth."""
         now, before = self._now(), self._before
         self._before = now
         return [round(later - earlier, 1) for later, earlier in zip(now, before, strict=True)]
@@ -71,7 +71,7 @@ class _Stopwatch:
 
 
 def measure(options: argparse.Namespace, settings: EvaluationSettings) -> dict[str, Any]:
-    """Search, train, test and score once."""
+    """Search proposals, train, test and score a detector once."""
     train, test = (read_voc(options.voc, split) for split in (options.train, options.test))
     stopwatch = _Stopwatch()
     proposals = searched([*train, *test], settings, options.proposals)
@@ -99,7 +99,7 @@ def measure(options: argparse.Namespace, settings: EvaluationSettings) -> dict[s
 
 
 def main() -> None:
-    """Parse, measure, print."""
+    """Parse the arguments, measure, and print the result."""
     parser = argparse.ArgumentParser(description="Train and test one detector, and measure it.")
     parser.add_argument("--voc", type=Path, required=True, help="set in VOC's layout")
     parser.add_argument("--train", default="train", help="split to learn from")

@@ -1,4 +1,4 @@
-"""What a detector costs around its network: `python tests/bench/detector_speed.py [--width 500] [--regions 2000]`.
+"""Cost of a detector compared with its network alone: `python tests/bench/detector_speed.py [--regions 2000 ...]`.
 
 One random picture, trained on and tested on. Prints JSON, in processor seconds an image: all of a training step and all
 of detection, each beside the bare network (convolutions, torchvision's roi_pool, fully connected layers, in training
@@ -28,7 +28,7 @@ from watchmove.pipeline.voc.annotations import VocImage, VocObject, read_image
 
 
 def seconds_of(work: Callable[[], object], repeats: int) -> float:
-    """Least processor seconds of one call; the first is not counted."""
+    """Least processor seconds of one call; a first call warms up and is not counted."""
     work()
     taken = []
     for _ in range(repeats):
@@ -50,7 +50,7 @@ def _picture(folder: Path, width: int, regions: int) -> tuple[VocImage, dict[str
 
 
 def measure(width: int, regions: int, repeats: int) -> dict[str, float]:
-    """Processor seconds of ours and of the bare network, and their ratios."""
+    """Processor seconds of the detector and of its network alone, and their ratios."""
     settings = EvaluationSettings()
     with tempfile.TemporaryDirectory() as folder:
         image, proposals = _picture(Path(folder), width, regions)
@@ -88,7 +88,7 @@ def measure(width: int, regions: int, repeats: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Parse, measure, print."""
+    """Parse the arguments, measure, and print the result."""
     parser = argparse.ArgumentParser(description="Measure what a detector costs around its network.")
     parser.add_argument("--width", type=int, default=500, help="width of the picture, in pixels")
     parser.add_argument("--regions", type=int, default=2000, help="proposals of the picture")

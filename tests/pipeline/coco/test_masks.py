@@ -46,7 +46,7 @@ def test_a_polygon_of_known_pixels() -> None:
 
 
 def test_run_lengths_go_down_the_columns() -> None:
-    """Two off, three on, one off in a picture of three rows and two columns."""
+    """Two off, three on, one off in an image of three rows and two columns."""
     mask = mask_of({"size": [3, 2], "counts": [2, 3, 1]}, 3, 2)
 
     assert mask.tolist() == [[False, True], [False, True], [True, False]]
@@ -75,8 +75,8 @@ def test_any_string_is_run_lengths_or_refused(text: str) -> None:
         assert mask_of({"size": [5, 5], "counts": text}, 5, 5).shape == (5, 5)
 
 
-def test_crowds_teach_nothing_and_objects_lie_over_them() -> None:
-    """A crowd everywhere: unsure, but for the pixels of the object."""
+def test_crowds_are_between_the_thresholds_and_objects_overwrite_them() -> None:
+    """A crowd region over the complete image: UNSURE, except for the pixels of the object."""
     crowd = {"iscrowd": 1, "segmentation": {"size": [10, 12], "counts": [0, 120]}}
     soft_mask = soft_mask_of([{"iscrowd": 0, "segmentation": SQUARE}, crowd], 10, 12)
 
@@ -105,7 +105,7 @@ def test_crowds_teach_nothing_and_objects_lie_over_them() -> None:
     ],
 )
 def test_what_is_no_mask_is_named(segmentation: object, reason: str) -> None:
-    """The reason comes from a closed list, and nothing is drawn."""
+    """The reason comes from a closed list, and there is no mask."""
     with pytest.raises(UnreadableVideo) as told:
         mask_of(segmentation, 10, 12)
 

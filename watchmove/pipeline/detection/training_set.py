@@ -55,7 +55,7 @@ class TrainingSet:
         self._settings = settings
         self._proposals = proposals
         self._label_of = {name: label for label, name in enumerate(classes, start=1)}
-        unknown = {one.name for image in images for one in image.objects} - self._label_of.keys()
+        unknown = {annotated.name for image in images for annotated in image.objects} - self._label_of.keys()
         if unknown:
             raise InvalidInput(
                 f"class {min(unknown)!r} is annotated but not one of {', '.join(classes)}; name all classes"
@@ -71,11 +71,12 @@ class TrainingSet:
         return label_regions(proposals_of(image, self._proposals), self._objects(image), self._settings).labels
 
     def _objects(self, image: VocImage) -> Objects:
-        easy = [one for one in image.objects if not one.difficult]
+        easy = [annotated for annotated in image.objects if not annotated.difficult]
+        difficult = [annotated.box_xyxy for annotated in image.objects if annotated.difficult]
         return Objects(
-            torch.tensor([one.box_xyxy for one in easy], dtype=torch.float32).reshape(-1, 4),
-            torch.tensor([self._label_of[one.name] for one in easy], dtype=torch.int64),
-            torch.tensor([one.box_xyxy for one in image.objects if one.difficult], dtype=torch.float32).reshape(-1, 4),
+            torch.tensor([annotated.box_xyxy for annotated in easy], dtype=torch.float32).reshape(-1, 4),
+            torch.tensor([self._label_of[annotated.name] for annotated in easy], dtype=torch.int64),
+            torch.tensor(difficult, dtype=torch.float32).reshape(-1, 4),
         )
 
     def target_statistics(self) -> tuple[Tensor, Tensor]:
