@@ -12,7 +12,7 @@ from watchmove.service.settings.settings import LAPTOP, load_settings
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """A `watchmove` command, ended."""
+    """A finished `watchmove` command."""
     return subprocess.run(
         [sys.executable, "-m", "watchmove", *arguments],
         capture_output=True,
@@ -40,7 +40,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_bad_input_exits_65_with_a_line(tmp_path: Path, arguments: list[str], expected: str) -> None:
-    """The last line says what; nothing is a trace."""
+    """The last line names the mistake, and no trace is printed."""
     empty = tmp_path / "empty"
     empty.mkdir()
     places = ["--store", str(tmp_path / "store"), "--voc", str(empty)] if arguments[0] == "run" else []
@@ -51,8 +51,8 @@ def test_bad_input_exits_65_with_a_line(tmp_path: Path, arguments: list[str], ex
     assert "Traceback" not in done.stderr
 
 
-def test_a_reader_may_have_enough_at_any_time() -> None:
-    """As in `watchmove settings | head -1`: no trace, no failure."""
+def test_a_closed_pipe_ends_output_without_an_error() -> None:
+    """`watchmove settings | head -1` ends without a trace and without a failure."""
     words = [sys.executable, "-m", "watchmove", "settings", "--reference"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as printing:
         assert printing.stdout is not None
@@ -64,7 +64,7 @@ def test_a_reader_may_have_enough_at_any_time() -> None:
 
 @pytest.mark.parametrize("name", ["clips #2", "a: b", "[x]", "'", "é 🎬"])
 def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
-    """What YAML takes for a comment or a key is a part of the name."""
+    """Characters that YAML reads as a comment or a key remain part of the name."""
     folder = tmp_path / name
     word = override("videos", as_uri(str(folder)))
 
@@ -75,7 +75,7 @@ def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
 def test_the_first_rank_of_each_machine_serves_metrics(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local_rank: str, expected: str
 ) -> None:
-    """The pods of all nodes announce the port; here it is taken, which only who wants it notices."""
+    """Of the ranks on a machine only the first opens the metrics port, so only it fails when the port is in use."""
     monkeypatch.setenv("RANK", "2")
     monkeypatch.setenv("LOCAL_RANK", local_rank)
     with socket.create_server(("", 0)) as taken:
@@ -88,7 +88,7 @@ def test_the_first_rank_of_each_machine_serves_metrics(
 
 
 def test_help_lists_the_commands() -> None:
-    """A newcomer sees every step."""
+    """The help of the program lists every step and every tool."""
     done = run("--help")
 
     assert done.returncode == 0

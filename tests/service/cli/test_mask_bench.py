@@ -1,4 +1,4 @@
-"""The bench's figures on a sequence whose masks are known to the pixel."""
+"""Figures of the bench on a drawn sequence with exactly known masks."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from watchmove.service.cli.mask_bench import jaccard
 
 
 def mask(first: int, last: int) -> NDArray[np.bool_]:
-    """A row of ten pixels, set from `first` up to `last`."""
+    """A mask of one row of ten pixels, set from `first` up to `last`."""
     row = np.zeros((1, 10), bool)
     row[0, first:last] = True
     return row
@@ -46,7 +46,7 @@ def davis(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("as_video", [False, True])
 def test_bench_of_a_square(davis: Path, *, as_video: bool) -> None:
-    """Eight of ten frames count, J is above 0.85 by either way in, and every stage has its time."""
+    """Eight of ten frames are scored, J is above 0.85 from images and from video, and every stage has its time."""
     extra = ["--videos", str(davis)] if as_video else []
     ended = run("bench", "masks", "--davis", str(davis), "--json", *extra)
     facts = json.loads(ended.stdout)
@@ -65,7 +65,7 @@ def test_bench_of_a_square(davis: Path, *, as_video: bool) -> None:
     [(["--davis", "/nonexistent"], "JPEGImages"), (["--sequences", "circle"], "there are square")],
 )
 def test_what_is_not_there_is_named(arguments: list[str], said: str, davis: Path) -> None:
-    """Exit code 65 and one line."""
+    """Invalid arguments give exit code 65 and one line."""
     given = arguments if "--davis" in arguments else ["--davis", str(davis), *arguments]
     ended = run("bench", "masks", *given)
 
@@ -74,7 +74,7 @@ def test_what_is_not_there_is_named(arguments: list[str], said: str, davis: Path
 
 
 def test_tables_name_every_figure(davis: Path) -> None:
-    """Without --json the same figures come as tables."""
+    """Without --json the same figures are printed as tables."""
     printed = run("bench", "masks", "--davis", str(davis), "--frames", "6").stdout
 
     assert "4 frames of 1 sequences" in printed

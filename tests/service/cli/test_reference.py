@@ -11,7 +11,7 @@ from watchmove.service.cli.reference import cli_reference, command_contexts, pro
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "cli.md"
 COMMANDS = list(command_contexts(program_context()))
 MOST_SUMMARY_LETTERS = 50
-"""A summary of fewer letters fits a line of 80 columns beside the longest command name, whole."""
+"""A shorter summary fits a line of 80 columns next to the longest command name without being cut."""
 
 
 def test_the_reference_page_is_current() -> None:

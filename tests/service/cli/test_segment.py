@@ -1,4 +1,4 @@
-"""`watchmove segment`: a mask for every frame of whatever is in the folder, and a named reason where there is none."""
+"""`watchmove segment` writes a mask or a named reason for every frame of a video or folder."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ FRAMES = 8
 
 
 def folder_of(path: Path, frames: list[Image], mode: str = "RGB") -> Path:
-    """Frames written as PNGs of a mode that Pillow knows."""
+    """A folder of frames as PNG files of a Pillow mode."""
     path.mkdir()
     for index, frame in enumerate(frames):
         PIL.Image.fromarray(frame).convert(mode).save(path / f"{index:05d}.png")
@@ -27,7 +27,7 @@ def folder_of(path: Path, frames: list[Image], mode: str = "RGB") -> Path:
 
 
 def segmented(source: Path, out: Path, *words: str) -> list[dict[str, Any]]:
-    """The rows of `frames.jsonl`; the command ended well."""
+    """Run the command, check that it succeeds, and return the rows of `frames.jsonl`."""
     done = CliRunner().invoke(app, ["segment", str(source), "--out", str(out), *words])
 
     assert done.exit_code == 0, done.output
@@ -35,17 +35,17 @@ def segmented(source: Path, out: Path, *words: str) -> list[dict[str, Any]]:
 
 
 def mask_of(out: Path, name: str) -> Image:
-    """A written mask, as it is in the file."""
+    """The pixels of a written mask file."""
     return np.asarray(cv2.imread(str(out / f"{name}.png"), cv2.IMREAD_UNCHANGED), np.uint8)
 
 
 def square(frames: int = FRAMES, **more: Any) -> list[Image]:
-    """A square that moves 3 pixels a frame."""
+    """Frames of a square that moves 3 pixels per frame."""
     return list(moving_square((3.0, 0.0), frames, **more).frames)
 
 
 def test_a_folder_gives_a_mask_of_the_same_name_and_size_for_every_frame(tmp_path: Path) -> None:
-    """The square is found in pictures larger than the working size; each has its mask and a row that says so."""
+    """The square is found in images larger than the working size; each has a mask of its size and a row."""
     frames = [np.asarray(cv2.resize(frame, (640, 480)), np.uint8) for frame in square()]
     rows = segmented(folder_of(tmp_path / "in", frames), tmp_path / "out")
     truth = moving_square((3.0, 0.0), FRAMES).masks[4]
@@ -58,7 +58,7 @@ def test_a_folder_gives_a_mask_of_the_same_name_and_size_for_every_frame(tmp_pat
 
 
 def test_a_video_gives_masks_by_frame_number_and_an_overlay(tmp_path: Path) -> None:
-    """Six digits from zero, the file's own size, and a film of as many frames to look at."""
+    """Masks of a video are numbered from 000000 and have its size; the overlay has as many frames."""
     frames = [np.asarray(cv2.resize(frame, (480, 360)), np.uint8) for frame in square()]
     write_video(tmp_path / "v.mp4", frames, 12)
     rows = segmented(tmp_path / "v.mp4", tmp_path / "out", "--overlay")
@@ -70,7 +70,7 @@ def test_a_video_gives_masks_by_frame_number_and_an_overlay(tmp_path: Path) -> N
 
 
 def test_a_long_video_has_a_mask_for_every_frame(tmp_path: Path) -> None:
-    """What bounds an extraction, `max_frames`, leaves out none here."""
+    """The bound `max_frames` of an extraction does not apply to this command."""
     write_video(tmp_path / "v.mp4", square(), 12)
     rows = segmented(tmp_path / "v.mp4", tmp_path / "out", "--set", "extract.max_frames=3")
 
@@ -78,7 +78,7 @@ def test_a_long_video_has_a_mask_for_every_frame(tmp_path: Path) -> None:
 
 
 def test_running_again_gives_the_same_bytes(tmp_path: Path) -> None:
-    """A second run into the same folder, with leftovers of a killed one beside it, changes no mask."""
+    """A second run into a folder that also holds remains of a killed run gives the same masks."""
     source, out = folder_of(tmp_path / "in", square()), tmp_path / "out"
     segmented(source, out)
     first = {path.name: path.read_bytes() for path in out.glob("*.png")}
@@ -91,7 +91,7 @@ def test_running_again_gives_the_same_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1"])
 def test_pictures_of_any_mode_are_read(mode: str, tmp_path: Path) -> None:
-    """Grey, alpha, palette and black and white: a mask each, of the frame's size."""
+    """Grey, alpha, palette and black-and-white images each get a mask of their size."""
     rows = segmented(folder_of(tmp_path / "in", square(), mode), tmp_path / "out")
 
     assert len(rows) == FRAMES
@@ -99,7 +99,7 @@ def test_pictures_of_any_mode_are_read(mode: str, tmp_path: Path) -> None:
 
 
 def test_sixteen_bit_pictures_are_no_white_ones(tmp_path: Path) -> None:
-    """The high byte is the picture: the square is found as in eight bits."""
+    """The high byte of 16-bit images is used, so the square is found as in 8-bit images."""
     (tmp_path / "in").mkdir()
     for index, frame in enumerate(square()):
         cv2.imwrite(str(tmp_path / "in" / f"{index}.png"), frame.astype(np.uint16) * 257)
@@ -120,7 +120,7 @@ def test_sixteen_bit_pictures_are_no_white_ones(tmp_path: Path) -> None:
     ],
 )
 def test_no_mask_is_made_of_nothing(frames: list[Image], reasons: set[str], tmp_path: Path) -> None:
-    """Where nothing moves every mask is zero everywhere, with a named reason."""
+    """If nothing moves, every mask is zero and every row has a reject reason."""
     rows = segmented(folder_of(tmp_path / "in", frames), tmp_path / "out")
 
     assert {row["reject_reason"] for row in rows} <= reasons
@@ -128,7 +128,7 @@ def test_no_mask_is_made_of_nothing(frames: list[Image], reasons: set[str], tmp_
 
 
 def test_a_change_of_size_begins_a_shot(tmp_path: Path) -> None:
-    """Landscape, then portrait: two shots, each mask of its own frame's size."""
+    """A change from landscape to portrait starts a new shot; masks have the sizes of their frames."""
     tall = [np.ascontiguousarray(frame.transpose(1, 0, 2)) for frame in square()]
     rows = segmented(folder_of(tmp_path / "in", square() + tall), tmp_path / "out")
 
@@ -149,7 +149,7 @@ def test_an_8k_picture_is_read(tmp_path: Path) -> None:
 
 
 def test_a_strip_is_of_absurd_size(tmp_path: Path) -> None:
-    """As in videos: a picture much longer than wide would fill the memory once its shorter side is as asked."""
+    """A very long image is rejected as in videos, because it would fill the memory at working size."""
     source = folder_of(tmp_path / "in", square())
     PIL.Image.new("RGB", (4000, 3)).save(source / "strip.png")
     rows = segmented(source, tmp_path / "out")
@@ -159,7 +159,7 @@ def test_a_strip_is_of_absurd_size(tmp_path: Path) -> None:
 
 
 def test_what_is_no_picture_is_passed_over_or_named(tmp_path: Path) -> None:
-    """Text and hidden files are passed over; a damaged picture has a row with its reason, others have masks."""
+    """Text and hidden files are ignored; a damaged image gets a row with its reason, the others get masks."""
     source = folder_of(tmp_path / "in", square())
     (source / "notes.txt").write_text("no picture")
     (source / "._00001.png").write_bytes(b"what macOS leaves beside a copy")
@@ -172,7 +172,7 @@ def test_what_is_no_picture_is_passed_over_or_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["absent", "empty", "damaged", "text", "itself"])
 def test_nothing_readable_is_one_line_and_65(content: str, tmp_path: Path) -> None:
-    """The line names what was given; there is no trace and no frames.jsonl."""
+    """The error line names the given path; there is no trace and no frames.jsonl."""
     source, out = tmp_path / "in", tmp_path / "out"
     if content != "absent":
         source.mkdir()
@@ -193,7 +193,7 @@ def test_nothing_readable_is_one_line_and_65(content: str, tmp_path: Path) -> No
 
 
 def test_a_file_in_place_of_the_folder_is_one_line_and_65(tmp_path: Path) -> None:
-    """`--out` names a file, or lies below one."""
+    """`--out` may be neither a file nor a path below one."""
     source = folder_of(tmp_path / "in", square(2))
     (tmp_path / "out").write_text("a file")
     for out in (tmp_path / "out", tmp_path / "out" / "masks"):
@@ -204,7 +204,7 @@ def test_a_file_in_place_of_the_folder_is_one_line_and_65(tmp_path: Path) -> Non
 
 
 def test_after_a_damaged_picture_one_shot_begins(tmp_path: Path) -> None:
-    """The next picture is compared with no other: not with the one before the gap, and not as if it were the first."""
+    """A frame after an unreadable one is not compared with the frame before the gap, nor treated as the first."""
     source = folder_of(tmp_path / "in", [*square(), *square(seed=3)])
     (source / f"{FRAMES - 1:05d}.png").write_bytes(b"no picture")
     rows = segmented(source, tmp_path / "out")
@@ -213,7 +213,7 @@ def test_after_a_damaged_picture_one_shot_begins(tmp_path: Path) -> None:
 
 
 def test_numbers_in_names_are_numbers(tmp_path: Path) -> None:
-    """frame2 comes before frame10, with or without leading zeros."""
+    """Files are ordered by number: frame2 comes before frame10, with or without leading zeros."""
     (tmp_path / "in").mkdir()
     for index, frame in enumerate(square(12)):
         PIL.Image.fromarray(frame).save(tmp_path / "in" / f"frame{index}.png")
@@ -223,7 +223,7 @@ def test_numbers_in_names_are_numbers(tmp_path: Path) -> None:
 
 
 def test_a_run_that_fails_leaves_no_facts_of_an_earlier_one(tmp_path: Path) -> None:
-    """frames.jsonl says that all masks are there: it goes before the first is written anew."""
+    """A second run removes frames.jsonl, the mark of complete output, before it rewrites the first mask."""
     source, out = folder_of(tmp_path / "in", square()), tmp_path / "out"
     segmented(source, out)
     for path in source.iterdir():
@@ -235,7 +235,7 @@ def test_a_run_that_fails_leaves_no_facts_of_an_earlier_one(tmp_path: Path) -> N
 
 
 def test_flow_by_another_method_is_computed_and_said(tmp_path: Path) -> None:
-    """Variational flow gives other masks than DIS, finds the square as well, and every row names it."""
+    """Variational flow gives other masks than DIS, also finds the square, and is named in every row."""
     source = folder_of(tmp_path / "in", square())
     usual, rows = (
         segmented(source, tmp_path / method, "--set", f"extract.flow={method}") for method in ("dis", "variational")
@@ -256,7 +256,7 @@ def test_flow_by_another_method_is_computed_and_said(tmp_path: Path) -> None:
 def test_flow_that_cannot_be_computed_ends_with_one_line(
     word: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Before a frame is read: no GPU, or no weights."""
+    """A missing GPU or weights file is reported before any frame is read."""
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     words = ["--set", word, *(["--set", "extract.flow=raft"] if "raft" in word else [])]
     done = CliRunner().invoke(app, ["segment", str(tmp_path), "--out", str(tmp_path / "out"), *words])

@@ -1,4 +1,4 @@
-"""A small HTTP server that speaks the few words of the Kubernetes API and of Argo's server that submitting needs."""
+"""A small HTTP server with the requests of the Kubernetes API and of Argo's server that submission needs."""
 
 import json
 import threading
@@ -37,12 +37,12 @@ class ArgoCluster:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:
-        """Stop serving: the next request finds nobody."""
+        """Stop serving, so that the next connection is refused."""
         self._server.shutdown()
         self._server.server_close()
 
     def write_kubeconfig(self, path: Path) -> Path:
-        """A file for KUBECONFIG that leads here."""
+        """Write a file for KUBECONFIG that names this server."""
         contexts = [{"name": "here", "context": {"cluster": "here", "user": "me"}}]
         clusters = [{"name": "here", "cluster": {"server": f"http://{self.address}"}}]
         users = [{"name": "me", "user": {"token": "secret"}}]
@@ -83,6 +83,6 @@ class ArgoCluster:
                 self.wfile.write(json.dumps(document).encode())
 
             def log_message(self, format: str, *args: object) -> None:
-                """Say nothing."""
+                """Suppress the log of requests."""
 
         return Handler

@@ -1,4 +1,4 @@
-"""Submission, by both ways to Argo, against a real HTTP server."""
+"""Submission through the Kubernetes API and through Argo's server, against a real HTTP server."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from watchmove.service.cluster.submit import WorkflowState, state_of, submit
 
 @pytest.fixture
 def reachable() -> Iterator[ArgoCluster]:
-    """A cluster that the environment does not name yet."""
+    """A cluster that the environment does not name."""
     cluster = ArgoCluster()
     yield cluster
     cluster.close()
@@ -23,7 +23,7 @@ def reachable() -> Iterator[ArgoCluster]:
 def cluster(
     reachable: ArgoCluster, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> ArgoCluster:
-    """A cluster that the environment leads to, by its own API or by Argo's server."""
+    """A cluster that the environment names, by its own API or by Argo's server."""
     if request.param == "kubernetes":
         monkeypatch.delenv("ARGO_SERVER", raising=False)
         monkeypatch.setenv("KUBECONFIG", str(reachable.write_kubeconfig(tmp_path / "kubeconfig")))
@@ -35,7 +35,7 @@ def cluster(
 
 
 def _submit(**arguments: Any) -> tuple[WorkflowState, list[WorkflowState]]:
-    """Submit with short waits; what came back, and what was told on the way."""
+    """Submit with short waits; return the last state and all reported states."""
     told: list[WorkflowState] = []
     plain: dict[str, Any] = {"template": "watchmove", "namespace": "science", "parameters": {}, "wait": False}
     quick = {"poll_seconds": 0.01, "patience_seconds": 0.1}
@@ -43,7 +43,7 @@ def _submit(**arguments: Any) -> tuple[WorkflowState, list[WorkflowState]]:
 
 
 def test_the_name_comes_back_at_once_when_nobody_waits(cluster: ArgoCluster) -> None:
-    """Without waiting the workflow is started and not looked at."""
+    """Without --wait the workflow is started and its state is not requested."""
     state, told = _submit()
 
     assert len(cluster.posted) == 1
@@ -52,7 +52,7 @@ def test_the_name_comes_back_at_once_when_nobody_waits(cluster: ArgoCluster) -> 
 
 
 def test_the_token_is_sent(cluster: ArgoCluster) -> None:
-    """Either way the credentials of the environment go with every request."""
+    """Every request carries the credentials of the environment."""
     _submit(wait=True)
 
     assert cluster.tokens == {"Bearer secret"}
@@ -74,7 +74,7 @@ def test_parameters_reach_the_workflow(cluster: ArgoCluster) -> None:
 
 
 def test_waiting_tells_of_changes_only_and_ends_with_the_workflow(cluster: ArgoCluster) -> None:
-    """Each new state is told once, and the last is returned."""
+    """Each new state is reported once, and the last is returned."""
     running = {"phase": "Running", "progress": "1/3"}
     cluster.statuses = [running, running, {"phase": "Running", "progress": "2/3"}, {"phase": "Succeeded"}]
     state, told = _submit(wait=True)
@@ -89,7 +89,7 @@ def test_waiting_tells_of_changes_only_and_ends_with_the_workflow(cluster: ArgoC
 
 
 def test_a_failed_workflow_says_which_step_and_why(cluster: ArgoCluster) -> None:
-    """The message of the pod that failed is in the state; no exception."""
+    """The state contains the failed pod's message, and no exception is raised."""
     node = {"type": "Pod", "displayName": "plan(0)", "phase": "Failed", "message": "main: Error (exit code 65)"}
     steps = {"type": "DAG", "displayName": "watchmove", "phase": "Failed", "message": "child failed"}
     cluster.statuses = [{"phase": "Failed", "progress": "0/1", "nodes": {"a": node, "b": steps}}]
@@ -100,7 +100,7 @@ def test_a_failed_workflow_says_which_step_and_why(cluster: ArgoCluster) -> None
 
 
 def test_a_template_that_is_not_installed_is_one_line(cluster: ArgoCluster) -> None:
-    """The name, the namespace and what would do."""
+    """The error names the template, the namespace and what would fix it."""
     with pytest.raises(
         InvalidInput, match=r"namespace science: workflowtemplate nightly: 404 .*kubectl apply -k"
     ) as caught:
@@ -111,7 +111,7 @@ def test_a_template_that_is_not_installed_is_one_line(cluster: ArgoCluster) -> N
 
 
 def test_a_parameter_that_the_template_does_not_have_is_refused(cluster: ArgoCluster) -> None:
-    """A typing mistake is found before anything is started."""
+    """A misspelt parameter is found before anything is started."""
     with pytest.raises(InvalidInput, match=r"parameter draw-wrold: .* known there: draw-world"):
         _submit(parameters={"draw-wrold": "true"})
 
@@ -120,7 +120,7 @@ def test_a_parameter_that_the_template_does_not_have_is_refused(cluster: ArgoClu
 
 @pytest.mark.parametrize("code", [401, 403, 422])
 def test_a_refusal_can_never_work(cluster: ArgoCluster, code: int) -> None:
-    """Missing rights and malformed requests are no reason to try again; the cluster's own sentence is passed on."""
+    """Missing permissions and malformed requests are invalid input; the cluster's message is included."""
     cluster.refusals, cluster.sentence = [code], "you may not"
 
     with pytest.raises(InvalidInput, match=f"{code} you may not; "):
@@ -129,7 +129,7 @@ def test_a_refusal_can_never_work(cluster: ArgoCluster, code: int) -> None:
 
 @pytest.mark.parametrize("code", [409, 429, 500, 503])
 def test_an_overloaded_cluster_may_work_later(cluster: ArgoCluster, code: int) -> None:
-    """Throttling and server faults are worth another try."""
+    """Throttling and server errors may succeed later."""
     cluster.refusals = [code]
 
     with pytest.raises(Unavailable, match=str(code)):
@@ -137,7 +137,7 @@ def test_an_overloaded_cluster_may_work_later(cluster: ArgoCluster, code: int) -
 
 
 def test_a_short_outage_while_waiting_is_sat_out(cluster: ArgoCluster) -> None:
-    """The workflow goes on while its cluster's API does not answer, so waiting does too."""
+    """A workflow runs on while the API does not answer, so waiting continues as well."""
     cluster.statuses = [{"phase": "Running", "progress": "0/1"}, {"phase": "Succeeded", "progress": "1/1"}]
     template_and_start_pass_then_two_fail = iter([[], [], [503, 503]])
     answer = cluster.answer
@@ -153,7 +153,7 @@ def test_a_short_outage_while_waiting_is_sat_out(cluster: ArgoCluster) -> None:
 
 
 def test_a_cluster_that_is_not_there_may_come_back(cluster: ArgoCluster) -> None:
-    """Nobody at the address: one line, and worth another try."""
+    """A refused connection is reported in one line and may succeed later."""
     cluster.close()
 
     with pytest.raises(Unavailable, match="cannot be reached") as caught:
@@ -163,7 +163,7 @@ def test_a_cluster_that_is_not_there_may_come_back(cluster: ArgoCluster) -> None
 
 
 def test_without_any_cluster_the_line_says_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No KUBECONFIG and no ARGO_SERVER."""
+    """Without KUBECONFIG and ARGO_SERVER the error says what to set."""
     monkeypatch.delenv("ARGO_SERVER", raising=False)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
 
@@ -172,12 +172,12 @@ def test_without_any_cluster_the_line_says_what_to_set(monkeypatch: pytest.Monke
 
 
 def test_a_workflow_that_argo_has_not_seen_yet_is_pending() -> None:
-    """A document without a status has a state all the same."""
+    """A document without a status gives the state Pending."""
     assert state_of({"metadata": {"name": "w"}}) == WorkflowState("w", "Pending", 0, 0, ())
 
 
 def test_of_a_pods_last_words_the_line_about_its_ending_is_kept() -> None:
-    """Argo's message holds the end of the pod's log; progress and the executor's own lines are left out."""
+    """Of a pod's log in Argo's message only the line of watchmove is kept."""
     words = 'main: Error (exit code 65): {"step": "plan"}\nwatchmove: no video there\nError: exit status 65\n'
     node = {"type": "Pod", "displayName": "plan(0)", "phase": "Failed", "message": words}
     state = state_of({"metadata": {"name": "w"}, "status": {"phase": "Failed", "nodes": {"a": node}}})

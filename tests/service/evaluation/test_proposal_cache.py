@@ -1,4 +1,4 @@
-"""Proposals kept in the store: each picture searched once, by whichever process, and none of that lost."""
+"""The cache of proposals: each image is searched once by any process, and finished work is kept."""
 
 import shutil
 from pathlib import Path
@@ -21,21 +21,21 @@ ALL_OF_IT = np.array([[0, 0, 160, 120]], np.float32)
 
 @pytest.fixture
 def images(tmp_path: Path) -> list[VocImage]:
-    """Five drawn pictures."""
+    """Five drawn images."""
     for number in range(5):
         draw_voc_image(tmp_path / "voc", f"{number}", np.random.default_rng(number), (160, 120))
     return list(read_voc(tmp_path / "voc", None))
 
 
 def stored(context: StepContext) -> dict[str, str]:
-    """Key and ETag of each picture's boxes."""
+    """The key and ETag of the boxes of each image."""
     return {item.key: item.etag for item in context.store.list("proposals/")}
 
 
 def test_a_picture_is_searched_once_whatever_list_and_folder_it_is_in(
     make_context: MakeContext, images: list[VocImage], tmp_path: Path
 ) -> None:
-    """A longer list costs its new pictures; a copy under another name nothing; other settings all of them."""
+    """A longer list searches only new images, a copied image is not searched, and other settings search all."""
     context = make_context("work.workers=1")
     first = proposals_of(context, images[:3], SMALL)
     after_three = stored(context)
@@ -54,7 +54,7 @@ def test_a_picture_is_searched_once_whatever_list_and_folder_it_is_in(
 
 
 def test_told_to_stop_it_keeps_what_was_searched(make_context: MakeContext, images: list[VocImage]) -> None:
-    """The next call searches the others alone."""
+    """After a stop, the next call searches only the remaining images."""
     context = make_context("work.workers=1")
     create = context.store.create
 
@@ -76,7 +76,7 @@ def test_told_to_stop_it_keeps_what_was_searched(make_context: MakeContext, imag
 def test_what_another_process_stores_meanwhile_is_not_searched_again(
     make_context: MakeContext, images: list[VocImage]
 ) -> None:
-    """Boxes that come between the listing and the search are taken as they are."""
+    """Boxes that another process stores between the listing and the search are used."""
     context = make_context("work.workers=1")
     proposals_of(context, images, SMALL)
     keys, seen = list(stored(context)), make_context("work.workers=1", f"store=file://{context.scratch}/other")
@@ -97,7 +97,7 @@ def test_what_another_process_stores_meanwhile_is_not_searched_again(
 def test_a_picture_that_is_none_is_named(
     make_context: MakeContext, images: list[VocImage], content: bytes | None
 ) -> None:
-    """Missing or broken: in one line."""
+    """A missing or damaged image is named in one line."""
     images[2].path.unlink()
     if content is not None:
         images[2].path.write_bytes(content)

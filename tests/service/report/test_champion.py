@@ -1,4 +1,4 @@
-"""Promotion: who becomes champion, who does not, and that two at once make one."""
+"""Promotion: which backbone becomes champion, and that of two runs at once only one is promoted."""
 
 from collections.abc import Sequence
 
@@ -38,7 +38,7 @@ def backbone(context: StepContext, name: str) -> BackboneRecord:
 def evaluated(
     context: StepContext, figures: Sequence[float | None], voc: str = "voc", **changed: object
 ) -> list[EvaluationRecord]:
-    """Its evaluations, one seed each; `changed` settings of the detector make another protocol."""
+    """Evaluations of a backbone, one for each figure; `changed` settings of the detector give another protocol."""
     detector = context.settings.evaluate.detector.model_copy(update=changed)
     evaluate = context.settings.evaluate.model_copy(update={"detector": detector})
     settings = context.settings.model_copy(update={"evaluate": evaluate})
@@ -58,12 +58,12 @@ def evaluated(
 
 
 def run(context: StepContext, name: str, *figures: float | None, **changed: object) -> tuple[Champion | None, str]:
-    """A run of that name, whose backbone has that name too."""
+    """Promote the backbone of a run; both have the given name."""
     return promote(context, name, backbone(context, name), evaluated(context, figures, **changed))  # type: ignore[arg-type]
 
 
 def present(store: Store, protocol: str) -> Champion | None:
-    """What the pointer says."""
+    """The champion in the pointer record."""
     return find(store, layout.champion(protocol, "champion"), Champion)
 
 
@@ -82,12 +82,12 @@ def present(store: Store, protocol: str) -> Champion | None:
     ],
 )
 def test_better_is_better_by_more_than_the_spread(before: list[float], after: list[float], better: bool) -> None:
-    """One seed says nothing of the spread, so it beats nobody."""
+    """A single seed gives no spread, so it never beats a champion."""
     assert is_better(before, after)[0] is better
 
 
 def test_a_history_of_promotions(context: StepContext) -> None:
-    """The first, one that does not beat it, one that does; the first again changes nothing."""
+    """The first backbone is promoted, a worse one is not, and a better one is; repeating the first changes nothing."""
     run(context, "first", 0.40, 0.41, 0.42)
     first, _ = run(context, "weaker", 0.405, 0.41, 0.415)
     better, why = run(context, "better", 0.60, 0.61, 0.62)
@@ -104,7 +104,7 @@ def test_a_history_of_promotions(context: StepContext) -> None:
 
 
 def test_another_protocol_has_a_champion_of_its_own(context: StepContext) -> None:
-    """Other images, another detector or another version of the code do not compare; another device and seed do."""
+    """Other images, detectors or code versions give another protocol; another device or seed does not."""
     usual = protocol_of(evaluated(context, [0.5])[0])
 
     assert protocol_of(evaluated(context, [0.5], device="cuda", seed=7)[0]) == usual
@@ -131,7 +131,7 @@ def test_without_a_figure_nobody_is_promoted(context: StepContext) -> None:
 def test_of_two_at_once_the_second_is_compared_with_the_first(
     context: StepContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another run takes the number while this one is about to: this one has to beat that one then."""
+    """If another run creates the number first, this run is compared with that run's backbone."""
 
     def overtaken(store: Store, key: str, record: Champion) -> Written:
         monkeypatch.setattr(module, "commit", commit)
@@ -147,7 +147,7 @@ def test_of_two_at_once_the_second_is_compared_with_the_first(
 
 
 def test_a_pointer_never_falls_behind_a_faster_run(context: StepContext) -> None:
-    """Another run is promoted between this one's number and its pointer, which is written last."""
+    """If another run is promoted between this run's number and its pointer, the pointer names the later one."""
     write = context.store.write
 
     def overtaken(key: str, data: bytes) -> None:
@@ -167,7 +167,7 @@ def test_a_pointer_never_falls_behind_a_faster_run(context: StepContext) -> None
 
 @pytest.mark.parametrize("pointer", [b"", b"{}"])
 def test_a_pointer_left_behind_is_put_right(context: StepContext, pointer: bytes) -> None:
-    """Killed between the number and the pointer, or half written by somebody: the next report writes it."""
+    """A missing or damaged pointer is written again by the next report."""
     first, _ = run(context, "first", 0.40, 0.41)
     assert first is not None
     context.store.write(layout.champion(first.protocol, "champion"), pointer)
@@ -177,7 +177,7 @@ def test_a_pointer_left_behind_is_put_right(context: StepContext, pointer: bytes
 
 
 def test_the_exporter_reads_the_history(context: StepContext) -> None:
-    """The newest of a protocol, whatever the pointer says."""
+    """The exporter shows the newest champion of a protocol, independently of the pointer."""
     run(context, "first", 0.40, 0.41)
     better, _ = run(context, "better", 0.60, 0.61)
     assert better is not None

@@ -1,4 +1,4 @@
-"""Average precision over frames and freezing: which runs compare, what is drawn, and what the report says of it."""
+"""Average precision over frames and freezing: comparable runs, charts, and the words of the report."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ SUPERVISED = "s3://weights/imagenet.safetensors"
 
 
 def result(name: str, frames: int, figure: float, comparable: str = "same", level: int = 0) -> RunResult:
-    """A run's result: its backbone over two seeds, and a supervised one."""
+    """The result of a run with a pretrained backbone over two seeds and a supervised baseline."""
     rows = result_rows(
         [*records("pretrained", [figure - 0.01, figure + 0.01], level), *records(SUPERVISED, [0.61, 0.59], level)]
     )
@@ -31,7 +31,7 @@ def result(name: str, frames: int, figure: float, comparable: str = "same", leve
 
 @pytest.fixture
 def store(tmp_path: Path) -> FileStore:
-    """Results of three runs that compare, and of others that do not."""
+    """A store with results of three comparable runs and of others."""
     store = FileStore(tmp_path)
     runs = [result("a", 1000, 0.30), result("b", 10_000, 0.405), result("c", 100_000, 0.495)]
     others = [result("other", 500_000, 0.9, "another"), result("frozen", 400_000, 0.9, level=3)]
@@ -43,7 +43,7 @@ def store(tmp_path: Path) -> FileStore:
 
 
 def test_runs_that_compare_make_one_line(store: FileStore) -> None:
-    """One point for each backbone, this run's own figures first; others, torn ones and other protocols are no part."""
+    """There is one point for each comparable backbone; damaged results and other protocols are left out."""
     found = growth(store, result("b", 10_000, 0.405), SUPERVISED)
 
     assert [(point.run, point.frames) for point in found.points] == [("a", 1000), ("b", 10_000), ("c", 100_000)]
@@ -55,7 +55,7 @@ def test_runs_that_compare_make_one_line(store: FileStore) -> None:
 
 
 def test_without_a_baseline_there_is_no_forecast(store: FileStore) -> None:
-    """The line is fitted, and what is missing is said; with a run alone, that too."""
+    """Without a baseline, or with a single run, the reason for the missing forecast is given."""
     without = growth(store, result("b", 10_000, 0.405), "")
     alone = growth(store, result("b", 10_000, 0.405, "nobody's"), SUPERVISED)
 
@@ -66,32 +66,32 @@ def test_without_a_baseline_there_is_no_forecast(store: FileStore) -> None:
 
 
 def labels(figure: Figure | None) -> list[str]:
-    """What a figure's legend names."""
+    """The labels in a chart's legend."""
     assert figure is not None
     return list(figure.axes[0].get_legend_handles_labels()[1])
 
 
 def errorbar(figure: Figure, name: str) -> ErrorbarContainer:
-    """What a figure draws with bars, by its name in the legend."""
+    """The drawn series with error bars of a given label."""
     boxes = (box for box in figure.axes[0].containers if isinstance(box, ErrorbarContainer))
     return next(box for box in boxes if box.get_label() == name)
 
 
 def points(figure: Figure, name: str) -> list[tuple[float, ...]]:
-    """Where its points are."""
+    """The positions of the points of a series."""
     line = errorbar(figure, name).lines[0]
     assert line is not None
     return [tuple(map(float, point)) for point in np.asarray(line.get_xydata())]
 
 
 def whiskers(figure: Figure, name: str) -> list[list[tuple[float, ...]]]:
-    """Both ends of each of its bars."""
+    """Both ends of each error bar of a series."""
     (bars,) = errorbar(figure, name).lines[2]
     return [[tuple(map(float, end)) for end in np.asarray(bar)] for bar in bars.get_segments()]
 
 
 def test_the_figure_over_frames_shows_points_line_band_and_goal(store: FileStore) -> None:
-    """Each in its place; without a forecast none is drawn, and a single backbone draws nothing."""
+    """Points, line, baseline and forecast are drawn; without a forecast none is, and one backbone gives no chart."""
     whole = growth(store, result("b", 10_000, 0.405), SUPERVISED)
     figure = frames_figure(whole)
     assert figure is not None
@@ -110,7 +110,7 @@ def test_the_figure_over_frames_shows_points_line_band_and_goal(store: FileStore
 
 
 def test_the_figure_over_freezing_has_a_line_for_each_trunk() -> None:
-    """Means in order of level, bars as long as the interval; one level is no figure."""
+    """Means are in order of level with bars as long as the interval; a single level gives no chart."""
     made = [*records("pretrained", [0.5, 0.52], 5), *records("pretrained", [0.6, 0.62]), *records("random", [0.3])]
     figure = freezing_figure(result_rows(made))
     assert figure is not None
@@ -131,7 +131,7 @@ def test_the_figure_over_freezing_has_a_line_for_each_trunk() -> None:
     ],
 )
 def test_the_report_says_how_many_backbones_compare(counts: tuple[int, ...], said: str) -> None:
-    """None, where the pretrained trunk is not among those evaluated."""
+    """The page states the number of comparable backbones, and that a trend needs several."""
     figure = SeedSpread(count=1, mean=0.3, deviation=None, low=None, high=None)
     made = [GrowthPoint(run="r", backbone=str(one), frames=one, ap_11_point=figure) for one in counts]
     shown = Growth(freeze_through=0, points=tuple(made), refused="too few")

@@ -1,4 +1,4 @@
-"""Evaluations of several seeds, taken together."""
+"""Results over several seeds, in records and in printed tables."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +28,7 @@ MADE_BY = Origin(settings={}, settings_hash="0" * 16, version="0", image="", inp
 
 
 def records(initialisation: str, figures: Sequence[float | None], freeze_through: int = 0) -> list[EvaluationRecord]:
-    """One evaluation for each figure, of the seeds 0, 1, and so on."""
+    """One evaluation for each figure, with seeds from 0."""
     return [
         EvaluationRecord(
             made_by=MADE_BY,
@@ -46,7 +46,7 @@ def records(initialisation: str, figures: Sequence[float | None], freeze_through
 
 
 def test_seeds_of_one_cell_make_one_row() -> None:
-    """Rows keep the order in which their cells come; a frozen trunk is another cell."""
+    """Rows keep the order of the records; another freezing level is another row."""
     rows = result_rows(
         [*records("random", [0.3, 0.4]), *records("pretrained", [0.5]), *records("pretrained", [0.4], 2)]
     )
@@ -62,14 +62,14 @@ def test_seeds_of_one_cell_make_one_row() -> None:
 
 
 def test_a_set_without_objects_has_no_figure() -> None:
-    """Nothing to average is said as such."""
+    """Without any figure the spread is None."""
     [row] = result_rows(records("random", [None, None]))
 
     assert row.ap_11_point is None
 
 
 def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    """Brackets in a file's name are no markup."""
+    """Brackets in a file's name are printed, not read as markup."""
     uri = "file:///[bold]/[/x].safetensors"
     result = RunResult(made_by=MADE_BY, run="r", rows=result_rows(records(uri, [0.6])), evaluation_keys=())
     print_result(result, Console(width=160), as_json=False)
@@ -78,7 +78,7 @@ def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_one_seed_is_printed_without_an_interval(capsys: pytest.CaptureFixture[str]) -> None:
-    """The table has a dash where nothing is known; JSON has null."""
+    """With one seed the table has dashes for deviation and interval, and JSON has null."""
     rows = result_rows([*records("random", [0.3, 0.4, 0.5]), *records("pretrained", [0.6])])
     result = RunResult(made_by=MADE_BY, run="r", rows=rows, evaluation_keys=())
     print_result(result, Console(width=120), as_json=False)
@@ -91,7 +91,7 @@ def test_one_seed_is_printed_without_an_interval(capsys: pytest.CaptureFixture[s
 
 
 def test_evaluations_of_other_settings_or_weights_are_not_taken_for_these(tmp_path: Path) -> None:
-    """A run's name is used again: what was evaluated before, under the same numbers, is refused."""
+    """If a run's name is reused, evaluations of the earlier run under the same numbers are refused."""
     store = FileStore(tmp_path)
     for number, record in enumerate([*records("random", [0.3]), *records("pretrained", [0.4])]):
         key = layout.evaluation(str(number), "record.json")
@@ -115,7 +115,7 @@ def test_evaluations_of_other_settings_or_weights_are_not_taken_for_these(tmp_pa
     ],
 )
 def test_layers_are_those_of_the_settings(tmp_path: Path, changed: dict[str, Any], layers: list[str]) -> None:
-    """Not asked for, or found of another trunk under the same number: they are no part of the result."""
+    """Classification records that are not requested, or of another trunk, are not part of the result."""
     store = FileStore(tmp_path)
     for layer in ("conv1", "fc7"):
         record = ClassificationRecord(
@@ -138,7 +138,7 @@ def test_layers_are_those_of_the_settings(tmp_path: Path, changed: dict[str, Any
 
 
 def test_scores_say_which_classes_the_mean_leaves_out(capsys: pytest.CaptureFixture[str]) -> None:
-    """One that is detected and annotated nowhere; without such a one, nothing is said."""
+    """Classes without objects are named below the table; without such classes the line is absent."""
     image = VocImage("a", Path("a.jpg"), 9, 9, (VocObject("cat", (0, 0, 4, 4)),))
     found = [Detection("a", 0.9, (0.0, 0.0, 4.0, 4.0))]
     print_scores(evaluate_detections([image], {"cat": found, "sea cow": found}), as_json=False)

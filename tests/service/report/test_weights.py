@@ -1,4 +1,4 @@
-"""The report says what was taken of given weights, and nothing where none were given."""
+"""The report lists the tensors loaded from weights files, and has no such section without weights files."""
 
 from types import SimpleNamespace
 
@@ -7,18 +7,18 @@ from watchmove.service.steps.report import _environment
 
 
 def row(initialisation: str, seed: int, weights: MappedWeights | None) -> SimpleNamespace:
-    """What the template reads of an evaluation."""
+    """The part of an evaluation that the template reads."""
     cell = Evaluation(initialisation=initialisation, freeze_through=0, seed=seed)
     return SimpleNamespace(record=SimpleNamespace(evaluation=cell, weights=weights))
 
 
 def page(rows: list[SimpleNamespace]) -> str:
-    """The section alone."""
+    """The rendered section."""
     return _environment().get_template("weights.html.j2").render(rows=rows)
 
 
 def test_each_file_has_a_line_with_its_tensors() -> None:
-    """Once, however many seeds; names from the file are escaped."""
+    """A weights file is listed once for all seeds, and names from the file are escaped."""
     mapped = MappedWeights(layout="own", taken=("conv1.weight",), fresh=("fc6.bias",), unused=("<b>",))
     html = page([row("random", 0, None), *(row("file:///w.safetensors", seed, mapped) for seed in (0, 1))])
 
@@ -27,5 +27,5 @@ def test_each_file_has_a_line_with_its_tensors() -> None:
 
 
 def test_without_given_weights_there_is_no_section() -> None:
-    """Random and pretrained trunks need none."""
+    """Without weights files there is no section."""
     assert page([row("random", 0, None)]).strip() == ""

@@ -1,4 +1,4 @@
-"""Pieces of shards by range from a store: bounded, fetched once, checked, and named where they fail."""
+"""The shard cache: bounded, each piece fetched once and checked, with errors that name the shard."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +29,7 @@ def stored(store: Store) -> Store:
 
 @pytest.fixture
 def on_s3(s3_environment: str) -> Store:
-    """The same on S3."""
+    """An S3 store with two shards of three pieces each."""
     assert s3_environment
     store = open_store("s3://frames/cache")
     for key in SIZES:
@@ -38,18 +38,18 @@ def on_s3(s3_environment: str) -> Store:
 
 
 def cache_of(store: Store, folder: Path, pieces: int) -> ShardCache:
-    """A cache that holds so many pieces."""
+    """A cache with room for a number of pieces."""
     return ShardCache(store, SIZES, folder, pieces * PIECE_BYTES)
 
 
 def folder_bytes(folder: Path) -> int:
-    """What lies in a folder."""
+    """Total size of the files in a folder."""
     return sum(path.stat().st_size for path in folder.glob("*"))
 
 
 @pytest.mark.parametrize("place", [(0, 10), (PIECE_BYTES - 5, 10), (5, SIZE - 5), (SIZE - 7, 7)])
 def test_ranges_are_those_of_the_object(stored: Store, tmp_path: Path, place: tuple[int, int]) -> None:
-    """At the start, across the seam of two pieces, all of it, at the end; from files and from S3."""
+    """Ranges at the start, across two pieces, of the complete shard and at the end, from files and from S3."""
     offset, size = place
     source = shard_bytes(stored, SIZES, tmp_path / "pieces", 4 * PIECE_BYTES)
 
@@ -57,7 +57,7 @@ def test_ranges_are_those_of_the_object(stored: Store, tmp_path: Path, place: tu
 
 
 def test_a_piece_is_fetched_once_by_many_threads(on_s3: Store, tmp_path: Path) -> None:
-    """Thirty-two readers of one piece: one request."""
+    """Thirty-two readers of one piece cause one request."""
     cache = cache_of(on_s3, tmp_path / "pieces", 4)
     with ThreadPoolExecutor(16) as pool:
         parts = list(pool.map(lambda n: cache.read_range("one.tar", n * 100, 100), range(32)))
@@ -67,7 +67,7 @@ def test_a_piece_is_fetched_once_by_many_threads(on_s3: Store, tmp_path: Path) -
 
 
 def test_the_cache_stays_below_its_limit(on_s3: Store, tmp_path: Path) -> None:
-    """Two pieces of six at most, read by four threads at random: right bytes, and what was used last stays."""
+    """With room for two of six pieces, four threads read correct bytes, and the most recent pieces stay."""
     cache, largest = cache_of(on_s3, tmp_path / "pieces", 2), [0]
     offsets = np.random.default_rng(1).integers(0, SIZE - 1000, 40).tolist()
 
@@ -88,7 +88,7 @@ def test_the_cache_stays_below_its_limit(on_s3: Store, tmp_path: Path) -> None:
 
 
 def test_a_shard_that_is_gone_changed_or_short_is_named(stored: Store, tmp_path: Path) -> None:
-    """The line says which, in either store."""
+    """The error names the missing shard, for both kinds of store."""
     source = shard_bytes(stored, {**SIZES, "gone.tar": 10}, tmp_path / "pieces", 4 * PIECE_BYTES)
 
     with pytest.raises(
@@ -100,7 +100,7 @@ def test_a_shard_that_is_gone_changed_or_short_is_named(stored: Store, tmp_path:
 
 
 def test_a_shard_that_is_replaced_meanwhile_is_named(on_s3: Store, tmp_path: Path) -> None:
-    """Pieces of two objects never mix; another size is seen at once."""
+    """A replaced object is refused, so pieces of two objects never mix; another size is noticed at once."""
     cache = cache_of(on_s3, tmp_path / "pieces", 4)
     cache.read_range("one.tar", 0, 10)
     on_s3.write("one.tar", CONTENT[::-1])
@@ -115,7 +115,7 @@ def test_a_shard_that_is_replaced_meanwhile_is_named(on_s3: Store, tmp_path: Pat
 def test_a_store_that_breaks_half_of_the_answers(
     on_s3: Store, s3_environment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Resets, half bodies and busy answers: every byte arrives, and right."""
+    """Despite resets, truncated bodies and busy answers, all bytes are correct."""
     assert on_s3
     with faulty_proxy(s3_environment, 0.5, 1, ("503", "reset-before", "reset-after", "half-body")) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
@@ -129,7 +129,7 @@ def test_a_store_that_breaks_half_of_the_answers(
 def test_a_store_that_stays_away_may_come_back(
     on_s3: Store, s3_environment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Unavailable names the shard; once the store serves again the same cache goes on, and no reader hangs."""
+    """Unavailable names the shard; when the store serves again the same cache continues, and no reader hangs."""
     assert on_s3
     monkeypatch.setattr(ranged_download, "_LONGEST_DELAY_SECONDS", 0.01)
     with faulty_proxy(s3_environment, 0.0, 1, ("reset-before",)) as proxy:

@@ -1,4 +1,4 @@
-"""The exporter reads each record once, counts as gather does, and shows how far runs are."""
+"""The exporter reads each record once, counts as gather does, and shows the progress of runs."""
 
 from collections import Counter
 
@@ -21,14 +21,14 @@ NAMES = tuple(f"{number:02d}.mp4" for number in range(6))
 
 @pytest.fixture
 def context(make_context: MakeContext) -> StepContext:
-    """Six videos, four to a shard."""
+    """A planned run of six videos, four in a shard."""
     made = make_context("plan.max_shard_videos=4")
     touch_videos(made, *NAMES)
     return made
 
 
 class Values:
-    """What an exporter of a store says, refresh after refresh."""
+    """The samples of an exporter of a store."""
 
     def __init__(self, context: StepContext) -> None:
         self.collector = RecordCollector(context.store)
@@ -36,12 +36,12 @@ class Values:
         self._registry.register(self.collector)
 
     def of(self, metric: str, **labels: str) -> float | None:
-        """One sample."""
+        """The value of one sample, None if there is none."""
         return self._registry.get_sample_value(metric, labels)
 
 
 def test_a_run_by_outcome_as_it_goes_on(context: StepContext) -> None:
-    """What waits grows less with every part, and a retry's videos count once in all, by the attempt that counts."""
+    """Each commit reduces the waiting videos, and videos of a retry are counted once, by the attempt that counts."""
     planned = plan(context, "run")
     values = Values(context)
     values.collector.refresh()
@@ -63,7 +63,7 @@ def test_a_run_by_outcome_as_it_goes_on(context: StepContext) -> None:
 
 
 def test_a_record_is_read_once(context: StepContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However often it is refreshed; a damaged one is asked for again, and takes nothing from the others."""
+    """Refreshes do not read a record again; a damaged one is read again and does not affect the others."""
     planned = plan(context, "run")
     end_shard(context, planned, 0, {}, at=1000.0)
     torn = layout.shard_part(planned.recipe, planned.plan, 1, 0) + ".json"
@@ -85,7 +85,7 @@ def test_a_record_is_read_once(context: StepContext, monkeypatch: pytest.MonkeyP
 
 
 def test_how_long_a_device_waits_for_its_decoders(context: StepContext) -> None:
-    """Seconds of all parts, at work and waiting; parts without a device add nothing."""
+    """Device seconds of all commits are summed by state; commits without a device add nothing."""
     planned = plan(context, "run")
     for shard, use in enumerate((DeviceUse(busy_seconds=30, waiting_seconds=10), DeviceUse(busy_seconds=2.5))):
         rows = tuple(row(video, "kept") for video in planned_videos(context, planned, shard))
@@ -98,7 +98,7 @@ def test_how_long_a_device_waits_for_its_decoders(context: StepContext) -> None:
 
 
 def test_each_layer_has_the_figure_of_its_newest_classification(context: StepContext) -> None:
-    """Of two of one layer the later one; a layer without a figure has no sample."""
+    """Of two records of a layer the newer one counts; a layer without a figure has no sample."""
     values = Values(context)
     for name, layer, figure, at in (("b", "conv5", 0.4, 2.0), ("a", "conv5", 0.3, 1.0), ("a", "fc6", None, 1.0)):
         made_by = origin(context.settings, {}).model_copy(update={"written_at_unix_seconds": at})

@@ -1,4 +1,4 @@
-"""Status: every video is accounted for at any moment, and a doubt is said aloud."""
+"""Status: every video is accounted for at any moment, and contradictions are reported."""
 
 import json
 import os
@@ -30,21 +30,21 @@ NAMES_OF_TWELVE = (*NAMES, "10.mp4", "11.mp4")
 
 @pytest.fixture
 def context(make_context: MakeContext) -> StepContext:
-    """Ten videos, three to a shard."""
+    """A planned run of ten videos, three in a shard."""
     made = make_context("plan.max_shard_videos=3")
     touch_videos(made, *NAMES)
     return made
 
 
 def asked(context: StepContext, run: str = "run", at: float = 10_000.0) -> RunStatus:
-    """A run's status at a time; every test's sums must come out."""
+    """The status of a run at a time, after checking that all sums add up."""
     found = status(context.store, run, context.settings.plan, lambda: at)
     assert found.faults == ()
     return found
 
 
 def test_before_anything_is_committed_all_waits(context: StepContext) -> None:
-    """Nothing is known of speed or end, and nothing is made up."""
+    """Before the first commit, speed and expected end are None."""
     plan(context, "run")
     found = asked(context)
 
@@ -54,7 +54,7 @@ def test_before_anything_is_committed_all_waits(context: StepContext) -> None:
 
 
 def test_counts_by_outcome_and_reason(context: StepContext) -> None:
-    """Two of four shards are done."""
+    """Two of four shards are done, and all counts say so."""
     planned = plan(context, "run")
     end_shard(context, planned, 0, {"01.mp4": ("missing", ""), "02.mp4": ("unreadable", "no-video-stream")}, at=9000.0)
     end_shard(context, planned, 1, {"03.mp4": ("rejected", "no-motion")}, at=9600.0)
@@ -77,7 +77,7 @@ def test_counts_by_outcome_and_reason(context: StepContext) -> None:
 
 
 def test_a_shard_with_a_part_missing_is_open(context: StepContext) -> None:
-    """One of its three videos is committed."""
+    """A shard with one of three videos committed is open."""
     planned = plan(context, "run")
     first, *_ = planned_videos(context, planned, 0)
     commit_part(context, planned, (0, 0), (row(first, "kept"),), 9000.0, 60.0)
@@ -87,7 +87,7 @@ def test_a_shard_with_a_part_missing_is_open(context: StepContext) -> None:
 
 
 def test_speed_and_end_by_hand(context: StepContext) -> None:
-    """Six videos in 200 s, of which the last 100 s had three: four more, of equal size, take 4 / 0.03 s."""
+    """At three videos in the last 100 s, four more of equal size are expected to take 4 / 0.03 s."""
     planned = plan(context, "run")
     for shard, at in ((0, 1100.0), (1, 1200.0)):
         rows = tuple(row(video, "kept") for video in planned_videos(context, planned, shard))
@@ -104,7 +104,7 @@ def test_speed_and_end_by_hand(context: StepContext) -> None:
 
 
 def test_a_long_video_that_waits_takes_longer(context: StepContext) -> None:
-    """Three short videos in a minute, and of seven that wait one is ten times as long: as the plan expects it."""
+    """The expected end weighs waiting videos by the plan's expected work, here one of ten times the length."""
     for name, size in zip(NAMES, [2**20] * 9 + [10 * 2**20], strict=True):
         os.truncate(Path(context.settings.videos.removeprefix("file://")) / name, size)
     planned = plan(context, "run")
@@ -121,7 +121,7 @@ def test_a_long_video_that_waits_takes_longer(context: StepContext) -> None:
 
 
 def test_recent_speed_is_of_the_last_hour(context: StepContext) -> None:
-    """A part that began before it gives its share: half of three videos, and three more, in 3600 s."""
+    """A commit whose work began before the last hour counts in part: half of three videos, and three more."""
     planned = plan(context, "run")
     for shard, at, took in ((0, 7200.0, 7200.0), (1, 9000.0, 1800.0)):
         rows = tuple(row(video, "kept") for video in planned_videos(context, planned, shard))
@@ -136,7 +136,7 @@ def test_recent_speed_is_of_the_last_hour(context: StepContext) -> None:
 
 
 def test_a_later_run_counts_what_earlier_ones_did(context: StepContext) -> None:
-    """Of eleven listed ten were done before; a video that is gone is told."""
+    """A later plan counts videos that ended before, and those that are no longer listed."""
     planned = plan(context, "one")
     for shard in range(planned.shards):
         end_shard(context, planned, shard, {}, at=9000.0)
@@ -150,7 +150,7 @@ def test_a_later_run_counts_what_earlier_ones_did(context: StepContext) -> None:
 
 
 def test_attempts_are_counted(context: StepContext) -> None:
-    """After a retry two videos were tried twice, one of them to good effect, and the run's status knows."""
+    """After a retry the status counts two videos with two attempts, and the better outcome of one of them."""
     planned = plan(context, "run")
     for shard in range(planned.shards):
         end_shard(context, planned, shard, {"00.mp4": ("missing", ""), "04.mp4": ("timed-out", "")}, at=9000.0)
@@ -165,7 +165,7 @@ def test_attempts_are_counted(context: StepContext) -> None:
 
 
 def test_what_another_run_still_has_to_do_is_told_apart(context: StepContext) -> None:
-    """A retry of a run that is at work does not wait for the other's videos, and does not hide them."""
+    """A retry of a run in progress counts the other's videos as waiting elsewhere."""
     planned = plan(context, "run")
     end_shard(context, planned, 0, {"00.mp4": ("missing", "")}, at=9000.0)
     name, _ = retry(context, "run", "missing")
@@ -179,7 +179,7 @@ def test_what_another_run_still_has_to_do_is_told_apart(context: StepContext) ->
 def test_the_sums_come_out_whatever_happened(
     tmp_path_factory: pytest.TempPathFactory, shards: list[list[Outcome]]
 ) -> None:
-    """listed = ended before + planned; planned = ended + waiting; for the run and for a retry of it, half done."""
+    """Sums add up for a run and for a half-finished retry of it."""
     folder = tmp_path_factory.mktemp("sums")
     places = [f"{name}=file://{folder}/{name}" for name in ("store", "videos", "voc")]
     context = context_of(load_settings(LAPTOP, [*places, "plan.max_shard_videos=3"]), folder / "scratch")
@@ -201,7 +201,7 @@ def test_the_sums_come_out_whatever_happened(
 
 
 def test_a_sum_that_does_not_come_out_is_said(context: StepContext, capsys: pytest.CaptureFixture[str]) -> None:
-    """A video that nobody planned here has ended here: the status is printed, and the last line says what is wrong."""
+    """If a video ended that was not planned, the status is printed and the error names the sum that does not add up."""
     planned = plan(context, "run")
     stranger = planned_videos(context, planned, 0)[0].model_copy(update={"id": "f" * 16})
     commit_part(context, planned, (0, 0), (row(stranger, "kept"),), 9000.0, 60.0)
@@ -214,7 +214,7 @@ def test_a_sum_that_does_not_come_out_is_said(context: StepContext, capsys: pyte
 
 
 def test_a_damaged_record_is_named_and_the_others_count(context: StepContext) -> None:
-    """Its videos wait, as they do for extract."""
+    """Videos of a damaged record are counted as waiting, as in extract."""
     planned = plan(context, "run")
     end_shard(context, planned, 0, {}, at=9000.0)
     key = layout.shard_part(planned.recipe, planned.plan, 1, 0) + ".json"
@@ -227,13 +227,13 @@ def test_a_damaged_record_is_named_and_the_others_count(context: StepContext) ->
 
 
 def test_a_run_without_a_plan_is_named(context: StepContext) -> None:
-    """One line that says what to do."""
+    """The error line names the command to run first."""
     with pytest.raises(InvalidInput, match="run `watchmove plan` first"):
         status(context.store, "absent", context.settings.plan)
 
 
 def test_the_table_has_what_the_json_has(context: StepContext) -> None:
-    """A person reads the same counts."""
+    """The tables show the same counts."""
     planned: PlanRecord = plan(context, "run")
     end_shard(context, planned, 0, {"00.mp4": ("unreadable", "not-a-video")}, at=9000.0)
     console = Console(width=120, record=True, file=(context.scratch / "table").open("w"))
@@ -245,7 +245,7 @@ def test_the_table_has_what_the_json_has(context: StepContext) -> None:
 
 
 def test_words_of_a_record_are_only_shown(context: StepContext) -> None:
-    """A reason that somebody has put into the store neither colours the terminal nor steers it."""
+    """Markup and control codes in a stored reason do not reach the terminal."""
     planned = plan(context, "run")
     end_shard(context, planned, 0, {"00.mp4": ("unreadable", "\x1b[2J[red]boo[/red]")}, at=9000.0)
     path = context.scratch / "table"

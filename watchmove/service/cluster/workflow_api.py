@@ -186,7 +186,7 @@ def _from_answer(what: str, status: int, reason: str, body: str | bytes | None) 
         HTTPStatus.FORBIDDEN: "ask for permission to get workflowtemplates and to create and get workflows there",
     }
     return InvalidInput(
-        f"{line}; {advice.get(HTTPStatus(status), 'check what is asked for') if status else 'check it'}"
+        f"{line}; {advice.get(HTTPStatus(status), 'check the request') if status else 'check the address'}"
     )
 
 

@@ -56,10 +56,10 @@ def classify_layers(context: StepContext, trunk: Trunk, images: ImageSet) -> tup
         Unavailable: the store cannot be reached.
     """
     names = [name for name, _ in trunk.network.layers()]
-    learnt = [name for name in names if name not in trunk.network.random_layers] or names
+    measured = [name for name in names if name not in trunk.network.random_layers] or names
     identity = settings_hash(trunk.backbone_id, trunk.cell.seed, images.identity, CLASSIFICATION_VERSION)
-    keys = {name: layout.classification(identity, name) for name in learnt}
-    missing = [name for name in learnt if find(context.store, keys[name], ClassificationRecord) is None]
+    keys = {name: layout.classification(identity, name) for name in measured}
+    missing = [name for name in measured if find(context.store, keys[name], ClassificationRecord) is None]
     if missing:
         _classify(context, trunk, images, {name: keys[name] for name in missing})
     return tuple(keys.values())
