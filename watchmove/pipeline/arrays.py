@@ -1,4 +1,4 @@
-"""Names of the array types that many modules use; shapes, units and ranges stand in each function's docstring."""
+"""Names of the array types that many modules use; each function's docstring gives shapes, units and ranges."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,4 +10,4 @@ FloatArray = NDArray[np.float32]
 """Maps (H, W), fields (H, W, 2), soft masks (H, W) in [0, 1], or features (..., F)."""
 
 BoxArray = NDArray[np.float32]
-"""Boxes (N, 4) in the format that the variable's name says, normally `xyxy` in pixels, 0-based, maximum exclusive."""
+"""Boxes (N, 4) in the format that the variable's name gives, normally `xyxy` in pixels, 0-based, maximum exclusive."""

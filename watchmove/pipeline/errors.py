@@ -1,4 +1,4 @@
-"""Every exception a caller of watchmove can meet.
+"""All exceptions that watchmove raises for its callers.
 
     WatchmoveError
     ├── InvalidInput        input or settings are wrong: no retry can help
@@ -6,12 +6,12 @@
     ├── Stopped             stopped by a signal, after saving its progress
     └── UnreadableVideo     one video cannot be read; an outcome of that video, never of the run
 
-The exit code of each stands in `watchmove/service/runner/exit_codes.py`.
+The exit code of each is in `watchmove/service/runner/exit_codes.py`.
 """
 
 
 class WatchmoveError(Exception):
-    """One clear line that says what happened, where, and what would do."""
+    """Base class; its message is one line that names the place, what is wrong, and what would fix it."""
 
 
 class InvalidInput(WatchmoveError):
@@ -27,7 +27,7 @@ class Stopped(WatchmoveError):
 
 
 class UnreadableVideo(WatchmoveError):
-    """A video that cannot be decoded; `reason` is one of a closed list."""
+    """A video that cannot be decoded; `reason` is one of a closed list, `detail` says more."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")

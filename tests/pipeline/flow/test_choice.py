@@ -1,4 +1,4 @@
-"""Each way to find flow on pictures that move by a known step, alone and in batches, and the settings behind it."""
+"""Each flow method on images that move by a known step, alone and in batches, and the settings that choose it."""
 
 from pathlib import Path
 
@@ -218,6 +218,6 @@ def test_weights_that_do_not_fit_get_one_line(tmp_path: Path) -> None:
     save_file({**tensors, name: torch.full_like(tensors[name], float("nan"))}, tmp_path / "nan")
 
     for case in ("absent", "text", "pickle", "fewer", "shape", "nan"):
-        with pytest.raises(InvalidInput, match=r"extraction\.raft_weights \(.*; give torchvision") as raised:
+        with pytest.raises(InvalidInput, match=r"extract\.raft_weights \(.*; give torchvision") as raised:
             RaftFlow(tmp_path / case, torch.device("cpu"))
         assert "\n" not in str(raised.value)

@@ -1,1 +1,1 @@
-"""From pairs of frames to dense optical flow, by one of several methods."""
+"""From pairs of frames to dense optical flow, by DIS, a variational method or RAFT."""

@@ -1,8 +1,8 @@
-"""Which way to find optical flow the settings mean; one interface: batches of grey pairs in, batches of fields out.
+"""The choice of a flow method by the settings; all have one interface, from batches of grey pairs to batches of fields.
 
 `dis` is OpenCV's and runs on the CPU; `variational` needs no weights and runs in torch; `raft` runs in torch with
-weights that the user supplies. "auto" takes `dis` on the CPU and `variational` elsewhere. Torch is loaded only for
-those that need it: a worker of `dis` starts faster and smaller without it.
+weights that the user supplies. "auto" takes `dis` on the CPU and `variational` elsewhere. Torch is loaded only for the
+methods that need it, because a worker without it starts faster and needs less memory.
 """
 
 from functools import lru_cache
@@ -13,7 +13,7 @@ from watchmove.pipeline.settings.extraction import ExtractionSettings
 
 
 def chosen_method(settings: ExtractionSettings) -> str:
-    """Name of the method that the settings mean: dis, variational or raft."""
+    """Return the name of the method that the settings choose: dis, variational or raft."""
     if settings.flow == "auto":
         return "dis" if settings.device == "cpu" else "variational"
     return settings.flow
@@ -21,9 +21,9 @@ def chosen_method(settings: ExtractionSettings) -> str:
 
 @lru_cache(maxsize=1)
 def flow_method(settings: ExtractionSettings) -> FlowMethod:
-    """The method that the settings choose, on the device that they choose; weights are loaded once in a process.
+    """Return the method that the settings choose, on the device that they choose; weights are loaded once in a process.
 
-    Raises InvalidInput where there is no such device, or where RAFT's weights are missing or do not fit.
+    Raises InvalidInput where the device is missing, or where RAFT's weights are missing or do not fit.
     """
     if chosen_method(settings) == "dis":
         return dis_flow
@@ -33,7 +33,7 @@ def flow_method(settings: ExtractionSettings) -> FlowMethod:
 
 
 def flow_provenance(settings: ExtractionSettings) -> dict[str, str]:
-    """What made the flow, for the record: the method, and the SHA-256 of its weights where it has any.
+    """The method and the SHA-256 of its weights, where it has any, for the record.
 
     Raises InvalidInput where RAFT's weights cannot be read.
     """

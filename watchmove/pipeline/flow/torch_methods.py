@@ -22,7 +22,7 @@ TensorFlowMethod = Callable[[Tensor, Tensor], Tensor]
 
 
 def chosen_device(settings: ExtractionSettings) -> torch.device:
-    """Where torch computes. Raises InvalidInput where the settings ask for a GPU and there is none."""
+    """Return the device for torch. Raises InvalidInput where the settings ask for a GPU and there is none."""
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise InvalidInput(
             "extract.device (cuda): torch finds no GPU here; give the step a GPU and its driver, or set it to cpu"
@@ -31,16 +31,19 @@ def chosen_device(settings: ExtractionSettings) -> torch.device:
 
 
 def tensor_flow_method(settings: ExtractionSettings) -> TensorFlowMethod:
-    """RAFT or the variational method, as the settings say, for tensors on the device that they choose.
+    """Return RAFT or the variational method, as the settings choose, for tensors on the device that they choose.
 
-    Raises InvalidInput where there is no such device, or where RAFT's weights are missing or do not fit.
+    Raises InvalidInput where the device is missing, or where RAFT's weights are missing or do not fit.
     """
     device = chosen_device(settings)
     return RaftFlow(Path(settings.raft_weights), device) if settings.flow == "raft" else variational_flow
 
 
 def torch_flow_method(settings: ExtractionSettings) -> FlowMethod:
-    """The same for arrays. Raises InvalidInput as `tensor_flow_method` does."""
+    """Return RAFT or the variational method for NumPy arrays, which are copied to the device and back.
+
+    Raises InvalidInput as `tensor_flow_method` does.
+    """
     device = chosen_device(settings)
     method = tensor_flow_method(settings)
 

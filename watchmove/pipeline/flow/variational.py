@@ -1,12 +1,12 @@
-"""Variational optical flow of batches of frame pairs, coarse to fine, in torch: for a GPU, the same on a CPU.
+"""Variational optical flow of batches of frame pairs, coarse to fine, in torch, for a GPU or a CPU.
 
 The energy is Brox et al.'s (ECCV 2004): constancy of brightness and of its gradient (section 2.1), both under a robust
-penalty, and total variation of the field (equation 3). Two more things come from later work: each constancy is divided
-by the gradient of what it is about, so that it counts in pixels (Zimmer et al., IJCV 2011, section 3.1), and has a
+penalty, and total variation of the field (equation 3). Later work adds two things: each constancy is divided by the
+gradient of its quantity, so that it is measured in pixels (Zimmer et al., IJCV 2011, section 3.1), and has a
 penalty of its own (Bruhn and Weickert, ICCV 2005); the field is median filtered after each warp (Sun et al., CVPR 2010,
 section 3.2).
 
-Each level of the pyramid warps the second picture several times. Between warps the penalties are frozen at the weights
+Each level of the pyramid warps the second image several times. Between warps the penalties are frozen at the weights
 they have (Brox 2004, section 3) and the linear equations of the increment are solved by conjugate gradients,
 preconditioned with each pixel's own 2 x 2 block; every sum is per pair, so a batch gives what its pairs give alone.
 """
@@ -30,11 +30,23 @@ from watchmove.pipeline.flow.torch_maps import (
 )
 
 _TRACE = 1e-6
+"""Added to the diagonal of the preconditioner, so that it can be inverted where there is neither texture nor link."""
 
 
 @dataclass(frozen=True)
 class VariationalParameters:
-    """What the method is set to; distances in pixels of the level, brightness in 8-bit steps."""
+    """Parameters of the method; distances are in pixels of the level, brightness is in 8-bit steps.
+
+    They were set by hand; `tests/bench/flow.py` measures the errors to which they lead.
+
+    smoothness: weight of total variation.
+    data_penalty_pixels, smoothness_penalty_pixels: errors below which the robust penalties become quadratic.
+    gradient_floor: added to squared gradients, so that noise in flat regions is not amplified.
+    blur_pixels: standard deviation of the blur before derivatives; pyramid_blur: that before shrinking, per factor.
+    pyramid_factor: size of each level relative to the finer one, down to coarsest_side_pixels.
+    warps: linearisations per level; solver_steps: steps of conjugate gradients in each, a bound on time.
+    longest_increment_pixels: bound on the change per linearisation, which holds for small changes only.
+    """
 
     smoothness: float = 2.4
     data_penalty_pixels: float = 0.05
@@ -67,7 +79,7 @@ class _Equations:
         return data + minus_divergence(self.weights * along_x, self.weights * along_y)
 
     def preconditioner(self) -> Callable[[Tensor], Tensor]:
-        """What divides by each pixel's own block."""
+        """Return a function that divides a field (N, 2, H, W) by each pixel's own 2 x 2 block."""
         to_right = functional.pad(self.weights[..., :-1], (0, 1))
         below = functional.pad(self.weights[..., :-1, :], (0, 0, 0, 1))
         from_left = functional.pad(to_right[..., :-1], (1, 0))
@@ -86,20 +98,20 @@ class _Equations:
 
 @torch.inference_mode()
 def variational_flow(first: Tensor, second: Tensor, parameters: VariationalParameters | None = None) -> Tensor:
-    """Flow (N, 2, H, W) float32 in pixels, x then y, that carries `first` onto `second`.
+    """Compute flow (N, 2, H, W) float32 in pixels, x then y, from `first` to `second`.
 
-    Both are (N, H, W) float32 grey in [0, 255], on one device; the same numbers come whatever else is in the batch, to
-    rounding.
+    Both are (N, H, W) float32 grey in [0, 255], on one device. The flow of a pair does not depend on the rest of its
+    batch, except for rounding.
     """
     parameters = parameters or VariationalParameters()
     height, width = first.shape[-2:]
     sizes = _level_sizes(height, width, parameters)
-    pictures = torch.stack([first, second], dim=1)
+    images = torch.stack([first, second], dim=1)
     field = first.new_zeros((len(first), 2, *sizes[-1]))
     for level in reversed(range(len(sizes))):
         field = _enlarge(field, *sizes[level])
-        level_pictures = _at_level(pictures, level, sizes[level], parameters)
-        field = _solve_level(_channels(level_pictures[:, :1]), _channels(level_pictures[:, 1:]), field, parameters)
+        level_images = _at_level(images, level, sizes[level], parameters)
+        field = _solve_level(_channels(level_images[:, :1]), _channels(level_images[:, 1:]), field, parameters)
     return field
 
 
@@ -120,21 +132,21 @@ def _enlarge(field: Tensor, height: int, width: int) -> Tensor:
     return bilinear_resize(field, height, width) * scale
 
 
-def _at_level(pictures: Tensor, level: int, size: tuple[int, int], parameters: VariationalParameters) -> Tensor:
-    """The pictures at the size of a level, blurred for it."""
+def _at_level(images: Tensor, level: int, size: tuple[int, int], parameters: VariationalParameters) -> Tensor:
+    """Images at the size of a level, blurred for it."""
     if level:
         blur = parameters.pyramid_blur * math.sqrt(parameters.pyramid_factor ** (-2 * level) - 1)
-        pictures = bilinear_resize(gaussian_blur(pictures, blur), *size)
-    return gaussian_blur(pictures, parameters.blur_pixels)
+        images = bilinear_resize(gaussian_blur(images, blur), *size)
+    return gaussian_blur(images, parameters.blur_pixels)
 
 
-def _channels(picture: Tensor) -> Tensor:
-    """What is taken to be constant: brightness and its gradient, (N, 3, H, W)."""
-    return torch.cat([picture, *_gradient(picture)], dim=1)
+def _channels(image: Tensor) -> Tensor:
+    """The quantities that are assumed to be constant along the flow: brightness and its gradient, (N, 3, H, W)."""
+    return torch.cat([image, *_gradient(image)], dim=1)
 
 
 def _gradient(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Derivatives along x and y by the five-point rule."""
+    """Derivatives along x and y by the five-point rule, which is exact for polynomials of degree 4."""
     height, width = maps.shape[-2:]
     padded = functional.pad(maps, (2, 2, 2, 2), mode="replicate")
     rows, columns = padded[..., :, 2 : 2 + width], padded[..., 2 : 2 + height, :]
@@ -144,7 +156,7 @@ def _gradient(maps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _solve_level(first: Tensor, second: Tensor, field: Tensor, parameters: VariationalParameters) -> Tensor:
-    """`field` (N, 2, H, W) improved by a few warps of `second` onto `first`, channels (N, 3, H, W) of one level."""
+    """Refine `field` (N, 2, H, W) by a few warps of `second` onto `first`, channels (N, 3, H, W) of one level."""
     first_x, first_y = _gradient(first)
     count = first.shape[1]
     both = torch.cat([second, *_gradient(second)], dim=1)
@@ -162,7 +174,7 @@ def _solve_level(first: Tensor, second: Tensor, field: Tensor, parameters: Varia
 def _linearise(
     change: Tensor, slope_x: Tensor, slope_y: Tensor, field: Tensor, parameters: VariationalParameters
 ) -> _Equations:
-    """The equations of the increment to `field`, penalties frozen at their weights there."""
+    """The equations of the increment to `field`, with the penalties frozen at their weights for it."""
     length = 1 / (slope_x.square() + slope_y.square() + parameters.gradient_floor)
     penalty = torch.rsqrt(change.square() * length + parameters.data_penalty_pixels**2)
     weight = lands_inside(field).to(field.dtype) * length * penalty
@@ -181,24 +193,24 @@ def _linearise(
 
 
 def _solve(equations: _Equations, steps: int) -> Tensor:
-    """Preconditioned conjugate gradients from zero (Hestenes and Stiefel, 1952), each pair by itself."""
+    """Solve by preconditioned conjugate gradients from zero (Hestenes and Stiefel, 1952), each pair separately."""
     divide = equations.preconditioner()
     rest = equations.right
     increment = torch.zeros_like(rest)
     direction = prepared = divide(rest)
     energy = _dot(rest, prepared)
     for _ in range(steps):
-        image = equations.times(direction)
-        # where nothing is left to solve both sides are zero
-        length = energy / _dot(direction, image).clamp(min=torch.finfo(image.dtype).tiny)
+        product = equations.times(direction)
+        # where a pair is solved already both sides are zero
+        length = energy / _dot(direction, product).clamp(min=torch.finfo(product.dtype).tiny)
         increment = increment + length * direction
-        rest = rest - length * image
+        rest = rest - length * product
         prepared = divide(rest)
         next_energy = _dot(rest, prepared)
-        direction = prepared + next_energy / energy.clamp(min=torch.finfo(image.dtype).tiny) * direction
+        direction = prepared + next_energy / energy.clamp(min=torch.finfo(product.dtype).tiny) * direction
         energy = next_energy
     return increment
 
 
-def _dot(one: Tensor, other: Tensor) -> Tensor:
-    return (one * other).sum(dim=(1, 2, 3), keepdim=True)
+def _dot(first: Tensor, second: Tensor) -> Tensor:
+    return (first * second).sum(dim=(1, 2, 3), keepdim=True)

@@ -27,7 +27,7 @@ SMOOTHING_ATTENUATION = 0.25
 """Factor on the smoothing after each pass: OpenCV's default, from section III-C of the paper."""
 
 MIN_PEAK = 0.3
-"""Lowest peak that is raised to one: below it a frame shows hardly any motion, and stays dark. Set by hand."""
+"""Lowest peak that is raised to one: below it a frame shows hardly any motion, so its mask stays weak. Set by hand."""
 
 PEAK_BOX_FRACTION = 0.054
 """Side of the box over which the peak is averaged, relative to the height: 13 of 240 pixels. Set by hand."""
