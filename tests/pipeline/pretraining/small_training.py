@@ -98,7 +98,7 @@ def end(processes: list[BaseProcess]) -> list[int | None]:
 
 
 def weights_in(folder: Path) -> dict[str, Tensor]:
-    """What a finished training has left."""
+    """Read the weights that a finished training has written."""
     return load_file(folder / _WEIGHTS)
 
 
