@@ -62,7 +62,7 @@ def test_bench_of_a_square(davis: Path, *, as_video: bool) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(["--davis", "/nonexistent"], "JPEGImages"), (["--sequences", "circle"], "there are square")],
+    [(["--davis", "/nonexistent"], "JPEGImages"), (["--sequences", "circle"], "known there: square")],
 )
 def test_what_is_not_there_is_named(arguments: list[str], said: str, davis: Path) -> None:
     """Invalid arguments give exit code 65 and one line."""
