@@ -1,6 +1,7 @@
 """The cache of proposals: each image is searched once by any process, and finished work is kept."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,13 @@ import pytest
 from tests.service.conftest import MakeContext
 from watchmove.pipeline.detection.proposal_files import proposals_to_bytes
 from watchmove.pipeline.errors import InvalidInput, Stopped
-from watchmove.pipeline.settings.evaluation import ProposalSettings
 from watchmove.pipeline.voc.annotations import VocImage, read_voc
 from watchmove.pipeline.world.detection_images import draw_voc_image
-from watchmove.service.evaluation.proposal_cache import proposals_of
+from watchmove.service.evaluation.proposal_cache import Proposals, proposals_of
 from watchmove.service.runner.runner import StepContext
 
-SMALL = ProposalSettings(mode="single", longer_side_pixels=64)
+_SEARCH = "evaluate.detector.proposals"
+SMALL = ("work.workers=1", f"{_SEARCH}.mode=single", f"{_SEARCH}.longer_side_pixels=64")
 ALL_OF_IT = np.array([[0, 0, 160, 120]], np.float32)
 
 
@@ -27,6 +28,12 @@ def images(tmp_path: Path) -> list[VocImage]:
     return list(read_voc(tmp_path / "voc", None))
 
 
+def boxes_of(context: StepContext, images: Sequence[VocImage]) -> Proposals:
+    """The proposals of the images by the context's settings, kept in its store."""
+    settings, store, scratch = context.settings, context.store, context.scratch
+    return proposals_of(settings, store, scratch, images, progress=context.progress, check_stop=context.check_stop)
+
+
 def stored(context: StepContext) -> dict[str, str]:
     """The key and ETag of the boxes of each image."""
     return {item.key: item.etag for item in context.store.list("proposals/")}
@@ -36,26 +43,26 @@ def test_a_picture_is_searched_once_whatever_list_and_folder_it_is_in(
     make_context: MakeContext, images: list[VocImage], tmp_path: Path
 ) -> None:
     """A longer list searches only new images, a copied image is not searched, and other settings search all."""
-    context = make_context("work.workers=1")
-    first = proposals_of(context, images[:3], SMALL)
+    context = make_context(*SMALL)
+    first = boxes_of(context, images[:3])
     after_three = stored(context)
-    every = proposals_of(context, [*images, images[0]], SMALL)
+    every = boxes_of(context, [*images, images[0]])
     after_five = stored(context)
     copy = VocImage("copy", Path(shutil.copy(images[4].path, tmp_path / "copy.jpg")), 160, 120, ())
-    again = proposals_of(context, [copy], SMALL)
+    again = boxes_of(context, [copy])
 
     assert (len(after_three), len(after_five), stored(context)) == (3, 5, after_five)
     assert after_three.items() < after_five.items()
     assert list(every) == [image.image_id for image in images]
     assert all(np.array_equal(first[name], every[name]) and len(first[name]) for name in first)
     np.testing.assert_array_equal(again["copy"], every["4"])
-    proposals_of(context, images[:1], ProposalSettings(mode="single", longer_side_pixels=80))
+    boxes_of(make_context(*SMALL, f"{_SEARCH}.longer_side_pixels=80"), images[:1])
     assert len(stored(context)) == 6
 
 
 def test_told_to_stop_it_keeps_what_was_searched(make_context: MakeContext, images: list[VocImage]) -> None:
     """After a stop, the next call searches only the remaining images."""
-    context = make_context("work.workers=1")
+    context = make_context(*SMALL)
     create = context.store.create
 
     def stop_then(key: str, data: bytes) -> bool:
@@ -64,10 +71,10 @@ def test_told_to_stop_it_keeps_what_was_searched(make_context: MakeContext, imag
 
     context.store.create = stop_then  # type: ignore[method-assign]
     with pytest.raises(Stopped):
-        proposals_of(context, images, SMALL)
+        boxes_of(context, images)
     kept = stored(context)
-    context = make_context("work.workers=1")
-    proposals_of(context, images, SMALL)
+    context = make_context(*SMALL)
+    boxes_of(context, images)
 
     assert 1 <= len(kept) < 5
     assert kept.items() < stored(context).items()
@@ -77,9 +84,9 @@ def test_what_another_process_stores_meanwhile_is_not_searched_again(
     make_context: MakeContext, images: list[VocImage]
 ) -> None:
     """Boxes that another process stores between the listing and the search are used."""
-    context = make_context("work.workers=1")
-    proposals_of(context, images, SMALL)
-    keys, seen = list(stored(context)), make_context("work.workers=1", f"store=file://{context.scratch}/other")
+    context = make_context(*SMALL)
+    boxes_of(context, images)
+    keys, seen = list(stored(context)), make_context(*SMALL, f"store=file://{context.scratch}/other")
     head = seen.store.head
 
     def overtaken(key: str) -> object:
@@ -87,7 +94,7 @@ def test_what_another_process_stores_meanwhile_is_not_searched_again(
         return head(key)
 
     seen.store.head = overtaken  # type: ignore[method-assign, assignment]
-    found = proposals_of(seen, images, SMALL)
+    found = boxes_of(seen, images)
 
     assert list(stored(seen)) == keys
     assert all(np.array_equal(boxes, ALL_OF_IT) for boxes in found.values())
@@ -103,4 +110,4 @@ def test_a_picture_that_is_none_is_named(
         images[2].path.write_bytes(content)
 
     with pytest.raises(InvalidInput, match=r"2\.jpg: (no such file|cannot be decoded)"):
-        proposals_of(make_context("work.workers=1"), images, SMALL)
+        boxes_of(make_context(*SMALL), images)

@@ -72,7 +72,7 @@ def test_just_the_named_failures_are_planned(
     context: StepContext, planned: PlanRecord, outcomes: str, reasons: str, wanted: list[str]
 ) -> None:
     """As a run of its own, of the same recipe, that says what it retries."""
-    name, record = retry(context, "run", outcomes, reasons)
+    name, record = retry(context.settings, context.store, context.scratch, "run", outcomes, reasons)
 
     assert name == "run-retry-1"
     assert keys(context, record) == wanted
@@ -84,12 +84,12 @@ def test_just_the_named_failures_are_planned(
 @pytest.mark.usefixtures("planned")
 def test_what_is_done_is_never_repeated(context: StepContext) -> None:
     """What a retry has mended is not in the next one, of the run or of the retry; what failed again is."""
-    first, record = retry(context, "run", "missing,timed-out")
+    first, record = retry(context.settings, context.store, context.scratch, "run", "missing,timed-out")
     end_shard(context, record, 0, {"02.mp4": ("timed-out", "")}, at=2000.0)
-    second, of_run = retry(context, "run", "missing,timed-out")
-    third, of_retry = retry(context, first, "timed-out")
+    second, of_run = retry(context.settings, context.store, context.scratch, "run", "missing,timed-out")
+    third, of_retry = retry(context.settings, context.store, context.scratch, first, "timed-out")
     end_shard(context, of_run, 0, {}, at=3000.0)
-    _, nothing = retry(context, first, "missing,timed-out")
+    _, nothing = retry(context.settings, context.store, context.scratch, first, "missing,timed-out")
 
     assert (first, second, third) == ("run-retry-1", "run-retry-2", "run-retry-3")
     assert keys(context, of_run) == keys(context, of_retry) == ["02.mp4"]
@@ -100,8 +100,8 @@ def test_what_is_done_is_never_repeated(context: StepContext) -> None:
 @pytest.mark.usefixtures("planned")
 def test_a_later_failure_takes_nothing_away(context: StepContext) -> None:
     """Two retries of one failure: the one mends it, the other, later, fails; the frames stay in the snapshot."""
-    _, one = retry(context, "run", "missing")
-    _, other = retry(context, "run", "missing,timed-out")
+    _, one = retry(context.settings, context.store, context.scratch, "run", "missing")
+    _, other = retry(context.settings, context.store, context.scratch, "run", "missing,timed-out")
     end_shard(context, one, 0, {}, at=2000.0)
     end_shard(context, other, 0, ENDINGS, at=3000.0)
     dataset = gather(context, "run")
@@ -115,7 +115,7 @@ def test_a_later_failure_takes_nothing_away(context: StepContext) -> None:
 def test_a_retry_goes_through_gather(context: StepContext) -> None:
     """Its snapshot has all frames of the run and those it mended; the run before keeps the one it has."""
     before = gather(context, "run")
-    name, record = retry(context, "run", "missing,timed-out")
+    name, record = retry(context.settings, context.store, context.scratch, "run", "missing,timed-out")
     end_shard(context, record, 0, {}, at=2000.0)
     after = gather(context, name)
     gathered = gathered_of(context.store, name)
@@ -129,9 +129,9 @@ def test_a_retry_goes_through_gather(context: StepContext) -> None:
 @pytest.mark.usefixtures("planned")
 def test_asked_twice_it_is_the_same_plan(context: StepContext) -> None:
     """Whoever is killed may ask again; two who ask at a time share the shards."""
-    _, one = retry(context, "run", "missing", as_run="again")
-    _, two = retry(context, "run", "missing", as_run="again")
-    _, other = retry(context, "run", "missing")
+    _, one = retry(context.settings, context.store, context.scratch, "run", "missing", as_run="again")
+    _, two = retry(context.settings, context.store, context.scratch, "run", "missing", as_run="again")
+    _, other = retry(context.settings, context.store, context.scratch, "run", "missing")
 
     assert one == two
     assert other.plan == one.plan
@@ -141,7 +141,7 @@ def test_asked_twice_it_is_the_same_plan(context: StepContext) -> None:
 def test_a_name_that_is_taken_is_refused(context: StepContext) -> None:
     """A run keeps its plan."""
     with pytest.raises(InvalidInput, match="run run: it has another plan already"):
-        retry(context, "run", "missing", as_run="run")
+        retry(context.settings, context.store, context.scratch, "run", "missing", as_run="run")
 
 
 @pytest.mark.usefixtures("planned")
@@ -157,7 +157,7 @@ def test_a_name_that_is_taken_is_refused(context: StepContext) -> None:
 def test_names_that_are_unknown_get_one_line(context: StepContext, outcomes: str, reasons: str, message: str) -> None:
     """The line has the known ones."""
     with pytest.raises(InvalidInput, match=message):
-        retry(context, "run", outcomes, reasons)
+        retry(context.settings, context.store, context.scratch, "run", outcomes, reasons)
 
 
 @pytest.mark.usefixtures("planned")
@@ -166,14 +166,14 @@ def test_other_settings_are_refused(context: StepContext, make_context: MakeCont
     other = make_context("extract.seed=9")
 
     with pytest.raises(InvalidInput, match="retry with the settings of the run"):
-        retry(other, "run", "missing")
+        retry(other.settings, other.store, other.scratch, "run", "missing")
     assert context.store.uri == other.store.uri
 
 
 @pytest.mark.usefixtures("planned")
 def test_a_retry_extracts_as_any_run(context: StepContext) -> None:
     """The real step takes the new run as it is: the empty files are unreadable now, and not missing."""
-    name, record = retry(context, "run", "missing")
+    name, record = retry(context.settings, context.store, context.scratch, "run", "missing")
     [ended] = extract(context, name, 0)
 
     assert record.shards == 1
@@ -194,7 +194,7 @@ def test_the_same_in_a_bucket(s3_environment: str, tmp_path: Path) -> None:
     context = context_of(load_settings(LAPTOP, places), tmp_path / "scratch")
     touch_videos(context, *NAMES)
     end_shard(context, plan(context, "run"), 0, ENDINGS, at=1000.0)
-    name, record = retry(context, "run", "missing,timed-out")
+    name, record = retry(context.settings, context.store, context.scratch, "run", "missing,timed-out")
     end_shard(context, record, 0, {}, at=2000.0)
 
     assert status(context.store, name, context.settings.plan).faults == ()
@@ -213,7 +213,7 @@ def test_the_local_runner_takes_up_a_retry(make_context: MakeContext, tmp_path: 
     (videos / "b.mp4").rename(away)
     before = extract(made, "run", 0)
     away.rename(videos / "b.mp4")
-    name, _ = retry(made, "run", "missing")
+    name, _ = retry(made.settings, made.store, made.scratch, "run", "missing")
     result = run_all(made, name, draw_videos=False, draw_detection_set=True)
 
     assert [row.outcome for row in before] == ["kept", "missing"]
@@ -249,9 +249,9 @@ def test_on_the_command_line(context: StepContext) -> None:
 @pytest.mark.usefixtures("planned")
 def test_nothing_to_retry_is_said(context: StepContext, capsys: pytest.CaptureFixture[str]) -> None:
     """The plan has no shard, and the run goes through gather all the same."""
-    _, one = retry(context, "run", "timed-out")
+    _, one = retry(context.settings, context.store, context.scratch, "run", "timed-out")
     end_shard(context, one, 0, {}, at=2000.0)
-    name, nothing = retry(context, "run", "timed-out")
+    name, nothing = retry(context.settings, context.store, context.scratch, "run", "timed-out")
     print_retry(name, nothing)
 
     assert "nothing to retry, 0 shards" in capsys.readouterr().out

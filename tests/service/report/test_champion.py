@@ -59,7 +59,8 @@ def evaluated(
 
 def run(context: StepContext, name: str, *figures: float | None, **changed: object) -> tuple[Champion | None, str]:
     """Promote the backbone of a run; both have the given name."""
-    return promote(context, name, backbone(context, name), evaluated(context, figures, **changed))  # type: ignore[arg-type]
+    records = evaluated(context, figures, **changed)  # type: ignore[arg-type]
+    return promote(context.settings, context.store, name, backbone(context, name), records)
 
 
 def present(store: Store, protocol: str) -> Champion | None:

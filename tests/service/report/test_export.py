@@ -82,7 +82,7 @@ def test_the_cards_own_lines_load_the_same_features_without_this_project(
     """The card's Python code, run in an isolated process, gives the features of the trained trunk."""
     context = make_context(f"pretrain.trunk={kind}")
     trunk, _ = trained_run(context, tmp_path)
-    card = export(context, "run", tmp_path / "out").read_text()
+    card = export(context.settings, context.store, context.scratch, "run", tmp_path / "out").read_text()
     lines = re.search(r"```python\n(.*?)```", card, re.DOTALL)
     assert lines is not None
     subprocess.run([sys.executable, "-I", "-c", lines[1] + FEATURES], cwd=tmp_path / "out", check=True, timeout=120)
@@ -101,7 +101,7 @@ def test_the_card_says_what_it_was_made_of(make_context: MakeContext, tmp_path: 
     context = make_context()
     trained_run(context, tmp_path)
     out = tmp_path / "out"
-    card = export(context, "run", out).read_text()
+    card = export(context.settings, context.store, context.scratch, "run", out).read_text()
 
     for name in ("backbone.safetensors", "backbone.torchvision.safetensors", MASK_NETWORK_NAME):
         assert file_sha256(out / name) in card
@@ -124,7 +124,7 @@ def test_weights_that_are_not_the_records_are_refused(make_context: MakeContext,
     context.store.write(key, bytes(stored))
 
     with pytest.raises(InvalidInput, match=r"sha256 is .*, its record says"):
-        export(context, "run", tmp_path / "out")
+        export(context.settings, context.store, context.scratch, "run", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -137,7 +137,7 @@ def test_the_card_of_a_control_says_what_it_learnt(make_context: MakeContext, tm
     point = CurveRow(iteration=4, loss=0.5, learning_rate=0.01, validation_iou=None, validation_accuracy=0.75)
     turned = record.model_copy(update={"objective": "rotation", "curve": (point,)})
     context.store.write(key, turned.model_dump_json().encode())
-    card = export(context, "run", tmp_path / "out").read_text()
+    card = export(context.settings, context.store, context.scratch, "run", tmp_path / "out").read_text()
 
     assert "# AlexNet pretrained to predict rotations of frames\n" in card
     assert "Objective `rotation`." in card

@@ -50,7 +50,7 @@ def test_a_run_by_outcome_as_it_goes_on(context: StepContext) -> None:
         end_shard(context, planned, shard, {"01.mp4": ("missing", ""), "05.mp4": ("missing", "")}, at=1000.0)
         values.collector.refresh()
         waiting.append(values.of("watchmove_run_videos", run="run", outcome="waiting"))
-    name, again = retry(context, "run", "missing")
+    name, again = retry(context.settings, context.store, context.scratch, "run", "missing")
     end_shard(context, again, 0, {"05.mp4": ("missing", "")}, at=2000.0)
     values.collector.refresh()
 

@@ -154,7 +154,7 @@ def test_attempts_are_counted(context: StepContext) -> None:
     planned = plan(context, "run")
     for shard in range(planned.shards):
         end_shard(context, planned, shard, {"00.mp4": ("missing", ""), "04.mp4": ("timed-out", "")}, at=9000.0)
-    name, again = retry(context, "run", "missing,timed-out")
+    name, again = retry(context.settings, context.store, context.scratch, "run", "missing,timed-out")
     end_shard(context, again, 0, {"04.mp4": ("timed-out", "")}, at=9500.0)
     before, after = asked(context), asked(context, name)
 
@@ -168,7 +168,7 @@ def test_what_another_run_still_has_to_do_is_told_apart(context: StepContext) ->
     """A retry of a run in progress counts the other's videos as waiting elsewhere."""
     planned = plan(context, "run")
     end_shard(context, planned, 0, {"00.mp4": ("missing", "")}, at=9000.0)
-    name, _ = retry(context, "run", "missing")
+    name, _ = retry(context.settings, context.store, context.scratch, "run", "missing")
     found = asked(context, name)
 
     assert (found.videos_planned, found.videos_ended_before, found.videos_waiting_elsewhere) == (1, 2, 7)
@@ -189,7 +189,7 @@ def test_the_sums_come_out_whatever_happened(
         names = NAMES_OF_TWELVE[3 * shard : 3 * shard + 3]
         told = {name: (ending.value, "") for name, ending in zip(names, endings, strict=True)}
         end_shard(context, planned, shard, told, at=9000.0 + shard)
-    name, again = retry(context, "run", "missing,timed-out,unreadable")
+    name, again = retry(context.settings, context.store, context.scratch, "run", "missing,timed-out,unreadable")
     if again.shards:
         end_shard(context, again, 0, {}, at=9500.0)
     for run in ("run", name):

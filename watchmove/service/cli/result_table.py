@@ -8,31 +8,29 @@ from rich.markup import escape
 from rich.table import Table
 
 from watchmove.pipeline.voc.average_precision import DetectionScores
-from watchmove.service.report.result import ClassificationResult
-from watchmove.service.report.result import RunResult as ReportedResult
-from watchmove.service.steps.run import RunResult
+from watchmove.service.report.result import ClassificationResult, RunResult
+from watchmove.service.steps.run import CompletedRun
 
 
-def print_summary(result: RunResult, console: Console) -> None:
+def print_summary(completed: CompletedRun, console: Console) -> None:
     """Print a run's counts, the average precision of each evaluation, and the URI of the report."""
-    counts = ", ".join(f"{count} {name}" for name, count in result.gathered.outcomes.items())
+    counts = ", ".join(f"{count} {name}" for name, count in completed.gathered.outcomes.items())
     console.print(f"videos: {counts}", highlight=False, markup=False)
-    console.print(
-        f"frames: {result.dataset.kept_frames} kept of {sum(result.gathered.frames.values())} sampled", highlight=False
-    )
+    sampled = sum(completed.gathered.frames.values())
+    console.print(f"frames: {completed.dataset.kept_frames} kept of {sampled} sampled", highlight=False)
     table = Table(title="mean average precision, IoU 0.5")
     for heading in ("initialisation", "frozen", "seed", "11-point", "area"):
         table.add_column(heading, justify="left" if heading == "initialisation" else "right")
-    for record in result.evaluations:
+    for record in completed.evaluations:
         cell = record.evaluation
         frozen = f"conv1-{cell.freeze_through}" if cell.freeze_through else "none"
         scores = (_figure(record.mean_ap_11_point), _figure(record.mean_ap_area))
         table.add_row(escape(cell.initialisation), frozen, str(cell.seed), *scores)
     console.print(table)
-    console.print(f"report: {result.report}", soft_wrap=True, highlight=False, markup=False)
+    console.print(f"report: {completed.report}", soft_wrap=True, highlight=False, markup=False)
 
 
-def print_result(result: ReportedResult, console: Console, *, as_json: bool) -> None:
+def print_result(result: RunResult, console: Console, *, as_json: bool) -> None:
     """Print the mean average precision over seeds as a table, or the complete result as JSON."""
     if as_json:
         print(result.model_dump_json(indent=1))

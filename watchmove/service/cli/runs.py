@@ -66,7 +66,12 @@ def retry(
     from watchmove.service.planning.retry import retry as plan_again
 
     words = [*(overrides or ()), NO_METRICS]
-    in_context(settings, words, lambda context: print_retry(*plan_again(context, run, outcomes, reasons, as_run)))
+
+    def body(context: StepContext) -> None:
+        made = plan_again(context.settings, context.store, context.scratch, run, outcomes, reasons, as_run)
+        print_retry(*made)
+
+    in_context(settings, words, body)
 
 
 @on_runs.command()
@@ -124,4 +129,8 @@ def export(
     from watchmove.service.report.export import export as write_files
 
     words = [*(overrides or ()), NO_METRICS]
-    in_context(settings, words, lambda context: print(write_files(context, run, out)))
+
+    def body(context: StepContext) -> None:
+        print(write_files(context.settings, context.store, context.scratch, run, out))
+
+    in_context(settings, words, body)

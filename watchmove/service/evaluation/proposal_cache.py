@@ -1,7 +1,7 @@
 """Region proposals of images: computed in parallel, once for each image and settings, and cached in the store."""
 
 import multiprocessing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -21,7 +21,7 @@ from watchmove.pipeline.voc.annotations import VocImage, read_image
 from watchmove.service.records import layout
 from watchmove.service.records.stream import in_order
 from watchmove.service.runner.child_process import end_with_parent, leave_signals
-from watchmove.service.runner.runner import StepContext
+from watchmove.service.runner.progress import ProgressReport
 from watchmove.service.settings.settings import Settings, settings_hash, worker_count
 from watchmove.service.store.opening import open_store
 from watchmove.service.store.store import Store, StoredObject
@@ -35,26 +35,34 @@ _TURN = 8
 Proposals = dict[str, NDArray[np.float32]]
 
 
-def proposals_of(context: StepContext, images: Sequence[VocImage], settings: ProposalSettings) -> Proposals:
+def proposals_of(
+    settings: Settings,
+    store: Store,
+    scratch: Path,
+    images: Sequence[VocImage],
+    *,
+    progress: ProgressReport,
+    check_stop: Callable[[], None],
+) -> Proposals:
     """Boxes float32 (P, 4) xyxy by image id, from the store if any process has searched the same image before.
 
     Raises:
         InvalidInput: an image cannot be read.
         Stopped: stopped by a signal; finished images stay in the store.
     """
-    if context.settings.evaluate.proposal_files:
-        return _published(context, images)
+    if settings.evaluate.proposal_files:
+        return _published(settings.evaluate.proposal_files, scratch, images)
     by_id = {image.image_id: image for image in images}
-    searched_as = settings_hash(settings, PROPOSALS_VERSION)
+    searched_as = settings_hash(settings.evaluate.detector.proposals, PROPOSALS_VERSION)
     keys = {
         name: layout.proposals(searched_as, digest)
         for name, digest in zip(by_id, in_order(_digest, (image.path for image in by_id.values())), strict=True)
     }
-    known = {item.key for item in context.store.list(layout.all_proposals(searched_as))}
+    known = {item.key for item in store.list(layout.all_proposals(searched_as))}
     missing = [image for name, image in by_id.items() if keys[name] not in known]
     if missing:
-        _search_missing(context, missing, keys, settings)
-    return dict(zip(keys, in_order(partial(_stored_boxes, context.store), keys.values()), strict=True))
+        _search_missing(settings, store, missing, keys, progress, check_stop)
+    return dict(zip(keys, in_order(partial(_stored_boxes, store), keys.values()), strict=True))
 
 
 def _digest(path: Path) -> str:
@@ -87,12 +95,12 @@ def _stored(uri: str) -> tuple[Store, StoredObject]:
     return store, item
 
 
-def _published(context: StepContext, images: Sequence[VocImage]) -> Proposals:
+def _published(uris: Sequence[str], scratch: Path, images: Sequence[VocImage]) -> Proposals:
     """Boxes of the images from `evaluate.proposal_files`; later files take precedence."""
     proposals: Proposals = {}
-    for number, uri in enumerate(context.settings.evaluate.proposal_files):
+    for number, uri in enumerate(uris):
         store, item = _stored(uri)
-        path = store.local(item.key, context.scratch / f"proposals-{number}.mat")
+        path = store.local(item.key, scratch / f"proposals-{number}.mat")
         if path is None:
             raise InvalidInput(f"{uri}: deleted since the step began; restore it and run again")
         proposals.update(read_mat_proposals(path))
@@ -100,20 +108,26 @@ def _published(context: StepContext, images: Sequence[VocImage]) -> Proposals:
 
 
 def _search_missing(
-    context: StepContext, images: Sequence[VocImage], keys: Mapping[str, str], settings: ProposalSettings
+    settings: Settings,
+    store: Store,
+    images: Sequence[VocImage],
+    keys: Mapping[str, str],
+    progress: ProgressReport,
+    check_stop: Callable[[], None],
 ) -> None:
     """Search images in worker processes and store the boxes of each image."""
-    workers = worker_count(context.settings)
+    workers = worker_count(settings)
+    search = partial(_search, settings.evaluate.detector.proposals)
     forkserver = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(workers, mp_context=forkserver, initializer=_begin_worker) as pool:
         try:
-            for done, turn in _turns(context.store, images, keys, _TURN * workers):
-                for number, (name, boxes) in enumerate(pool.map(partial(_search, settings), turn), start=1):
-                    context.store.create(keys[name], proposals_to_bytes({name: boxes}))
-                    context.progress.update("proposals", done + number, len(images), f"{len(boxes)} boxes")
-                    context.check_stop()
+            for done, turn in _turns(store, images, keys, _TURN * workers):
+                for number, (name, boxes) in enumerate(pool.map(search, turn), start=1):
+                    store.create(keys[name], proposals_to_bytes({name: boxes}))
+                    progress.update("proposals", done + number, len(images), f"{len(boxes)} boxes")
+                    check_stop()
         except BrokenProcessPool as error:
-            context.check_stop()
+            check_stop()
             raise InvalidInput("selective search crashed on an image; look for a damaged one in JPEGImages/") from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -1,13 +1,13 @@
 """Trunks of evaluations from weights files that the settings name by URI."""
 
 import dataclasses
+from pathlib import Path
 from typing import NamedTuple
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.networks.alexnet import AlexNet
 from watchmove.pipeline.networks.weight_mapping import Layout, load_mapped, refuse_pickled
 from watchmove.service.records.training import MappedWeights
-from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.settings import settings_hash
 from watchmove.service.store.opening import open_store
 
@@ -32,10 +32,10 @@ def named_weights(initialisation: str) -> NamedWeights:
     return NamedWeights(uri, layouts.get(word), settings_hash(uri, item.etag, word))
 
 
-def load_named(context: StepContext, weights: NamedWeights, seed: int) -> tuple[AlexNet, MappedWeights]:
+def load_named(weights: NamedWeights, seed: int, scratch: Path) -> tuple[AlexNet, MappedWeights]:
     """The trunk, and which tensors were loaded from the file. Raises InvalidInput if it is not an AlexNet."""
     folder, _, name = weights.uri.rpartition("/")
-    path = open_store(folder).local(name, context.scratch / "weights.safetensors")
+    path = open_store(folder).local(name, scratch / "weights.safetensors")
     if path is None:
         raise InvalidInput(f"{weights.uri}: deleted since the step began; restore it and run again")
     trunk, mapping = load_mapped(path, weights.layout, seed)

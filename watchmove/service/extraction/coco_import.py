@@ -99,7 +99,9 @@ def _import_shard(context: StepContext, plan: PlanRecord, shard: int, instances:
         return
     folder = Path(tempfile.mkdtemp(prefix=f"shard-{shard}-", dir=context.scratch))
     space = ScratchSpace(context.settings.work.scratch_mebibytes * 2**20)
-    part = OpenPart(context, plan, (shard, len(parts)), folder, space, {"masks": "COCO annotations"})
+    part = OpenPart(
+        context.settings, context.store, plan, (shard, len(parts)), folder, space, {"masks": "COCO annotations"}
+    )
     try:
         for row in _outcomes(context, left, instances.annotations_of(shard), folder):
             part.add(row)

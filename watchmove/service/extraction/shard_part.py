@@ -16,9 +16,9 @@ from watchmove.service.extraction.worker import folder_bytes
 from watchmove.service.records import layout
 from watchmove.service.records.outcomes import FAILED, NO_DEVICE, DeviceUse, ShardRecord, VideoOutcome
 from watchmove.service.records.plans import PlanRecord
-from watchmove.service.records.record import commit, find, origin
+from watchmove.service.records.record import Origin, commit, find, origin
 from watchmove.service.records.shard_index import index_bytes, index_key
-from watchmove.service.runner.runner import StepContext
+from watchmove.service.settings.settings import Settings
 from watchmove.service.store.store import Store
 
 _AUDIT_FRAMES_PER_REASON = 8
@@ -32,7 +32,8 @@ class OpenPart:
 
     def __init__(
         self,
-        context: StepContext,
+        settings: Settings,
+        store: Store,
         plan: PlanRecord,
         place: tuple[int, int],
         folder: Path,
@@ -40,7 +41,8 @@ class OpenPart:
         provenance: Mapping[str, str],
     ) -> None:
         """`provenance`: what made the masks beside the videos, for the record."""
-        self._context = context
+        self._settings = settings
+        self._store = store
         self._plan = plan
         self._shard, self._number = place
         self._folder = folder
@@ -61,7 +63,7 @@ class OpenPart:
     def is_due(self) -> bool:
         """Whether it is time to commit: by the clock, or as results fill half of the scratch space."""
         seconds = time.monotonic() - self._began
-        in_time = seconds < self._context.settings.work.commit_every_seconds
+        in_time = seconds < self._settings.work.commit_every_seconds
         return bool(self._rows) and (not in_time or 2 * self._result_bytes > self._space.limit_bytes)
 
     def commit(self, device: DeviceUse) -> bool:
@@ -74,7 +76,9 @@ class OpenPart:
         rows = sorted(self._rows, key=lambda row: row.video.key)
         cost = _Cost(round(time.monotonic() - self._began, 3), device.since(self._device))
         place = (self._shard, self._number)
-        won = _commit(self._context, self._plan, place, rows, self._folder, cost, self._provenance)
+        inputs = {f"{self._settings.videos}/{row.video.key}": row.video.etag for row in rows}
+        made_by = origin(self._settings, inputs | dict(self._provenance))
+        won = _commit(self._store, self._plan, place, rows, self._folder, cost, made_by)
         self._device = device
         for row in rows:
             shutil.rmtree(self._folder / row.video.id, ignore_errors=True)
@@ -92,13 +96,13 @@ class _Cost(NamedTuple):
 
 
 def _commit(
-    context: StepContext,
+    store: Store,
     plan: PlanRecord,
     place: tuple[int, int],
     rows: Sequence[VideoOutcome],
     folder: Path,
     cost: _Cost,
-    provenance: Mapping[str, str],
+    made_by: Origin,
 ) -> bool:
     """Upload the frames under names made of their content, then create the record; the second of two writers loses."""
     shard, part = place
@@ -109,12 +113,11 @@ def _commit(
     write_shard(audit, _thinned(chain.from_iterable(_samples(results / AUDIT) for results in read)))
     digest, audit_digest = file_sha256(data), file_sha256(audit)
     data_key, audit_key = f"{stem}-{digest[:12]}.tar", f"{stem}-{audit_digest[:12]}.audit.tar"
-    context.store.upload(data_key, data)
-    context.store.upload(audit_key, audit)
-    context.store.write(index_key(data_key), index_bytes(data))
-    inputs = {f"{context.settings.videos}/{row.video.key}": row.video.etag for row in rows}
+    store.upload(data_key, data)
+    store.upload(audit_key, audit)
+    store.write(index_key(data_key), index_bytes(data))
     record = ShardRecord(
-        made_by=origin(context.settings, inputs | dict(provenance)),
+        made_by=made_by,
         plan=plan.plan,
         shard=shard,
         part=part,
@@ -127,7 +130,7 @@ def _commit(
         device=cost.device,
         videos=tuple(rows),
     )
-    return commit(context.store, f"{stem}.json", record).new
+    return commit(store, f"{stem}.json", record).new
 
 
 def _samples(path: Path) -> Iterator[Sample]:

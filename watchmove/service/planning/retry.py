@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -15,8 +16,7 @@ from watchmove.service.records.outcomes import FAILED, Outcome, Video
 from watchmove.service.records.plans import PlanRecord, Retries, RetryRecord
 from watchmove.service.records.record import commit, find, json_lines, need, origin
 from watchmove.service.records.stream import shard_records
-from watchmove.service.runner.runner import StepContext
-from watchmove.service.settings.settings import settings_hash
+from watchmove.service.settings.settings import Settings, settings_hash
 from watchmove.service.store.store import Store
 
 
@@ -39,7 +39,7 @@ def outcomes_named(words: str) -> frozenset[Outcome]:
 
 
 def retry(
-    context: StepContext, run: str, outcomes: str, reasons: str = "", as_run: str = ""
+    settings: Settings, store: Store, scratch: Path, run: str, outcomes: str, reasons: str = "", as_run: str = ""
 ) -> tuple[str, RetryRecord]:
     """Plan failed videos of `run` again, as a run of its own; its name and plan. Asked twice, it is the same plan.
 
@@ -51,22 +51,22 @@ def retry(
         Unavailable: the store cannot be reached.
     """
     wanted = outcomes_named(outcomes)
-    parent = need(context.store, layout.run_record(run, "plan"), PlanRecord, "plan")
-    recipe = recipe_of(with_local_teacher(context.settings, context.scratch))
+    parent = need(store, layout.run_record(run, "plan"), PlanRecord, "plan")
+    recipe = recipe_of(with_local_teacher(settings, scratch))
     if recipe != parent.recipe:
         raise InvalidInput(
             f"run {run}: planned as recipe {parent.recipe}, but these settings give {recipe}; "
             "retry with the settings of the run, or start a new one"
         )
     retries = Retries(plan=parent.plan, outcomes=tuple(sorted(wanted)), reasons=tuple(sorted(_names(reasons))))
-    if as_run and (known := _own_plan(context.store, as_run, retries)):
+    if as_run and (known := _own_plan(store, as_run, retries)):
         return as_run, known
-    record = _planned(context, parent, retries)
+    record = _planned(settings, store, scratch, parent, retries)
     while True:
-        name = as_run or _free_name(context.store, run)
-        if commit(context.store, layout.run_record(name, "plan"), record).new:
+        name = as_run or _free_name(store, run)
+        if commit(store, layout.run_record(name, "plan"), record).new:
             return name, record
-        if as_run and (known := _own_plan(context.store, as_run, retries)):
+        if as_run and (known := _own_plan(store, as_run, retries)):
             return as_run, known
 
 
@@ -91,26 +91,26 @@ def _free_name(store: Store, run: str) -> str:
     return f"{stem}-retry-{number}"
 
 
-def _planned(context: StepContext, parent: PlanRecord, retries: Retries) -> RetryRecord:
+def _planned(settings: Settings, store: Store, scratch: Path, parent: PlanRecord, retries: Retries) -> RetryRecord:
     """Write the shards and the listing of a retry; its record is not written yet."""
     attempts = Attempts()
-    for key, shard in shard_records(context.store, parent.recipe):
+    for key, shard in shard_records(store, parent.recipe):
         attempts.add(key, shard)
     table = attempts.table()
-    listed = table.counting & table.of(listed_ids(context.store, parent))
+    listed = table.counting & table.of(listed_ids(store, parent))
     rows = _chosen(table, listed, retries)
-    shards = deal(_videos(context.store, parent, table, rows), context.settings.plan)
+    shards = deal(_videos(store, parent, table, rows), settings.plan)
     # The attempts to mend are part of the identity: when they have been mended in vain, a retry is another plan.
     tried = sorted(zip(table.video[rows].tolist(), (table.parts[part].key for part in table.part[rows]), strict=True))
     plan = settings_hash(
         parent.recipe, retries.model_dump(), tried, [[video.id for video in shard] for shard in shards]
     )
     for index, videos in enumerate(shards):
-        context.store.write(layout.shard_list(parent.recipe, plan, index), json_lines(videos))
-    _copy(context, layout.listing(parent.recipe, parent.plan), layout.listing(parent.recipe, plan))
-    work = sum(expected_seconds(video, context.settings.plan) for videos in shards for video in videos)
+        store.write(layout.shard_list(parent.recipe, plan, index), json_lines(videos))
+    _copy(store, scratch, layout.listing(parent.recipe, parent.plan), layout.listing(parent.recipe, plan))
+    work = sum(expected_seconds(video, settings.plan) for videos in shards for video in videos)
     new = {"plan": plan, "shards": len(shards), "videos_new": len(tried), "videos_changed": 0}
-    made_by = origin(context.settings, {context.settings.videos: plan})
+    made_by = origin(settings, {settings.videos: plan})
     return RetryRecord(
         **{**dict(parent), **new, "made_by": made_by, "expected_seconds": round(work, 1), "retries": retries}
     )
@@ -141,8 +141,8 @@ def _videos(store: Store, plan: PlanRecord, table: AttemptTable, rows: Rows) -> 
     return [video for video in listed_videos(store, plan) if number_of(video.id, where) in wanted]
 
 
-def _copy(context: StepContext, key: str, to: str) -> None:
-    path = context.store.local(key, context.scratch / "listing")
+def _copy(store: Store, scratch: Path, key: str, to: str) -> None:
+    path = store.local(key, scratch / "listing")
     if path is None:
-        raise InvalidInput(f"{context.store.uri}/{key}: the plan names it, but it is gone; plan again")
-    context.store.upload(to, path)
+        raise InvalidInput(f"{store.uri}/{key}: the plan names it, but it is gone; plan again")
+    store.upload(to, path)

@@ -13,8 +13,7 @@ from watchmove.service.records import layout
 from watchmove.service.records.record import Record, commit, find, origin
 from watchmove.service.records.training import EVALUATION_VERSION, PRETRAINED, BackboneRecord, EvaluationRecord
 from watchmove.service.report.result import SeedSpread, seed_spread
-from watchmove.service.runner.runner import StepContext
-from watchmove.service.settings.settings import settings_hash
+from watchmove.service.settings.settings import Settings, settings_hash
 from watchmove.service.store.store import Store
 
 _CONFIDENCE = 0.95
@@ -59,7 +58,7 @@ def protocol_of(record: EvaluationRecord) -> str:
 
 
 def promote(
-    context: StepContext, run: str, backbone: BackboneRecord, records: Sequence[EvaluationRecord]
+    settings: Settings, store: Store, run: str, backbone: BackboneRecord, records: Sequence[EvaluationRecord]
 ) -> tuple[Champion | None, str]:
     """Promote the run's backbone if it is better; return the champion, if there is one, and the verdict in a sentence.
 
@@ -76,7 +75,7 @@ def promote(
         return None, "not compared, because there is no evaluation of the pretrained trunk without frozen layers"
     protocol = protocol_of(own[0])
     while True:
-        known = champions(context.store, protocol)
+        known = champions(store, protocol)
         present = known[-1] if known else None
         if any(champion.backbone == backbone.backbone for champion in known):
             verdict = "this backbone has been promoted before"
@@ -85,7 +84,7 @@ def promote(
         if not better:
             break
         made = Champion(
-            made_by=origin(context.settings, {f"{context.store.uri}/{backbone.weights_key}": backbone.weights_sha256}),
+            made_by=origin(settings, {f"{store.uri}/{backbone.weights_key}": backbone.weights_sha256}),
             protocol=protocol,
             number=present.number + 1 if present else 1,
             run=run,
@@ -98,11 +97,11 @@ def promote(
             before=present.backbone if present else "",
             why=verdict,
         )
-        if commit(context.store, layout.champion(protocol, f"{made.number:05d}"), made).new:
+        if commit(store, layout.champion(protocol, f"{made.number:05d}"), made).new:
             present = made
             break
         # Another run created this number first, so the next round compares with that run's backbone.
-    _point_to_the_last(context.store, protocol)
+    _point_to_the_last(store, protocol)
     return present, verdict
 
 

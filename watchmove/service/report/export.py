@@ -25,34 +25,38 @@ from watchmove.service.records.training import (
     evaluations_of,
 )
 from watchmove.service.report.images import curve_png
-from watchmove.service.runner.runner import StepContext
+from watchmove.service.settings.evaluate import EvaluateSettings
+from watchmove.service.settings.settings import Settings
+from watchmove.service.store.store import Store
 from watchmove.service.training.backbone_files import fetch_backbone, fetch_mask_network
 
 WEIGHTS, TORCHVISION_WEIGHTS, CARD = "backbone.safetensors", "backbone.torchvision.safetensors", "README.md"
 CURVE = "curve.png"
 
 
-def export(context: StepContext, run: str, out: Path) -> Path:
+def export(settings: Settings, store: Store, scratch: Path, run: str, out: Path) -> Path:
     """Write the weights, the training curve and, last, the model card into `out`; return the card's path.
 
     Raises:
         InvalidInput: the run has no backbone, or its weights differ from its record.
         Unavailable: the store cannot be read or the disk cannot be written.
     """
-    store = context.store
     dataset = dataset_of(store, run)
-    key = layout.backbone(backbone_id_of(context.settings, dataset.dataset), "record.json")
+    key = layout.backbone(backbone_id_of(settings, dataset.dataset), "record.json")
     record = need(store, key, BackboneRecord, "pretrain")
-    settings = record.made_by.settings.get("pretrain", {})
-    trunk = str(settings.get("trunk", ALEXNET))
-    written = [*_write_weights(context, record, trunk, out), *_write_mask_network(context, record, out)]
+    pretrain_settings = record.made_by.settings.get("pretrain", {})
+    trunk = str(pretrain_settings.get("trunk", ALEXNET))
+    written = [
+        *_write_weights(store, scratch, record, trunk, out),
+        *_write_mask_network(store, scratch, record, out),
+    ]
     page = _template().render(
         run=run,
         record=record,
         dataset=dataset,
-        settings=settings,
+        settings=pretrain_settings,
         trunk=trunk,
-        evaluations=list(_evaluations(context, run, record)),
+        evaluations=list(_evaluations(store, settings.evaluate, run, record)),
         files={name: file_sha256(out / name) for name in written},
         loading_lines=LOADING_LINES if trunk == ALEXNET else resnet_lines(trunk),
         mean=CHANNEL_MEAN,
@@ -64,9 +68,9 @@ def export(context: StepContext, run: str, out: Path) -> Path:
     return out / CARD
 
 
-def _write_weights(context: StepContext, record: BackboneRecord, kind: str, out: Path) -> list[str]:
+def _write_weights(store: Store, scratch: Path, record: BackboneRecord, kind: str, out: Path) -> list[str]:
     """Write the weights after checking their SHA-256; return the names of the files, two for an AlexNet."""
-    fetched = fetch_backbone(context.store, record, context.scratch / WEIGHTS)
+    fetched = fetch_backbone(store, record, scratch / WEIGHTS)
     metadata = {"format": "pt", "backbone": record.backbone, "dataset": record.dataset}
     if kind != ALEXNET:
         save_resnet(load_resnet(fetched, kind), out / WEIGHTS, metadata)
@@ -77,23 +81,25 @@ def _write_weights(context: StepContext, record: BackboneRecord, kind: str, out:
     return [WEIGHTS, TORCHVISION_WEIGHTS]
 
 
-def _write_mask_network(context: StepContext, record: BackboneRecord, out: Path) -> list[str]:
+def _write_mask_network(store: Store, scratch: Path, record: BackboneRecord, out: Path) -> list[str]:
     """Copy the mask network if the record has one; return the names of the files written."""
     if not record.mask_network_key:
         return []
-    fetched = fetch_mask_network(context.store, record, context.scratch / MASK_NETWORK_NAME)
+    fetched = fetch_mask_network(store, record, scratch / MASK_NETWORK_NAME)
     with replacing(out / MASK_NETWORK_NAME) as temporary:
         shutil.copyfile(fetched, temporary)
     return [MASK_NETWORK_NAME]
 
 
-def _evaluations(context: StepContext, run: str, record: BackboneRecord) -> Iterator[EvaluationRecord]:
+def _evaluations(
+    store: Store, settings: EvaluateSettings, run: str, record: BackboneRecord
+) -> Iterator[EvaluationRecord]:
     """The evaluations of this backbone that the run has finished so far."""
-    for number, cell in enumerate(evaluations_of(context.settings.evaluate)):
-        pointer = find(context.store, layout.run_record(run, f"evaluate-{number}"), EvaluationPointer)
+    for number, cell in enumerate(evaluations_of(settings)):
+        pointer = find(store, layout.run_record(run, f"evaluate-{number}"), EvaluationPointer)
         if pointer is None or cell.initialisation != PRETRAINED:
             continue
-        evaluation = need(context.store, pointer.key, EvaluationRecord, "evaluate")
+        evaluation = need(store, pointer.key, EvaluationRecord, "evaluate")
         if evaluation.backbone == record.backbone:
             yield evaluation
 

@@ -115,7 +115,7 @@ def _trunk(
     if source is None:
         return random_backbone(cell.seed), None
     if isinstance(source, NamedWeights):
-        return load_named(context, source, cell.seed)
+        return load_named(source, cell.seed, context.scratch)
     return load_backbone(fetch_backbone(context.store, source, context.scratch / "backbone.safetensors")), None
 
 
@@ -125,7 +125,14 @@ def _train_and_score(context: StepContext, work: _Work, trunk: AlexNet) -> Evalu
     root = work.voc.fetch(context.scratch / "voc", worker_count(context.settings))
     train = first_by_hash(read_voc(root, settings.train_split), settings.train_images)
     test = read_voc(root, settings.test_split)
-    proposals = proposals_of(context, [*train, *test], work.detector.proposals)
+    proposals = proposals_of(
+        context.settings,
+        context.store,
+        context.scratch,
+        [*train, *test],
+        progress=context.progress,
+        check_stop=context.check_stop,
+    )
     classes = sorted({item.name for image in train for item in image.objects})
     name = f"evaluate {work.cell.initialisation} f{work.cell.freeze_through} s{work.cell.seed}"
     prefix = layout.evaluation(work.identity, "checkpoints")

@@ -74,7 +74,7 @@ def _extract_rest(
     """Extract, committing part after part, until all is done, told to stop, or overtaken by another process."""
     folder = Path(tempfile.mkdtemp(prefix=f"shard-{place[0]}-", dir=context.scratch))
     space = ScratchSpace(context.settings.work.scratch_mebibytes * 2**20)
-    part = OpenPart(context, plan, place, folder, space, masks_provenance(local.extract))
+    part = OpenPart(context.settings, context.store, plan, place, folder, space, masks_provenance(local.extract))
     rate = _Rate(context, f"extract shard {place[0]}", len(videos))
     pipeline = VideoPipeline(local, videos, folder, space)
     try:

@@ -55,7 +55,7 @@ def _planned(context: StepContext) -> PlanRecord:
     recipe = recipe_of(with_local_teacher(context.settings, context.scratch))
     source = Source(context.settings)
     made_by = origin(context.settings, source.inputs)
-    chosen = Chosen(context, source, made_by)
+    chosen = Chosen(source, context.settings.plan, made_by, context.scratch / "listing.json.gz", context.check_stop)
     if not chosen.numbers:
         raise InvalidInput(_nothing(context.settings, chosen))
     done = _ended(context.store, recipe)

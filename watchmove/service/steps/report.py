@@ -79,7 +79,7 @@ def report(context: StepContext, run: str) -> str:
     grown = growth(store, result, settings.supervised)
     result = result.model_copy(update={"growth": grown})
     store.write(layout.run_record(run, "result"), result.model_dump_json(indent=1).encode())
-    champion, verdict = promote(context, run, backbone, list(evaluated.values()))
+    champion, verdict = promote(context.settings, store, run, backbone, list(evaluated.values()))
     gathered = gathered_of(store, run)
     page = (
         _environment()

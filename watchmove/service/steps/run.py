@@ -9,8 +9,8 @@ from watchmove.service.records.training import BackboneRecord, EvaluationRecord,
 from watchmove.service.runner.runner import StepContext
 
 
-class RunResult(BaseModel):
-    """What a whole run made."""
+class CompletedRun(BaseModel):
+    """The records that one complete run has made, and the URI of its report."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -27,7 +27,7 @@ def new_run_name() -> str:
     return datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
 
 
-def run_all(context: StepContext, run: str, *, draw_videos: bool, draw_detection_set: bool) -> RunResult:
+def run_all(context: StepContext, run: str, *, draw_videos: bool, draw_detection_set: bool) -> CompletedRun:
     """Draw what is asked for, then plan, extract, gather, pretrain, evaluate and report.
 
     Raises what the steps raise; what was committed before stays, and the next run takes it up.
@@ -52,7 +52,7 @@ def run_all(context: StepContext, run: str, *, draw_videos: bool, draw_detection
     backbone = pretrain(context, run)
     cells = range(len(evaluations_of(context.settings.evaluate)))
     evaluations = tuple(evaluate(context, run, number) for number in cells)
-    return RunResult(
+    return CompletedRun(
         run=run,
         gathered=gathered_of(context.store, run),
         dataset=dataset,

@@ -1,7 +1,8 @@
 """The videos that a run takes, read once from their source: written down as they come, kept as a few bytes each."""
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from watchmove.service.planning.sharding import expected_seconds
 from watchmove.service.planning.sources.choice import why_not
@@ -10,9 +11,10 @@ from watchmove.service.planning.sources.source import Source
 from watchmove.service.records.listing import ListingWriter
 from watchmove.service.records.outcomes import Video, video_id
 from watchmove.service.records.record import Origin
-from watchmove.service.runner.runner import StepContext
+from watchmove.service.settings.settings import PlanSettings
 
-_LOOK_UP_EVERY = 1000
+_CHECK_STOP_EVERY_ROWS = 1000
+"""Set by hand: a row takes microseconds, so a signal is noticed within milliseconds."""
 
 
 class Chosen:
@@ -22,29 +24,32 @@ class Chosen:
     `keys` says for each key of the source which row it is, -1 where it was left out.
     """
 
-    def __init__(self, context: StepContext, source: Source, made_by: Origin) -> None:
-        self.path = context.scratch / "listing.json.gz"
+    def __init__(
+        self, source: Source, settings: PlanSettings, made_by: Origin, path: Path, check_stop: Callable[[], None]
+    ) -> None:
+        """Read the source to its end and write the listing to `path`; `check_stop` raises Stopped after a signal."""
+        self.path = path
         self.tally = Tally()
         self.numbers, self.passed = array("Q"), array("Q")
         self.size_bytes, self.seconds = array("Q"), array("d")
         self.keys: dict[str, int] = {}
         writer = ListingWriter(self.path, made_by, source.videos.uri)
-        for video in self._videos(context, source):
+        for video in self._videos(source, settings, check_stop):
             writer.add(video)
             self.numbers.append(int(video.id, 16))
             self.size_bytes.append(video.size_bytes)
-            self.seconds.append(expected_seconds(video, context.settings.plan))
+            self.seconds.append(expected_seconds(video, settings))
         self.digest = writer.close()
 
-    def _videos(self, context: StepContext, source: Source) -> Iterator[Video]:
+    def _videos(self, source: Source, settings: PlanSettings, check_stop: Callable[[], None]) -> Iterator[Video]:
         for row in source.rows(self.tally):
-            if len(self.keys) % _LOOK_UP_EVERY == 0:
-                context.check_stop()
+            if len(self.keys) % _CHECK_STOP_EVERY_ROWS == 0:
+                check_stop()
             if row.key in self.keys:
                 self.tally.filtered["listed-twice"] += 1
                 continue
             identity = video_id(source.videos.uri, row.key, row.etag)
-            reason = why_not(row, context.settings.plan)
+            reason = why_not(row, settings)
             self.keys[row.key] = -1 if reason else len(self.numbers)
             if reason:
                 self.tally.filtered[reason] += 1
