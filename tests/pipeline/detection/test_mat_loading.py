@@ -125,6 +125,11 @@ def test_what_is_neither_cells_nor_numbers_nor_text_is_refused(held: dict[str, o
     refusal((tmp_path / "held.mat").read_bytes(), tmp_path / "other.mat")
 
 
+def test_an_array_of_unknown_class_is_refused(tmp_path: Path) -> None:
+    """It is the file's fault, although SciPy's reader fails with an error of its own."""
+    assert "no proposals" in refusal(HEADER + matrix(20, (1, 1), b"", b"boxes"), tmp_path / "class.mat")
+
+
 def test_version_7_3_is_told_from_version_5(tmp_path: Path) -> None:
     """It is another format, and its message says what to do."""
     content = b"MATLAB 7.3 MAT-file".ljust(124) + struct.pack("<H", 0x0200) + b"IM" + b"\x89HDF" * 100

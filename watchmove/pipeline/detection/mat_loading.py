@@ -21,9 +21,12 @@ from watchmove.pipeline.files.resource_limits import limit_resources, mapped_byt
 
 _DAMAGED = (
     *(MatReadError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError),
-    *(OSError, EOFError, zlib.error, struct.error),
+    *(OSError, EOFError, NameError, zlib.error, struct.error),
 )
-"""What SciPy's reader raises for a file that is damaged or holds something else."""
+"""Errors of SciPy's reader for a file that is damaged or holds something else.
+
+NameError is among them, because the reader returns a variable that it leaves unset for an unknown class of array.
+"""
 
 
 def load_proposals(path: Path) -> dict[str, BoxArray]:
