@@ -147,8 +147,8 @@ def test_a_resnet_answers_too() -> None:
 
 
 def test_a_device_that_cuts_masks_is_refused() -> None:
-    """Rotation has no such way, and does not take another one in silence."""
-    with pytest.raises(ValidationError, match="set it to auto or cpu"):
+    """Rotation cannot cut on a device, and does not silently cut elsewhere."""
+    with pytest.raises(ValidationError, match="set crop_on to auto or cpu"):
         PretrainingSettings(objective="rotation", crop_on="device")
 
 
