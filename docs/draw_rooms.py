@@ -1,6 +1,7 @@
 """Draw the rooms of the package and their imports from the code itself: `python docs/draw_rooms.py`.
 
 Rooms are in the layers of the contracts in pyproject.toml; an arrow leads from a room to one that it imports.
+Arrows to the rooms that nearly every room imports are left out.
 """
 
 import re
@@ -16,6 +17,7 @@ from matplotlib.axes import Axes
 
 ROOT = Path(__file__).parents[1]
 FOLDER = Path(__file__).parent / "explanation" / "rooms"
+IMPORTED_BY_NEARLY_ALL = {"arrays", "errors", "settings"}
 WIDTH_INCHES = 9.0
 LAYER_HEIGHT = 1.0
 SMALLEST_BEND, BEND_FOR_EACH_LAYER = 0.03, 0.05
@@ -65,7 +67,8 @@ def draw(layers: list[list[str]], imports: set[tuple[str, str]], path: Path) -> 
         for position, room in enumerate(layer)
     }
     figure, axes = plt.subplots(figsize=(WIDTH_INCHES, LAYER_HEIGHT * len(layers)), layout="constrained")
-    for importer, imported in sorted(imports & {(a, b) for a in places for b in places}):
+    drawn = {(importer, imported) for importer in places for imported in places.keys() - IMPORTED_BY_NEARLY_ALL}
+    for importer, imported in sorted(imports & drawn):
         draw_arrow(axes, places[importer], places[imported])
     for room, place in places.items():
         box = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": "#555"}
