@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchmove.service.planning.sharding import MEAN_VIDEO_SECONDS, START_SECONDS, deal, expected_seconds
+from watchmove.service.planning.sharding import MEAN_VIDEO_SECONDS, START_SECONDS, divide_into_shards, expected_seconds
 from watchmove.service.records.outcomes import Video
 from watchmove.service.settings.settings import PlanSettings
 
@@ -42,7 +42,7 @@ def test_every_video_is_dealt_once_and_no_shard_is_too_much(listed: list[Video],
             and sum(expected_seconds(one, settings) for one in shard) <= settings.target_shard_seconds
         )
 
-    shards = deal(listed, settings)
+    shards = divide_into_shards(listed, settings)
 
     assert [one for shard in shards for one in shard] == listed
     assert all(len(shard) == 1 or fits(shard) for shard in shards)
@@ -66,7 +66,7 @@ def test_long_and_short_videos_make_shards_of_the_same_work() -> None:
     """A hundred videos of ten seconds take as long as ten of a hundred: shards differ in count and not in work."""
     listed = [video(n, duration_seconds=9.0) for n in range(100)] + [video(n, duration_seconds=99.0) for n in range(10)]
     settings = PlanSettings(target_shard_seconds=200.0, seconds_per_video_second=1.0)
-    shards = deal(listed, settings)
+    shards = divide_into_shards(listed, settings)
 
     assert [len(shard) for shard in shards] == [20] * 5 + [2] * 5
     assert {sum(expected_seconds(one, settings) for one in shard) for shard in shards} == {200.0}

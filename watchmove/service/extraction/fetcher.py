@@ -44,7 +44,7 @@ class ScratchSpace:
             try:
                 while self._used + n_bytes > self.limit_bytes:
                     if stop.is_set():
-                        raise Stopped("told to stop while waiting for scratch space")
+                        raise Stopped("received a signal while waiting for scratch space")
                     self._changed.wait(0.1)
                 self._used += n_bytes
             finally:

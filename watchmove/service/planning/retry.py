@@ -9,7 +9,7 @@ import numpy as np
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.extraction.recipe import recipe_of, with_local_teacher
 from watchmove.service.planning.planned import listed_ids, listed_videos
-from watchmove.service.planning.sharding import deal, expected_seconds
+from watchmove.service.planning.sharding import divide_into_shards, expected_seconds
 from watchmove.service.records import layout
 from watchmove.service.records.attempts import Attempts, AttemptTable, Rows, number_of
 from watchmove.service.records.outcomes import FAILED, Outcome, Video
@@ -99,7 +99,7 @@ def _planned(settings: Settings, store: Store, scratch: Path, parent: PlanRecord
     table = attempts.table()
     listed = table.counting & table.of(listed_ids(store, parent))
     rows = _chosen(table, listed, retries)
-    shards = deal(_videos(store, parent, table, rows), settings.plan)
+    shards = divide_into_shards(_videos(store, parent, table, rows), settings.plan)
     # The attempts to mend are part of the identity: when they have been mended in vain, a retry is another plan.
     tried = sorted(zip(table.video[rows].tolist(), (table.parts[part].key for part in table.part[rows]), strict=True))
     plan = settings_hash(

@@ -1,4 +1,4 @@
-"""Videos dealt into shards of about the same work, so that none keeps the others waiting."""
+"""Divides videos into shards of about the same work, so that none keeps the others waiting."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -47,8 +47,8 @@ def shard_sizes(loads: Iterable[Load], settings: PlanSettings) -> list[int]:
     return sizes
 
 
-def deal(videos: Sequence[Video], settings: PlanSettings) -> list[list[Video]]:
-    """Videos in order, cut into shards."""
+def divide_into_shards(videos: Sequence[Video], settings: PlanSettings) -> list[list[Video]]:
+    """Divide videos into shards, keeping their order."""
     loads = (Load(video.size_bytes, expected_seconds(video, settings)) for video in videos)
     rest: Iterator[Video] = iter(videos)
     return [list(islice(rest, size)) for size in shard_sizes(loads, settings)]

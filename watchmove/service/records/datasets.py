@@ -10,7 +10,7 @@ from watchmove.service.records.attribution import LicenceCount
 from watchmove.service.records.record import Record, need
 from watchmove.service.store.store import Store
 
-Anything = TypeVar("Anything")
+Item = TypeVar("Item")
 
 
 class DatasetShard(BaseModel):
@@ -69,7 +69,7 @@ def dataset_of(store: Store, run: str) -> DatasetRecord:
     return need(store, layout.dataset(gathered_of(store, run).dataset), DatasetRecord, "gather")
 
 
-def evenly_chosen(things: Sequence[Anything], most: int) -> list[Anything]:
-    """Up to `most` of some things, evenly from first to last."""
-    count = min(most, len(things))
-    return [things[number * len(things) // count] for number in range(count)]
+def evenly_chosen(items: Sequence[Item], most: int) -> list[Item]:
+    """Up to `most` of some items, evenly from first to last."""
+    count = min(most, len(items))
+    return [items[number * len(items) // count] for number in range(count)]

@@ -15,17 +15,17 @@ READERS = 8
 """Requests under way at once: they wait for the network, and fit into the ten connections that a store keeps."""
 
 OnDamage = Callable[[InvalidInput], None]
-Thing = TypeVar("Thing")
-Found = TypeVar("Found")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-def in_order(read: Callable[[Thing], Found], things: Iterable[Thing]) -> Iterator[Found]:
-    """What `read` gives for each thing, in their order; a few are under way and held at a time."""
-    waiting: deque[Future[Found]] = deque()
+def in_order(read: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Yield `read(item)` for each item, in order; at most two results per reader are in progress or held at a time."""
+    waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(READERS) as readers:
         try:
-            for thing in things:
-                waiting.append(readers.submit(read, thing))
+            for item in items:
+                waiting.append(readers.submit(read, item))
                 if len(waiting) > 2 * READERS:
                     yield waiting.popleft().result()
             while waiting:

@@ -1,4 +1,4 @@
-"""Plan: which videos are new under these settings, dealt into shards."""
+"""Plan: which videos are new under these settings, divided into shards."""
 
 import gzip
 from array import array
@@ -35,7 +35,7 @@ _WRITERS = 8
 
 
 def plan(context: StepContext, run: str) -> PlanRecord:
-    """List the videos, leave out what is done, deal the rest into shards; a run that has a plan keeps it.
+    """List the videos, leave out what is done, divide the rest into shards; a run that has a plan keeps it.
 
     Raises:
         InvalidInput: the settings' list cannot be read, or leaves no video.

@@ -34,7 +34,7 @@ from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.settings import settings_hash
 from watchmove.service.store.store import Store
 
-Anything = TypeVar("Anything")
+Item = TypeVar("Item")
 
 KEPT_IMAGES, REJECTED_IMAGES = 24, 16
 
@@ -165,10 +165,10 @@ def _at_hand(context: StepContext, key: str) -> Iterator[Path | None]:
         copy.unlink(missing_ok=True)
 
 
-def _dealt(groups: Sequence[list[Anything]], most: int) -> list[Anything]:
+def _dealt(groups: Sequence[list[Item]], most: int) -> list[Item]:
     """Up to `most` things, dealt out group by group so that every group is seen before any is seen twice."""
     queues = [list(group) for group in groups]
-    chosen: list[Anything] = []
+    chosen: list[Item] = []
     while len(chosen) < most and any(queues):
         chosen += [queue.pop(len(queue) // 2) for queue in queues if queue]
     return chosen[:most]

@@ -122,11 +122,11 @@ class _Range:
 
     def _check_stop(self) -> None:
         if self._stop.is_set() or self._given_up.is_set():
-            raise Stopped("told to stop while fetching")
+            raise Stopped("received a signal while fetching")
 
     def _pause(self, broken: RangeBroken, tries: int) -> None:
         if self._stop.wait(_delay_seconds(broken, tries)) or self._given_up.is_set():
-            raise Stopped("told to stop while fetching")
+            raise Stopped("received a signal while fetching")
 
 
 def _delay_seconds(broken: RangeBroken, tries: int) -> float:
