@@ -71,8 +71,8 @@ def draw_failures() -> None:
     scenes: list[tuple[str, NDArray[np.generic]]] = []
     masks: list[tuple[str, NDArray[np.generic]]] = []
     for name, (frames, truth) in {
-        "water moves by itself": with_waves(),
-        "parallax: nothing moves by itself": with_parallax(),
+        "water that moves": with_waves(),
+        "parallax, no moving object": with_parallax(),
         "the object barely moves": barely_moving(),
     }.items():
         moving = segmentation.segment_shot([frames], SETTINGS)[0][len(frames) // 2]
