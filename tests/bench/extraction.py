@@ -96,7 +96,7 @@ def run_here(rows: list[VideoOutcome], settings: Settings, scratch: Path) -> tup
     stages = Stages()
     sampled_video._examine_windows = stages.timed("masks", sampled_video._examine_windows)
     VideoReader._next_image = stages.timed("decoding", VideoReader._next_image)  # type: ignore[method-assign]
-    CutDetector.is_cut = stages.timed("cuts", CutDetector.is_cut)  # type: ignore[method-assign]
+    CutDetector.add = stages.timed("cuts", CutDetector.add)  # type: ignore[method-assign]
     cv2.imencode = stages.timed("coding", cv2.imencode)
     written = 0
     decoders = children_seconds()

@@ -1,5 +1,6 @@
 """Cut detection, and windows that are spread over a shot of any length."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,26 +10,57 @@ from numpy.typing import NDArray
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.settings.world import WorldSettings
 from watchmove.pipeline.video.ffmpeg import VideoReader
-from watchmove.pipeline.video.shots import CutDetector, WindowSampler, colour_distance
+from watchmove.pipeline.video.shots import WindowSampler, colour_change, detect_cuts
 from watchmove.pipeline.world.drawing import draw_video
 from watchmove.pipeline.world.video import moving_square
 
-CUT_DISTANCE = ExtractionSettings().cut_distance
+CUT_DIFFERENCE = ExtractionSettings().cut_difference
 
 
-def cuts_of(frames: list[NDArray[np.uint8]]) -> list[int]:
-    """The numbers of the frames that begin a new shot."""
-    detector = CutDetector(CUT_DISTANCE)
-    return [index for index, frame in enumerate(frames) if detector.is_cut(frame)]
+def cuts_of(frames: Sequence[NDArray[np.uint8] | None]) -> list[int]:
+    """The numbers of the frames that begin a new shot; every frame has a verdict."""
+    marks = list(detect_cuts(frames, CUT_DIFFERENCE))
+
+    assert len(marks) == len(frames)
+    return [index for index, mark in enumerate(marks) if mark.begins_shot]
 
 
-def test_distance_of_equal_and_of_disjoint_colours() -> None:
-    """Equal histograms have distance 0, and those without a common colour have distance 1."""
-    first = np.array([0.5, 0.5, 0], np.float32)
-    second = np.array([0, 0, 1], np.float32)
+def plain(level: int, height: int = 96) -> NDArray[np.uint8]:
+    """A grey frame of one level."""
+    return np.full((height, 128, 3), level, np.uint8)
 
-    assert colour_distance(first, first) == pytest.approx(0)
-    assert colour_distance(first, second) == pytest.approx(1)
+
+def test_hues_are_compared_on_a_circle() -> None:
+    """OpenCV's hues 179 and 1 are two levels apart; the mean is over hue, saturation and value."""
+    first = np.full((2, 2, 3), (179, 100, 100), np.int16)
+    second = np.full((2, 2, 3), (1, 100, 104), np.int16)
+
+    assert colour_change(first, first) == 0
+    assert colour_change(first, second) == pytest.approx((2 + 0 + 4) / 3)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 8, 18, 19])
+def test_a_jump_is_a_cut_at_any_place(cut: int) -> None:
+    """Frames near the start and the end of the stream have fewer neighbours, and a verdict all the same."""
+    assert cuts_of([plain(40)] * cut + [plain(90)] * (20 - cut)) == [cut]
+
+
+def test_a_steady_change_is_no_cut() -> None:
+    """Brightness that changes by as much in every frame does not jump."""
+    assert cuts_of([plain(level) for level in range(0, 255, 25)]) == []
+
+
+def test_a_flash_is_one_cut_at_most() -> None:
+    """The frame after a flash changes as much as the flash; the second change is within the shortest shot."""
+    assert cuts_of([plain(40)] * 10 + [plain(250)] + [plain(40)] * 10) == [10]
+
+
+def test_frames_that_cannot_be_read_are_passed_over() -> None:
+    """The frames around them are compared with each other."""
+    assert cuts_of([plain(40)] * 4 + [None, None] + [plain(40)] * 4) == []
+    assert cuts_of([plain(40)] * 4 + [None] + [plain(90)] * 4) == [5]
+    assert cuts_of([None, None]) == []
+    assert cuts_of([]) == []
 
 
 @pytest.mark.parametrize("seed", [1, 9, 13])

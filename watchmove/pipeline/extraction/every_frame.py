@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import tee
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from watchmove.pipeline.masks.stage_seconds import StageSeconds
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.fades import LONGEST_SPAN, fade_thumbnail, fading_frames
 from watchmove.pipeline.video.frames import NamedFrame
-from watchmove.pipeline.video.shots import CutDetector
+from watchmove.pipeline.video.shots import detect_cuts
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,15 @@ def mask_frames(frames: Iterable[NamedFrame], settings: ExtractionSettings) -> I
 
     A frame that cannot be read ends a shot. Memory is bounded by the largest chunk, not by the length of the stream.
     """
-    detector = CutDetector(settings.cut_distance)
     most = max_chunk_frames(settings)
     chunk = _Chunk()
-    for frame in frames:
-        cut = frame.image is not None and detector.is_cut(frame.image)
-        if chunk.frames and (cut or frame.image is None or chunk.frames[-1].image is None):
+    frames, ahead = tee(frames)  # verdicts on cuts come two frames late: tee holds the frames between
+    marks = detect_cuts((frame.image for frame in ahead), settings.cut_difference)
+    for frame, mark in zip(frames, marks, strict=True):
+        if chunk.frames and (mark.begins_shot or frame.image is None or chunk.frames[-1].image is None):
             yield from _examine_chunk(chunk, settings)
             chunk = _Chunk(chunk.first + len(chunk.frames), chunk.shot + 1)
-        chunk.add(frame, detector.thumbnail)
+        chunk.add(frame, mark.thumbnail)
         if len(chunk.frames) == most:
             # half is kept, so that the rest of a shot is never too short to be segmented well
             before, chunk = chunk.halves()

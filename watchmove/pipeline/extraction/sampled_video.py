@@ -6,7 +6,7 @@ settings bound both, so that memory does not grow with the length of the video.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, tee
 from pathlib import Path
 
 import cv2
@@ -20,7 +20,7 @@ from watchmove.pipeline.masks.choice import ShotSegmenter, shot_segmenter
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.decoder_log import UNREADABLE_REASONS, DecoderLog
 from watchmove.pipeline.video.ffmpeg import VideoReader
-from watchmove.pipeline.video.shots import CutDetector, Window, WindowSampler
+from watchmove.pipeline.video.shots import Window, WindowSampler, detect_cuts
 
 __all__ = ["REJECT_REASONS", "UNREADABLE_REASONS", "Extraction", "Frame", "extract_video"]
 
@@ -109,15 +109,15 @@ def extract_video(path: Path, settings: ExtractionSettings, segment: ShotSegment
 
 def _shots(reader: VideoReader, progress: _Progress, settings: ExtractionSettings) -> Iterator[tuple[Window, ...]]:
     """The windows of each shot as soon as the shot has ended; a shot shorter than a window gives one short window."""
-    detector = CutDetector(settings.cut_distance)
     sampler = WindowSampler(settings.window_frames, settings.min_window_frames, settings.windows_per_shot)
-    for image in reader:
-        if detector.is_cut(image):
+    images, ahead = tee(reader)  # verdicts on cuts come two frames late: tee holds the frames between
+    for image, mark in zip(images, detect_cuts(ahead, settings.cut_difference), strict=True):
+        if mark.begins_shot:
             yield _finish_shot(sampler, progress)
             if progress.windows >= settings.windows_per_video:
                 return
             progress.shots += 1
-        sampler.add(image, detector.thumbnail)
+        sampler.add(image, mark.thumbnail)
         progress.frames_seen += 1
     yield _finish_shot(sampler, progress)
 

@@ -14,7 +14,7 @@ from watchmove.service.store.opening import open_store
 _INSTEAD = "name the mask_network.safetensors that pretraining wrote"
 
 
-EXTRACTION_VERSION = 3
+EXTRACTION_VERSION = 4
 """Raised when the same settings would give other masks, so that old frames are not taken for new ones."""
 
 
