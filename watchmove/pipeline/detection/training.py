@@ -99,7 +99,7 @@ def train_detector(
     """Train Fast R-CNN on a trunk, which it changes, or continue from the checkpoint in the hooks' folder.
 
     `proposals` are boxes float32 (P, 4) xyxy in pixels of each image. The same arguments give the same weights on the
-    same CPU and number of threads, stopped in between or not. Raises Stopped after saving when told to stop;
+    same CPU and number of threads, stopped in between or not. Raises Stopped after saving when `should_stop` is true;
     InvalidInput where an image, its proposals or its class is missing, or the loss is no longer finite; Unavailable
     where a checkpoint cannot be written.
     """

@@ -120,7 +120,7 @@ def cut(
 
     Beyond the frame the image repeats its border and the target is ignored.
     """
-    picture = cv2.warpAffine(
+    crop = cv2.warpAffine(
         image,
         into_square(square, INPUT_PIXELS),
         (INPUT_PIXELS, INPUT_PIXELS),
@@ -142,8 +142,8 @@ def cut(
     trimap = trimap_of(small, settings.foreground_threshold, settings.background_threshold)
     if flip:
         # cv2.flip takes a tenth of the time of copying a view with a negative step.
-        picture, trimap = cv2.flip(picture, 1), np.ascontiguousarray(trimap[:, ::-1])
-    return MaskExample(np.asarray(picture, np.uint8), trimap)
+        crop, trimap = cv2.flip(crop, 1), np.ascontiguousarray(trimap[:, ::-1])
+    return MaskExample(np.asarray(crop, np.uint8), trimap)
 
 
 def example_of(

@@ -26,7 +26,7 @@ __all__ = [
     "VocImage",
     "VocObject",
     "read_detections",
-    "read_picture",
+    "read_image_bgr",
     "read_voc",
     "split_names",
     "write_detections",
@@ -111,11 +111,11 @@ def _size(annotation: Element, path: Path) -> tuple[int, int]:
         width = height = 0
     if width > 0 and height > 0:
         return width, height
-    image = read_picture(path)
+    image = read_image_bgr(path)
     return (0, 0) if image is None else (image.shape[1], image.shape[0])
 
 
-def read_picture(path: Path) -> NDArray[np.uint8] | None:
+def read_image_bgr(path: Path) -> NDArray[np.uint8] | None:
     """Read an image file as uint8 BGR (H, W, 3), grey ones too; EXIF does not rotate it: boxes refer to stored pixels.
 
     Returns None where the file is missing or OpenCV cannot decode it.
@@ -222,7 +222,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
     Raises InvalidInput where the file is missing or cannot be decoded.
     """
-    image = read_picture(path)
+    image = read_image_bgr(path)
     if image is None:
         state = "cannot be decoded" if path.is_file() else "no such file"
         raise InvalidInput(f"{path}: {state}; put the image there or take its id off the list")

@@ -1,4 +1,4 @@
-"""Extract: the videos of one shard to soft masks of what moved, committed in parts."""
+"""Extract: compute soft masks of moving objects in the videos of one shard, and commit them in parts."""
 
 import re
 import shutil
@@ -23,16 +23,18 @@ from watchmove.service.settings.settings import Settings
 from watchmove.service.store.store import Store
 
 _VIDEO_ID = re.compile(r"[0-9a-f]{16}")
+"""The form of a video's id, as `records.outcomes.video_id` makes it."""
 
 
 def extract(context: StepContext, run: str, shard: int) -> tuple[VideoOutcome, ...]:
-    """Extract what is left of a shard and commit it; a shard that is finished costs one listing.
+    """Extract and commit the remaining videos of a shard, and return the outcomes of all its videos.
 
-    Told to stop, it commits the videos that are finished and raises Stopped.
+    A finished shard costs one listing of the store.
 
     Raises:
         InvalidInput: the run has no such shard, or masks cannot be computed as the settings say.
         Unavailable: a store cannot be reached or the disk is full; finished videos are committed first.
+        Stopped: stopped by a signal; finished videos are committed first.
     """
     plan = need(context.store, layout.run_record(run, "plan"), PlanRecord, "plan")
     if plan.masks_from != "motion":
@@ -41,26 +43,28 @@ def extract(context: StepContext, run: str, shard: int) -> tuple[VideoOutcome, .
         raise InvalidInput(f"shard {shard}: run {run} has {plan.shards} shards, counted from 0; name one of them")
     local = with_local_teacher(context.settings, context.scratch)
     if local.extract.device == "cpu":
-        shot_segmenter(local.extract)  # elsewhere the process that holds the device tells
+        # Settings that cannot work are refused before any video is fetched. With another device, the
+        # process that holds the device checks them.
+        shot_segmenter(local.extract)
     recipe = recipe_of(local)
     if recipe != plan.recipe:
         raise InvalidInput(
             f"run {run}: planned as recipe {plan.recipe}, but these settings give {recipe}; extract with the settings "
             "of the plan, its teacher included, or plan a new run"
         )
-    listed = _listed(context.store, layout.shard_list(plan.recipe, plan.plan, shard))
+    listed = _listed_videos(context.store, layout.shard_list(plan.recipe, plan.plan, shard))
     while True:
         parts = list(committed_parts(context.store, plan, shard))
         done = {row.video.id for part in parts for row in part.videos}
-        left = [video for video in listed if video.id not in done]
-        if not left:
+        remaining = [video for video in listed if video.id not in done]
+        if not remaining:
             return tuple(row for part in parts for row in part.videos)
-        _extract_rest(context, local, plan, (shard, len(parts)), left)
+        _extract_rest(context, local, plan, (shard, len(parts)), remaining)
         context.check_stop()
 
 
-def _listed(store: Store, key: str) -> list[Video]:
-    """A shard's videos. Their ids become local names, so a list that somebody has tampered with goes no further."""
+def _listed_videos(store: Store, key: str) -> list[Video]:
+    """A shard's videos. Their ids become names of local files, so an altered list with other ids is refused."""
     videos: list[Video] = from_json_lines(store.read(key) or b"", Video, f"{store.uri}/{key}")
     for video in videos:
         if not _VIDEO_ID.fullmatch(video.id):
@@ -71,18 +75,21 @@ def _listed(store: Store, key: str) -> list[Video]:
 def _extract_rest(
     context: StepContext, local: Settings, plan: PlanRecord, place: tuple[int, int], videos: Sequence[Video]
 ) -> None:
-    """Extract, committing part after part, until all is done, told to stop, or overtaken by another process."""
+    """Extract and commit part after part, until no video remains, a signal stops it, or another process is ahead.
+
+    `place` holds the numbers of the shard and of its next part. Another process is ahead if it has committed that part.
+    """
     folder = Path(tempfile.mkdtemp(prefix=f"shard-{place[0]}-", dir=context.scratch))
     space = ScratchSpace(context.settings.work.scratch_mebibytes * 2**20)
     part = OpenPart(context.settings, context.store, plan, place, folder, space, masks_provenance(local.extract))
-    rate = _Rate(context, f"extract shard {place[0]}", len(videos))
+    progress = _ExtractionProgress(context, f"extract shard {place[0]}", len(videos))
     pipeline = VideoPipeline(local, videos, folder, space)
     try:
         with pipeline:
             for row in pipeline.outcomes(context.stop):
                 if row is not None:
                     part.add(row)
-                    rate.tell(row)
+                    progress.add(row)
                 if (part.is_due() or pipeline.is_stuck()) and not part.commit(pipeline.device_use()):
                     return
     finally:
@@ -92,8 +99,8 @@ def _extract_rest(
             shutil.rmtree(folder, ignore_errors=True)
 
 
-class _Rate:
-    """Metrics and progress after each video."""
+class _ExtractionProgress:
+    """Counts of ended videos and sampled frames; publishes them as metrics and as a line of progress."""
 
     def __init__(self, context: StepContext, name: str, total: int) -> None:
         self._context = context
@@ -102,8 +109,8 @@ class _Rate:
         self._began = time.monotonic()
         self._videos = self._kept = self._sampled = 0
 
-    def tell(self, row: VideoOutcome) -> None:
-        """One more video has ended."""
+    def add(self, row: VideoOutcome) -> None:
+        """Count one more video that has ended."""
         metrics = self._context.metrics
         metrics.count_video(row.outcome.value, row.reason)
         metrics.count_frames("kept", "", row.frames_kept)

@@ -1,4 +1,4 @@
-"""Gather: the gate between extraction and training, and the snapshot that a training reads."""
+"""Gather: check the outcome of extraction, and write the snapshot of frames that pretraining reads."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -17,17 +17,19 @@ from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import Origin, commit, find, need, origin
 from watchmove.service.records.stream import shard_records
 from watchmove.service.runner.runner import StepContext
-from watchmove.service.settings.settings import GatherSettings, settings_hash
+from watchmove.service.settings.settings import GatherSettings, Settings, settings_hash
+from watchmove.service.store.store import Store
 
 AUDITS = 24
-"""Most tars of rejected frames that a run's record names."""
+"""Most tars of rejected frames that a run's record names. Set by hand; not tuned."""
 
 
 def gather(context: StepContext, run: str) -> DatasetRecord:
-    """Check that extraction went well enough and write the snapshot; the same frames give the same snapshot.
+    """Check the limits on failed videos and kept frames, and write the snapshot; equal frames give an equal snapshot.
 
     Raises:
         InvalidInput: videos without an outcome, too many failed, or too few frames kept.
+        Unavailable: the store cannot be reached.
     """
     key = layout.run_record(run, "gather")
     if find(context.store, key, GatherRecord) is not None:
@@ -42,24 +44,29 @@ def gather(context: StepContext, run: str) -> DatasetRecord:
     rows = table.counting & table.of(listed)
     check_gate(len(listed), table.outcomes(rows), table.frames(rows), context.settings.gather)
     dataset = _snapshot(context, plan, table, rows, credit)
+    # The snapshot goes first, so that a run's record never names a snapshot that is missing.
     commit(context.store, layout.dataset(dataset.dataset), dataset)
-    commit(context.store, key, _gathered(_origin(context, plan), plan, table, rows, dataset.dataset))
+    commit(
+        context.store,
+        key,
+        _gather_record(_origin(context.settings, context.store, plan), plan, table, rows, dataset.dataset),
+    )
     return dataset_of(context.store, run)
 
 
 def check_gate(
     listed: int, outcomes: Counter[tuple[str, str]], frames: Counter[tuple[str, str]], settings: GatherSettings
 ) -> None:
-    """Raise InvalidInput when the extraction is not fit to train on; counts are by (outcome, reason)."""
+    """Raise InvalidInput if the extraction exceeds the limits of `settings`; counts are by (outcome, reason)."""
     if outcomes.total() < listed:
         without = listed - outcomes.total()
-        raise InvalidInput(f"{without} of {listed} videos have no outcome yet; run `watchmove extract` first")
+        raise InvalidInput(f"{without} of {listed} videos have no outcome yet; run `watchmove extract`")
     failed = {name: count for name, count in outcomes.items() if name[0] in FAILED}
     if sum(failed.values()) > settings.max_failed_fraction * listed:
         rule = f"max_failed_fraction ({settings.max_failed_fraction})"
         raise InvalidInput(
             f"{sum(failed.values())} of {listed} videos failed ({_text(failed)}), above gather.{rule}; "
-            "mend them and `watchmove retry`, or raise it"
+            "repair them and run `watchmove retry`, or raise the limit"
         )
     kept = frames["kept", ""]
     if kept < settings.min_kept_frames:
@@ -71,17 +78,17 @@ def check_gate(
 
 
 def flat(counts: Mapping[tuple[str, str], int]) -> dict[str, int]:
-    """Counts by `outcome: reason`, in order."""
+    """Return counts by `outcome: reason`, in alphabetical order."""
     return {f"{outcome}: {reason}" if reason else outcome: count for (outcome, reason), count in sorted(counts.items())}
 
 
-def _origin(context: StepContext, plan: PlanRecord) -> Origin:
-    """The shards themselves stand in the snapshot, with their sums."""
-    return origin(context.settings, {f"{context.store.uri}/{layout.listing(plan.recipe, plan.plan)}": plan.plan})
+def _origin(settings: Settings, store: Store, plan: PlanRecord) -> Origin:
+    """Origin that names the plan alone as input: the snapshot lists its shards with their sha256."""
+    return origin(settings, {f"{store.uri}/{layout.listing(plan.recipe, plan.plan)}": plan.plan})
 
 
-def _gathered(made_by: Origin, plan: PlanRecord, table: AttemptTable, rows: Rows, dataset: str) -> GatherRecord:
-    """What a run says of itself beside its snapshot; every listed video has one of `rows`."""
+def _gather_record(made_by: Origin, plan: PlanRecord, table: AttemptTable, rows: Rows, dataset: str) -> GatherRecord:
+    """The run's own figures, which are not part of its snapshot; `rows` holds one attempt for each listed video."""
     parts = [table.parts[number] for number in np.unique(table.part[rows]).tolist()]
     return GatherRecord(
         made_by=made_by,
@@ -99,7 +106,7 @@ def _gathered(made_by: Origin, plan: PlanRecord, table: AttemptTable, rows: Rows
 def _snapshot(
     context: StepContext, plan: PlanRecord, table: AttemptTable, rows: Rows, credit: Credits
 ) -> DatasetRecord:
-    """The snapshot's record: the one that is there, or else a new one, not written yet while its attribution is."""
+    """The stored record of the snapshot, or a new one that is not written yet; a new one's attribution file is."""
     shards = tuple(_shards(table, rows))
     dataset_id = settings_hash(plan.recipe, [shard.model_dump(mode="json") for shard in shards])
     known = find(context.store, layout.dataset(dataset_id), DatasetRecord)
@@ -109,7 +116,7 @@ def _snapshot(
     licences = credit.write(file, dataset_id, rows)
     context.store.upload(layout.attribution(dataset_id), file)
     return DatasetRecord(
-        made_by=_origin(context, plan),
+        made_by=_origin(context.settings, context.store, plan),
         dataset=dataset_id,
         recipe=plan.recipe,
         masks_from=plan.masks_from,
@@ -123,7 +130,7 @@ def _snapshot(
 
 
 def _shards(table: AttemptTable, rows: Rows) -> Iterator[DatasetShard]:
-    """Shards with frames; a video that is no longer listed, or whose frames of another attempt count, is left out."""
+    """Shards with wanted frames. Each names the videos that it leaves out: unlisted ones, and superseded attempts."""
     has_frames = table.frames_kept > 0
     begins = np.searchsorted(table.part, np.arange(len(table.parts) + 1))
     for part, begin, end in zip(table.parts, begins, begins[1:], strict=False):

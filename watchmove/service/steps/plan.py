@@ -1,4 +1,4 @@
-"""Plan: which videos are new under these settings, divided into shards."""
+"""Plan: find the videos that are new under these settings, and divide them into shards."""
 
 import gzip
 from array import array
@@ -22,49 +22,52 @@ from watchmove.service.planning.sources.source import Source
 from watchmove.service.records import layout
 from watchmove.service.records.attempts import Ids, ids_of, number_of
 from watchmove.service.records.listing import listing_lines
+from watchmove.service.records.outcomes import Video
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import commit, find, json_lines, need, origin
 from watchmove.service.records.stream import shard_records
 from watchmove.service.runner.runner import StepContext
-from watchmove.service.settings.settings import Settings, settings_hash
+from watchmove.service.settings.settings import PlanSettings, Settings, settings_hash
 from watchmove.service.store.store import Store
 
 _LOGGED_ROWS = 3
+"""Malformed rows that the log shows; the store keeps them all. Set by hand; not tuned."""
 _WRITERS = 8
-"""Requests under way at once: they wait for the network or a disk."""
+"""Lists that are written at once: a write mostly waits for the network or a disk. Set by hand; not tuned."""
 
 
 def plan(context: StepContext, run: str) -> PlanRecord:
-    """List the videos, leave out what is done, divide the rest into shards; a run that has a plan keeps it.
+    """List the videos, leave out those that have ended, and divide the rest into shards; a run keeps its plan.
 
     Raises:
-        InvalidInput: the settings' list cannot be read, or leaves no video.
+        InvalidInput: the settings' list cannot be read, or it leaves no video.
         Unavailable: a store cannot be reached.
     """
     key = layout.run_record(run, "plan")
     known = find(context.store, key, PlanRecord)
     if known is not None:
         return known
-    record = _planned(context)
-    # Of two that plan one run at once, the first decides, and the list may have grown between them.
+    record = _write_plan(context)
+    # If two processes plan one run at once, the first commit decides: the list may have grown between them.
     return record if commit(context.store, key, record).new else need(context.store, key, PlanRecord, "plan")
 
 
-def _planned(context: StepContext) -> PlanRecord:
-    """Write the lists of a plan; its record is not written yet."""
+def _write_plan(context: StepContext) -> PlanRecord:
+    """Write the lists of a plan, and return its record, which is not written yet."""
     recipe = recipe_of(with_local_teacher(context.settings, context.scratch))
     source = Source(context.settings)
     made_by = origin(context.settings, source.inputs)
     chosen = Chosen(source, context.settings.plan, made_by, context.scratch / "listing.json.gz", context.check_stop)
     if not chosen.numbers:
-        raise InvalidInput(_nothing(context.settings, chosen))
-    done = _ended(context.store, recipe)
+        raise InvalidInput(_no_video_message(context.settings, chosen))
+    done = _ended_ids(context.store, recipe)
     numbers = np.array(chosen.numbers)
     new = np.isin(numbers, done, invert=True)
-    gone = np.setdiff1d(done, np.concatenate([numbers, np.array(chosen.passed)]))
+    unlisted = np.setdiff1d(done, np.concatenate([numbers, np.array(chosen.passed)]))
     removed_path = context.scratch / "removed.json.gz"
-    removed, changed = _gone(context, recipe, gone, chosen, new, removed_path)
-    sizes = _shard_sizes(context, chosen, new)
+    unlisted_videos = _ended_videos(context.store, recipe, context.settings.videos, unlisted)
+    removed, changed = _write_removed(removed_path, unlisted_videos, chosen, new)
+    sizes = _shard_sizes(context.settings.plan, chosen, new)
     plan_id = settings_hash(recipe, chosen.digest, sizes, np.packbits(new).tobytes().hex())
     _write_shards(context, recipe, plan_id, compress(listing_lines(chosen.path), new.tolist()), sizes)
     context.store.upload(layout.plan_file(recipe, plan_id, "removed"), removed_path)
@@ -87,15 +90,15 @@ def _planned(context: StepContext) -> PlanRecord:
 
 
 def _write_malformed(store: Store, key: str, tally: Tally) -> None:
-    """Name the rows that could not be taken, all in the store and the first ones in the log."""
+    """Write all malformed rows to the store, and the first ones to the log."""
     store.write(key, gzip.compress(json_lines(tally.malformed), mtime=0))
     if tally.malformed:
         first = [f"{row.where}: {row.why}" for row in tally.malformed[:_LOGGED_ROWS]]
         structlog.get_logger().warning("malformed rows", count=tally.rows_malformed, first=first, more=key)
 
 
-def _nothing(settings: Settings, chosen: Chosen) -> str:
-    """The line for a list that leaves no video."""
+def _no_video_message(settings: Settings, chosen: Chosen) -> str:
+    """The error message for a list that leaves no video."""
     passed_over = chosen.tally.text() or "nothing at all"
     if settings.plan.manifest:
         return f"manifest {settings.plan.manifest}: no video left ({passed_over}); look at the list and at `plan`"
@@ -103,54 +106,61 @@ def _nothing(settings: Settings, chosen: Chosen) -> str:
     return f"videos {settings.videos}: no video there ({passed_over}); name a folder with files in {known}"
 
 
-def _ended(store: Store, recipe: str) -> Ids:
-    """(M,) sorted numbers of the videos that have ended in any run of a recipe."""
+def _ended_ids(store: Store, recipe: str) -> Ids:
+    """Ids of the videos that have ended in any run of a recipe, uint64 (M,), sorted."""
     numbers = array("Q")
     for key, record in shard_records(store, recipe):
         numbers.extend(number_of(row.video.id, key) for row in record.videos)
     return ids_of(numbers)
 
 
-def _gone(
-    context: StepContext, recipe: str, gone: Ids, chosen: Chosen, new: NDArray[np.bool_], path: Path
-) -> tuple[int, int]:
-    """Of `gone`, what ended and is listed no more: how many keys are gone too, and how many have a new version.
+def _ended_videos(store: Store, recipe: str, place: str, ids: Ids) -> Iterator[Video]:
+    """Ended videos of a place, as in `settings.videos`, that have one of `ids`; one that ended twice may come twice.
 
-    The former are written to `path`, a line for each. Only now and then is anything gone, so what names it is read
-    again instead of being kept.
+    The records are read a second time, because `ids` is usually empty and keeping every ended video would take
+    much memory.
     """
-    wanted, removed = set(gone.tolist()), 0
+    wanted = set(ids.tolist())
+    for _, record in shard_records(store, recipe) if wanted else ():
+        if record.made_by.settings.get("videos") == place:
+            yield from (row.video for row in record.videos if int(row.video.id, 16) in wanted)
+
+
+def _write_removed(path: Path, unlisted: Iterator[Video], chosen: Chosen, new: NDArray[np.bool_]) -> tuple[int, int]:
+    """Write a line for each video with a key that is no longer listed.
+
+    Returns the number of those videos, and of the keys that are listed with a new version of their video.
+    """
+    removed: set[str] = set()
     changed: set[str] = set()
     with path.open("wb") as raw, gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as file:
-        for _, record in shard_records(context.store, recipe) if wanted else ():
-            if record.made_by.settings.get("videos") != context.settings.videos:
-                continue
-            for video in (row.video for row in record.videos if int(row.video.id, 16) in wanted):
-                row = chosen.keys.get(video.key)
-                if row is None:
-                    file.write(json_lines([video]))
-                    wanted.remove(int(video.id, 16))
-                    removed += 1
-                elif row >= 0 and new[row]:
-                    changed.add(video.key)
-    return removed, len(changed)
+        for video in unlisted:
+            row = chosen.keys.get(video.key)
+            if row is None and video.id not in removed:
+                file.write(json_lines([video]))
+                removed.add(video.id)
+            elif row is not None and row >= 0 and new[row]:
+                changed.add(video.key)
+    return len(removed), len(changed)
 
 
-def _shard_sizes(context: StepContext, chosen: Chosen, new: NDArray[np.bool_]) -> list[int]:
+def _shard_sizes(settings: PlanSettings, chosen: Chosen, new: NDArray[np.bool_]) -> list[int]:
+    """Numbers of consecutive new videos in each shard."""
     loads = (Load(*load) for load in zip(chosen.size_bytes, chosen.seconds, strict=True))
-    return shard_sizes(compress(loads, new.tolist()), context.settings.plan)
+    return shard_sizes(compress(loads, new.tolist()), settings)
 
 
 def _write_shards(
     context: StepContext, recipe: str, plan_id: str, lines: Iterator[bytes], sizes: Sequence[int]
 ) -> None:
-    """Write the lists of all shards, several at a time; memory does not grow with their number."""
+    """Write the lists of all shards, several at a time, with memory that does not depend on the number of shards."""
     waiting: deque[Future[None]] = deque()
     with ThreadPoolExecutor(_WRITERS) as writers:
         for shard, size in enumerate(sizes):
             context.check_stop()
             key = layout.shard_list(recipe, plan_id, shard)
             waiting.append(writers.submit(context.store.write, key, b"".join(islice(lines, size))))
+            # Waiting for the oldest write bounds the memory that pending lists take.
             if len(waiting) > 2 * _WRITERS:
                 waiting.popleft().result()
         for future in waiting:

@@ -12,20 +12,22 @@ from watchmove.service.records.training import BackboneRecord, CurveRow, backbon
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.settings import usable_cores
 from watchmove.service.store.folder_sync import FolderSync
+from watchmove.service.store.store import Store
 from watchmove.service.training.shard_cache import shard_bytes
 from watchmove.service.training.snapshot_frames import snapshot_frames
 
 _MOST_READERS = 16
+"""Most threads that read frames for one rank. Set by hand; not tuned."""
 
 
 def pretrain(context: StepContext, run: str) -> BackboneRecord:
-    """Train on the run's snapshot, or find that these frames and settings have been trained on already.
+    """Pretrain on the run's snapshot, or return the record of an equal training that has ended.
 
-    Started by torchrun, all ranks call it; the first one alone writes.
+    Under torchrun all ranks call this function, and only the first rank writes to the store.
 
     Raises:
-        InvalidInput: there is no snapshot, or its frames cannot be learnt from.
-        Stopped: told to stop; a checkpoint is in the store and the next call continues from it.
+        InvalidInput: there is no snapshot, or it has too few usable frames.
+        Stopped: stopped by a signal; a checkpoint is in the store and the next call continues from it.
         Unavailable: the store cannot be reached, or another rank is lost.
     """
     dataset = dataset_of(context.store, run)
@@ -39,11 +41,13 @@ def pretrain(context: StepContext, run: str) -> BackboneRecord:
         record = _train(context, dataset, identity, ranks)
         if ranks.is_first:
             commit(context.store, key, record)
-        ranks.total(0)  # the others wait for the record
+        # A barrier: the other ranks read the record only after the first has committed it.
+        ranks.total(0)
     return need(context.store, key, BackboneRecord, "pretrain")
 
 
 def _train(context: StepContext, dataset: DatasetRecord, identity: str, ranks: Ranks) -> BackboneRecord:
+    """Train, store the weights, and return the record, which is not written yet."""
     checkpoints = FolderSync(context.store, layout.backbone(identity, "checkpoints"), context.scratch / "checkpoints")
     if ranks.is_first:
         checkpoints.fetch()
@@ -52,7 +56,7 @@ def _train(context: StepContext, dataset: DatasetRecord, identity: str, ranks: R
     source = shard_bytes(context.store, sizes, context.scratch / "pieces", limit)
     hooks = PretrainingHooks(
         checkpoints.folder,
-        lambda progress: _tell(context, progress),
+        lambda progress: _report_progress(context, progress),
         context.stop.is_set,
         checkpoints.store_new,
         ranks,
@@ -62,7 +66,7 @@ def _train(context: StepContext, dataset: DatasetRecord, identity: str, ranks: R
     with checkpoints.naming_the_store():
         result = pretrain_frames(frames, source, context.settings.pretrain, hooks)
     backbone, mask_network = (
-        _stored(context, identity, path) if ranks.is_first and path else ("", "")
+        _upload_weights(context.store, identity, path) if ranks.is_first and path else ("", "")
         for path in (result.backbone, result.mask_network)
     )
     return BackboneRecord(
@@ -80,22 +84,24 @@ def _train(context: StepContext, dataset: DatasetRecord, identity: str, ranks: R
     )
 
 
-def _stored(context: StepContext, identity: str, path: Path) -> tuple[str, str]:
-    """Key and sha256 of a file of weights, put into the store."""
+def _upload_weights(store: Store, identity: str, path: Path) -> tuple[str, str]:
+    """Upload a file of weights, and return its key and its sha256."""
     sha256 = file_sha256(path)
-    # two pods on one training may write equal weights in other bytes: each names its own, the record decides
+    # Two processes that run one training may write equal weights as different bytes. Each key names one file's bytes,
+    # and the record that is committed first decides.
     key = layout.backbone(identity, f"{path.stem}-{sha256[:12]}.safetensors")
-    context.store.upload(key, path)
+    store.upload(key, path)
     return key, sha256
 
 
 def _readers(ranks: Ranks) -> int:
-    """Threads that read for a rank: a GPU leaves it its cores, a network on them leaves half."""
+    """Number of threads that read for a rank: one per core with a GPU, else half, as the network needs the others."""
     cores = usable_cores() // ranks_on_this_machine()
     return max(1, min(_MOST_READERS, cores if ranks.device.type == "cuda" else cores // 2))
 
 
-def _tell(context: StepContext, progress: PretrainingProgress) -> None:
+def _report_progress(context: StepContext, progress: PretrainingProgress) -> None:
+    """Show the progress, and publish it as metrics."""
     context.metrics.set_training("pretrain", progress.iteration, progress.loss)
     facts = f"loss {progress.loss:.3f}, {progress.images_per_second:.0f} images/s"
     if progress.frames_unusable:

@@ -1,7 +1,7 @@
-"""Report: one page that stands alone, with what went in, what was seen moving, and what came of it."""
+"""Report: one self-contained HTML page with a run's input, its kept and rejected frames, and its results."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -36,7 +36,10 @@ from watchmove.service.store.store import Store
 
 Item = TypeVar("Item")
 
-KEPT_IMAGES, REJECTED_IMAGES = 24, 16
+KEPT_IMAGES = 24
+"""Most kept frames that a page shows. Set by hand; not tuned."""
+REJECTED_IMAGES = 16
+"""Most rejected frames that a page shows. Set by hand; not tuned."""
 
 
 class _Row(NamedTuple):
@@ -51,7 +54,7 @@ class _Row(NamedTuple):
 def report(context: StepContext, run: str) -> str:
     """Write the run's result and its report, and return the report's URI.
 
-    Both are functions of the records, so writing them again is free.
+    Both depend on the records alone, so the step can be repeated at any time.
 
     Raises:
         InvalidInput: a step of the run has not been done.
@@ -99,8 +102,8 @@ def report(context: StepContext, run: str) -> str:
             champion=champion,
             verdict=verdict,
             classes=sorted({name for row in rows for name in row.record.per_class}),
-            kept=_images(_kept(context, dataset))[:KEPT_IMAGES],
-            rejected=_images(_rejected(context, gathered.audit_keys)),
+            kept=_images(_kept_samples(store, context.scratch, dataset))[:KEPT_IMAGES],
+            rejected=_images(_rejected_samples(store, context.scratch, gathered.audit_keys)),
             curve=_curve(backbone),
             bars=_bars(rows),
             settings_hash=settings_hash(context.settings),
@@ -111,7 +114,7 @@ def report(context: StepContext, run: str) -> str:
 
 
 def _figure(store: Store, run: str, name: str, figure: Figure | None) -> str:
-    """A figure as a data URI, and as a file beside the result; empty where there is none to draw."""
+    """Write a figure next to the result, and return it as a data URI; "" where there is no figure."""
     if figure is None:
         return ""
     data = svg(figure)
@@ -127,46 +130,47 @@ def _row(record: EvaluationRecord) -> _Row:
     )
 
 
-def _kept(context: StepContext, dataset: DatasetRecord) -> Iterator[Sample]:
-    """Kept frames from shards of all over the snapshot, and in each from as many videos as may be."""
+def _kept_samples(store: Store, scratch: Path, dataset: DatasetRecord) -> Iterator[Sample]:
+    """Kept frames of evenly spaced shards of the snapshot, each shard's from as many videos as possible."""
     shards = evenly_chosen(dataset.shards, KEPT_IMAGES)
     quota = -(-KEPT_IMAGES // max(len(shards), 1))
     for shard in shards:
-        with _at_hand(context, shard.key) as path:
-            by_video: dict[object, list[SamplePlace]] = {}
+        with _local_copy(store, scratch, shard.key) as path:
+            by_video: dict[Hashable, list[SamplePlace]] = {}
             for place in index_shard(path) if path is not None else ():
                 by_video.setdefault(place.key.rpartition("-")[0], []).append(place)
-            belonging = [places for video, places in by_video.items() if video not in shard.left_out]
-            yield from map(read_sample, _dealt(belonging, quota))
+            # The shard's tar may hold videos that are no longer listed, which the snapshot leaves out.
+            places_by_video = [places for video, places in by_video.items() if video not in shard.left_out]
+            yield from map(read_sample, _round_robin(places_by_video, quota))
 
 
-def _rejected(context: StepContext, audits: Sequence[str]) -> Iterator[Sample]:
-    """Rejected frames kept for looking at, of as many reasons as may be."""
+def _rejected_samples(store: Store, scratch: Path, audits: Sequence[str]) -> list[Sample]:
+    """Rejected frames from the tars that extraction keeps for inspection, of as many reasons as possible."""
     most = -(-REJECTED_IMAGES // max(len(audits), 1))
-    by_reason: dict[object, list[Sample]] = {}
+    by_reason: dict[Hashable, list[Sample]] = {}
     for key in audits:
-        taken: Counter[object] = Counter()
-        with _at_hand(context, key) as path:
+        taken: Counter[Hashable] = Counter()
+        with _local_copy(store, scratch, key) as path:
             for sample in read_shard(path) if path is not None else ():
                 reason = sample.metadata.get("reject_reason")
                 taken[reason] += 1
                 if taken[reason] <= most:
                     by_reason.setdefault(reason, []).append(sample)
-    return iter(_dealt(list(by_reason.values()), REJECTED_IMAGES))
+    return _round_robin(list(by_reason.values()), REJECTED_IMAGES)
 
 
 @contextmanager
-def _at_hand(context: StepContext, key: str) -> Iterator[Path | None]:
-    """A local copy of an object, gone afterwards."""
-    copy = context.scratch / "report.tar"
+def _local_copy(store: Store, scratch: Path, key: str) -> Iterator[Path | None]:
+    """A local path of an object, None where it is missing; a copy in `scratch` is removed afterwards."""
+    copy = scratch / "report.tar"
     try:
-        yield context.store.local(key, copy)
+        yield store.local(key, copy)
     finally:
         copy.unlink(missing_ok=True)
 
 
-def _dealt(groups: Sequence[list[Item]], most: int) -> list[Item]:
-    """Up to `most` things, dealt out group by group so that every group is seen before any is seen twice."""
+def _round_robin(groups: Sequence[list[Item]], most: int) -> list[Item]:
+    """Up to `most` items, one from each group in turn."""
     queues = [list(group) for group in groups]
     chosen: list[Item] = []
     while len(chosen) < most and any(queues):
@@ -180,7 +184,9 @@ def _images(samples: Iterable[Sample]) -> list[CaptionedImage]:
 
 def _curve(backbone: BackboneRecord) -> str:
     loss = [(point.iteration, point.loss) for point in backbone.curve]
-    held_out = [(p.iteration, p.validation_score) for p in backbone.curve if p.validation_score is not None]
+    held_out = [
+        (point.iteration, point.validation_score) for point in backbone.curve if point.validation_score is not None
+    ]
     return curve_image(loss, held_out, backbone.score_name)
 
 

@@ -1,4 +1,4 @@
-"""All steps in one process tree, for a laptop."""
+"""Run: all steps one after the other on one machine, as on a laptop."""
 
 from datetime import UTC, datetime
 
@@ -23,15 +23,16 @@ class CompletedRun(BaseModel):
 
 
 def new_run_name() -> str:
-    """A name for a run that begins now."""
+    """Return a name for a run that begins now: its date and time in UTC, to the second."""
     return datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
 
 
 def run_all(context: StepContext, run: str, *, draw_videos: bool, draw_detection_set: bool) -> CompletedRun:
-    """Draw what is asked for, then plan, extract, gather, pretrain, evaluate and report.
+    """Draw the requested parts of the world, then plan, extract, gather, pretrain, evaluate and report.
 
-    Raises what the steps raise; what was committed before stays, and the next run takes it up.
+    Raises the errors of the steps. Work committed before an error is kept, and the next call continues from it.
     """
+    # Imported here, so that `CompletedRun` can be imported without loading the libraries of the steps.
     from watchmove.service.evaluation.detection_set import DetectionSet
     from watchmove.service.records.datasets import gathered_of
     from watchmove.service.steps.evaluate import evaluate
@@ -43,7 +44,8 @@ def run_all(context: StepContext, run: str, *, draw_videos: bool, draw_detection
     from watchmove.service.steps.world import world
 
     if not draw_detection_set:
-        DetectionSet.at(context.settings)  # one that is not there is said now, not after hours of extraction
+        # A missing detection set is reported now, not after hours of extraction.
+        DetectionSet.at(context.settings)
     if draw_videos or draw_detection_set:
         world(context, videos=draw_videos, detection_set=draw_detection_set)
     for shard in range(plan(context, run).shards):

@@ -1,4 +1,4 @@
-"""World: draw the embedded default input into the places where videos and the detection set are looked for."""
+"""World: draw the generated default input and store it where the settings expect videos and the detection set."""
 
 from pathlib import Path
 
@@ -12,20 +12,20 @@ from watchmove.service.store.store import Store
 
 
 class WorldRecord(Record):
-    """Which world was drawn."""
+    """A world that has been drawn, and the number of its files."""
 
     files: int
 
 
 def world(context: StepContext, *, videos: bool = True, detection_set: bool = True) -> None:
-    """Draw the world's videos, its detection set, or both, once for each setting and place.
+    """Draw the world's videos, its detection set, or both, once for each combination of settings and stores.
 
     Raises:
         Unavailable: a store cannot be reached or the disk is full.
     """
     settings = context.settings
-    wanted = [name for name, asked in (("videos", videos), ("voc", detection_set)) if asked]
-    places = {name: open_store(getattr(settings, name)) for name in wanted}
+    names = [name for name, wanted in (("videos", videos), ("voc", detection_set)) if wanted]
+    places = {name: open_store(getattr(settings, name)) for name in names}
     key = layout.world(settings_hash(settings.world, {name: store.uri for name, store in places.items()}))
     context.store.make()
     if find(context.store, key, WorldRecord) is not None:
@@ -40,11 +40,14 @@ def world(context: StepContext, *, videos: bool = True, detection_set: bool = Tr
 
 
 def _copy(folder: Path, store: Store) -> int:
-    """Copy what is not there yet: a file that is there has an ETag that later steps may know it by."""
+    """Upload the files that the store lacks, and return the number of all files in the folder.
+
+    A stored file is not replaced: records of later steps may refer to it by its ETag.
+    """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    there = {item.key for item in store.list()}
+    stored = {item.key for item in store.list()}
     for path in paths:
         key = path.relative_to(folder).as_posix()
-        if key not in there:
+        if key not in stored:
             store.upload(key, path)
     return len(paths)
