@@ -82,7 +82,8 @@ def test_a_few_bytes_that_stand_for_gigabytes_are_refused(name: str, tmp_path: P
 
     assert len(content) < 8 * 2**20
     assert max_resident_mib(resource.RUSAGE_SELF) - own < 64
-    assert max_resident_mib(resource.RUSAGE_CHILDREN) < max(own, children, 1536 + 256)
+    # at most, since an earlier child of the same test process may have held more
+    assert max_resident_mib(resource.RUSAGE_CHILDREN) <= max(own, children, 1536 + 256)
 
 
 def test_too_much_memory_is_named_as_the_reason(tmp_path: Path) -> None:
