@@ -133,7 +133,7 @@ def test_a_full_disk_is_not_the_videos_fault(square: Path, tmp_path: Path, monke
         """This process is no child, and keeps its group and its limits."""
 
     monkeypatch.setattr(video_child, "write_shard", refuse)
-    monkeypatch.setattr(video_child, "_stand_alone", nothing)
+    monkeypatch.setattr(video_child, "_lead_process_group", nothing)
     monkeypatch.setattr(video_child, "limit_resources", nothing)
     job = job_for(square, tmp_path / "results")
     with pytest.raises(SystemExit) as caught:

@@ -3,7 +3,7 @@
 import dataclasses
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,8 +22,9 @@ from watchmove.pipeline.voc.annotations import VocImage
 from watchmove.service.records import layout
 from watchmove.service.records.record import commit, find, origin
 from watchmove.service.records.training import ClassificationRecord, ClassificationRow, Evaluation
-from watchmove.service.runner.runner import StepContext
-from watchmove.service.settings.settings import settings_hash
+from watchmove.service.runner.progress import ProgressReport
+from watchmove.service.settings.settings import Settings, settings_hash
+from watchmove.service.store.store import Store
 
 CLASSIFICATION_VERSION = 1
 """Version of the code; it is increased when the same trunk and images would give other figures."""
@@ -45,7 +46,16 @@ class ImageSet(NamedTuple):
     test: Sequence[VocImage]
 
 
-def classify_layers(context: StepContext, trunk: Trunk, images: ImageSet) -> tuple[str, ...]:
+def classify_layers(
+    settings: Settings,
+    store: Store,
+    scratch: Path,
+    trunk: Trunk,
+    images: ImageSet,
+    *,
+    progress: ProgressReport,
+    check_stop: Callable[[], None],
+) -> tuple[str, ...]:
     """Measure the layers that have no record yet; return the keys of all records in the order of the layers.
 
     If only some layers are random, they are left out: their figures would not describe the file's weights.
@@ -59,35 +69,48 @@ def classify_layers(context: StepContext, trunk: Trunk, images: ImageSet) -> tup
     measured = [name for name in names if name not in trunk.network.random_layers] or names
     identity = settings_hash(trunk.backbone_id, trunk.cell.seed, images.identity, CLASSIFICATION_VERSION)
     keys = {name: layout.classification(identity, name) for name in measured}
-    missing = [name for name in measured if find(context.store, keys[name], ClassificationRecord) is None]
+    missing = [name for name in measured if find(store, keys[name], ClassificationRecord) is None]
     if missing:
-        _classify(context, trunk, images, {name: keys[name] for name in missing})
+        folder = scratch / "layer-features"
+        folder.mkdir(exist_ok=True)
+        try:
+            _classify(
+                settings, store, folder, trunk, images, {name: keys[name] for name in missing}, progress, check_stop
+            )
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
     return tuple(keys.values())
 
 
-def _classify(context: StepContext, trunk: Trunk, images: ImageSet, keys: dict[str, str]) -> None:
+def _classify(
+    settings: Settings,
+    store: Store,
+    folder: Path,
+    trunk: Trunk,
+    images: ImageSet,
+    keys: dict[str, str],
+    progress: ProgressReport,
+    check_stop: Callable[[], None],
+) -> None:
+    """Commit a record for each layer in `keys`; the features are written to `folder`."""
     classes = sorted({item.name for image in images.train for item in image.objects})
     labels = image_labels(images.train, classes), image_labels(images.test, classes)
-    folder = context.scratch / "layer-features"
-    folder.mkdir(exist_ok=True)
-    device = torch.device(context.settings.evaluate.detector.device)
+    device = torch.device(settings.evaluate.detector.device)
     name = f"classify {trunk.cell.initialisation} s{trunk.cell.seed}"
     paths = [image.path for image in (*images.train, *images.test)]
 
     def after_images(done: int) -> None:
-        context.check_stop()
-        context.progress.update(name, done, len(paths), "features")
+        check_stop()
+        progress.update(name, done, len(paths), "features")
 
-    try:
-        files = write_features(trunk.network.to(device), list(keys), paths, folder, after_images)
-        for layer, key in keys.items():
-            context.check_stop()
-            scores, seconds = _scored(files[layer], device, labels, classes)
-            commit(context.store, key, _record(context, trunk, images.identity, layer, scores, seconds))
-            files[layer].unlink()
-            context.progress.update(name, len(paths), len(paths), layer)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    files = write_features(trunk.network.to(device), list(keys), paths, folder, after_images)
+    for layer, key in keys.items():
+        check_stop()
+        scores, seconds = _scored(files[layer], device, labels, classes)
+        commit(store, key, _record(settings, trunk, images.identity, layer, scores, seconds))
+        # The features of all layers are large; removing each early frees the scratch disk for other steps.
+        files[layer].unlink()
+        progress.update(name, len(paths), len(paths), layer)
 
 
 def _scored(
@@ -102,10 +125,10 @@ def _scored(
 
 
 def _record(
-    context: StepContext, trunk: Trunk, images: str, layer: str, scores: ClassificationScores, seconds: float
+    settings: Settings, trunk: Trunk, images: str, layer: str, scores: ClassificationScores, seconds: float
 ) -> ClassificationRecord:
     return ClassificationRecord(
-        made_by=origin(context.settings, {context.settings.voc: images, "backbone": trunk.backbone_id}),
+        made_by=origin(settings, {settings.voc: images, "backbone": trunk.backbone_id}),
         initialisation=trunk.cell.initialisation,
         seed=trunk.cell.seed,
         layer=layer,

@@ -25,13 +25,15 @@ from watchmove.service.records.shard_index import frame_key
 from watchmove.service.runner.child_process import end_with_parent, leave_signals
 
 JPEG_QUALITY = 95
+"""OpenCV's default quality, stated because it decides the bytes of a dataset."""
 UNAVAILABLE_EXIT_CODE = 75
+"""EX_TEMPFAIL of sysexits.h: the machine was at fault, and the video may be tried again."""
 VERDICT, KEPT, AUDIT = "verdict.json", "kept.tar", "audit.tar"
 
 
 @dataclass(frozen=True)
 class VideoJob:
-    """A fetched video and the empty folder its results go to."""
+    """A fetched video at `path`, and the empty folder that its results are written to."""
 
     video: Video
     path: Path
@@ -40,7 +42,7 @@ class VideoJob:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one video may cost."""
+    """Upper limits on the time, memory and output of one video."""
 
     timeout_seconds: float
     memory_mebibytes: int
@@ -48,14 +50,14 @@ class Limits:
 
 
 def work(job: VideoJob, settings: ExtractionSettings, limits: Limits, device_address: str = "") -> None:
-    """The child's whole life. Ends with UNAVAILABLE_EXIT_CODE where the machine, not the video, is at fault.
+    """Main function of the child; it exits with UNAVAILABLE_EXIT_CODE if the cause is the machine and not the video.
 
-    Masks are computed here, or by the process that holds the device, where it listens at `device_address`.
+    If `device_address` is given, the process that listens there computes the masks; otherwise this process does.
     """
-    _stand_alone()
+    _lead_process_group()
     if settings.teacher and not device_address:
         load_teacher(settings)
-        own_bytes = mapped_bytes()  # torch and the weights are not the video's
+        own_bytes = mapped_bytes()  # torch and the weights do not count towards the video's limit
     else:
         own_bytes = 0
     limit_resources(own_bytes + limits.memory_mebibytes * 2**20, limits.output_mebibytes * 2**20)
@@ -63,6 +65,7 @@ def work(job: VideoJob, settings: ExtractionSettings, limits: Limits, device_add
     try:
         outcome = extract_to_folder(job, settings, DeviceClient(device_address) if device_address else None)
         seconds = round(time.monotonic() - began, 3)
+        # Renamed when complete: the parent takes an existing verdict as the proof that extraction ended.
         partial = job.folder / f"{VERDICT}.partial"
         partial.write_text(outcome.model_copy(update={"seconds": seconds}).model_dump_json())
         partial.replace(job.folder / VERDICT)
@@ -73,8 +76,8 @@ def work(job: VideoJob, settings: ExtractionSettings, limits: Limits, device_add
         raise
 
 
-def _stand_alone() -> None:
-    """A process group of its own, decoder included, that only the parent may end, and that does not outlive it."""
+def _lead_process_group() -> None:
+    """Lead a process group with the decoder in it, which only the parent may end and which ends with the parent."""
     os.setsid()
     leave_signals()
     end_with_parent(lambda: os.killpg(0, signal.SIGKILL))
@@ -83,7 +86,7 @@ def _stand_alone() -> None:
 def extract_to_folder(
     job: VideoJob, settings: ExtractionSettings, segment: ShotSegmenter | None = None
 ) -> VideoOutcome:
-    """Extract a video, write its kept frames and a few rejected ones to the job's folder, and say how it ended."""
+    """Extract a video, write its kept frames and a few rejected ones to the job's folder, and return its outcome."""
     try:
         extraction = extract_video(job.path, settings, segment)
         flow = masks_provenance(settings)
@@ -121,19 +124,19 @@ def _verdict(video: Video, extraction: Extraction) -> VideoOutcome:
     )
 
 
-def _audited(frames: Iterable[Frame], most: int) -> Iterator[Frame]:
-    """The first few rejected frames of each reason, at `most` so many."""
+def _audited(frames: Iterable[Frame], limit: int) -> Iterator[Frame]:
+    """Yield the first `limit` rejected frames of each reason."""
     seen: dict[str, int] = {}
     for frame in frames:
         if frame.reject_reason is None:
             continue
         seen[frame.reject_reason] = seen.get(frame.reject_reason, 0) + 1
-        if seen[frame.reject_reason] <= most:
+        if seen[frame.reject_reason] <= limit:
             yield frame
 
 
 def _sample(video: Video, frame: Frame, flow: Mapping[str, str]) -> Sample:
-    """A frame as the dataset keeps it: JPEG, 8-bit soft mask, where it comes from, and whom to credit."""
+    """A frame in the form that the dataset stores: JPEG, 8-bit soft mask as PNG, provenance and credit."""
     bgr = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
     _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     _, png = cv2.imencode(".png", np.rint(frame.soft_mask * 255).astype(np.uint8))

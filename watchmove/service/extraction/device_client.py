@@ -1,4 +1,4 @@
-"""A video's process asks the one that holds the device for masks."""
+"""Client side of the device process: a video's process sends it shots and receives their masks."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -11,7 +11,7 @@ from watchmove.service.extraction.shot_messages import Masks, MasksHeader, recei
 
 
 class DeviceClient:
-    """Segments shots, a `ShotSegmenter`, by asking the process that listens at `address`; connects when first asked."""
+    """`ShotSegmenter` that sends shots to the process listening at `address`; it connects at the first call."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -26,11 +26,11 @@ class DeviceClient:
         wanted: Sequence[Sequence[int]] | None = None,
         stages: StageSeconds | None = None,
     ) -> Masks:
-        """Soft masks of what moves in one shot, as `segmentation.segment_shot` finds them.
+        """Soft masks of the moving objects in one shot, as `segmentation.segment_shot` computes them.
 
         Raises:
-            Unavailable: the process is not there any more, or its device has too little memory.
-            RuntimeError: this shot made it fail.
+            Unavailable: the process has ended, or its device has too little memory.
+            RuntimeError: the process failed on this shot.
         """
         stages = stages or StageSeconds()
         chosen = [range(len(window)) for window in windows] if wanted is None else wanted
@@ -41,7 +41,7 @@ class DeviceClient:
                 send_shot(self._connection, windows, chosen)
                 found = receive_masks(self._connection, chosen)
         except (EOFError, OSError) as error:
-            raise Unavailable(f"extract.device: the process that holds it has gone ({error!r}); run again") from error
+            raise Unavailable(f"extract.device: its process closed the connection ({error!r}); run again") from error
         if isinstance(found, MasksHeader):
             raise Unavailable(found.problem) if found.machine else RuntimeError(found.problem)
         return found

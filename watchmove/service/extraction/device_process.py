@@ -1,7 +1,7 @@
-"""The one process of an extraction that holds the device: shots from the videos' processes in, masks out, one by one.
+"""The process of an extraction that holds the device: it receives shots from the videos' processes and returns masks.
 
-Each video's process has a connection and a thread that reads from it, so the next shots lie ready while one is on the
-device. A process that breaks off, or sends nonsense, loses its connection and nothing else happens.
+Each video's process has its own connection, read by its own thread, so that the next shots are already in memory while
+the device computes. If a process ends early or sends an invalid message, only its connection is closed.
 """
 
 import multiprocessing
@@ -25,11 +25,13 @@ from watchmove.service.runner.child_process import end_with_parent, leave_signal
 
 _READY, _REFUSED = b"ready ", b"refused "
 _BACKLOG = 128
+"""Connections that may wait to be accepted. Set by hand; not tuned."""
 _LEAVE_SECONDS = 5.0
+"""How long to wait for the exit code of a process that has closed its pipe. Set by hand; not tuned."""
 
 
 class DeviceProcess:
-    """A handle on that process; entering the `with` block starts it, leaving ends it."""
+    """Handle on the process that holds the device; entering the `with` block starts it, leaving the block ends it."""
 
     def __init__(self, settings: ExtractionSettings) -> None:
         self._settings = settings
@@ -70,26 +72,26 @@ class DeviceProcess:
         return (self._process.pid if self._process else None) or 0
 
     def check(self) -> None:
-        """Raises Unavailable where it has ended by itself."""
+        """Raise Unavailable if the process has ended on its own."""
         if self._process is not None and not self._process.is_alive():
             raise Unavailable(self._ended())
 
     def _ended(self) -> str:
         if self._process is None:
-            return "extract.device: no process holds it"
+            return "extract.device: its process was not started; enter the `with` block first"
         self._process.join(_LEAVE_SECONDS)
         code = self._process.exitcode
         name = self._settings.device
         return f"extract.device ({name}): the process that holds it ended with exit code {code}; run again"
 
     def use(self) -> DeviceUse:
-        """How long it has been at work and has waited since the first shot came."""
+        """Seconds that the device was busy, and seconds that it waited for shots, since the first shot arrived."""
         return DeviceUse(busy_seconds=self._seconds[0], waiting_seconds=self._seconds[1])
 
 
 @dataclass(frozen=True)
 class _Problem:
-    """Why there are no masks; `machine`: the machine, not the shot, is at fault."""
+    """Why there are no masks; `machine` is true if the cause is the machine and not the shot."""
 
     what: str
     machine: bool
@@ -102,7 +104,7 @@ class _Request:
 
 
 def _serve(parent: Connection, settings: ExtractionSettings, seconds: MutableSequence[float]) -> None:
-    """The process's whole life."""
+    """Main function of the process: load the networks, listen, and segment shots until the process is killed."""
     leave_signals()
     end_with_parent()
     try:
@@ -114,10 +116,11 @@ def _serve(parent: Connection, settings: ExtractionSettings, seconds: MutableSeq
     with Listener(family="AF_UNIX", backlog=_BACKLOG) as listener:
         Thread(target=_accept, args=(listener, requests), daemon=True).start()
         parent.send_bytes(_READY + str(listener.address).encode())
+        # Waiting is counted from the first shot: the time before it is the fetch of the first video.
         request = requests.get()
         while True:
             began = time.monotonic()
-            request.answer.put(_looked_at(request.shot, segment))
+            request.answer.put(_segmented(request.shot, segment))
             answered = time.monotonic()
             seconds[0] += answered - began
             request = requests.get()
@@ -130,7 +133,7 @@ def _accept(listener: Listener, requests: "SimpleQueue[_Request]") -> None:
 
 
 def _read(connection: Connection, requests: "SimpleQueue[_Request]") -> None:
-    """Bring one process's shots to the device and the masks back, one after the other, until it goes."""
+    """Pass the shots of one video's process to the device and return the masks, in order, until the process ends."""
     answers: SimpleQueue[Masks | _Problem] = SimpleQueue()
     with connection, suppress(EOFError, OSError, ValueError):
         while True:
@@ -142,12 +145,12 @@ def _read(connection: Connection, requests: "SimpleQueue[_Request]") -> None:
                 send_masks(connection, answer)
 
 
-def _looked_at(shot: Shot, segment: ShotSegmenter) -> "Masks | _Problem":
-    """What was found in a shot. One that makes the code fail is its own video's end and no other's."""
+def _segmented(shot: Shot, segment: ShotSegmenter) -> "Masks | _Problem":
+    """Masks of a shot, or the problem that prevented them; an exception ends only the video that the shot is from."""
     try:
         return segment(shot.windows, shot.wanted)
     except Unavailable as error:
         return _Problem(str(error), machine=True)
-    except Exception as error:  # noqa: BLE001 (whatever it is, the other videos go on)
+    except Exception as error:  # noqa: BLE001 (any error ends this video only; the others continue)
         traceback.print_exc(file=sys.stderr)
         return _Problem(repr(error), machine=False)

@@ -1,7 +1,7 @@
-"""Videos brought near while others are computed, in scratch space that is bounded.
+"""Fetches videos into bounded scratch space while others are computed.
 
-Space is taken before the first byte comes and given back by whoever is done with a video: a fetch waits while there is
-none. Fetches end in any order, and are used in the order in which they end, so one that waits holds up no other.
+Space is reserved before the first byte is fetched and released when a video is finished; a fetch waits while there is
+none. Videos are used in the order in which their fetches end, so a slow fetch does not delay the others.
 """
 
 import re
@@ -14,12 +14,13 @@ from watchmove.service.extraction.child import VideoJob
 from watchmove.service.records.outcomes import Outcome, Video, VideoOutcome
 from watchmove.service.store.store import ObjectChanged, ObjectRefused, Store, StoredObject, check_key
 
-_LONGEST_KEY_BYTES = 1024
+_MAX_KEY_BYTES = 1024
+"""Longest key of an object in S3, from its documentation."""
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 
 
 class ScratchSpace:
-    """Bytes in use of a bounded number; threads may share one."""
+    """Counter of the scratch bytes in use, with an upper limit; safe to share between threads."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
@@ -29,36 +30,36 @@ class ScratchSpace:
 
     @property
     def used_bytes(self) -> int:
-        """Bytes taken and not given back."""
+        """Bytes reserved and not yet released."""
         return self._used
 
     @property
     def waiting(self) -> int:
-        """How many wait for space now."""
+        """Number of threads that wait for space now."""
         return self._waiting
 
     def take(self, n_bytes: int, stop: threading.Event) -> None:
-        """Take up to the limit, waiting while there is no room. Raises Stopped when `stop` is set meanwhile."""
+        """Reserve bytes, waiting until there is room. Raises Stopped if `stop` is set while it waits."""
         with self._changed:
             self._waiting += 1
             try:
                 while self._used + n_bytes > self.limit_bytes:
                     if stop.is_set():
                         raise Stopped("received a signal while waiting for scratch space")
-                    self._changed.wait(0.1)
+                    self._changed.wait(0.1)  # seconds, so that a stop is noticed; set by hand
                 self._used += n_bytes
             finally:
                 self._waiting -= 1
 
     def add(self, n_bytes: int) -> None:
-        """Count what is there already; a negative number gives back."""
+        """Count bytes that are already on disk; a negative number releases them."""
         with self._changed:
             self._used += n_bytes
             self._changed.notify_all()
 
 
 class VideoFetcher:
-    """Up to `count` fetches under way or waiting to be used; leaving the `with` block ends them."""
+    """Up to `count` fetches that run or have not been used yet; leaving the `with` block ends them."""
 
     def __init__(self, source: Store, folder: Path, space: ScratchSpace, count: int) -> None:
         self._source = source
@@ -80,23 +81,23 @@ class VideoFetcher:
                 path.unlink(missing_ok=True)
 
     def has_room(self) -> bool:
-        """Whether one more video may be asked for."""
+        """Whether another fetch may be started."""
         return len(self._futures) < self._count
 
     def is_idle(self) -> bool:
-        """Whether nothing is under way or waiting to be used."""
+        """Whether no fetch runs or has yet to be used."""
         return not self._futures
 
     def is_stuck(self) -> bool:
-        """Whether every fetch waits for space, so that only giving some back helps."""
+        """Whether every fetch waits for space, so that none can continue until some is released."""
         return 0 < len(self._futures) == self._space.waiting
 
     def ask(self, video: Video) -> None:
-        """Begin to fetch one video."""
+        """Start to fetch a video."""
         self._futures.append(self._pool.submit(self._fetch, video))
 
     def next_fetched(self) -> VideoJob | VideoOutcome | None:
-        """A video that has come, or how one ended that cannot come; None where there is none yet.
+        """A fetched video, or the outcome of one that cannot be fetched; None if no fetch has ended yet.
 
         Raises:
             Unavailable: the store cannot be reached, or the disk is full.
@@ -108,11 +109,11 @@ class VideoFetcher:
         return None
 
     def wait(self, seconds: float) -> None:
-        """Wait until a fetch has ended, at most so long."""
+        """Wait until a fetch has ended, but no longer than `seconds`."""
         wait(self._futures, timeout=seconds, return_when=FIRST_COMPLETED)
 
     def done_with(self, job: VideoJob, outcome: VideoOutcome) -> VideoOutcome:
-        """Remove a fetched video and give back its space. The outcome, unless the video changed while it was read."""
+        """Remove a fetched video, release its space, and return its outcome: missing if the video changed meanwhile."""
         video = job.video
         if self._source.fetches_copies:
             job.path.unlink(missing_ok=True)
@@ -130,13 +131,13 @@ class VideoFetcher:
             return _missing(video, "refused", str(error))
 
     def _bring(self, video: Video) -> VideoJob | VideoOutcome:
-        """Local names are made of the id: keys from outside never become local paths."""
+        """Fetch a video; local names are made of its id, because a key from outside must never become a local path."""
         try:
             check_key(video.key)
         except InvalidInput as error:
             return _missing(video, "outside-prefix", str(error))
-        if len(video.key.encode()) > _LONGEST_KEY_BYTES:
-            return _missing(video, "not-in-store", f"no store holds a key of more than {_LONGEST_KEY_BYTES} bytes")
+        if len(video.key.encode()) > _MAX_KEY_BYTES:
+            return _missing(video, "not-in-store", f"no store holds a key of more than {_MAX_KEY_BYTES} bytes")
         item = StoredObject(video.key, video.size_bytes, video.etag) if video.etag else self._source.head(video.key)
         if item is None:
             return _missing(video, "not-in-store")

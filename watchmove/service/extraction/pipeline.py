@@ -1,4 +1,4 @@
-"""The videos of a shard through fetching and extraction, the next ones being fetched while some are computed."""
+"""Fetches and extracts the videos of a shard; the next videos are fetched while others are computed."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -15,10 +15,11 @@ from watchmove.service.settings.settings import Settings, worker_count
 from watchmove.service.store.opening import open_videos
 
 _POLL_SECONDS = 0.1
+"""Longest wait before stop signals and fetches are checked again. Set by hand; not tuned."""
 
 
 class VideoPipeline:
-    """Outcomes of videos as they come; leaving the `with` block ends what is under way and removes what was fetched."""
+    """Source of the videos' outcomes; leaving the `with` block ends running work and removes fetched files."""
 
     def __init__(self, settings: Settings, videos: Sequence[Video], folder: Path, space: ScratchSpace) -> None:
         work = settings.work
@@ -31,7 +32,12 @@ class VideoPipeline:
         self._exits = ExitStack()
 
     def __enter__(self) -> "VideoPipeline":
-        """Raises InvalidInput where there is no device as the settings say; Unavailable where it does not start."""
+        """Start the device process, fetches and workers.
+
+        Raises:
+            InvalidInput: the device that the settings name does not exist.
+            Unavailable: the device process does not start.
+        """
         if self._device is not None:
             self._exits.enter_context(self._device)
         self._exits.enter_context(self._fetcher)
@@ -42,15 +48,15 @@ class VideoPipeline:
         self._exits.close()
 
     def device_use(self) -> DeviceUse:
-        """How long the process that computes masks for all videos was at work and waited, where there is one."""
+        """Busy and waiting seconds of the device process; zero if there is none."""
         return NO_DEVICE if self._device is None else self._device.use()
 
     def is_stuck(self) -> bool:
-        """Whether it goes on only when results give back the space that they take."""
+        """Whether it can continue only after the scratch space of results has been released."""
         return self._workers.is_idle() and self._fetcher.is_stuck()
 
     def outcomes(self, stop: Event) -> Iterator[VideoOutcome | None]:
-        """Every video's outcome, unless `stop` is set before; None where a moment has passed without one.
+        """Yield the outcome of each video until `stop` is set, and None after each poll so that the caller can commit.
 
         Raises:
             Unavailable: a store cannot be reached, the scratch disk is full, or the device has failed.
@@ -67,12 +73,12 @@ class VideoPipeline:
                 self._fetcher.wait(_POLL_SECONDS)
             for job, outcome in self._workers.finished(_POLL_SECONDS):
                 if stop.is_set():
-                    return  # whoever stops us may have stopped the child too: its verdict is not the video's
+                    return  # the stop signal may have ended the child too, so its outcome may not be the video's
                 yield self._fetcher.done_with(job, outcome)
             yield None
 
     def _begin(self) -> Iterator[VideoOutcome]:
-        """Give fetched videos to workers that have room; a video that could not be fetched has ended already."""
+        """Start workers on fetched videos while there is room; yield outcomes of videos that could not be fetched."""
         while self._workers.has_room() and (fetched := self._fetcher.next_fetched()) is not None:
             if isinstance(fetched, VideoOutcome):
                 yield fetched

@@ -1,4 +1,4 @@
-"""One part of a shard: finished videos' frames in one tar, committed by a record that is created last."""
+"""A part of a shard: the frames of finished videos in one tar file, committed by a record that is created last."""
 
 import shutil
 import time
@@ -22,12 +22,13 @@ from watchmove.service.settings.settings import Settings
 from watchmove.service.store.store import Store
 
 _AUDIT_FRAMES_PER_REASON = 8
+"""Rejected frames of each reason that a part keeps for inspection. Set by hand; not tuned."""
 
 
 class OpenPart:
-    """Outcomes that are not yet committed, and their frames in `folder`; commits as part `number`, then the next.
+    """Outcomes that are not yet committed, with their frames in `folder`; parts are committed in order.
 
-    Whoever commits part N knows all earlier parts, so no two parts of a shard hold the same video.
+    A process that commits part N has read all earlier parts, so no two parts of a shard hold the same video.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class OpenPart:
         space: ScratchSpace,
         provenance: Mapping[str, str],
     ) -> None:
-        """`provenance`: what made the masks beside the videos, for the record."""
+        """`place` is (shard, first part); `provenance` names the inputs of the masks other than the videos."""
         self._settings = settings
         self._store = store
         self._plan = plan
@@ -54,22 +55,22 @@ class OpenPart:
         self._device = NO_DEVICE
 
     def add(self, row: VideoOutcome) -> None:
-        """Take up a video that has ended."""
-        size = 2 * folder_bytes(self._folder / row.video.id)  # once here, once more in the tar
+        """Add the outcome of a finished video."""
+        size = 2 * folder_bytes(self._folder / row.video.id)  # once in its folder and once in the tar file
         self._rows.append(row)
         self._result_bytes += size
         self._space.add(size)
 
     def is_due(self) -> bool:
-        """Whether it is time to commit: by the clock, or as results fill half of the scratch space."""
+        """Whether to commit now: the interval has passed, or results fill more than half of the scratch space."""
         seconds = time.monotonic() - self._began
         in_time = seconds < self._settings.work.commit_every_seconds
         return bool(self._rows) and (not in_time or 2 * self._result_bytes > self._space.limit_bytes)
 
     def commit(self, device: DeviceUse) -> bool:
-        """Commit what there is; False says that another process has committed this part, and this one is dropped.
+        """Commit all added outcomes; false if another process committed this part and these are discarded.
 
-        `device` is what has been used of the device since the beginning.
+        `device` is the use of the device since the extraction began.
         """
         if not self._rows:
             return True
@@ -89,7 +90,7 @@ class OpenPart:
 
 
 class _Cost(NamedTuple):
-    """Wall seconds of a part, and how its device spent them."""
+    """Wall-clock seconds of a part, and the use of the device in them."""
 
     seconds: float
     device: DeviceUse
@@ -104,7 +105,7 @@ def _commit(
     cost: _Cost,
     made_by: Origin,
 ) -> bool:
-    """Upload the frames under names made of their content, then create the record; the second of two writers loses."""
+    """Upload the frames under names derived from their content, then create the record; false if it already exists."""
     shard, part = place
     stem = layout.shard_part(plan.recipe, plan.plan, shard, part)
     data, audit = folder / "data.tar", folder / "audit.tar"
@@ -139,7 +140,7 @@ def _samples(path: Path) -> Iterator[Sample]:
 
 
 def _thinned(samples: Iterator[Sample]) -> Iterator[Sample]:
-    """A few rejected frames of each reason are enough to look at."""
+    """Yield the first rejected frames of each reason, as many as a part keeps for inspection."""
     seen: Counter[object] = Counter()
     for sample in samples:
         reason = sample.metadata.get("reject_reason")
@@ -149,7 +150,7 @@ def _thinned(samples: Iterator[Sample]) -> Iterator[Sample]:
 
 
 def committed_parts(store: Store, plan: PlanRecord, shard: int) -> Iterator[ShardRecord]:
-    """What of a shard is done, part by part."""
+    """Yield the records of the committed parts of a shard, in the order of their keys."""
     for item in store.list(layout.shard_parts(plan.recipe, plan.plan, shard)):
         if item.key.endswith(".json"):
             record = find(store, item.key, ShardRecord)

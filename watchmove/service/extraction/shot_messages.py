@@ -1,6 +1,6 @@
-"""Shots and their masks between processes, as bytes: a line of JSON, then arrays. Nothing is unpickled.
+"""Messages that carry shots and their masks between processes: a JSON header, then arrays as bytes.
 
-The sender is a process that reads untrusted videos, so sizes are checked before anything is made of them.
+The sender reads untrusted videos, so nothing is unpickled and sizes are checked before memory is allocated.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,10 @@ from watchmove.pipeline.masks.chain import SegmentedFrame
 
 Masks = tuple[tuple[SegmentedFrame, ...], ...]
 
-_MOST_HEADER_BYTES = 2**20
-_MOST_BYTES = 2**31
+_MAX_HEADER_BYTES = 2**20
+"""A bound on memory, not a tuned value."""
+_MAX_IMAGE_BYTES = 2**31
+"""A bound on the memory that one shot may take in the device process, not a tuned value."""
 
 
 class _Message(BaseModel):
@@ -24,7 +26,7 @@ class _Message(BaseModel):
 
 
 class ShotHeader(_Message):
-    """What pictures follow: windows of so many frames, (height, width) pixels of RGB; which positions are wanted."""
+    """Header of a shot: the frames of each window, their size in pixels, and the wanted positions in each window."""
 
     height: int = Field(ge=1, le=2**15)
     width: int = Field(ge=1, le=2**15)
@@ -33,23 +35,25 @@ class ShotHeader(_Message):
 
     @model_validator(mode="after")
     def _is_possible(self) -> "ShotHeader":
-        if min(self.lengths) < 2 or len(self.wanted) != len(self.lengths) or self.image_bytes > _MOST_BYTES:
-            raise ValueError("windows have two frames at least, and no more than fits")
-        for length, some in zip(self.lengths, self.wanted, strict=True):
-            if any(not 0 <= position < length for position in some):
-                raise ValueError("a position that is wanted lies outside of its window")
+        if min(self.lengths) < 2 or len(self.wanted) != len(self.lengths) or self.image_bytes > _MAX_IMAGE_BYTES:
+            raise ValueError(
+                "shot: a window has fewer than 2 frames, wanted positions do not match, or it is too large"
+            )
+        for length, positions in zip(self.lengths, self.wanted, strict=True):
+            if any(not 0 <= position < length for position in positions):
+                raise ValueError("shot: a wanted position is outside its window")
         return self
 
     @property
     def image_bytes(self) -> int:
-        """Bytes of all pictures together."""
+        """Total size of all frames in bytes, 3 for each pixel."""
         return sum(self.lengths) * self.height * self.width * 3
 
 
 class MasksHeader(_Message):
-    """What masks follow: (height, width) pixels and, of own motion, (rows, columns); or what went wrong in their place.
+    """Header of masks: their (height, width) and the (rows, columns) of independent motion; or a problem and no masks.
 
-    problem: empty, or what to tell the user; machine: whether the machine, not the shot, is at fault.
+    problem: empty, or the message for the user; machine: whether the cause is the machine and not the shot.
     """
 
     height: int = 0
@@ -76,26 +80,31 @@ def send_shot(connection: Connection, windows: Sequence[Sequence[Image]], wanted
         height=height,
         width=width,
         lengths=tuple(len(window) for window in windows),
-        wanted=tuple(tuple(some) for some in wanted),
+        wanted=tuple(tuple(positions) for positions in wanted),
     )
     connection.send_bytes(header.model_dump_json().encode())
     connection.send_bytes(np.stack([image for window in windows for image in window]).data.cast("B"))
 
 
 def receive_shot(connection: Connection) -> Shot:
-    """Wait for a shot. Raises ValueError where what came is none; EOFError or OSError where the other side has gone."""
-    header = ShotHeader.model_validate_json(connection.recv_bytes(_MOST_HEADER_BYTES))
-    pictures = np.frombuffer(connection.recv_bytes(header.image_bytes), np.uint8)
-    pictures = pictures.reshape(-1, header.height, header.width, 3)
+    """Wait for a shot.
+
+    Raises:
+        ValueError: the message is not a valid shot.
+        EOFError, OSError: the sender has closed the connection.
+    """
+    header = ShotHeader.model_validate_json(connection.recv_bytes(_MAX_HEADER_BYTES))
+    frames = np.frombuffer(connection.recv_bytes(header.image_bytes), np.uint8)
+    frames = frames.reshape(-1, header.height, header.width, 3)
     ends = np.cumsum(header.lengths)
-    windows = tuple(tuple(pictures[end - length : end]) for length, end in zip(header.lengths, ends, strict=True))
-    if len(pictures) != ends[-1]:
-        raise ValueError(f"{len(pictures)} pictures for {ends[-1]} frames")
+    windows = tuple(tuple(frames[end - length : end]) for length, end in zip(header.lengths, ends, strict=True))
+    if len(frames) != ends[-1]:
+        raise ValueError(f"shot: {len(frames)} frames received, {ends[-1]} announced")
     return Shot(windows, header.wanted)
 
 
 def send_masks(connection: Connection, found: Masks) -> None:
-    """Send what was found in the wanted frames of a shot, one at least."""
+    """Send the masks of the wanted frames of a shot; there must be at least one."""
     frames = [frame for window in found for frame in window]
     (height, width), (rows, columns) = frames[0].soft_mask.shape, frames[0].independent_motion.shape
     consistency = tuple(frame.flow_consistency for frame in frames)
@@ -106,19 +115,20 @@ def send_masks(connection: Connection, found: Masks) -> None:
 
 
 def send_problem(connection: Connection, problem: str, *, machine: bool) -> None:
-    """Send what went wrong in place of masks."""
+    """Send the reason why there are no masks."""
     connection.send_bytes(MasksHeader(problem=problem, machine=machine).model_dump_json().encode())
 
 
 def receive_masks(connection: Connection, wanted: Sequence[Sequence[int]]) -> Masks | MasksHeader:
     """Wait for the masks of the wanted frames, or for the header that says why there are none.
 
-    Raises EOFError or OSError where the other side has gone.
+    Raises:
+        EOFError, OSError: the sender has closed the connection.
     """
-    header = MasksHeader.model_validate_json(connection.recv_bytes(_MOST_HEADER_BYTES))
+    header = MasksHeader.model_validate_json(connection.recv_bytes(_MAX_HEADER_BYTES))
     if header.problem:
         return header
     masks = np.frombuffer(connection.recv_bytes(), np.float32).reshape(-1, header.height, header.width)
     motions = np.frombuffer(connection.recv_bytes(), np.float32).reshape(-1, header.rows, header.columns)
-    frames = iter([SegmentedFrame(*one) for one in zip(masks, motions, header.flow_trust, strict=True)])
-    return tuple(tuple(next(frames) for _ in some) for some in wanted)
+    frames = iter([SegmentedFrame(*fields) for fields in zip(masks, motions, header.flow_trust, strict=True)])
+    return tuple(tuple(next(frames) for _ in positions) for positions in wanted)

@@ -164,7 +164,15 @@ def _classified(context: StepContext, trunk: Trunk, voc: DetectionSet) -> tuple[
     train = first_by_hash(read_voc(root, settings.train_split), settings.train_images)
     splits = [settings.train_split, settings.test_split, settings.train_images]
     identity = settings_hash(voc.identity, splits)
-    return classify_layers(context, trunk, ImageSet(identity, train, read_voc(root, settings.test_split)))
+    return classify_layers(
+        context.settings,
+        context.store,
+        context.scratch,
+        trunk,
+        ImageSet(identity, train, read_voc(root, settings.test_split)),
+        progress=context.progress,
+        check_stop=context.check_stop,
+    )
 
 
 def _store_detections(context: StepContext, work: _Work, detections: Mapping[str, Sequence[Detection]]) -> None:
