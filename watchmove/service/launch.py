@@ -1,11 +1,11 @@
-"""Several ranks of one step on this machine, by torchrun, ending with the exit code that the ranks' own end means.
+"""Runs several ranks of one step on this machine by torchrun, and turns their exit codes into one.
 
     python -m watchmove.service.launch --standalone --nproc-per-node 8 -- pretrain --run NAME
     python -m watchmove.service.launch --nnodes 4 --node-rank 2 --master-addr HOST \
         --nproc-per-node 8 -- pretrain --run NAME
 
-What stands before `--` is torchrun's, what follows is a command of watchmove. torchrun itself ends with 1 whatever
-happened, by which nobody could tell a lost node from a bug.
+The arguments before `--` are torchrun's; those after it are a command of watchmove. torchrun itself exits with 1 for
+every failure, which does not tell a lost node from a bug.
 """
 
 import os
@@ -23,14 +23,14 @@ from watchmove.service.runner.exit_codes import BUG, DONE, INVALID_INPUT, STOPPE
 _USAGE = "no command after `--`; call it as: TORCHRUN'S OPTIONS -- pretrain --run NAME"
 
 _KILLED = 128
-"""A shell reports a process killed by signal N as exit code 128 + N; torchrun as -N."""
+"""A shell reports a process killed by signal N as exit code 128 + N; torchrun reports it as -N."""
 
 _SHUTDOWN_SECONDS = "110"
 """How long ranks may take to save a checkpoint after a signal; set by hand below the 120 s that argo/ grants a pod."""
 
 
 def launch(words: Sequence[str]) -> int:
-    """Run all ranks and return one exit code: of a rank with invalid input or a bug, else of the first that failed."""
+    """Run all ranks and return one exit code: that of a rank with invalid input or a bug, else of the first to fail."""
     if "--" not in words or words[-1] == "--":
         print(f"watchmove: {INVALID_INPUT.prefix}: {_USAGE}", file=sys.stderr)
         return INVALID_INPUT.exit_code
@@ -45,20 +45,24 @@ def launch(words: Sequence[str]) -> int:
     except SignalException:
         return STOPPED.exit_code
     except (RendezvousError, DistError) as error:
-        print(f"watchmove: {UNAVAILABLE.prefix}: ranks did not rendezvous: {error}", file=sys.stderr)
+        line = f"ranks did not rendezvous: {error}; check the address and that every node runs, or run again"
+        print(f"watchmove: {UNAVAILABLE.prefix}: {line}", file=sys.stderr)
         return UNAVAILABLE.exit_code
     return DONE.exit_code
 
 
 def share_threads(processes: str) -> None:
-    """Deal the machine's threads among its ranks: `OMP_NUM_THREADS` here is of all of them together."""
+    """Divide `OMP_NUM_THREADS`, which is set for the whole machine, equally among its ranks."""
     threads = os.environ.get("OMP_NUM_THREADS", "")
     if threads.isdecimal() and processes.isdecimal() and int(processes) > 1:
         os.environ["OMP_NUM_THREADS"] = str(max(1, int(threads) // int(processes)))
 
 
 def exit_code_of(error: ChildFailedError) -> int:
-    """The exit code for ranks that have failed; where one ends for a reason of its own, others end as they miss it."""
+    """Return one exit code for failed ranks.
+
+    A rank that fails makes the others fail as they wait for it, so invalid input or a bug in any rank is the cause.
+    """
     codes = [failure.exitcode for failure in error.failures.values()]
     for code in codes:
         if code in (INVALID_INPUT.exit_code, BUG.exit_code):

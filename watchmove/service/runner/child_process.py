@@ -1,4 +1,4 @@
-"""What a child process owes its parent: signals are the parent's to act on, and it does not outlive it."""
+"""Set-up of a child process: it leaves signals to its parent, and it ends when its parent ends."""
 
 import os
 import signal
@@ -9,13 +9,13 @@ from multiprocessing.connection import wait
 
 
 def leave_signals() -> None:
-    """A signal to the process group is the parent's to act on."""
+    """Ignore SIGINT and SIGTERM: a terminal sends them to the whole process group, and the parent acts on them."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
 
 def end_with_parent(end: Callable[[], None] = lambda: os._exit(1)) -> None:
-    """Watch the parent and end when it has gone: a pool's idle worker would wait for its next job for ever."""
+    """Call `end` when the parent process ends: an idle worker of a pool would otherwise wait for a job for ever."""
     threading.Thread(target=_watch, args=(end,), daemon=True).start()
 
 

@@ -1,8 +1,7 @@
 """Every Prometheus metric, declared once.
 
-`watchmove_process_…` metrics belong to one process and start at zero with it: they answer "what is this pod doing".
-All others are read from the store's records by `watchmove exporter`: they answer "what has been done", and a restart
-of anything leaves them right.
+`watchmove_process_…` metrics belong to one process and start at zero with it; they show what a pod is doing. All others
+are read from the store's records by `watchmove exporter`; they show what has been done, and no restart resets them.
 """
 
 from collections.abc import Sequence
@@ -104,24 +103,24 @@ class ProcessMetrics:
         self._mean_ap = _gauge(PROCESS_MEAN_AP, self.registry)
 
     def count_video(self, outcome: str, reason: str) -> None:
-        """One more video has ended."""
+        """Count one finished video."""
         self._videos.labels(outcome, reason).inc()
 
     def count_frames(self, outcome: str, reason: str, count: int) -> None:
-        """`count` more frames were kept or rejected."""
+        """Count `count` frames that were kept or rejected."""
         self._frames.labels(outcome, reason).inc(count)
 
     def set_rate(self, frames_per_second: float) -> None:
-        """Sampled frames per second since the step began."""
+        """Set the sampled frames per second since the step began."""
         self._rate.set(frames_per_second)
 
     def set_training(self, training: str, iteration: int, loss: float) -> None:
-        """Where a training stands."""
+        """Set the last iteration and loss of a training."""
         self._iteration.labels(training).set(iteration)
         self._loss.labels(training).set(loss)
 
     def set_mean_ap(self, labels: Sequence[str], value: float) -> None:
-        """A measured mean average precision; `labels` as the declaration orders them."""
+        """Set a measured mean average precision; `labels` are in the order of `MEAN_AP.labels`."""
         self._mean_ap.labels(*labels).set(value)
 
 
@@ -129,7 +128,7 @@ def serve(registry: CollectorRegistry, port: int) -> None:
     """Serve a registry on `port` from a daemon thread.
 
     Raises:
-        InvalidInput: the port is taken or not allowed.
+        InvalidInput: the port is in use or not allowed.
     """
     try:
         start_http_server(port, registry=registry)

@@ -1,4 +1,4 @@
-"""How far a step is, on a terminal as a live line and elsewhere as a log line now and then."""
+"""Reports of a step's progress: a live bar on a terminal, a log line at intervals elsewhere."""
 
 import time
 from typing import Protocol
@@ -8,20 +8,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 LOG_EVERY_SECONDS = 15.0
+"""Shortest time between two log lines of one step. Set by hand; not tuned."""
 
 
 class ProgressReport(Protocol):
-    """Told by a step how far it is."""
+    """What a step reports its progress to."""
 
     def update(self, step: str, done: int, total: int, facts: str) -> None:
-        """`done` of `total` units of `step`; `facts` is a short text such as "12.3 frames/s, yield 0.41"."""
+        """Report `done` of `total` units of `step`; `facts` is a short text like "12.3 frames/s, yield 0.41"."""
 
     def close(self) -> None:
-        """Nothing more comes."""
+        """End the report."""
 
 
 class LoggedProgress:
-    """A log line at most every fifteen seconds, and one at each step's end."""
+    """Logs a line at most every LOG_EVERY_SECONDS for each step, and one at its end."""
 
     def __init__(self) -> None:
         self._log = structlog.get_logger()
@@ -29,7 +30,7 @@ class LoggedProgress:
         self._began: dict[str, float] = {}
 
     def update(self, step: str, done: int, total: int, facts: str) -> None:
-        """Log unless this step was logged a moment ago."""
+        """Log the progress unless this step has logged less than LOG_EVERY_SECONDS ago."""
         now = time.monotonic()
         began = self._began.setdefault(step, now)
         if done < total and now - self._last.get(step, began) < LOG_EVERY_SECONDS:
@@ -39,15 +40,17 @@ class LoggedProgress:
         self._log.info("progress", step=step, done=done, total=total, facts=facts, seconds_left=left)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: a log line holds nothing open."""
 
 
 class LiveProgress:
-    """A bar for each step with what it says of itself and the time left."""
+    """Shows a bar for each step with its facts and the time left."""
 
     def __init__(self, console: Console) -> None:
         self._bars = Progress(
-            TextColumn("{task.description:<22}", style="bold", markup=False),  # a step may be named after a file
+            TextColumn(
+                "{task.description:<22}", style="bold", markup=False
+            ),  # a step's name may be that of a file, with brackets in it
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[facts]}", markup=False),
@@ -64,10 +67,10 @@ class LiveProgress:
         self._bars.update(self._tasks[step], completed=done, total=total, facts=facts)
 
     def close(self) -> None:
-        """Leave the bars as they stand."""
+        """Stop updating the bars; they stay on the terminal."""
         self._bars.stop()
 
 
 def progress_for(console: Console) -> ProgressReport:
-    """Bars on a terminal, log lines elsewhere."""
+    """Return bars for a terminal, and log lines for anything else."""
     return LiveProgress(console) if console.is_terminal else LoggedProgress()

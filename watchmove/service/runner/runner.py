@@ -1,4 +1,4 @@
-"""What all steps share, once: logs, metrics, signals, scratch space, and the exit code."""
+"""What every step runs in: logs, metrics, signals, scratch space and the exit code."""
 
 import logging
 import os
@@ -28,7 +28,7 @@ from watchmove.service.store.store import Store
 
 @dataclass(frozen=True)
 class StepContext:
-    """What a step is given beside its arguments."""
+    """What a step is given in addition to its arguments; `stop` is set when a signal asks the step to stop."""
 
     settings: Settings
     store: Store
@@ -44,9 +44,9 @@ class StepContext:
 
 
 def configure_logs() -> None:
-    """Log to standard error: for people on a terminal, as JSON lines elsewhere."""
+    """Log to standard error: as readable lines on a terminal, as JSON lines elsewhere."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # what its retries do not mend is an exception that says so
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # a failure that remains after its retries is an exception
     renderer: structlog.types.Processor = (
         structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
     )
@@ -62,7 +62,7 @@ def configure_logs() -> None:
 
 
 def run_to_exit_code(body: Callable[[], None]) -> int:
-    """Run `body` and return its exit code by the table; an error is one line on standard error."""
+    """Run `body` and return the exit code of its ending; an error is printed as one line on standard error."""
     try:
         body()
         sys.stdout.flush()
@@ -70,7 +70,7 @@ def run_to_exit_code(body: Callable[[], None]) -> int:
         print(f"watchmove: {STOPPED.prefix}: received Ctrl-C; run again to start over", file=sys.stderr)
         return STOPPED.exit_code
     except BrokenPipeError as error:
-        return DONE.exit_code if _reader_has_gone() else _report_error(error)
+        return DONE.exit_code if _output_is_closed() else _report_error(error)
     except Exception as error:  # noqa: BLE001 (the one place where every exception becomes an exit code)
         return _report_error(error)
     return DONE.exit_code
@@ -85,19 +85,20 @@ def _report_error(error: Exception) -> int:
     return ending.exit_code
 
 
-def _reader_has_gone() -> bool:
-    """Whether nobody reads standard output any more, as after `| head`; what is left of it goes nowhere then."""
-    look = select.poll()
-    look.register(sys.stdout, 0)
-    if not any(event & select.POLLERR for _, event in look.poll(0)):
+def _output_is_closed() -> bool:
+    """Return whether the reader of standard output has closed it, as `| head` does; then discard the rest."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
         return False
+    # Python flushes standard output at exit, which would fail again with a message.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return True
 
 
 @contextmanager
 def step_context(settings: Settings) -> Iterator[StepContext]:
-    """Everything a step needs, taken down again whatever happens."""
+    """Provide what a step needs, and release it at the end of the block."""
     metrics = ProcessMetrics()
     if settings.work.metrics_port:
         serve(metrics.registry, settings.work.metrics_port)
@@ -111,7 +112,7 @@ def step_context(settings: Settings) -> Iterator[StepContext]:
 
 @contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """SIGTERM and Ctrl-C ask the step to stop; a second Ctrl-C ends the process at once."""
+    """Provide an event that SIGTERM and Ctrl-C set; a second Ctrl-C ends the process at once."""
     stop = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (the signal module's form)

@@ -1,8 +1,8 @@
-"""Scratch folders that outlive no process for long: what a killed one leaves, the next one removes.
+"""Scratch folders; a process removes its own at its end, and those that killed processes left at its start.
 
-A folder's lock file lies beside it, is there before the folder and goes after it, and is locked for as long as the
-process lives, because the kernel drops the lock with its holder. So whenever a process is lost, whatever it leaves is
-found by a lock file that nobody holds, and nothing else in the parent is ever touched.
+Each folder has a lock file next to it, made before the folder and removed after it. The process holds the lock while it
+lives, and the kernel releases the lock when the process ends. A lock file that nobody holds therefore shows an
+abandoned folder, and nothing else in the parent folder is ever removed.
 """
 
 import fcntl
@@ -20,7 +20,7 @@ _PREFIX, _LOCK = "watchmove-", ".lock"
 
 @contextmanager
 def scratch_folder(parent: str) -> Iterator[Path]:
-    """A new empty folder in `parent` ("": the system's own), removed at the end of the block.
+    """Provide a new empty folder in `parent` ("": the system's temporary folder), removed at the end of the block.
 
     Folders in the same place that killed processes left are removed first.
 
@@ -31,7 +31,7 @@ def scratch_folder(parent: str) -> Iterator[Path]:
         _remove_abandoned(Path(parent or tempfile.gettempdir()))
         lock, descriptor = _new_lock(parent or None)
     except OSError as error:
-        raise InvalidInput(f"work.scratch {parent}: {error.strerror}; name a folder that can be written") from error
+        raise InvalidInput(f"work.scratch {parent}: {error.strerror}; name a folder that can be written to") from error
     folder = lock.with_suffix("")
     try:
         folder.mkdir(mode=0o700)
@@ -42,13 +42,13 @@ def scratch_folder(parent: str) -> Iterator[Path]:
 
 
 def _new_lock(parent: str | None) -> tuple[Path, int]:
-    """A new lock file and the descriptor that holds its lock."""
+    """Return a new lock file and the descriptor that holds its lock."""
     while True:
         descriptor, name = tempfile.mkstemp(prefix=_PREFIX, suffix=_LOCK, dir=parent)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         if Path(name).exists():
             return Path(name), descriptor
-        os.close(descriptor)  # another process took it for an abandoned one before it was locked
+        os.close(descriptor)  # another process removed it as abandoned before it was locked
 
 
 def _remove_abandoned(parent: Path) -> None:
@@ -59,7 +59,7 @@ def _remove_abandoned(parent: Path) -> None:
 
 
 def _remove(folder: Path, lock: Path) -> None:
-    """Remove a folder and then its lock file; while something still writes there, both stay for the next process."""
+    """Remove a folder, then its lock file; if the folder cannot be removed yet, both stay for the next process."""
     shutil.rmtree(folder, ignore_errors=True)
     if not folder.exists():
         lock.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""A folder as a store."""
+"""A folder of the file system as a store (`file://`)."""
 
 import errno
 import os
@@ -12,13 +12,18 @@ from pathlib import Path
 from watchmove.pipeline.errors import InvalidInput, Unavailable
 from watchmove.service.store.store import ObjectChanged, ObjectRefused, StoredObject, check_key
 
-_PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ESTALE}
+_TRANSIENT = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ESTALE}
+"""Errors of the file system that a retry can overcome: a full disk, too many open files, a network file system."""
+
 _TEMPORARY = ".partial-"
+"""Prefix of a file that is still being written; listings leave such files out."""
+
 _PIECE_BYTES = 2**18
+"""Bytes per piece of a stream: a bound on memory, not a tuned value."""
 
 
 class FileStore:
-    """Objects are files; an object's ETag is its size and its time of change."""
+    """A store of which every object is a file; the ETag is the file's size and modification time in nanoseconds."""
 
     fetches_copies = False
 
@@ -27,35 +32,38 @@ class FileStore:
         self.uri = f"file://{self.folder}"
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Objects whose key starts with `prefix`, in the order of their keys."""
+        """Yield the objects with keys that start with `prefix`, in the order of their keys."""
         if not self.folder.is_dir():
             return
         start = self.folder / prefix.rpartition("/")[0]
         with _translated(f"listing {self.uri}"):
-            found = (path for path in start.rglob("*") if path.is_file() and _TEMPORARY not in path.name)
-            paths = sorted(found, key=Path.as_posix)  # as S3 sorts: paths themselves would put a/b before a-b
+            files = (path for path in start.rglob("*") if path.is_file() and _TEMPORARY not in path.name)
+            paths = sorted(files, key=Path.as_posix)  # S3's order: Path's own order would put a/b before a-b
         for path in paths:
             key = path.relative_to(self.folder).as_posix()
             if key.startswith(prefix):
                 yield _described(key, path)
 
     def head(self, key: str) -> StoredObject | None:
-        """What is known of one object, or None where it is absent."""
+        """Return the size and ETag of an object, or None if it is absent."""
         path = self._path(key)
         return _described(key, path) if _is_file(path) else None
 
     def read(self, key: str) -> bytes | None:
-        """An object's bytes, or None where it is absent."""
+        """Return an object's bytes, or None if it is absent."""
         path = self._path(key)
         with _translated(f"reading {path}"):
             return path.read_bytes() if path.is_file() else None
 
     def write(self, key: str, data: bytes) -> None:
-        """Write an object, replacing what was there."""
+        """Write an object and replace any object with the same key."""
         self._place(key, lambda file: file.write_bytes(data), os.replace)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write an object unless there is one. A hard link is the one step that refuses to replace."""
+        """Write an object unless the key exists, and return whether it was written.
+
+        The file is named by a hard link, because a rename would replace an object that another writer made meanwhile.
+        """
         try:
             self._place(key, lambda file: file.write_bytes(data), _link)
         except _TakenError:
@@ -67,14 +75,14 @@ class FileStore:
         self._place(key, lambda file: shutil.copyfile(path, file), os.replace)
 
     def local(self, key: str, target: Path) -> Path | None:  # noqa: ARG002 (the interface's)
-        """The object's own file: nothing is copied."""
+        """Return the path of the object's own file without copying it, or None if it is absent."""
         path = self._path(key)
         return path if path.is_file() else None
 
     def fetch(self, item: StoredObject, target: Path, stop: threading.Event) -> Path | None:  # noqa: ARG002
-        """The object's own file, if it is as `item` says."""
+        """Return the path of the object's own file after checking that its size and ETag are those of `item`."""
         path = self._path(item.key)
-        with _translated(f"looking at {path}"):
+        with _translated(f"reading the size and time of {path}"):
             if not _is_file(path):
                 return None
             if _described(item.key, path) != item:
@@ -84,25 +92,25 @@ class FileStore:
         return path
 
     def read_range(self, item: StoredObject, offset: int, size_bytes: int) -> bytes:
-        """A part of the object's own file, if it is as `item` says."""
+        """Return `size_bytes` bytes from `offset` after checking that the file is the one that `item` describes."""
         path = self.fetch(item, Path(), threading.Event())
         if path is None:
-            raise ObjectChanged(f"{self._path(item.key)}: gone since it was listed")
+            raise ObjectChanged(f"{self._path(item.key)}: deleted since it was listed")
         with _translated(f"reading {path}"), path.open("rb") as file:
             file.seek(offset)
             return file.read(size_bytes)
 
     def stream(self, item: StoredObject) -> Iterator[bytes]:
-        """The bytes of the object's own file, if it is as `item` says."""
+        """Yield the file's bytes in pieces after checking that the file is the one that `item` describes."""
         path = self.fetch(item, Path(), threading.Event())
         if path is None:
-            raise ObjectChanged(f"{self._path(item.key)}: gone since it was listed")
+            raise ObjectChanged(f"{self._path(item.key)}: deleted since it was listed")
         with _translated(f"reading {path}"), path.open("rb") as file:
             while piece := file.read(_PIECE_BYTES):
                 yield piece
 
     def make(self) -> None:
-        """Make the folder where it is absent."""
+        """Make the folder unless it exists."""
         with _translated(f"making {self.folder}"):
             self.folder.mkdir(parents=True, exist_ok=True)
 
@@ -110,6 +118,7 @@ class FileStore:
         return self.folder / check_key(key)
 
     def _place(self, key: str, fill: Callable[[Path], object], move: Callable[[str, Path], None]) -> None:
+        # A reader must never see a partial object: the file is filled under a temporary name in the same folder.
         target = self._path(key)
         with _translated(f"writing {target}"):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +133,7 @@ class FileStore:
 
 
 class _TakenError(Exception):
-    """Somebody else has made the object first."""
+    """Another writer has made the object first."""
 
 
 def _link(source: str, target: Path) -> None:
@@ -144,7 +153,7 @@ def _synchronise(path: str) -> None:
 
 
 def _is_file(path: Path) -> bool:
-    """Whether a file lies there; under a name that is too long for the file system none does."""
+    """Return whether `path` is a file; a name too long for the file system cannot be that of a file."""
     try:
         return path.is_file()
     except OSError as error:
@@ -160,10 +169,11 @@ def _described(key: str, path: Path) -> StoredObject:
 
 @contextmanager
 def _translated(what: str) -> Iterator[None]:
+    """Turn an OSError into Unavailable or InvalidInput, with a message that begins with `what` was being done."""
     try:
         yield
     except OSError as error:
         line = f"{what}: {error.strerror or error}"
-        if error.errno in _PASSING:
+        if error.errno in _TRANSIENT:
             raise Unavailable(f"{line}; free space or try again") from error
         raise InvalidInput(f"{line}; check the path and its permissions") from error

@@ -1,4 +1,4 @@
-"""A checkpoint folder that survives its machine: what changes goes to the store and comes back from there."""
+"""The copy of a checkpoint folder in the store, so that training resumes on another machine."""
 
 import shutil
 from collections.abc import Iterator
@@ -12,8 +12,9 @@ from watchmove.service.store.store import Store
 class FolderSync:
     """Mirrors a flat folder of checkpoints under a prefix of a store.
 
-    Files are replaced whole, here and in the store, and their JSON last: where that is cut short, or the two are of two
-    checkpoints, whoever loads them sees it by the sum that the JSON holds.
+    Each file is replaced atomically, here and in the store, and a checkpoint's JSON file is stored last. If storing is
+    interrupted, the JSON and the other files may belong to two checkpoints; the checksum in the JSON shows this when
+    the checkpoint is loaded.
     """
 
     def __init__(self, store: Store, prefix: str, folder: Path) -> None:
@@ -24,7 +25,7 @@ class FolderSync:
         folder.mkdir(parents=True, exist_ok=True)
 
     def fetch(self) -> None:
-        """Bring what the store has into the folder."""
+        """Copy every file that the store has under the prefix into the folder."""
         for item in self._store.list(self._prefix):
             name = item.key.removeprefix(self._prefix)
             target = self.folder / name
@@ -36,7 +37,8 @@ class FolderSync:
             self._stored[name] = target.stat().st_mtime_ns
 
     def store_new(self) -> None:
-        """Store every file that has changed since it was stored."""
+        """Store every file with a modification time that differs from when it was last stored or fetched."""
+        # False sorts before True: JSON files come last.
         for path in sorted(self.folder.glob("[!.]*"), key=lambda path: (path.suffix == ".json", path.name)):
             changed = path.stat().st_mtime_ns
             if self._stored.get(path.name) != changed:
@@ -45,7 +47,7 @@ class FolderSync:
 
     @contextmanager
     def naming_the_store(self) -> Iterator[None]:
-        """Where the block says that a file will not do, name it as it is stored: this folder goes with the step."""
+        """Name files by their URI in the store in the block's errors: the local folder is removed with the step."""
         try:
             yield
         except InvalidInput as error:

@@ -1,8 +1,9 @@
-"""One object by ranged requests: to a local file several at a time, or in order; resumed from where they broke.
+"""Downloads one object by ranged requests, several at a time into a local file or one after another as a stream.
 
-Knows nothing of S3: whoever calls says how a range is opened. So that one layer alone decides about waiting, a range is
-one request without retries of its own; here it is asked for again, after as long as the store asked for or a random
-part of a doubling delay, until several tries in a row have brought no byte.
+The module does not know S3: the caller passes a function that opens a range. A range is one request without retries of
+its own, so that only this module decides how long to wait. A broken range is requested again from the first missing
+byte, after the delay that the store asked for or a random part of a doubling delay, until
+`_TRIES_WITHOUT_A_BYTE` requests in a row have brought no byte.
 """
 
 import os
@@ -16,17 +17,27 @@ from pathlib import Path
 from watchmove.pipeline.errors import Stopped, Unavailable
 
 RANGE_BYTES = 8 * 2**20
+"""Bytes of one ranged request. Set by hand; not tuned."""
+
 CONNECTIONS = 4
+"""Ranges of one object that are downloaded at the same time. Set by hand; not tuned."""
+
 _TRIES_WITHOUT_A_BYTE = 8
+"""Requests in a row that may bring no byte before the download fails. Set by hand; not tuned."""
+
 _FIRST_DELAY_SECONDS = 0.1
+"""The bound on the random delay is this times two to the number of tries. Set by hand; not tuned."""
+
 _LONGEST_DELAY_SECONDS = 20.0
+"""Upper bound on the random delay. Set by hand; not tuned."""
+
 
 OpenRange = Callable[[int, int], Iterator[bytes]]
-"""Chunks of the bytes from the first number to the second, both included. Raises RangeBroken for what may pass."""
+"""Yields chunks of the bytes from the first number to the second, both inclusive; RangeBroken is a transient error."""
 
 
 class RangeBroken(Exception):
-    """A range ended too early or did not begin; the rest may be had `retry_after_seconds` later."""
+    """A range ended early or did not begin; the rest can be requested after `retry_after_seconds`."""
 
     def __init__(self, why: str, retry_after_seconds: float = 0.0) -> None:
         super().__init__(why)
@@ -34,34 +45,36 @@ class RangeBroken(Exception):
 
 
 def download(open_range: OpenRange, size_bytes: int, target: Path, stop: threading.Event) -> None:
-    """Write the object's `size_bytes` bytes to `target`, which is there whole or not at all.
+    """Write the object's `size_bytes` bytes to `target`, which is complete or absent.
 
     Raises:
-        Unavailable: a range could not be had, however often it was asked for.
-        Stopped: `stop` was set meanwhile.
-        OSError: the disk refuses. What else `open_range` raises is passed on, once no range is under way.
+        Unavailable: a range failed in every try.
+        Stopped: `stop` was set during the download.
+        OSError: the file cannot be written.
+
+    Any other exception of `open_range` is passed on once every other range has ended.
     """
     partial = target.with_name(target.name + ".partial")
     target.parent.mkdir(parents=True, exist_ok=True)
     ranges = [(first, min(first + RANGE_BYTES, size_bytes) - 1) for first in range(0, size_bytes, RANGE_BYTES)]
-    given_up = threading.Event()
+    aborted = threading.Event()
     try:
         with partial.open("wb") as file, ThreadPoolExecutor(CONNECTIONS) as pool:
-            gets = [_Range(open_range, file.fileno(), place, (stop, given_up)) for place in ranges]
+            gets = [_Range(open_range, file.fileno(), place, (stop, aborted)) for place in ranges]
             futures = [pool.submit(get.fetch) for get in gets]
             errors = [error for future in as_completed(futures) if (error := future.exception()) is not None]
         for error in sorted(errors, key=lambda error: isinstance(error, Stopped)):
-            raise error  # where one range failed the others were stopped, which is not what happened
+            raise error  # a failed range stops the others: its error, sorted first, is the cause
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
 
 
 def in_order(open_range: OpenRange, size_bytes: int) -> Iterator[bytes]:
-    """The object's `size_bytes` bytes from first to last, for who reads them once and keeps none.
+    """Yield the object's `size_bytes` bytes from first to last, without keeping them.
 
     Raises:
-        Unavailable: as in `download`. What else `open_range` raises is passed on.
+        Unavailable: no byte came in several tries in a row. Any other exception of `open_range` is passed on.
     """
     at, tries = 0, 0
     while at < size_bytes:
@@ -79,7 +92,7 @@ def in_order(open_range: OpenRange, size_bytes: int) -> Iterator[bytes]:
 
 
 class _Range:
-    """One range of one file."""
+    """The download of one range into its place in the file."""
 
     def __init__(
         self, open_range: OpenRange, descriptor: int, place: tuple[int, int], ends: tuple[threading.Event, ...]
@@ -87,14 +100,14 @@ class _Range:
         self._open_range = open_range
         self._descriptor = descriptor
         self._at, self._last = place
-        self._stop, self._given_up = ends
+        self._stop, self._aborted = ends
 
     def fetch(self) -> None:
-        """Bring all of it; where that fails, the file's other ranges end too."""
+        """Download the complete range; if that fails, abort the other ranges of the file."""
         try:
             self._fetch()
         except BaseException:
-            self._given_up.set()
+            self._aborted.set()
             raise
 
     def _fetch(self) -> None:
@@ -118,19 +131,21 @@ class _Range:
             written = os.pwrite(self._descriptor, wanted, self._at)
             self._at += written
             if written < len(wanted):
-                raise RangeBroken("the disk took a part of a chunk")
+                raise RangeBroken("the disk wrote only a part of a chunk")
 
     def _check_stop(self) -> None:
-        if self._stop.is_set() or self._given_up.is_set():
+        if self._stop.is_set() or self._aborted.is_set():
             raise Stopped("received a signal while fetching")
 
     def _pause(self, broken: RangeBroken, tries: int) -> None:
-        if self._stop.wait(_delay_seconds(broken, tries)) or self._given_up.is_set():
+        if self._stop.wait(_delay_seconds(broken, tries)) or self._aborted.is_set():
             raise Stopped("received a signal while fetching")
 
 
 def _delay_seconds(broken: RangeBroken, tries: int) -> float:
+    """Return how long to wait before the next request; Unavailable after too many tries without a byte."""
     if tries >= _TRIES_WITHOUT_A_BYTE:
-        raise Unavailable(f"{broken}, {tries} times in a row")
+        raise Unavailable(f"{broken}, {tries} times in a row; run again later")
+    # A random part of the bound keeps the workers of a cluster from repeating their requests at the same moment.
     delay = random.uniform(0, min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2**tries))
     return max(broken.retry_after_seconds, delay)

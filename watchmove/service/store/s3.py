@@ -1,4 +1,4 @@
-"""A prefix of an S3 bucket as a store. Endpoint, region and credentials are the AWS SDK's own business."""
+"""A prefix of an S3 bucket as a store (`s3://`). The AWS SDK finds the endpoint, the region and the credentials."""
 
 import os
 import random
@@ -25,8 +25,8 @@ from watchmove.service.store.s3_errors import (
     UNSUPPORTED,
     code_of,
     translated,
-    wait_as_told,
-    with_whole_body,
+    wait_for_retry_after,
+    with_complete_body,
 )
 from watchmove.service.store.s3_object import ObjectRanges
 from watchmove.service.store.store import Access, ObjectChanged, StoredObject, check_key
@@ -35,11 +35,20 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 _FETCHES = 3
+"""Downloads of an object that changes or arrives damaged before that is an error. Set by hand; not tuned."""
+
 _CONFLICTS = 6
+"""Conditional writes that may conflict with another writer before that is an error. Set by hand; not tuned."""
+
+_FIRST_CONFLICT_DELAY_SECONDS = 0.1
+"""The bound on the random delay after conflict N is this times two to the N. Set by hand; not tuned."""
 
 
 class S3Store:
-    """Objects are S3 objects. The SDK retries each request; what still fails is Unavailable and the step is retried."""
+    """A store of S3 objects. The SDK retries each request; a request that still fails raises Unavailable.
+
+    Timeouts and attempts are set by hand; not tuned.
+    """
 
     fetches_copies = True
 
@@ -53,11 +62,11 @@ class S3Store:
         self._unsigned = access.unsigned
         self._payer: dict[str, Any] = {"RequestPayer": "requester"} if access.requester_pays else {}
         self._client = self._new_client(attempts=6, read_timeout_seconds=60, connections=10)
-        self._client.meta.events.register_first("needs-retry.s3", wait_as_told)
+        self._client.meta.events.register_first("needs-retry.s3", wait_for_retry_after)
 
     @cached_property
     def _range_client(self) -> "S3Client":
-        """One attempt each: the download asks again itself, from where it was."""
+        """A client that makes one attempt for each request, because `ranged_download` resumes broken requests."""
         return self._new_client(attempts=1, read_timeout_seconds=30, connections=8 * CONNECTIONS)
 
     def _new_client(self, attempts: int, read_timeout_seconds: int, connections: int) -> "S3Client":
@@ -69,14 +78,14 @@ class S3Store:
             signature_version=UNSIGNED if self._unsigned else None,
         )
         with self._translated("connecting"):
-            # A session of its own: the module's default one is shared, and remembers credentials that have gone.
+            # A new session, because boto3's default session is shared and keeps credentials that are no longer valid.
             session = boto3.session.Session()
             region = os.environ.get("AWS_REGION") or session.region_name or "us-east-1"
             client: S3Client = session.client("s3", config=config, region_name=region)
         return client
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Objects whose key starts with `prefix`, in the order of their keys."""
+        """Yield the objects with keys that start with `prefix`, in the order of their keys."""
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=self._prefix + prefix, **self._payer
         )
@@ -88,38 +97,41 @@ class S3Store:
                         yield StoredObject(key, item["Size"], item["ETag"].strip('"'))
 
     def head(self, key: str) -> StoredObject | None:
-        """What is known of one object, or None where it is absent."""
+        """Return the size and ETag of an object, or None if it is absent."""
         request = self._request(key)
-        with self._translated(f"looking at {key}"):
+        with self._translated(f"reading the size and ETag of {key}"):
             try:
                 facts = self._client.head_object(**request)
             except botocore_errors.ClientError as error:
                 if code_of(error) in ABSENT:
                     return None
                 if code_of(error) in REFUSED:
-                    # An answer to HEAD has no body; this one's says whether the object or the credentials are at fault.
+                    # An answer to HEAD has no body; that to GET tells a refused object from wrong credentials.
                     self._client.get_object(**request, Range="bytes=0-0")["Body"].close()
                 raise
         return StoredObject(key, facts["ContentLength"], facts["ETag"].strip('"'))
 
     def read(self, key: str) -> bytes | None:
-        """An object's bytes, or None where it is absent."""
+        """Return an object's bytes, or None if it is absent."""
         request = self._request(key)
         with self._translated(f"reading {key}"):
             try:
-                return with_whole_body(lambda: self._client.get_object(**request)["Body"].read())
+                return with_complete_body(lambda: self._client.get_object(**request)["Body"].read())
             except botocore_errors.ClientError as error:
                 if code_of(error) in ABSENT:
                     return None
                 raise
 
     def write(self, key: str, data: bytes) -> None:
-        """Write an object, replacing what was there."""
+        """Write an object and replace any object with the same key."""
         with self._translated(f"writing {key}"):
             self._client.put_object(Bucket=self._bucket, Key=self._key(key), Body=data)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write an object unless there is one, by a conditional write where the store has them."""
+        """Write an object unless the key exists, and return whether it was written.
+
+        Stores without conditional writes get a check and a write, which two writers at the same moment can both pass.
+        """
         with self._translated(f"creating {key}"):
             for attempt in range(_CONFLICTS):
                 try:
@@ -127,31 +139,37 @@ class S3Store:
                     return True
                 except botocore_errors.ClientError as error:
                     if code_of(error) in TAKEN:
-                        return self.read(key) == data  # ours, where the answer to the SDK's first try was lost
+                        return self.read(key) == data  # this call's own, if the answer to the SDK's first try was lost
                     if code_of(error) in UNSUPPORTED:
                         return self._create_unconditionally(key, data)
                     if code_of(error) not in CONFLICT:
                         raise
-                time.sleep(random.uniform(0, 0.1 * 2**attempt))  # two writers met, and maybe neither has written
-        raise Unavailable(f"{self.uri}: creating {key}: {_CONFLICTS} times in conflict with another writer")
+                time.sleep(
+                    random.uniform(0, _FIRST_CONFLICT_DELAY_SECONDS * 2**attempt)
+                )  # maybe neither writer has written
+        raise Unavailable(
+            f"{self.uri}: creating {key}: {_CONFLICTS} times in conflict with another writer; run again later"
+        )
 
     def upload(self, key: str, path: Path) -> None:
-        """Write an object from a file, in parts where it is large."""
+        """Write an object from a file; the SDK uploads a large file in parts."""
         with self._translated(f"uploading {key}"):
             self._client.upload_file(str(path), self._bucket, self._key(key))
 
     def local(self, key: str, target: Path) -> Path | None:
-        """Fetch the object to `target`, whole or not at all; one that changes meanwhile is fetched again."""
+        """Download the object to `target`, complete or not at all; repeat this if the object changes meanwhile."""
         for _ in range(_FETCHES):
             item = self.head(key)
             if item is None:
                 return None
             with suppress(ObjectChanged):
                 return self.fetch(item, target, threading.Event())
-        raise Unavailable(f"{self.uri}: fetching {key}: it kept changing")
+        raise Unavailable(
+            f"{self.uri}: fetching {key}: it changed during {_FETCHES} downloads; run again when nothing writes it"
+        )
 
     def fetch(self, item: StoredObject, target: Path, stop: threading.Event) -> Path | None:
-        """Fetch just the object that `item` describes, in ranges; what came is checked against size and MD5."""
+        """Download the object that `item` describes in ranges, and check its size and MD5."""
         ranges = ObjectRanges(self._range_client, self._request(item.key), item)
         with self._translated(f"fetching {item.key}"):
             for _ in range(_FETCHES):
@@ -161,17 +179,17 @@ class S3Store:
                     if code_of(error) in ABSENT:
                         return None
                     raise
-                if ranges.is_whole(target):
+                if ranges.is_complete(target):
                     return target
                 target.unlink()
-        raise ObjectChanged(f"{item.key}: {_FETCHES} fetches brought other bytes than those of its ETag")
+        raise ObjectChanged(f"{item.key}: {_FETCHES} downloads brought other bytes than those of its ETag")
 
     def read_range(self, item: StoredObject, offset: int, size_bytes: int) -> bytes:
-        """One range of just the object that `item` describes; asked for again from where it broke."""
+        """Return one range of the object that `item` describes; a broken request resumes at the first missing byte."""
         return b"".join(self._in_order(item, offset, size_bytes))
 
     def stream(self, item: StoredObject) -> Iterator[bytes]:
-        """The bytes of just the object that `item` describes; a body that breaks is asked for again from there on."""
+        """Yield the bytes of the object that `item` describes; a broken request resumes at the first missing byte."""
         return self._in_order(item, 0, item.size_bytes)
 
     def _in_order(self, item: StoredObject, offset: int, size_bytes: int) -> Iterator[bytes]:
@@ -181,11 +199,11 @@ class S3Store:
                 yield from in_order(lambda at, last: ranges.open_range(offset + at, offset + last), size_bytes)
             except botocore_errors.ClientError as error:
                 if code_of(error) in ABSENT:
-                    raise ObjectChanged(f"{self.uri}/{item.key}: gone since it was listed") from error
+                    raise ObjectChanged(f"{self.uri}/{item.key}: deleted since it was listed") from error
                 raise
 
     def make(self) -> None:
-        """Make the bucket where it is absent."""
+        """Make the bucket unless it exists."""
         with self._translated("making the bucket"):
             try:
                 self._client.head_bucket(Bucket=self._bucket)
@@ -197,7 +215,7 @@ class S3Store:
     def _make_bucket(self) -> None:
         region = self._client.meta.region_name
         try:
-            if region == "us-east-1":
+            if region == "us-east-1":  # S3 refuses this region as a location constraint
                 self._client.create_bucket(Bucket=self._bucket)
             else:
                 self._client.create_bucket(

@@ -1,4 +1,4 @@
-"""What S3's answers and a broken network mean here: absent, changed, refused, may pass, or can never work."""
+"""Classifies the errors of S3 and of the network: absent, changed, refused, transient or permanent."""
 
 import itertools
 import time
@@ -15,18 +15,21 @@ from urllib3.exceptions import HTTPError
 from watchmove.pipeline.errors import InvalidInput, Unavailable
 from watchmove.service.store.store import ObjectRefused
 
+# Each set has the names that S3 and compatible stores give, and the HTTP status for answers without a body (HEAD).
 ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
 TAKEN = frozenset({"412", "PreconditionFailed"})
 CONFLICT = frozenset({"409", "ConditionalRequestConflict"})
 UNSUPPORTED = frozenset({"501", "NotImplemented"})
 REFUSED = frozenset({"403", "AccessDenied", "AllAccessDisabled", "InvalidObjectState"})
-_PASSING = {
+_TRANSIENT = {
     "500", "502", "503", "504", "429", "InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout",
     "Throttling", "ThrottlingException", "TooManyRequests", "RequestLimitExceeded", "BandwidthLimitExceeded",
     "XMinioServerNotInitialized", "BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch",
     "IncompleteBody", "OperationAborted", "ConditionalRequestConflict", "RequestTimeTooSkewed", "ExpiredToken",
 }  # fmt: skip
-PASSING_FAULTS = (
+"""Error codes that the same request may overcome later; S3's own and those of compatible stores."""
+
+TRANSIENT_FAULTS = (
     botocore_errors.HTTPClientError,
     botocore_errors.ConnectionError,
     botocore_errors.IncompleteReadError,
@@ -36,25 +39,36 @@ PASSING_FAULTS = (
     HTTPError,
     ResponseParserError,
 )
+"""Exceptions of the SDK and its libraries for a broken connection or a damaged answer."""
+
 _LONGEST_WAIT_SECONDS = 60.0
+"""Upper bound on a wait that the store asks for by Retry-After. Set by hand; not tuned."""
+
 _BODY_TRIES = 5
+"""Requests for an object before a body that breaks off is an error. Set by hand; not tuned."""
+
+_FIRST_BODY_DELAY_SECONDS = 0.1
+"""The delay before request N + 1 is this times two to the N. Set by hand; not tuned."""
+
+_SERVER_ERROR_STATUS = 500
+_TOO_MANY_REQUESTS_STATUS = 429
 
 Result = TypeVar("Result")
 
 
 def code_of(error: botocore_errors.ClientError) -> str:
-    """S3's name for what went wrong, or the HTTP status where the answer had no body."""
+    """Return S3's name of an error, or the HTTP status if the answer had no body."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def may_pass(error: botocore_errors.ClientError) -> bool:
-    """Whether the same request may be answered otherwise later."""
+def is_transient(error: botocore_errors.ClientError) -> bool:
+    """Return whether an error is transient: the same request may succeed later."""
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return code_of(error) in _PASSING or status >= 500 or status == 429
+    return code_of(error) in _TRANSIENT or status >= _SERVER_ERROR_STATUS or status == _TOO_MANY_REQUESTS_STATUS
 
 
 def retry_after_seconds(error: Exception) -> float:
-    """How long the store asks to be left alone (Retry-After, in seconds or as a date), at most a minute; else 0."""
+    """Return the delay that the store asks for (Retry-After, in seconds or as a date), at most a minute, or 0."""
     if not isinstance(error, botocore_errors.ClientError):
         return 0.0
     return _wanted_seconds(error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("retry-after", ""))
@@ -68,33 +82,34 @@ def _wanted_seconds(word: str) -> float:
     return min(max(wanted, 0.0), _LONGEST_WAIT_SECONDS)
 
 
-def wait_as_told(response: tuple[Any, dict[str, Any]] | None, **_: object) -> None:
-    """For the SDK's event `needs-retry`: its own delays take no notice of Retry-After, so wait for that first."""
-    if response is not None and response[0].status_code in (429, 503):
+def wait_for_retry_after(response: tuple[Any, dict[str, Any]] | None, **_: object) -> None:
+    """Sleep as Retry-After asks; for the SDK's event `needs-retry`, because the SDK's own delays ignore it."""
+    if response is not None and response[0].status_code in (_TOO_MANY_REQUESTS_STATUS, 503):
         time.sleep(_wanted_seconds(response[0].headers.get("Retry-After", "")))
 
 
-def with_whole_body(read: Callable[[], Result]) -> Result:
-    """What `read` gives, asked again where the body breaks off: the SDK tries requests again, but not bodies."""
+def with_complete_body(read: Callable[[], Result]) -> Result:
+    """Return the result of `read`, repeated if a body breaks off: the SDK repeats requests, but not bodies."""
     for attempt in itertools.count(1):
         try:
             return read()
-        except PASSING_FAULTS:
+        except TRANSIENT_FAULTS:
             if attempt == _BODY_TRIES:
                 raise
-            time.sleep(0.1 * 2**attempt)
+            time.sleep(_FIRST_BODY_DELAY_SECONDS * 2**attempt)
     raise AssertionError("count never ends")
 
 
 @contextmanager
 def translated(uri: str, bucket: str, what: str) -> Iterator[None]:
-    """Turn the SDK's exceptions into InvalidInput and Unavailable with one line that says what was being done."""
+    """Turn the SDK's exceptions into InvalidInput and Unavailable, with `what` was being done in the message."""
     try:
         yield
     except botocore_errors.ClientError as error:
         raise _from_answer(uri, bucket, what, error) from error
-    except PASSING_FAULTS as error:
-        raise Unavailable(f"{uri}: {what}: {_first_line(error)}; the store cannot be reached") from error
+    except TRANSIENT_FAULTS as error:
+        advice = "the store cannot be reached; check the endpoint and the network, or run again later"
+        raise Unavailable(f"{uri}: {what}: {_first_line(error)}; {advice}") from error
     except botocore_errors.BotoCoreError as error:
         advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile or role, as the AWS SDK reads them"
         raise InvalidInput(f"{uri}: {what}: {_first_line(error)}; {advice}") from error
@@ -105,9 +120,9 @@ def translated(uri: str, bucket: str, what: str) -> Iterator[None]:
 def _from_answer(uri: str, bucket: str, what: str, error: botocore_errors.ClientError) -> InvalidInput | Unavailable:
     code = code_of(error)
     if code == "NoSuchBucket":
-        return InvalidInput(f"{uri}: there is no bucket {bucket!r}; make it or name another")
-    if may_pass(error):
-        return Unavailable(f"{uri}: {what}: the store answered {code}")
+        return InvalidInput(f"{uri}: there is no bucket {bucket!r}; make it or correct the URI")
+    if is_transient(error):
+        return Unavailable(f"{uri}: {what}: the store answered {code}; run again later")
     kind = ObjectRefused if code in REFUSED else InvalidInput
     return kind(f"{uri}: {what}: the store answered {code}; check the URI, endpoint and credentials")
 

@@ -1,4 +1,4 @@
-"""One S3 object as ranges of just the version that was described, and the check of what came."""
+"""Ranged requests for one version of an S3 object, and the check of the downloaded bytes."""
 
 import hashlib
 import re
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from botocore import exceptions as botocore_errors
 
 from watchmove.service.store.ranged_download import RangeBroken
-from watchmove.service.store.s3_errors import PASSING_FAULTS, TAKEN, code_of, may_pass, retry_after_seconds
+from watchmove.service.store.s3_errors import TAKEN, TRANSIENT_FAULTS, code_of, is_transient, retry_after_seconds
 from watchmove.service.store.store import ObjectChanged, StoredObject
 
 if TYPE_CHECKING:
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from types_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 _CHUNK_BYTES = 2**16
-"""What is lost of a range that breaks is less than this."""
+"""Bytes read at a time: the most that is lost when a range breaks. Set by hand; not tuned."""
 
-_MD5 = re.compile(r"[0-9a-f]{32}")
+_MD5 = re.compile(r"[0-9a-f]{32}")  # the ETag of an object that was uploaded in parts has a suffix and is no MD5
 _RANGE_NOT_THERE = frozenset({"416", "InvalidRange"})
 
 
 class ObjectRanges:
-    """Ranges of the object that `item` describes; `request` names bucket and key as the SDK wants them."""
+    """Ranges of the object that `item` describes; `request` holds the bucket and key as arguments of the SDK."""
 
     def __init__(self, client: "S3Client", request: dict[str, Any], item: StoredObject) -> None:
         self._client = client
@@ -33,12 +33,12 @@ class ObjectRanges:
         self._etag_is_md5 = _MD5.fullmatch(item.etag) is not None
 
     def open_range(self, first: int, last: int) -> Iterator[bytes]:
-        """Chunks of the bytes from `first` to `last`, both included.
+        """Yield chunks of the bytes from `first` to `last`, both inclusive.
 
         Raises:
-            RangeBroken: what may pass: throttling, a server's fault, a broken connection, an answer to another request.
-            ObjectChanged: another object lies there now.
-            ClientError: any other answer.
+            RangeBroken: throttling, a server error, a broken connection, an answer with another range.
+            ObjectChanged: the key now has another object.
+            ClientError: any other error that the store answers.
         """
         try:
             answer = self._client.get_object(**self._request, Range=f"bytes={first}-{last}")
@@ -47,13 +47,14 @@ class ObjectRanges:
         except botocore_errors.ClientError as error:
             if code_of(error) in TAKEN | _RANGE_NOT_THERE:
                 raise ObjectChanged(f"{self._item.key}: changed since it was listed") from error
-            if not may_pass(error):
+            if not is_transient(error):
                 raise
             raise RangeBroken(f"the store answered {code_of(error)}", retry_after_seconds(error)) from error
-        except PASSING_FAULTS as error:
+        except TRANSIENT_FAULTS as error:
             raise RangeBroken(str(error).partition("\n")[0]) from error
 
     def _check_answer(self, answer: "GetObjectOutputTypeDef", first: int) -> None:
+        """Raise unless the answer is the requested range of the described object."""
         if answer.get("ServerSideEncryption", "AES256") != "AES256" or answer.get("SSECustomerAlgorithm"):
             self._etag_is_md5 = False  # the ETag of an object under such keys is no MD5 of its bytes
         if answer.get("ETag", "").strip('"') != self._item.etag:
@@ -62,14 +63,14 @@ class ObjectRanges:
         if not place.startswith(f"bytes {first}-") or not place.endswith(f"/{self._item.size_bytes}"):
             raise RangeBroken(f"the store answered with {place or 'no range'} of {self._item.size_bytes} bytes")
 
-    def is_whole(self, path: Path) -> bool:
-        """Whether a file has the object's size and, where the ETag is the MD5 of its bytes, that."""
+    def is_complete(self, path: Path) -> bool:
+        """Return whether a file has the object's size and, if the ETag is an MD5, the object's MD5."""
         if path.stat().st_size != self._item.size_bytes:
             return False
         return not self._etag_is_md5 or _md5_of(path) == self._item.etag
 
 
 def _md5_of(path: Path) -> str:
-    """A file's MD5 in hex digits: the sum that S3 gives, not a protection."""
+    """Return a file's MD5 in hex digits, to find damaged downloads; it is no protection against forgery."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -1,4 +1,4 @@
-"""One small interface over the places where data lies: a folder (`file://`) or a bucket (`s3://`)."""
+"""The interface that every store has, whether it is a folder (`file://`) or a prefix of a bucket (`s3://`)."""
 
 import threading
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from watchmove.pipeline.errors import InvalidInput
 
 
 class StoredObject(NamedTuple):
-    """What a listing says of one object; the ETag changes when the content does."""
+    """An object in a listing: its key, its size and its ETag, which changes when the content does."""
 
     key: str
     size_bytes: int
@@ -17,7 +17,7 @@ class StoredObject(NamedTuple):
 
 
 class Access(NamedTuple):
-    """How requests to a bucket that is not one's own are made; a folder takes no notice."""
+    """How requests to another owner's bucket are made: unsigned, or paid by the requester. Folders ignore it."""
 
     unsigned: bool = False
     requester_pays: bool = False
@@ -28,68 +28,74 @@ class ObjectRefused(InvalidInput):
 
 
 class ObjectChanged(Exception):
-    """The object that lies there now is not the one that was described."""
+    """The key now has another object than the one that was described, or none."""
 
 
 class Store(Protocol):
-    """Objects by key below one URI. Writes are atomic: a reader sees the whole object or none.
+    """Objects by key below one URI. Writes are atomic: a reader sees the complete object or none.
 
-    Every method raises Unavailable for what may work later and InvalidInput for what never will.
+    Every method raises Unavailable if the same call may succeed later, and InvalidInput if it cannot succeed.
     """
 
     uri: str
     fetches_copies: bool
-    """Whether `fetch` writes to its target; a folder's objects are files already."""
+    """Whether `fetch` writes a copy to its target; a folder returns the path of the object itself."""
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Objects whose key starts with `prefix`, in the order of their keys."""
+        """Yield the objects with keys that start with `prefix`, in the order of their keys."""
 
     def head(self, key: str) -> StoredObject | None:
-        """What is known of one object, or None where it is absent."""
+        """Return the size and ETag of an object, or None if it is absent."""
 
     def read(self, key: str) -> bytes | None:
-        """An object's bytes, or None where it is absent."""
+        """Return an object's bytes, or None if it is absent."""
 
     def write(self, key: str, data: bytes) -> None:
-        """Write an object, replacing what was there."""
+        """Write an object and replace any object with the same key."""
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write an object unless there is one; False says that there was, and that it was left alone."""
+        """Write an object unless the key exists; return False, with the object unchanged, if it does."""
 
     def upload(self, key: str, path: Path) -> None:
         """Write an object from a file."""
 
     def local(self, key: str, target: Path) -> Path | None:
-        """A local file with the object's bytes: `target`, unless it is local already; None where it is absent."""
+        """Return a local file with the object's bytes (`target`, or the object's own file), or None if it is absent."""
 
     def fetch(self, item: StoredObject, target: Path, stop: threading.Event) -> Path | None:
-        """A local file with the bytes of just the object that `item` describes; None where it is absent.
+        """Return a local file with the bytes of the object that `item` describes, or None if it is absent.
 
-        Raises ObjectChanged where another one lies there now, ObjectRefused where it may not be read, and Stopped
-        when `stop` is set meanwhile.
+        Raises:
+            ObjectChanged: the key now has another object.
+            ObjectRefused: the object may not be read.
+            Stopped: `stop` was set during the download.
         """
 
     def read_range(self, item: StoredObject, offset: int, size_bytes: int) -> bytes:
-        """`size_bytes` bytes from `offset` on of just the object that `item` describes, which has as many.
+        """Return `size_bytes` bytes from `offset`, all within the object that `item` describes.
 
-        Raises ObjectChanged and ObjectRefused as `stream` does.
+        Raises:
+            ObjectChanged: the key now has another object, or none.
+            ObjectRefused: the object may not be read.
         """
 
     def stream(self, item: StoredObject) -> Iterator[bytes]:
-        """The bytes of just the object that `item` describes, from first to last, in pieces of some hundred thousand.
+        """Yield the bytes of the object that `item` describes, from first to last, in pieces of at most 256 KiB.
 
-        Raises ObjectChanged and ObjectRefused as `fetch` does; ObjectChanged too where nothing lies there any more.
+        Raises:
+            ObjectChanged: the key now has another object, or none.
+            ObjectRefused: the object may not be read.
         """
 
     def make(self) -> None:
-        """Make the folder or bucket where it is absent."""
+        """Make the folder or bucket unless it exists."""
 
 
 def check_key(key: str) -> str:
-    """The key itself, once it is known to stay below its store.
+    """Return the key unchanged after checking that it stays below its store.
 
     Raises:
-        InvalidInput: the key is empty, absolute, or climbs out.
+        InvalidInput: the key is empty, absolute, or has a `..` part.
     """
     if not key or key.startswith("/") or "\\" in key or "\0" in key or ".." in key.split("/"):
         raise InvalidInput(f"key {key!r}: would leave its store")

@@ -1,4 +1,4 @@
-"""Large text files as streams: unpacked as they come, cut at line ends, in bounded memory whatever they contain."""
+"""Streams of large text files: decompressed while they are read and split at line ends, in bounded memory."""
 
 import bz2
 import zlib
@@ -9,8 +9,13 @@ from watchmove.pipeline.errors import InvalidInput, Unavailable
 from watchmove.service.store.store import ObjectChanged, Store, StoredObject
 
 PIECE_BYTES = 2**20
-"""What is unpacked at a time, however many bytes a packed one stands for."""
+"""Most bytes that are decompressed at a time: a bound on memory against files that expand enormously."""
+
 LONGEST_LINE_BYTES = 2**20
+"""Longest line that is accepted: a bound on memory, not a tuned value."""
+
+_GZIP_WINDOW_BITS = 31
+"""zlib's argument for the largest window (15) with a gzip header (+16)."""
 
 
 class _Unpacker(Protocol):
@@ -22,11 +27,11 @@ class _Unpacker(Protocol):
 
 
 def text_of(store: Store, item: StoredObject) -> Iterator[bytes]:
-    """The bytes of just the file that `item` describes, unpacked as its name says.
+    """Yield the bytes of the file that `item` describes, decompressed if its name ends in `.bz2` or `.gz`.
 
     Raises:
-        InvalidInput: it is damaged, or ends too early.
-        Unavailable: another file lies there now, or the store cannot be reached.
+        InvalidInput: the file is damaged or truncated.
+        Unavailable: the file has changed since `item` was listed, or the store cannot be reached.
     """
     where = f"{store.uri}/{item.key}"
     try:
@@ -36,10 +41,11 @@ def text_of(store: Store, item: StoredObject) -> Iterator[bytes]:
 
 
 def unpacked(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
-    """The bytes of a file that is plain, bzip2 or gzip, as its name `where` ends; several packed after one another too.
+    """Yield the bytes of a plain, bzip2 or gzip file, by the ending of its name `where`; several streams may follow
+    one another in the file.
 
     Raises:
-        InvalidInput: it is damaged, or ends too early.
+        InvalidInput: the file is damaged or truncated.
     """
     if where.endswith(".bz2"):
         return _unpack(pieces, where, bz2.BZ2Decompressor)
@@ -49,28 +55,28 @@ def unpacked(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
 
 
 class _Gzip:
-    """zlib's reader of gzip with the manners of bz2's: it keeps what it has not yet unpacked."""
+    """zlib's gzip decompressor with the interface of bz2's: it keeps the input that it has not yet decompressed."""
 
     def __init__(self) -> None:
-        self._reader = zlib.decompressobj(wbits=31)
+        self._reader = zlib.decompressobj(wbits=_GZIP_WINDOW_BITS)
 
     @property
     def eof(self) -> bool:
-        """Whether the end was met."""
+        """Whether the end of the compressed stream was reached."""
         return self._reader.eof
 
     @property
     def unused_data(self) -> bytes:
-        """What follows the end."""
+        """The bytes that follow the end of the compressed stream."""
         return self._reader.unused_data
 
     def decompress(self, data: bytes, max_length: int, /) -> bytes:
-        """Up to `max_length` bytes more."""
+        """Return up to `max_length` more decompressed bytes."""
         return self._reader.decompress(self._reader.unconsumed_tail + data, max_length)
 
 
 def _unpack(pieces: Iterator[bytes], where: str, new: Callable[[], _Unpacker]) -> Iterator[bytes]:
-    reader: _Unpacker | None = None
+    reader: _Unpacker | None = None  # None between two compressed streams
     try:
         for piece in pieces:
             rest = piece
@@ -80,9 +86,9 @@ def _unpack(pieces: Iterator[bytes], where: str, new: Callable[[], _Unpacker]) -
                 rest = reader.unused_data if reader.eof else b""
                 reader = None if reader.eof else reader
     except (OSError, zlib.error) as error:
-        raise InvalidInput(f"{where}: damaged ({error}); bring it again") from error
+        raise InvalidInput(f"{where}: damaged ({error}); copy the file to the store again") from error
     if reader is not None:
-        raise InvalidInput(f"{where}: ends too early; bring it again")
+        raise InvalidInput(f"{where}: ends too early; copy the file to the store again")
 
 
 def _drained(reader: _Unpacker, piece: bytes) -> Iterator[bytes]:
@@ -93,10 +99,10 @@ def _drained(reader: _Unpacker, piece: bytes) -> Iterator[bytes]:
 
 
 def blocks_of_lines(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
-    """The same bytes in blocks that end where a line ends; a last line without its end gets one.
+    """Yield the bytes of `pieces` in blocks that end with a line break; one is added to a last line without it.
 
     Raises:
-        InvalidInput: a line is longer than any text's.
+        InvalidInput: a line is longer than LONGEST_LINE_BYTES.
     """
     rest = b""
     for piece in pieces:
@@ -107,12 +113,18 @@ def blocks_of_lines(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
         else:
             rest += piece
         if len(rest) > LONGEST_LINE_BYTES:
-            raise InvalidInput(f"{where}: a line of more than {LONGEST_LINE_BYTES} bytes; this is no list of videos")
+            raise InvalidInput(
+                f"{where}: a line of more than {LONGEST_LINE_BYTES} bytes; name a text file with one video a line"
+            )
     if rest:
         yield rest + b"\n"
 
 
 def lines(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
-    """Lines without their ends. Raises as `blocks_of_lines` does."""
+    """Yield lines without their line breaks.
+
+    Raises:
+        InvalidInput: a line is longer than LONGEST_LINE_BYTES.
+    """
     for block in blocks_of_lines(pieces, where):
         yield from block[:-1].split(b"\n")
