@@ -2,8 +2,8 @@
 
     python tests/bench/gathering.py --shards 8000 --videos 100
 
-Every tenth video is missing and every fourth kept, with two frames. Each command runs in a process of its own; the
-first line is a process that only loads the program.
+Every tenth video is missing and every fourth is kept, with two frames. Each command runs in a process of its own; the
+first row is a process that only loads the program.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from watchmove.service.records.record import json_lines, origin
 from watchmove.service.settings.settings import LAPTOP, Settings, load_settings
 
 RUN = "large"
+"""Name of the made-up run."""
 COMMANDS = (
     ("settings",),
     ("status", RUN),
@@ -37,7 +38,7 @@ COMMANDS = (
 EXPORTER = """
 import sys
 from watchmove.service.watching.exporter import RecordCollector
-from watchmove.service.store.store import open_store
+from watchmove.service.store.opening import open_store
 collector = RecordCollector(open_store(sys.argv[1]))
 collector.refresh()
 print(len(list(collector.collect())))
@@ -46,7 +47,7 @@ LICENCES = ("Attribution License", "Attribution-ShareAlike License", "Attributio
 
 
 def main() -> None:
-    """Make the store, run the commands, print the table."""
+    """Make the store, measure the commands, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shards", type=int, default=8000)
     parser.add_argument("--videos", type=int, default=100, help="videos in each shard")
@@ -56,7 +57,7 @@ def main() -> None:
         table.add_column(heading, justify="left" if heading == "command" else "right")
     with tempfile.TemporaryDirectory() as name:
         words = [f"store=file://{name}/store", f"videos=file://{name}/videos", "gather.max_failed_fraction=1.0"]
-        # In a process of its own: a child's peak begins at what its parent held when it was forked.
+        # A process of its own makes the store, because a child's peak memory begins at its parent's at the fork.
         maker = multiprocessing.get_context("spawn").Process(target=make_store, args=(words, *vars(options).values()))
         maker.start()
         maker.join()
@@ -68,22 +69,23 @@ def main() -> None:
 
 
 def measured(arguments: list[str]) -> tuple[str, str, str]:
-    """Wall seconds, processor seconds and peak MiB of a Python process."""
+    """Run a Python process, and return its wall seconds, processor seconds and peak MiB."""
     began = time.monotonic()
     process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        sys.exit(f"{arguments} ended with {process.returncode}")
+        sys.exit(f"{arguments}: exit code {process.returncode}; its message is above")
     used = usage.ru_utime + usage.ru_stime
     return f"{time.monotonic() - began:.1f}", f"{used:.1f}", f"{usage.ru_maxrss / _UNITS_OF_MAXRSS:.0f}"
 
 
 _UNITS_OF_MAXRSS = 2**20 if sys.platform == "darwin" else 2**10
+"""Divides `ru_maxrss` into MiB: macOS gives bytes, Linux KiB."""
 
 
 def make_store(words: list[str], shards: int, per_shard: int) -> None:
-    """A plan, its lists and a record for every shard, written as plain files: no data lies behind the names."""
+    """Write a plan, its lists and a record for every shard as plain files; the tars that they name do not exist."""
     settings = load_settings(LAPTOP, words)
     recipe, plan, made_by = recipe_of(settings), "a" * 16, origin(settings, {})
     path = Path(settings.store.removeprefix("file://")) / layout.listing(recipe, plan)
@@ -91,12 +93,12 @@ def make_store(words: list[str], shards: int, per_shard: int) -> None:
     listing = ListingWriter(path, made_by, settings.videos)
     for shard in range(shards):
         videos = [video(settings, shard * per_shard + number) for number in range(per_shard)]
-        for one in videos:
-            listing.add(one)
+        for planned_video in videos:
+            listing.add(planned_video)
         put(settings, layout.shard_list(recipe, plan, shard), json_lines(videos))
         stem = layout.shard_part(recipe, plan, shard, 0)
         record = ShardRecord(
-            made_by=origin(settings, {f"{settings.videos}/{one.key}": one.etag for one in videos}),
+            made_by=origin(settings, {f"{settings.videos}/{listed.key}": listed.etag for listed in videos}),
             plan=plan,
             shard=shard,
             part=0,
@@ -106,7 +108,7 @@ def make_store(words: list[str], shards: int, per_shard: int) -> None:
             index_key=f"{stem}-0123456789ab.index.json.gz",
             audit_key=f"{stem}-0123456789ab.audit.tar",
             seconds=800.0,
-            videos=tuple(ended(one, number) for number, one in enumerate(videos)),
+            videos=tuple(ended(listed, number) for number, listed in enumerate(videos)),
         )
         put(settings, f"{stem}.json", record.model_dump_json(indent=1).encode())
     listing.close()
@@ -116,7 +118,7 @@ def make_store(words: list[str], shards: int, per_shard: int) -> None:
 
 
 def video(settings: Settings, number: int) -> Video:
-    """The video of a number."""
+    """Return the made-up video of a number."""
     key = f"{number % 1000:03d}/{number:09d}.mp4"
     etag = f"{number:032x}"
     credit = Credit(
@@ -131,18 +133,18 @@ def video(settings: Settings, number: int) -> Video:
     return Video(id=video_id(settings.videos, key, etag), key=key, etag=etag, **facts)
 
 
-def ended(one: Video, number: int) -> VideoOutcome:
-    """How the video of a number ended."""
+def ended(listed: Video, number: int) -> VideoOutcome:
+    """Return the made-up outcome of a number's video."""
     if number % 10 == 0:
-        return VideoOutcome(video=one, outcome=Outcome.MISSING, seconds=0.1)
+        return VideoOutcome(video=listed, outcome=Outcome.MISSING, seconds=0.1)
     frames = 2 if number % 4 == 1 else 0
     rejected = {"no-motion": 6 - frames, "near-duplicate": 2, "low-confidence": 1}
     facts = {"seconds": 8.0, "frames_seen": 700, "frames_kept": frames, "frames_rejected": rejected}
-    return VideoOutcome(video=one, outcome=Outcome.KEPT if frames else Outcome.REJECTED, **facts)
+    return VideoOutcome(video=listed, outcome=Outcome.KEPT if frames else Outcome.REJECTED, **facts)
 
 
 def put(settings: Settings, key: str, data: bytes) -> None:
-    """A file of the store, without the care that the store itself takes."""
+    """Write a file of the store directly, without the store's atomic writes."""
     path = Path(settings.store.removeprefix("file://")) / key
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)

@@ -2,9 +2,9 @@
 
     python tests/bench/planning.py --rows 2000000 --videos 800000
 
-The metadata is made up: columns and lengths as the real file has them, one video in 125. It is read from a plain file
-by one thread. Then lists of videos alone are planned: for the first time, and once more when all of them have ended and
-a thousand have come. Each is a process of its own; the first line is a process that only loads the program.
+The metadata is made up, with the columns and lengths of the real file and one video in 125 rows. One thread reads it
+from a plain file. Then lists of videos alone are planned: once at first, and again when all of them have ended and a
+thousand are new. Each measurement is a process of its own; the first row is a process that only loads the program.
 """
 
 import argparse
@@ -29,8 +29,11 @@ from watchmove.service.settings.settings import LAPTOP, Settings, load_settings
 from watchmove.service.store.opening import open_store
 
 PHOTOS_FOR_A_VIDEO = 124
-COME_LATER = 1000
+"""About the ratio in YFCC100M: 99.2 million photos and 0.8 million videos."""
+NEW_VIDEOS = 1000
+"""Videos that the second plan's list adds. Set by hand."""
 _UNITS_OF_MAXRSS = 2**20 if sys.platform == "darwin" else 2**10
+"""Divides `ru_maxrss` into MiB: macOS gives bytes, Linux KiB."""
 _LICENCES = ("", "-NonCommercial", "-ShareAlike", "-NonCommercial-ShareAlike", "-NoDerivs", "-NonCommercial-NoDerivs")
 _TITLES = ("", "IMG_{0}", "Around+the+waterpipe", "Caf%C3%A9+in+the+evening+%28{0}%29", "Our+trip%2C+day+{0}")
 _DEVICES = ("", "Nokia+N950", "Canon+EOS+DIGITAL+REBEL+XT", "OLYMPUS+IMAGING+CORP.+E-410")
@@ -39,7 +42,7 @@ _TAGS = ("", "2005,europe,london", "architecture,battle+abbey,east+sussex,hastin
 
 
 def main() -> None:
-    """Make the files, read, plan, print the table."""
+    """Make the files, measure reading and planning, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=2_000_000, help="rows of the metadata that is read")
     parser.add_argument("--videos", type=int, default=800_000, help="videos of the list that is planned")
@@ -57,7 +60,7 @@ def main() -> None:
 
 
 def measure(folder: Path, rows: int, videos: int, table: Table) -> None:
-    """Fill the table."""
+    """Measure, and add the table's rows."""
     loaded = measured(["-m", "watchmove", "settings"])
     table.add_row("the program alone", *in_words(loaded))
     metadata = folder / "yfcc100m_dataset-mixed"
@@ -65,7 +68,7 @@ def measure(folder: Path, rows: int, videos: int, table: Table) -> None:
     reading = measured([__file__, "--only-read", str(metadata)])
     table.add_row(f"read {metadata.stat().st_size >> 20:,} MiB", *in_words(reading), f"{rows / reading[1]:,.0f}")
     metadata.unlink()
-    for run, count in (("first", videos), ("more", videos + COME_LATER)):
+    for run, count in (("first", videos), ("more", videos + NEW_VIDEOS)):
         listed = folder / f"yfcc100m_dataset-{run}"
         write(listed, (row(number, True) for number in range(count)))
         words = [f"store=file://{folder}/store", "videos=s3://multimedia-commons", f"plan.manifest=file://{listed}"]
@@ -77,13 +80,13 @@ def measure(folder: Path, rows: int, videos: int, table: Table) -> None:
 
 
 def end_all(settings: Settings, run: str) -> None:
-    """Records that say of every planned video that it was rejected, written as plain files."""
+    """Write a record for every shard, as plain files, in which every video was rejected."""
     store = Path(settings.store.removeprefix("file://"))
     plan = PlanRecord.model_validate_json((store / layout.run_record(run, "plan")).read_bytes())
     for shard in range(plan.shards):
         lines = (store / layout.shard_list(plan.recipe, plan.plan, shard)).read_bytes()
         videos: list[Video] = from_json_lines(lines, Video, run)
-        rows = tuple(VideoOutcome(video=one, outcome=Outcome.REJECTED, reason="no-motion") for one in videos)
+        rows = tuple(VideoOutcome(video=video, outcome=Outcome.REJECTED, reason="no-motion") for video in videos)
         stem = layout.shard_part(plan.recipe, plan.plan, shard, 0)
         facts = {"plan": plan.plan, "shard": shard, "part": 0, "seconds": 1.0, "data_bytes": 10240}
         names = {
@@ -98,11 +101,11 @@ def end_all(settings: Settings, run: str) -> None:
 
 
 def read(path: Path) -> None:
-    """Read a metadata file as a plan does."""
+    """Read a metadata file as planning does."""
     store = open_store(f"file://{path.parent}")
     item = store.head(path.name)
     if item is None:
-        sys.exit(f"{path}: not there")
+        sys.exit(f"{path}: no such file; give the metadata that this benchmark writes")
     tally = Tally()
     found = sum(1 for _ in videos_in(store.stream(item), str(path), tally))
     if tally.rows_malformed or not found:
@@ -110,18 +113,18 @@ def read(path: Path) -> None:
 
 
 def measured(arguments: list[str]) -> tuple[float, float, float]:
-    """Wall seconds, processor seconds and peak MiB of a Python process."""
+    """Run a Python process, and return its wall seconds, processor seconds and peak MiB."""
     began = time.monotonic()
     process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        sys.exit(f"{arguments} ended with {process.returncode}")
+        sys.exit(f"{arguments}: exit code {process.returncode}; its message is above")
     return time.monotonic() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / _UNITS_OF_MAXRSS
 
 
 def in_words(figures: tuple[float, float, float]) -> tuple[str, str, str]:
-    """Cells of a row."""
+    """Return the cells of a row."""
     return f"{figures[0]:.1f}", f"{figures[1]:.1f}", f"{figures[2]:.0f}"
 
 
@@ -132,7 +135,7 @@ def write(path: Path, rows: Iterator[str]) -> None:
 
 
 def row(number: int, video: bool) -> str:
-    """One row of 25 columns, as long as the real ones are."""
+    """Return a row of 25 columns, about as long as the real ones."""
     owner, identity, secret = f"{number % 99_999_989:08d}@N{number % 9:02d}", 2_000_000_000 + number, f"{number:010x}"
     photo_url = f"http://farm{number % 9}.staticflickr.com/{number % 9999}/{identity}_{secret}.jpg"
     download = f"http://www.flickr.com/videos/{owner}/{identity}/play/orig/{secret}" if video else photo_url
@@ -140,13 +143,16 @@ def row(number: int, video: bool) -> str:
     place = ("24.9384", "60.1699", "16") if number % 2 else ("", "", "")
     title = _TITLES[number % len(_TITLES)].format(number)
     name, text, tags = f"name+of+{number}", _TEXTS[number % len(_TEXTS)], _TAGS[number % len(_TAGS)]
-    who = (number, identity, hash_of(download), owner, name, "2011-09-10 21:13:32.0", 1316432672)
-    what = (_DEVICES[number % len(_DEVICES)], title, text, tags, "", *place)
+    identity_columns = (number, identity, hash_of(download), owner, name, "2011-09-10 21:13:32.0", 1316432672)
+    content_columns = (_DEVICES[number % len(_DEVICES)], title, text, tags, "", *place)
     page = f"http://www.flickr.com/{'videos' if video else 'photos'}/{owner}/{identity}/"
     short = licence.lower().replace("-noncommercial", "-nc").replace("-sharealike", "-sa").replace("-noderivs", "-nd")
-    terms = (f"Attribution{licence} License", f"http://creativecommons.org/licenses/by{short}/2.0/")
-    files = (number % 9999, number % 9, secret, f"{number:010x}", "jpg", int(video))
-    return "\t".join(map(str, (*who, *what, page, download, *terms, *files))) + "\n"
+    licence_columns = (f"Attribution{licence} License", f"http://creativecommons.org/licenses/by{short}/2.0/")
+    file_columns = (number % 9999, number % 9, secret, f"{number:010x}", "jpg", int(video))
+    return (
+        "\t".join(map(str, (*identity_columns, *content_columns, page, download, *licence_columns, *file_columns)))
+        + "\n"
+    )
 
 
 if __name__ == "__main__":
