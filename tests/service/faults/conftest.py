@@ -1,4 +1,4 @@
-"""The small corpus, and what an undisturbed run makes of it, in a folder and in a bucket."""
+"""The small corpus, and the results of a run on it without faults, in a folder and in a bucket."""
 
 import time
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.service.faults.corpus import Committed, committed, draw, extracted, p
 
 
 class Undisturbed(NamedTuple):
-    """Where the videos lie, what a run without a fault commits, and how long its extraction takes."""
+    """A run without faults: the URI of its videos, its committed results, and the seconds of its extraction."""
 
     videos: str
     committed: Committed
@@ -29,7 +29,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def undisturbed(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     """A run from folder to folder."""
-    return _run(f"file://{corpus}", f"file://{tmp_path_factory.mktemp('store')}", tmp_path_factory.mktemp("near"))
+    return _run(f"file://{corpus}", f"file://{tmp_path_factory.mktemp('store')}", tmp_path_factory.mktemp("scratch"))
 
 
 @pytest.fixture
@@ -41,13 +41,13 @@ def undisturbed_s3(corpus: Path, s3_environment: str, tmp_path: Path) -> Undistu
     return _run("s3://frames/videos", "s3://frames/undisturbed", tmp_path)
 
 
-def _run(videos: str, store: str, near: Path) -> Undisturbed:
+def _run(videos: str, store: str, scratch: Path) -> Undisturbed:
     words_of_run = words(videos, store)
     planned(words_of_run)
     began = time.monotonic()
     assert extracted(words_of_run) == 0
     seconds = time.monotonic() - began
-    result = committed(words_of_run, near)
+    result = committed(words_of_run, scratch)
 
     assert len(result.frames) >= 12
     assert len(result.ended) == 7

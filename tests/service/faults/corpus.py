@@ -1,4 +1,4 @@
-"""A few very small videos, the settings that extract them fast, and what is compared after every fault."""
+"""A few very small videos, settings that extract them fast, and the results that tests compare after a fault."""
 
 import hashlib
 import io
@@ -23,7 +23,9 @@ from watchmove.service.store.opening import open_store
 from watchmove.service.store.store import Store
 
 STEPS = ((3, 0), (0, 3), (-3, 0), (2, 2), (0, -3), (-2, 2))
+"""The square's motion in each video, in pixels per frame. Set by hand."""
 FRAMES = 10
+"""Frames of each video: enough for some to be kept. Set by hand."""
 RUN = "faults"
 
 QUICK = (
@@ -35,6 +37,7 @@ QUICK = (
     "extract.min_flow_trust=0",
     "extract.min_change=0",
 )
+"""Settings for fast extraction, without thresholds that would reject these simple videos' frames."""
 
 Frames = dict[str, tuple[bytes, bytes, str]]
 """JPEG, mask and metadata of every committed frame by its key."""
@@ -50,25 +53,25 @@ def draw(folder: Path) -> None:
 
 
 def words(videos: str, store: str, *more: str) -> list[str]:
-    """Overrides of the laptop's settings."""
+    """Return overrides of the laptop's settings."""
     return [*QUICK, f"videos={videos}", f"store={store}", *more]
 
 
 def command(step: str, overrides: list[str], *arguments: str) -> list[str]:
-    """A `watchmove` command line of this run."""
+    """Return a `watchmove` command line of this run."""
     settings = [part for word in overrides for part in ("--set", word)]
     return [sys.executable, "-m", "watchmove", step, "--run", RUN, *arguments, *settings]
 
 
 def started(words_of_run: list[str], **environment: str) -> "subprocess.Popen[str]":
-    """An extraction of the one shard in a process of its own."""
+    """Start the extraction of the only shard in a process of its own."""
     line = command("extract", words_of_run, "--shard", "0")
     variables = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **environment}
     return subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=variables)
 
 
 class Committed(NamedTuple):
-    """What a shard's records hold together."""
+    """The contents of all records of a shard."""
 
     frames: Frames
     ended: dict[str, tuple[str, str]]
@@ -76,7 +79,7 @@ class Committed(NamedTuple):
 
 
 def committed(words_of_run: list[str], scratch: Path) -> Committed:
-    """Every committed frame and every video's outcome; each record names whole data and an index that fits it."""
+    """Read every committed frame and every video's outcome, and check that all data and indices are complete."""
     settings = load_settings(LAPTOP, words_of_run)
     store = open_store(settings.store)
     frames: Frames = {}
@@ -112,9 +115,9 @@ def planned(words_of_run: list[str]) -> None:
 
 
 def extracted(words_of_run: list[str], **environment: str) -> int:
-    """Extract the one shard, and say with which exit code that ended."""
+    """Extract the only shard, and return the exit code, which is 0 or 75 (unavailable)."""
     process = started(words_of_run, **environment)
-    _, said = process.communicate()
+    _, errors = process.communicate()
 
-    assert process.returncode in (0, 75), said
+    assert process.returncode in (0, 75), errors
     return process.returncode

@@ -1,4 +1,4 @@
-"""Two hundred files that call themselves videos, drawn from a seed."""
+"""Two hundred corrupted files with names of videos, drawn from a seed."""
 
 import random
 import subprocess
@@ -18,25 +18,25 @@ _TEXTS = (
     b"ffconcat version 1.0\nfile '/etc/passwd'\n",
 )
 
-Spoil = Callable[[random.Random, bytes], bytes]
+Corrupt = Callable[[random.Random, bytes], bytes]
 
 
 def write_corrupted(folder: Path, seed: int) -> int:
-    """Write them all, and say how many there are."""
+    """Write all files, and return their number."""
     folder.mkdir(parents=True, exist_ok=True)
     dice = random.Random(seed)
     bases = {suffix: _base(folder, suffix) for suffix in _SUFFIXES}
-    kinds: tuple[tuple[str, int, Spoil], ...] = (
+    kinds: tuple[tuple[str, int, Corrupt], ...] = (
         ("truncated", 60, lambda dice, data: data[: dice.randrange(1, len(data))]),
         ("flipped", 90, _flipped),
         ("text", 15, lambda dice, _: dice.choice(_TEXTS) * dice.randrange(1, 200)),
         ("random", 15, lambda dice, data: dice.randbytes(len(data))),
         ("empty", 9, lambda _, __: b""),
     )
-    for kind, count, spoil in kinds:
+    for kind, count, corrupt in kinds:
         for number in range(count):
             suffix = dice.choice(_SUFFIXES)
-            (folder / f"{kind}-{number:02d}{suffix}").write_bytes(spoil(dice, bases[suffix]))
+            (folder / f"{kind}-{number:02d}{suffix}").write_bytes(corrupt(dice, bases[suffix]))
     for number in range(9):
         (folder / f"huge-{number}.avi").write_bytes(_huge(dice, bases[".avi"]))
     _million_tiny_frames(folder / "tiny.mkv")
@@ -53,15 +53,15 @@ def _base(folder: Path, suffix: str) -> bytes:
 
 
 def _flipped(dice: random.Random, data: bytes) -> bytes:
-    """From one to a thousand bits turned over, anywhere."""
-    spoilt = bytearray(data)
+    """Flip from one to a thousand bits anywhere."""
+    corrupted = bytearray(data)
     for _ in range(dice.choice((1, 4, 30, 200, 1000))):
-        spoilt[dice.randrange(len(spoilt))] ^= 1 << dice.randrange(8)
-    return bytes(spoilt)
+        corrupted[dice.randrange(len(corrupted))] ^= 1 << dice.randrange(8)
+    return bytes(corrupted)
 
 
 def _huge(dice: random.Random, avi: bytes) -> bytes:
-    """A picture of 100,000 x 100,000 pixels, as the header of an AVI or of raw video claims it."""
+    """A file with a header, of an AVI or of raw video, that claims frames of 100,000 x 100,000 pixels."""
     if dice.random() < 0.5:
         return b"YUV4MPEG2 W100000 H100000 F25:1 Ip A1:1 C420jpeg\nFRAME\n" + bytes(dice.randrange(10_000))
     size, claimed = (b"".join(n.to_bytes(4, "little") for n in pair) for pair in ((128, 96), (100_000, 100_000)))

@@ -1,4 +1,4 @@
-"""An HTTP proxy before a real S3 server that spoils a share of the answers, as networks and busy stores do."""
+"""An HTTP proxy before a real S3 server that injects the faults of networks and busy stores."""
 
 import http.client
 import random
@@ -13,13 +13,13 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 FAULTS = ("500", "503", "slow-down", "reset-before", "reset-after", "half-body", "short-length", "long-length")
-"""Beside these there is `flipped-bit`, which only what is checked by a sum survives."""
+"""Faults that a client can notice. `flipped-bit` is not among them: only checksums reveal it."""
 
 _SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your rate.</Message></Error>"
 
 
 class Request(NamedTuple):
-    """What was asked for."""
+    """A request that the proxy received, and the fault that it met."""
 
     method: str
     path: str
@@ -28,7 +28,7 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the server behind has answered."""
+    """An answer of the server behind the proxy."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -36,7 +36,7 @@ class Answer(NamedTuple):
 
 
 class FaultyProxy(ThreadingHTTPServer):
-    """Spoils `share` of the requests, `faults_left` at most, in ways drawn with `seed`; `counts` says how often."""
+    """Injects faults drawn with `seed` into `share` of the requests, at most `faults_left`; `counts` counts them."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -55,20 +55,20 @@ class FaultyProxy(ThreadingHTTPServer):
 
     @property
     def endpoint(self) -> str:
-        """Where it listens."""
+        """The URL of the proxy."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def next_fault(self) -> str:
-        """What to do to the next request; nothing where that is empty."""
+        """Draw the fault of the next request; "" for none."""
         with self._lock:
-            spoilt = self._dice.random() < self._share and self.faults_left > 0
-            fault = self._dice.choice(self._faults) if spoilt else ""
-            self.faults_left -= spoilt
+            faulty = self._dice.random() < self._share and self.faults_left > 0
+            fault = self._dice.choice(self._faults) if faulty else ""
+            self.faults_left -= faulty
             self.counts[fault] += 1
             return fault
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Connections that break are what this is for."""
+        """Print nothing: the proxy breaks connections on purpose."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -87,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "slow-down":
             self._send(Answer(503, [("Content-Type", "application/xml"), ("Retry-After", "1")], _SLOW_DOWN))
         else:
-            self._spoil(self._forward(body), fault)
+            self._send_faulty(self._forward(body), fault)
 
     do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _serve
 
@@ -99,8 +99,8 @@ class _Handler(BaseHTTPRequestHandler):
         link.close()
         return answer
 
-    def _spoil(self, answer: Answer, fault: str) -> None:
-        """Answers about an action that was done: as they are, lost, cut, or with a length that is not theirs."""
+    def _send_faulty(self, answer: Answer, fault: str) -> None:
+        """Answer a served request: unchanged, not at all, cut short, altered, or with a wrong length."""
         size = len(answer.body)
         if fault == "reset-after":
             self._reset()
@@ -132,19 +132,20 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.sent_bytes += len(body)
 
     def _reset(self) -> None:
-        """End the connection with a reset instead of a goodbye."""
+        """End the connection with a TCP reset."""
         self.wfile.flush()
+        # Lingering for zero seconds makes close() send a reset.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
         self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:
-        """Tests print what matters."""
+        """Print nothing."""
 
 
 @contextmanager
 def faulty_proxy(behind: str, share: float, seed: int, faults: tuple[str, ...] = FAULTS) -> Iterator[FaultyProxy]:
-    """A proxy before the server at `behind`, for as long as the block runs."""
+    """Run a proxy before the server at `behind` while the block runs."""
     proxy = FaultyProxy(behind, share, seed, faults)
     thread = threading.Thread(target=proxy.serve_forever, daemon=True)
     thread.start()

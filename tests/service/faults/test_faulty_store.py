@@ -1,4 +1,4 @@
-"""A store that is busy, breaks off or lies about lengths on a fifth of all requests."""
+"""Extraction with a store that fails, cuts answers short or gives wrong lengths."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.serial
 def test_every_fault_on_a_fifth_of_the_requests(
     undisturbed_s3: Undisturbed, s3_environment: str, tmp_path: Path, seed: int
 ) -> None:
-    """What the SDK cannot mend is mended by running the step again, as the workflow does after exit code 75."""
+    """Faults beyond the SDK's own retries end the step with code 75, and the workflow runs it again."""
     words_of_run = words(undisturbed_s3.videos, f"s3://frames/store-{seed}")
     planned(words_of_run)
     with faulty_proxy(s3_environment, share=0.2, seed=seed) as proxy:
@@ -30,7 +30,7 @@ def test_every_fault_on_a_fifth_of_the_requests(
 
 
 def test_a_store_that_only_throttles(undisturbed_s3: Undisturbed, s3_environment: str, tmp_path: Path) -> None:
-    """It may work later, and the line says what the store said; once it serves again, nothing is lost."""
+    """The step ends as unavailable, and once the store serves again, nothing is lost."""
     words_of_run = words(undisturbed_s3.videos, "s3://frames/store-throttled")
     planned(words_of_run)
     with faulty_proxy(s3_environment, share=1.0, seed=3, faults=("503",)) as proxy:

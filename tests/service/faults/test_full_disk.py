@@ -1,4 +1,4 @@
-"""A disk that is full: the step says so, keeps what it had, and goes on when there is room."""
+"""A full disk: the step reports it, keeps committed work, and resumes when there is free space."""
 
 import os
 import subprocess
@@ -13,6 +13,7 @@ from tests.service.faults.corpus import committed, planned, started, words
 pytestmark = pytest.mark.serial
 
 SMALL_KIBIBYTES = 96
+"""Size of the small disk, less than the corpus's frames take. Set by hand."""
 
 
 @pytest.fixture
@@ -28,27 +29,27 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def grow(folder: Path) -> None:
-    """Make room."""
+    """Enlarge the file system."""
     subprocess.run(["mount", "-o", "remount,size=64m", str(folder)], check=True)
 
 
 @pytest.mark.parametrize("what", ["scratch", "store"])
 def test_a_disk_that_is_full(undisturbed: Undisturbed, small_disk: Path, tmp_path: Path, what: str) -> None:
-    """The disk on which videos are worked on, and the one that frames are committed to."""
+    """Fill the disk of the scratch folder, and the disk of the store."""
     scratch = small_disk if what == "scratch" else tmp_path
     store = small_disk / "store" if what == "store" else tmp_path / "store"
     late = "work.commit_every_seconds=600"
     words_of_run = words(undisturbed.videos, f"file://{store}", f"work.scratch={scratch}", late)
     planned(words_of_run)
     process = started(words_of_run)
-    _, said = process.communicate()
+    _, errors = process.communicate()
 
-    assert process.returncode == 75, said
-    assert "disk" in said or "No space left" in said or "free space" in said
+    assert process.returncode == 75, errors
+    assert "disk" in errors or "No space left" in errors or "free space" in errors
     grow(small_disk)
     process = started(words_of_run)
-    _, said = process.communicate()
-    assert process.returncode == 0, said
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
     assert committed(words_of_run, tmp_path) == undisturbed.committed
     if what == "scratch":
         assert list(small_disk.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Files that are broken, or that were made to hurt: each costs its own outcome and nothing else."""
+"""Corrupted and malicious files: each affects only its own outcome."""
 
 import json
 import subprocess
@@ -24,12 +24,14 @@ from watchmove.service.records.outcomes import WORKER_REASONS
 pytestmark = pytest.mark.serial
 
 LIMIT_SECONDS = 60
+"""Time limit of one video. Set by hand."""
 ALL_SECONDS = 400
+"""Time limit of the whole extraction, far below a minute for each corrupted file. Set by hand."""
 
 
 @pytest.mark.timeout(900)
 def test_two_hundred_corrupted_videos(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """Among good ones: every one ends as an outcome of the closed lists, none by crashing its worker, all in time."""
+    """Among good videos, every corrupted one ends in time with a known outcome, and none crashes its worker."""
     draw(tmp_path / "videos")
     count = write_corrupted(tmp_path / "videos", seed=11)
     limits = (f"work.video_timeout_seconds={LIMIT_SECONDS}", "work.commit_every_seconds=10")
@@ -39,47 +41,47 @@ def test_two_hundred_corrupted_videos(undisturbed: Undisturbed, tmp_path: Path) 
     code = extracted(words_of_run)
     seconds = time.monotonic() - began
     result = committed(words_of_run, tmp_path)
-    spoilt = {key: end for key, end in result.ended.items() if key not in undisturbed.committed.ended}
-    print(f"{seconds:.0f} s: {Counter(spoilt.values())}")
+    corrupted = {key: end for key, end in result.ended.items() if key not in undisturbed.committed.ended}
+    print(f"{seconds:.0f} s: {Counter(corrupted.values())}")
 
     assert code == 0
-    assert count == len(spoilt) == 200
+    assert count == len(corrupted) == 200
     assert seconds < ALL_SECONDS
-    assert {reason for _, reason in spoilt.values()} <= {"", *REJECT_REASONS, *UNREADABLE_REASONS, *WORKER_REASONS}
-    assert "crashed" not in {reason for _, reason in spoilt.values()}
+    assert {reason for _, reason in corrupted.values()} <= {"", *REJECT_REASONS, *UNREADABLE_REASONS, *WORKER_REASONS}
+    assert "crashed" not in {reason for _, reason in corrupted.values()}
     assert {key: result.ended[key] for key in undisturbed.committed.ended} == undisturbed.committed.ended
-    assert pictures(result.frames).items() >= pictures(undisturbed.committed.frames).items()
+    assert images_and_masks(result.frames).items() >= images_and_masks(undisturbed.committed.frames).items()
 
 
-def pictures(frames: Frames) -> dict[tuple[str, int], tuple[bytes, bytes]]:
-    """JPEG and mask by the video's key and the frame's number: a file's id changes with its time, these do not."""
+def images_and_masks(frames: Frames) -> dict[tuple[str, int], tuple[bytes, bytes]]:
+    """JPEG and mask by the video's key and the frame's number, as a video's id depends on its file's time."""
     facts = [(json.loads(text), jpeg, mask) for jpeg, mask, text in frames.values()]
     return {(fact["video"], fact["frame"]): (jpeg, mask) for fact, jpeg, mask in facts}
 
 
 @pytest.fixture
 def visits() -> Iterator[tuple[str, list[str]]]:
-    """A web server, and what it was asked for."""
-    asked: list[str] = []
+    """The URL of a web server, and the paths of the requests that it received."""
+    paths: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            """Take note, and serve nothing."""
-            asked.append(self.path)
+            """Record the path, and serve nothing."""
+            paths.append(self.path)
             self.send_error(404)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Tests print what matters."""
+            """Print nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}", asked
+    yield f"http://127.0.0.1:{server.server_address[1]}", paths
     server.shutdown()
     server.server_close()
 
 
 def playlists(url: str) -> dict[str, str]:
-    """Files that name other files, as players know them."""
+    """Playlists that name other files, in the formats that ffmpeg knows, by their names."""
     m3u8 = "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{0}\n#EXT-X-ENDLIST\n"
     namespace = 'xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"'
     dash = f"<MPD {namespace}><Period><AdaptationSet>{{0}}</AdaptationSet></Period></MPD>"
@@ -97,8 +99,8 @@ def playlists(url: str) -> dict[str, str]:
 
 
 def test_playlists_open_nothing(visits: tuple[str, list[str]], corpus: Path, tmp_path: Path) -> None:
-    """None is taken for a video, not even where it names a good one beside it, and nobody is asked for anything."""
-    url, asked = visits
+    """A playlist is never taken for a video, even if it names a good one next to it, and no request is made."""
+    url, paths = visits
     (tmp_path / "good.mp4").write_bytes((corpus / "0.mp4").read_bytes())
     for name, text in playlists(url).items():
         (tmp_path / name).write_text(text)
@@ -106,12 +108,12 @@ def test_playlists_open_nothing(visits: tuple[str, list[str]], corpus: Path, tmp
             next(iter(reader))
         assert refused.value.reason == "not-a-video", name
 
-    assert asked == []
+    assert paths == []
 
 
-def test_an_open_decoder_would_ask(visits: tuple[str, list[str]], tmp_path: Path) -> None:
-    """The same playlist, given to the same program without our restrictions, does reach the server."""
-    url, asked = visits
+def test_an_unrestricted_decoder_sends_a_request(visits: tuple[str, list[str]], tmp_path: Path) -> None:
+    """The same program without the restrictions reaches the server, so the test above can fail."""
+    url, paths = visits
     path = tmp_path / "hls.m3u8"
     path.write_text(playlists(url)["hls-http.m3u8"])
     subprocess.run(
@@ -121,4 +123,4 @@ def test_an_open_decoder_would_ask(visits: tuple[str, list[str]], tmp_path: Path
         timeout=60,
     )
 
-    assert "/hls.ts" in asked
+    assert "/hls.ts" in paths

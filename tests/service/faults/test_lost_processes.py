@@ -1,4 +1,4 @@
-"""Whenever the process is lost, the next one goes on, and what is committed is what an undisturbed run commits."""
+"""Lost processes: the next process continues, and the committed results equal those of an undisturbed run."""
 
 import random
 import signal
@@ -13,24 +13,25 @@ from tests.service.faults.corpus import committed, extracted, planned, started, 
 pytestmark = pytest.mark.serial
 
 KILLS = 50
+"""Processes that are killed in all. Set by hand."""
 
 
 def lose(words_of_run: list[str], after_seconds: float, how: signal.Signals) -> tuple[int, str]:
-    """Start an extraction, send it a signal after a while, and give its exit code and last line."""
+    """Start an extraction, send it a signal after a while, and return its exit code and its standard error."""
     process = started(words_of_run)
     try:
         process.wait(after_seconds)
     except subprocess.TimeoutExpired:
         process.send_signal(how)
-    _, said = process.communicate(timeout=60)
-    return process.returncode, said
+    _, errors = process.communicate(timeout=60)
+    return process.returncode, errors
 
 
 @pytest.mark.timeout(900)
 def test_killed_at_fifty_random_moments(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """SIGKILL, as a lost node or the kernel's memory killer does it: nothing is said and nothing cleaned up.
+    """SIGKILL ends a process without a message or cleanup, as does the loss of a node.
 
-    The next process removes what the lost ones left in the scratch folder.
+    The next process removes the files that lost ones left in the scratch folder.
     """
     moments = random.Random(7)
     scratch = tmp_path / "scratch"
@@ -42,9 +43,9 @@ def test_killed_at_fifty_random_moments(undisturbed: Undisturbed, tmp_path: Path
         planned(words_of_run)
         code = -signal.SIGKILL
         while code == -signal.SIGKILL and kills < KILLS:
-            code, said = lose(words_of_run, moments.uniform(0, undisturbed.seconds), signal.SIGKILL)
+            code, errors = lose(words_of_run, moments.uniform(0, undisturbed.seconds), signal.SIGKILL)
             kills += code == -signal.SIGKILL
-            assert code in (0, -signal.SIGKILL), said
+            assert code in (0, -signal.SIGKILL), errors
         assert extracted(words_of_run) == 0
         assert committed(words_of_run, tmp_path) == undisturbed.committed
     print(f"{kills} kills over {runs} runs")
@@ -52,8 +53,8 @@ def test_killed_at_fifty_random_moments(undisturbed: Undisturbed, tmp_path: Path
     assert list(scratch.iterdir()) == []
 
 
-def test_told_to_stop(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """SIGTERM at ten random moments: it saves what is finished and says so with its exit code."""
+def test_stopped_by_a_signal(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    """After SIGTERM, at ten random moments, the step saves finished videos and ends with the code of a stop."""
     moments = random.Random(8)
     words_of_run = words(undisturbed.videos, f"file://{tmp_path}/store", "work.commit_every_seconds=600")
     planned(words_of_run)
@@ -67,11 +68,11 @@ def test_told_to_stop(undisturbed: Undisturbed, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("attempt", range(3))
 def test_two_at_once(undisturbed: Undisturbed, tmp_path: Path, attempt: int) -> None:
-    """Two processes on one shard, as when a lost pod turns out not to be lost: each part is one's or the other's."""
+    """Two processes extract one shard, as after a false report of a lost pod; each part is committed by one of them."""
     words_of_run = words(undisturbed.videos, f"file://{tmp_path}/store-{attempt}")
     planned(words_of_run)
     both = [started(words_of_run) for _ in range(2)]
-    said = [process.communicate(timeout=120)[1] for process in both]
+    errors = [process.communicate(timeout=120)[1] for process in both]
 
-    assert [process.returncode for process in both] == [0, 0], said
+    assert [process.returncode for process in both] == [0, 0], errors
     assert committed(words_of_run, tmp_path) == undisturbed.committed

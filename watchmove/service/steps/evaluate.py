@@ -1,7 +1,8 @@
-"""Evaluate: a trunk to a detector to its average precision on a detection set in VOC's layout."""
+"""Evaluate: train a detector on a trunk, and score it by average precision on a detection set in VOC's layout."""
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from watchmove.pipeline.detection.testing import detect_objects
@@ -34,19 +35,21 @@ from watchmove.service.records.training import (
     evaluations_of,
     is_first_of_trunk,
 )
+from watchmove.service.runner.metrics import ProcessMetrics
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.evaluate import EvaluateSettings, preset_in_words
 from watchmove.service.settings.settings import settings_hash, worker_count
 from watchmove.service.store.folder_sync import FolderSync
+from watchmove.service.store.store import Store
 from watchmove.service.training.backbone_files import fetch_backbone
 
 
 def evaluate(context: StepContext, run: str, number: int) -> EvaluationRecord:
-    """Train and score one detector, or find that this trunk, set and settings have been scored already.
+    """Train and score one detector, or reuse the record of an equal trunk, detection set and settings.
 
     Raises:
         InvalidInput: there is no evaluation of that number, or the detection set cannot be used.
-        Stopped: told to stop; a checkpoint is in the store and the next call continues from it.
+        Stopped: stopped by a signal; a checkpoint is in the store and the next call continues from it.
         Unavailable: the store cannot be reached.
     """
     cells = evaluations_of(context.settings.evaluate)
@@ -54,8 +57,8 @@ def evaluate(context: StepContext, run: str, number: int) -> EvaluationRecord:
         raise InvalidInput(f"evaluation {number}: the settings make {len(cells)}, counted from 0; name one of them")
     cell = cells[number]
     detector = detector_settings(context.settings.evaluate, cell)
-    backbone = _source_of(context, run, cell)
-    backbone_id = RANDOM if backbone is None else _identity_of(backbone)
+    source = _trunk_source(context, run, cell)
+    backbone_id = RANDOM if source is None else _identity_of(source)
     voc = DetectionSet.at(context.settings)
     splits = [context.settings.evaluate.train_split, context.settings.evaluate.test_split]
     data = [splits, context.settings.evaluate.train_images, proposal_files_identity(context.settings)]
@@ -63,12 +66,14 @@ def evaluate(context: StepContext, run: str, number: int) -> EvaluationRecord:
     key = layout.evaluation(identity, "record.json")
     record = find(context.store, key, EvaluationRecord)
     if record is None:
-        trunk, weights = _trunk(context, backbone, cell)
+        trunk, weights = _load_trunk(context.store, context.scratch, source, cell)
         record = _train_and_score(context, _Work(cell, detector, backbone_id, voc, identity, weights), trunk)
         commit(context.store, key, record)
-    _publish(context, record)
+    _publish(context.metrics, record)
     if context.settings.evaluate.classification and is_first_of_trunk(context.settings.evaluate, cell):
-        keys = _classified(context, Trunk(cell, backbone_id, _trunk(context, backbone, cell)[0]), voc)
+        # The trunk is loaded again, because training the detector has changed it.
+        trunk, _ = _load_trunk(context.store, context.scratch, source, cell)
+        keys = _classify_layers(context, Trunk(cell, backbone_id, trunk), voc)
         classified = ClassificationPointer(made_by=origin(context.settings, {}), keys=keys)
         point(context.store, layout.run_record(run, f"classify-{number}"), classified)
     pointer = EvaluationPointer(made_by=origin(context.settings, {}), key=key)
@@ -77,18 +82,18 @@ def evaluate(context: StepContext, run: str, number: int) -> EvaluationRecord:
 
 
 def detector_settings(settings: EvaluateSettings, cell: Evaluation) -> EvaluationSettings:
-    """The detector's settings in one cell of the fan-out."""
+    """Return the detector's settings for one evaluation."""
     return settings.detector.model_copy(update={"freeze_through": cell.freeze_through, "seed": cell.seed})
 
 
 def backbone_of(context: StepContext, run: str) -> BackboneRecord:
-    """The run's backbone. Raises InvalidInput where it has not been trained yet."""
+    """Return the record of the run's backbone. Raises InvalidInput if it has not been trained yet."""
     identity = backbone_id_of(context.settings, dataset_of(context.store, run).dataset)
     return need(context.store, layout.backbone(identity, "record.json"), BackboneRecord, "pretrain")
 
 
 class _Work(NamedTuple):
-    """What one evaluation is about."""
+    """One evaluation: its cell of the settings, its inputs, and the identity that names its record."""
 
     cell: Evaluation
     detector: EvaluationSettings
@@ -98,8 +103,8 @@ class _Work(NamedTuple):
     weights: MappedWeights | None
 
 
-def _source_of(context: StepContext, run: str, cell: Evaluation) -> BackboneRecord | NamedWeights | None:
-    """Where a cell's trunk comes from; None: random."""
+def _trunk_source(context: StepContext, run: str, cell: Evaluation) -> BackboneRecord | NamedWeights | None:
+    """The weights that a cell's trunk starts from; None for random weights."""
     if cell.initialisation == RANDOM:
         return None
     return backbone_of(context, run) if cell.initialisation == PRETRAINED else named_weights(cell.initialisation)
@@ -109,17 +114,19 @@ def _identity_of(source: BackboneRecord | NamedWeights) -> str:
     return source.backbone if isinstance(source, BackboneRecord) else source.identity
 
 
-def _trunk(
-    context: StepContext, source: BackboneRecord | NamedWeights | None, cell: Evaluation
+def _load_trunk(
+    store: Store, scratch: Path, source: BackboneRecord | NamedWeights | None, cell: Evaluation
 ) -> tuple[AlexNet, MappedWeights | None]:
+    """The trunk, and for named weights how their file was mapped to its layers."""
     if source is None:
         return random_backbone(cell.seed), None
     if isinstance(source, NamedWeights):
-        return load_named(source, cell.seed, context.scratch)
-    return load_backbone(fetch_backbone(context.store, source, context.scratch / "backbone.safetensors")), None
+        return load_named(source, cell.seed, scratch)
+    return load_backbone(fetch_backbone(store, source, scratch / "backbone.safetensors")), None
 
 
 def _train_and_score(context: StepContext, work: _Work, trunk: AlexNet) -> EvaluationRecord:
+    """Train the detector, which changes `trunk`, score it, and return its record, which is not written yet."""
     began = time.monotonic()
     settings = context.settings.evaluate
     root = work.voc.fetch(context.scratch / "voc", worker_count(context.settings))
@@ -150,15 +157,16 @@ def _train_and_score(context: StepContext, work: _Work, trunk: AlexNet) -> Evalu
     with checkpoints.naming_the_store():
         trained = train_detector(trunk, train, proposals, classes, work.detector, hooks)
     detections = detect_objects(trained.model, test, proposals, work.detector, on_image, context.stop.is_set)
-    _store_detections(context, work, detections)
+    _store_detections(context, work.identity, detections)
     scores = evaluate_detections(test, detections, iou_threshold=0.5)
-    learnt_from = tuple(image.image_id for image in train) if settings.train_images else ()
+    # Stored only for a sample: all images of a split follow from the settings.
+    train_image_ids = tuple(image.image_id for image in train) if settings.train_images else ()
     record = _record(context, work, scores, trained.curve, time.monotonic() - began)
-    return record.model_copy(update={"train_image_ids": learnt_from})
+    return record.model_copy(update={"train_image_ids": train_image_ids})
 
 
-def _classified(context: StepContext, trunk: Trunk, voc: DetectionSet) -> tuple[str, ...]:
-    """Keys of the classifications of a trunk's layers."""
+def _classify_layers(context: StepContext, trunk: Trunk, voc: DetectionSet) -> tuple[str, ...]:
+    """Measure how well a trunk's layers classify images, and return the keys of the records."""
     settings = context.settings.evaluate
     root = voc.fetch(context.scratch / "voc", worker_count(context.settings))
     train = first_by_hash(read_voc(root, settings.train_split), settings.train_images)
@@ -175,12 +183,12 @@ def _classified(context: StepContext, trunk: Trunk, voc: DetectionSet) -> tuple[
     )
 
 
-def _store_detections(context: StepContext, work: _Work, detections: Mapping[str, Sequence[Detection]]) -> None:
-    """The devkit's own files, so that anybody's scorer can check the figures."""
-    folder = context.scratch / f"detections-{work.identity}"
+def _store_detections(context: StepContext, identity: str, detections: Mapping[str, Sequence[Detection]]) -> None:
+    """Store the detections as the VOC development kit's files, so that another scorer can check the figures."""
+    folder = context.scratch / f"detections-{identity}"
     write_detections(folder, context.settings.evaluate.test_split, detections)
     for path in sorted(folder.iterdir()):
-        context.store.upload(layout.evaluation(work.identity, path.name), path)
+        context.store.upload(layout.evaluation(identity, path.name), path)
 
 
 def _record(
@@ -204,9 +212,10 @@ def _record(
     )
 
 
-def _publish(context: StepContext, record: EvaluationRecord) -> None:
+def _publish(metrics: ProcessMetrics, record: EvaluationRecord) -> None:
+    """Set the metrics of mean average precision."""
     cell = record.evaluation
     labels = [cell.initialisation, str(cell.freeze_through), str(cell.seed)]
     for method, value in (("11-point", record.mean_ap_11_point), ("area", record.mean_ap_area)):
         if value is not None:
-            context.metrics.set_mean_ap([*labels, method], value)
+            metrics.set_mean_ap([*labels, method], value)
