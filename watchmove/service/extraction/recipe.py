@@ -1,4 +1,4 @@
-"""What decides a video's masks: extraction's settings, the weights in use and the version of its code."""
+"""The recipe: a hash of all that decides a video's masks (settings, weights, version of the code)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,13 +15,13 @@ _INSTEAD = "name the mask_network.safetensors that pretraining wrote"
 
 
 EXTRACTION_VERSION = 4
-"""Raised when the same settings would give other masks, so that old frames are not taken for new ones."""
+"""Version of the code; it is increased when the same settings would give other masks."""
 
 
 def recipe_of(settings: Settings) -> str:
-    """What decides a video's masks beside the video: extraction's settings, the weights in use, its code's version.
+    """Hash of all that decides a video's masks except the video: settings, weights, and version of the code.
 
-    A teacher counts by its bytes, wherever they lie; it must be a local file, as `with_local_teacher` makes it.
+    A teacher counts by its bytes, wherever it is stored; it must be a local file, as `with_local_teacher` makes it.
     Raises InvalidInput where weights cannot be read.
     """
     without = {"teacher"} if settings.extract.teacher else {"teacher", "teacher_share"}
@@ -30,7 +30,7 @@ def recipe_of(settings: Settings) -> str:
 
 
 def with_local_teacher(settings: Settings, scratch: Path) -> Settings:
-    """The same settings, with the teacher as a local file: fetched to `scratch` once, however often this is asked.
+    """The same settings, with the teacher as a local file: fetched to `scratch` at the first call only.
 
     Raises:
         InvalidInput: there is no such file, or its name says that it holds no safetensors.

@@ -1,7 +1,7 @@
-"""One video in one child process: a crash, a hang or a memory bomb costs that video and nothing else.
+"""Runs each video in its own child process, so that a crash, a hang or excessive memory affects that video only.
 
-The child writes its samples and then, last, its verdict into a folder of its own. The parent judges by what it finds
-there and by how the child ended, so nothing that a hostile video does to the child can be mistaken for a result.
+The child writes its samples and, last, its verdict to its own folder. The parent decides by these files and by how the
+child ended, so a child that a hostile video has broken leaves no result.
 """
 
 import multiprocessing
@@ -25,9 +25,10 @@ from watchmove.service.extraction.child import UNAVAILABLE_EXIT_CODE, VERDICT, L
 from watchmove.service.extraction.device_process import DeviceProcess
 from watchmove.service.records.outcomes import Outcome, VideoOutcome
 
-_LOOK_EVERY_SECONDS = 0.1
+_POLL_SECONDS = 0.1
+"""Longest wait before limits are checked again. Set by hand; not tuned."""
 _PRELOADED = ["watchmove.service.extraction.child", "watchmove.service.cli.main"]
-"""Loaded once for all children: each runs its parent's main module anew, which is the command line."""
+"""Loaded once for all children: each imports its parent's main module, the command line."""
 
 
 @dataclass
@@ -38,13 +39,13 @@ class _Child:
     ended_for: str = ""
 
     def exceeded(self, limits: Limits) -> str:
-        """Which limit it has broken by now, as a reason; else nothing."""
+        """The limit that it has exceeded, as a reason; empty if none."""
         if time.monotonic() - self.began > limits.timeout_seconds:
             return "time-limit"
         return "output-limit" if folder_bytes(self.job.folder) > limits.output_mebibytes * 2**20 else ""
 
     def end(self) -> None:
-        """End it and whatever it has started; its decoder is in its process group."""
+        """End the child and the processes that it has started; its decoder is in its process group."""
         pid = self.process.pid
         if pid is not None:
             with suppress(ProcessLookupError, PermissionError):
@@ -54,7 +55,7 @@ class _Child:
 
 
 class VideoWorkers:
-    """Up to `count` children at work at a time; leaving the `with` block ends those that still are."""
+    """Up to `count` child processes at a time; leaving the `with` block ends those that still run."""
 
     def __init__(
         self, settings: ExtractionSettings, count: int, limits: Limits, device: DeviceProcess | None = None
@@ -83,23 +84,23 @@ class VideoWorkers:
         return len(self._children) < self._count
 
     def is_idle(self) -> bool:
-        """Whether no child is at work."""
+        """Whether no child is running."""
         return not self._children
 
     def start(self, job: VideoJob) -> None:
-        """Begin one video."""
+        """Start a child process for a video."""
         arguments = (job, self._settings, self._limits, self._device.address if self._device else "")
         process = self._context.Process(target=work, args=arguments, name=f"video {job.video.id}", daemon=True)
         process.start()
         self._children.append(_Child(job, process))
 
     def finished(self, seconds: float) -> Iterator[tuple[VideoJob, VideoOutcome]]:
-        """Videos that ended within the next `seconds`; waits for the first only.
+        """Yield the videos that have ended, after waiting up to `seconds` for the first.
 
         Raises:
             Unavailable: a child found the scratch disk full, no ffmpeg, or no device, which is no video's fault.
         """
-        wait([child.process.sentinel for child in self._children], timeout=min(seconds, _LOOK_EVERY_SECONDS))
+        wait([child.process.sentinel for child in self._children], timeout=min(seconds, _POLL_SECONDS))
         for child in tuple(self._children):
             broken = child.exceeded(self._limits)
             if child.process.is_alive() and not broken:
@@ -111,7 +112,7 @@ class VideoWorkers:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Linear algebra reads its number of threads when it is loaded: a worker per core needs one thread per worker."""
+    """Limit linear algebra to one thread per process; it reads the limit when loaded, and each core has a worker."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))
@@ -126,9 +127,9 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def judge(job: VideoJob, exit_code: int | None, seconds: float, broken_limit: str = "") -> VideoOutcome:
-    """The outcome of a child that has ended: its verdict, or what its end says where it left none.
+    """The outcome of a child that has ended: its verdict, or if it left none, an outcome that its exit code implies.
 
-    Without a verdict nothing that it wrote stays: half a video's frames never appear.
+    Without a verdict its files are removed, so that a video never appears with only part of its frames.
 
     Raises:
         Unavailable: the child found the scratch disk full, no ffmpeg, or no device.
@@ -156,7 +157,7 @@ def _verdict(job: VideoJob) -> VideoOutcome | None:
 
 
 def folder_bytes(folder: Path) -> int:
-    """Bytes of the files in a folder; one that goes while this looks counts as nothing."""
+    """Total bytes of the files in a folder; a file that is removed meanwhile does not count."""
     total = 0
     with suppress(FileNotFoundError):
         for entry in os.scandir(folder):

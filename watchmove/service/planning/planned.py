@@ -1,4 +1,4 @@
-"""What a plan holds: the videos it listed, and how much of them it dealt into each of its shards."""
+"""Reads a plan from the store: the videos that it listed, and those that it divided into shards."""
 
 from array import array
 from collections.abc import Iterator
@@ -20,18 +20,18 @@ from watchmove.service.store.store import Store
 
 
 def listed_videos(store: Store, plan: PlanRecord) -> Iterator[Video]:
-    """Every video that a plan saw, in the order of its source. Raises InvalidInput where its listing is gone."""
+    """Yield the videos that a plan listed, in their order in the source. Raises InvalidInput if there is no listing."""
     return read_listing(store, plan.recipe, plan.plan)
 
 
 def listed_ids(store: Store, plan: PlanRecord) -> Ids:
-    """(M,) sorted numbers of the videos that a plan saw. Raises as `listed_videos` does."""
+    """(M,) sorted numbers of the videos that a plan listed. Raises InvalidInput if its listing is missing."""
     key = layout.listing(plan.recipe, plan.plan)
     return ids_of(array("Q", (number_of(video.id, key) for video in listed_videos(store, plan))))
 
 
 class PlannedVideos(NamedTuple):
-    """The videos that a plan deals out, (P,) each: numbers, shards, and the work expected of each, for one worker."""
+    """The videos that a plan divided into shards: (P,) numbers, shards, and expected seconds of one worker."""
 
     video: Ids
     shard: NDArray[np.uint32]
@@ -39,7 +39,7 @@ class PlannedVideos(NamedTuple):
 
 
 def planned_videos(store: Store, plan: PlanRecord, settings: PlanSettings) -> PlannedVideos:
-    """What a plan dealt into its shards. Raises InvalidInput where a shard's list is no such list."""
+    """The videos in the shards of a plan. Raises InvalidInput if the list of a shard is malformed."""
 
     def read(shard: int) -> tuple["array[int]", "array[float]"]:
         key = layout.shard_list(plan.recipe, plan.plan, shard)

@@ -1,4 +1,4 @@
-"""Retry: a plan of just those videos of a run that failed in a way that may turn out otherwise."""
+"""Plans a retry: a run of those videos of an earlier run that failed with the given outcomes."""
 
 import re
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def outcomes_named(words: str) -> frozenset[Outcome]:
     """The outcomes that a list like `missing,timed-out` names.
 
     Raises:
-        InvalidInput: one is unknown, or is no failure and so would not turn out otherwise.
+        InvalidInput: an outcome is unknown, or is not a failure.
     """
     names = _names(words)
     known = ", ".join(sorted(FAILED))
@@ -41,9 +41,9 @@ def outcomes_named(words: str) -> frozenset[Outcome]:
 def retry(
     settings: Settings, store: Store, scratch: Path, run: str, outcomes: str, reasons: str = "", as_run: str = ""
 ) -> tuple[str, RetryRecord]:
-    """Plan failed videos of `run` again, as a run of its own; its name and plan. Asked twice, it is the same plan.
+    """Plan failed videos of `run` as a new run; return its name and plan. A repeated call returns the same plan.
 
-    A video that is done by any attempt is never planned. Where nothing is to be done, the plan has no shard.
+    A video that any attempt has finished is never planned. If no video is left, the plan has no shard.
 
     Raises:
         InvalidInput: an outcome or reason is unknown, the settings give other masks than the run's, or `as_run` has
@@ -75,7 +75,7 @@ def _names(words: str) -> set[str]:
 
 
 def _own_plan(store: Store, run: str, retries: Retries) -> RetryRecord | None:
-    """The plan that a run has, if it is this retry's."""
+    """The plan of a run if it is this retry, else None. Raises InvalidInput if the run has another plan."""
     known = find(store, layout.run_record(run, "plan"), RetryRecord)
     if known is not None and known.retries != retries:
         raise InvalidInput(f"run {run}: it has another plan already; give the retry a name of its own with --as")
@@ -83,7 +83,7 @@ def _own_plan(store: Store, run: str, retries: Retries) -> RetryRecord | None:
 
 
 def _free_name(store: Store, run: str) -> str:
-    """The first of RUN-retry-1, RUN-retry-2, … that has no plan; a retry's own retries are counted on."""
+    """The first of RUN-retry-1, RUN-retry-2, … that has no plan; a retry of a retry continues the count."""
     stem = re.sub(r"-retry-\d+$", "", run)
     number = 1
     while store.head(layout.run_record(f"{stem}-retry-{number}", "plan")) is not None:
@@ -100,7 +100,7 @@ def _planned(settings: Settings, store: Store, scratch: Path, parent: PlanRecord
     listed = table.counting & table.of(listed_ids(store, parent))
     rows = _chosen(table, listed, retries)
     shards = divide_into_shards(_videos(store, parent, table, rows), settings.plan)
-    # The attempts to mend are part of the identity: when they have been mended in vain, a retry is another plan.
+    # The failed attempts are part of the identity: after a retry that failed too, the next retry is another plan.
     tried = sorted(zip(table.video[rows].tolist(), (table.parts[part].key for part in table.part[rows]), strict=True))
     plan = settings_hash(
         parent.recipe, retries.model_dump(), tried, [[video.id for video in shard] for shard in shards]
@@ -117,7 +117,7 @@ def _planned(settings: Settings, store: Store, scratch: Path, parent: PlanRecord
 
 
 def _chosen(table: AttemptTable, listed: Rows, retries: Retries) -> Rows:
-    """(N,) the attempts to mend.
+    """(N,) mask of the failed attempts to repeat.
 
     Raises:
         InvalidInput: no failed video has one of the reasons.
@@ -133,7 +133,7 @@ def _chosen(table: AttemptTable, listed: Rows, retries: Retries) -> Rows:
 
 
 def _videos(store: Store, plan: PlanRecord, table: AttemptTable, rows: Rows) -> Sequence[Video]:
-    """The listed videos of some attempts, in the listing's order."""
+    """The listed videos of the attempts in `rows`, in the order of the listing."""
     wanted = set(np.unique(table.video[rows]).tolist())
     if not wanted:
         return ()

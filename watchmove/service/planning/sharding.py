@@ -1,4 +1,4 @@
-"""Divides videos into shards of about the same work, so that none keeps the others waiting."""
+"""Divides videos into shards of about the same work, so that all of them end at about the same time."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -8,15 +8,15 @@ from watchmove.service.records.outcomes import Video
 from watchmove.service.settings.settings import PlanSettings
 
 MEAN_VIDEO_SECONDS = 37.0
-"""How long a video is of which nothing is known: the mean of YFCC100M's 787,479 (8,081 hours)."""
+"""Duration assumed for a video of unknown size: the mean of YFCC100M's 787,479 videos (8,081 hours)."""
 BYTES_PER_VIDEO_SECOND = 250_000
-"""How many bytes a second of video takes where nothing but the size is known: two megabits, a small web video."""
+"""Bytes per second assumed where only the size is known: two megabits, a small web video. Set by hand; not tuned."""
 START_SECONDS = 1.0
-"""What each video takes however short it is: a fetch and a process."""
+"""Fixed work of each video, a fetch and the start of a process. Set by hand; not tuned."""
 
 
 class Load(NamedTuple):
-    """What a video adds to its shard."""
+    """Bytes and expected work in seconds that a video adds to its shard."""
 
     size_bytes: int
     seconds: float
@@ -29,7 +29,7 @@ def expected_seconds(video: Video, settings: PlanSettings) -> float:
 
 
 def shard_sizes(loads: Iterable[Load], settings: PlanSettings) -> list[int]:
-    """How many of some videos, in order, make each shard: it ends where the next would be too much of anything."""
+    """Number of videos in each shard, in order; a shard ends where the next video would exceed any of the limits."""
     sizes: list[int] = []
     n_bytes, seconds = 0, 0.0
     for load in loads:

@@ -1,4 +1,4 @@
-"""Which of the listed videos a run takes: by licence, by length, and a sample of the rest."""
+"""Decides which listed videos a run takes: by licence, by duration, and by a sample of the rest."""
 
 import hashlib
 import re
@@ -8,7 +8,7 @@ from watchmove.service.records.outcomes import Credit
 from watchmove.service.settings.settings import PlanSettings
 
 _USES = {"commercial": "nc", "derivatives": "nd"}
-"""A use that one may ask for, and the part of a licence's name that forbids it."""
+"""Uses that the settings may require, and the part of a licence's name that forbids each."""
 _OF_URL = re.compile(r"creativecommons\.org/(?:licenses|publicdomain)/([a-z+-]+)")
 _SHORT = re.compile(r"(?:cc[ -])?(by[a-z-]*|cc0|publicdomain)(?: [0-9.]+)?")
 _WORDS = {"Attribution": "by", "ShareAlike": "sa", "NonCommercial": "nc", "NoDerivs": "nd", "NoDerivatives": "nd"}
@@ -18,9 +18,9 @@ _ORDER = ("by", "nc", "sa", "nd")
 
 
 def why_not(video: ListedVideo, settings: PlanSettings) -> str:
-    """Why a video is left out, in a word of a closed list; empty where it is taken.
+    """The reason why a video is left out, from a closed list; empty if it is taken.
 
-    What the list does not say cannot be too short or too long, but it is no licence.
+    A video of unknown duration passes the limits of duration; one of unknown licence fails a choice of licences.
     """
     if settings.licences and (reason := _licence_forbids(video.credit, settings.licences)):
         return reason
@@ -34,15 +34,15 @@ def why_not(video: ListedVideo, settings: PlanSettings) -> str:
 
 
 def in_sample(key: str, fraction: float, seed: int) -> bool:
-    """Whether a key is in the sample: its own hash decides, so that each sample is a part of every larger one."""
+    """Whether a key is in the sample, decided by its hash, so that a sample is part of every larger one."""
     digest = hashlib.sha256(f"{seed}\n{key}".encode()).digest()
     return int.from_bytes(digest[:8]) < fraction * 2.0**64
 
 
 def short_name(credit: Credit) -> str:
-    """A Creative Commons licence as `by-nc-sa`, `cc0` or `publicdomain`; empty where it is none that is known.
+    """A Creative Commons licence as `by-nc-sa`, `cc0` or `publicdomain`; empty if it is unknown.
 
-    Its URL says it, or where there is none its name: "Attribution-ShareAlike License", "CC BY-SA 4.0" or "by-sa".
+    It is read from the URL, else from the name: "Attribution-ShareAlike License", "CC BY-SA 4.0" or "by-sa".
     """
     if found := _OF_URL.search(credit.licence_url.lower()):
         name = _PUBLIC.get(found[1], found[1])

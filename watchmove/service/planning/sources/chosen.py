@@ -1,4 +1,4 @@
-"""The videos that a run takes, read once from their source: written down as they come, kept as a few bytes each."""
+"""The videos that a run takes, read once from their source: listed in a file, with a few bytes of each in memory."""
 
 from array import array
 from collections.abc import Callable, Iterator
@@ -18,10 +18,10 @@ _CHECK_STOP_EVERY_ROWS = 1000
 
 
 class Chosen:
-    """What one reading of a source gave; the videos themselves lie in the file at `path`, in the same order.
+    """Columns of the videos of a source; the videos themselves are in the file at `path`, in the same order.
 
-    `numbers`, `size_bytes` and `seconds` are columns of the videos taken. `passed` are the numbers of those left out.
-    `keys` says for each key of the source which row it is, -1 where it was left out.
+    `numbers`, `size_bytes` and `seconds` are columns of the videos taken; `passed` are the numbers of the others.
+    `keys` maps each key of the source to its row, or to -1 if the video was left out.
     """
 
     def __init__(

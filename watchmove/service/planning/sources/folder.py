@@ -1,4 +1,4 @@
-"""The videos that lie in a folder or below a prefix of a bucket, told from other files by their names."""
+"""Source of the videos in a folder or below a prefix of a bucket, recognised by their suffixes."""
 
 from collections.abc import Iterator
 from pathlib import PurePosixPath
@@ -13,7 +13,7 @@ VIDEO_SUFFIXES = frozenset(
 
 
 def videos_in(store: Store, tally: Tally) -> Iterator[ListedVideo]:
-    """Videos of a store in the order of their keys; other files are counted."""
+    """Yield the videos of a store in the order of their keys; other files are counted in `tally`."""
     for item in store.list():
         if PurePosixPath(item.key).suffix.lower() in VIDEO_SUFFIXES:
             yield ListedVideo(item.key, item.size_bytes, item.etag)

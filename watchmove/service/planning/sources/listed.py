@@ -1,4 +1,4 @@
-"""What every source yields, and the account it gives of what it did not."""
+"""The listed video that every source yields, and the tally of the rows and files that it skipped."""
 
 from collections import Counter
 from typing import NamedTuple
@@ -8,14 +8,15 @@ from pydantic import BaseModel, ConfigDict
 from watchmove.service.records.outcomes import Credit
 
 NAMED_ROWS = 10_000
-"""Most malformed rows that are named; all are counted."""
+"""Malformed rows that are kept in the tally; all are counted. A bound on memory, not a tuned value."""
 _SHOWN_CHARACTERS = 200
+"""Characters kept of a malformed row. Set by hand; not tuned."""
 
 
 class ListedVideo(NamedTuple):
-    """One video of a list: where it lies below the store of videos, and what else the list says of it.
+    """A video of a list: its key in the store of videos, and the other columns of the list.
 
-    `size_bytes` and `duration_seconds` are 0 and `etag` is empty where the list does not say.
+    `size_bytes` and `duration_seconds` are 0 and `etag` is empty if the list does not give them.
     """
 
     key: str
@@ -26,7 +27,7 @@ class ListedVideo(NamedTuple):
 
 
 class MalformedRow(BaseModel):
-    """A row that could not be taken: where it stands, what is wrong, and how it begins."""
+    """A row that could not be read: its place, the error, and its first characters."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -36,7 +37,7 @@ class MalformedRow(BaseModel):
 
 
 class Tally:
-    """Counts what a source passes over while it is read; nothing is passed over uncounted."""
+    """Counts of the rows and files that a source skips while it is read."""
 
     def __init__(self) -> None:
         self.files_ignored = 0
@@ -45,13 +46,13 @@ class Tally:
         self.filtered: Counter[str] = Counter()
 
     def pass_over(self, where: str, why: str, row: str) -> None:
-        """Count a malformed row, and name it while there are not too many."""
+        """Count a malformed row, and keep its beginning while fewer than NAMED_ROWS are kept."""
         self.rows_malformed += 1
         if len(self.malformed) < NAMED_ROWS:
             self.malformed.append(MalformedRow(where=where, why=why, begins=row[:_SHOWN_CHARACTERS]))
 
     def text(self) -> str:
-        """What was passed over, in words; empty where nothing was."""
+        """The counts in words; empty if nothing was skipped."""
         parts = [f"{self.files_ignored} other files"] if self.files_ignored else []
         parts += [f"{self.rows_malformed} malformed rows"] if self.rows_malformed else []
         return ", ".join(parts + [f"{count} left out: {reason}" for reason, count in sorted(self.filtered.items())])

@@ -1,4 +1,4 @@
-"""The source that the settings name: one stream of listed videos, whatever it is read from."""
+"""Opens the source that the settings name, and yields its listed videos whatever its format."""
 
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -30,10 +30,10 @@ class Source:
         self.inputs = {f"{self._store.uri}/{item.key}": item.etag for item in self._files}
 
     def rows(self, tally: Tally) -> Iterator[ListedVideo]:
-        """Every video of the list, chosen or not; what is passed over is counted in `tally`.
+        """Yield every video of the list; skipped rows and files are counted in `tally`.
 
         Raises:
-            InvalidInput: the list cannot be read as what it should be.
+            InvalidInput: the list is not in its format.
             Unavailable: a store cannot be reached.
         """
         if not self._settings.manifest:
@@ -55,7 +55,7 @@ class Source:
 
 
 def _files(settings: Settings, videos: Store) -> tuple[Store, list[StoredObject]]:
-    """The store and the files of the manifest; what lies in the videos' bucket is read with the videos' access."""
+    """The store and files of the manifest; if it is in the videos' bucket, it is read with the videos' credentials."""
     place, _, name = settings.plan.manifest.rpartition("/")
     place = "file:///" if place == "file://" else place
     store = open_store(place, access_to_videos(settings) if _bucket(place) == _bucket(videos.uri) else Access())

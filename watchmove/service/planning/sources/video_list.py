@@ -1,4 +1,4 @@
-"""A list of videos of one's own: CSV with a line of names first, or JSON lines."""
+"""Source of videos from a list that the user writes: CSV with a header line, or JSON lines."""
 
 import csv
 import json
@@ -16,11 +16,11 @@ from watchmove.service.store.text_stream import lines
 _SCHEMES = ("file://", "s3://")
 
 Row = tuple[int, str, object]
-"""Number of the line, how it begins, and its columns by name."""
+"""Number of the line, its text, and its columns by name."""
 
 
 class ListRow(BaseModel):
-    """The columns that a list may have; only `uri` must be there. It is a URI, or a key below the store of videos."""
+    """The columns that a list may have; only `uri` is required: a URI, or a key in the store of videos."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
 
@@ -51,13 +51,13 @@ class ListRow(BaseModel):
         return self
 
     def credit(self) -> Credit:
-        """What the row says of who made the video."""
+        """The credit of the video: its owner, licence and origin."""
         return Credit(**self.model_dump(include=set(Credit.model_fields)))
 
 
 def csv_rows(pieces: Iterator[bytes], where: str, tally: Tally) -> Iterator[Row]:
-    """The rows of a CSV file. Raises InvalidInput where its first line names no column `uri`."""
-    # Bytes that are no UTF-8 become characters that can be told later, so that only their row is passed over.
+    """The rows of a CSV file. Raises InvalidInput if its first line names no column `uri`."""
+    # Bytes that are not UTF-8 become surrogates, which validation rejects later, so only their row is skipped.
     reader = csv.reader(line.decode(errors="surrogateescape") + "\n" for line in lines(pieces, where))
     names = [name.strip().removeprefix("\ufeff") for name in next(reader, [])]
     if "uri" not in names:
@@ -79,7 +79,7 @@ def csv_rows(pieces: Iterator[bytes], where: str, tally: Tally) -> Iterator[Row]
 
 
 def json_rows(pieces: Iterator[bytes], where: str, tally: Tally) -> Iterator[Row]:
-    """The rows of a file of JSON lines; lines with nothing in them are none."""
+    """Yield the rows of a file of JSON lines; empty lines are skipped."""
     for number, line in enumerate(lines(pieces, where), start=1):
         if line.strip():
             begins = line.decode(errors="replace")
@@ -90,10 +90,10 @@ def json_rows(pieces: Iterator[bytes], where: str, tally: Tally) -> Iterator[Row
 
 
 def videos_in(rows: Iterator[Row], where: str, videos_uri: str, tally: Tally) -> Iterator[ListedVideo]:
-    """The videos of a list that lie below `videos_uri`.
+    """Yield the videos of a list, all of which must be below `videos_uri`.
 
     Raises:
-        InvalidInput: one lies in another store.
+        InvalidInput: a video is in another store.
     """
     for number, begins, columns in rows:
         place = f"{where} line {number}"

@@ -22,13 +22,16 @@ from watchmove.service.store.text_stream import blocks_of_lines
 
 _MARKERS = ("0", "1")
 _COLUMNS, _COLUMNS_WITHOUT_HASH = 25, 23
+"""Published format of YFCC100M, and of its first release."""
 _HASH = re.compile(r"[0-9a-f]{16,32}")
-_MOST_MALFORMED_FRACTION = 0.5
+_MAX_MALFORMED_FRACTION = 0.5
+"""Fraction of malformed rows above which the file is refused. Set by hand; not tuned."""
 _ENOUGH_ROWS = 10_000
+"""Rows read before that fraction is judged. Set by hand; not tuned."""
 
 
 class RawRow(NamedTuple):
-    """The columns that matter, as they stand in the file; `hash` is empty in the first release."""
+    """The columns that are used, unchanged from the file; `hash` is empty in the first release."""
 
     hash: str
     owner_id: str
@@ -44,20 +47,20 @@ class RawRow(NamedTuple):
 
 
 def hash_of(download_url: str) -> str:
-    """The name that the public bucket gives to what was downloaded from a URL, 16 to 32 hex digits."""
+    """The name, 16 to 32 hex digits, that the public bucket gives to the file downloaded from a URL."""
     return "".join(f"{byte:x}" for byte in hashlib.md5(download_url.encode(), usedforsecurity=False).digest())
 
 
 def key_of(name: str) -> str:
-    """Where the public bucket keeps the video of a hash."""
+    """The key of a video in the public bucket, by its hash."""
     return f"data/videos/mp4/{name[:3]}/{name[3:6]}/{name}.mp4"
 
 
 def video_of(row: RawRow) -> ListedVideo:
-    """What a row says of its video.
+    """The video of a row.
 
     Raises:
-        ValueError: a column cannot be what it says.
+        ValueError: a column is malformed.
     """
     if not row.hash and not row.download_url.startswith(("http://", "https://")):
         raise ValueError("neither a hash nor a download URL")
@@ -78,7 +81,7 @@ def video_of(row: RawRow) -> ListedVideo:
 
 
 def videos_in(pieces: Iterator[bytes], where: str, tally: Tally) -> Iterator[ListedVideo]:
-    """The videos of a metadata file. Of a photo's row nothing but its marker is looked at: they are a hundred to one.
+    """Yield the videos of a metadata file. Only the marker of a photo's row is read: photos are a hundred to one.
 
     Raises:
         InvalidInput: most rows are malformed, so this is another kind of file.
@@ -95,15 +98,15 @@ def videos_in(pieces: Iterator[bytes], where: str, tally: Tally) -> Iterator[Lis
                 tally.pass_over(f"{where} line {rows + number}", why, line.decode(errors="replace"))
         rows += count
         malformed = tally.rows_malformed - before
-        if rows > _ENOUGH_ROWS and malformed > _MOST_MALFORMED_FRACTION * rows:
+        if rows > _ENOUGH_ROWS and malformed > _MAX_MALFORMED_FRACTION * rows:
             raise InvalidInput(f"{where}: {malformed} of {rows} rows are malformed; name YFCC100M's metadata file")
 
 
 def _not_photos(block: bytes) -> tuple[int, Iterator[tuple[int, bytes]]]:
-    """How many lines a block of whole lines has, and those that do not end as a photo's, each with its number from 1.
+    """Number of lines in a block of complete lines, and the lines that are not photos, each with its number from 1.
 
-    The marker, the last character before each line's end, is looked at in all lines at once, and no photo's line is cut
-    out: this reads some ten times as fast as splitting each.
+    The marker, the last character of a line, is compared in all lines at once, and lines of photos are never copied:
+    this is about ten times as fast as splitting every line.
     """
     characters = np.frombuffer(block, np.uint8)
     ends = np.flatnonzero(characters == ord("\n"))

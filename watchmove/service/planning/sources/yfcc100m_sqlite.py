@@ -1,4 +1,4 @@
-"""YFCC100M's metadata as the SQLite file that lies beside the videos: the same columns, by name, without the hash."""
+"""Source of YFCC100M's videos from the published SQLite file: columns by name, without the hash."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -15,16 +15,16 @@ _COLUMNS = (
     "uid", "unickname", "datetaken", "title", "longitude", "latitude",
     "pageurl", "downloadurl", "licensename", "licenseurl",
 )  # fmt: skip
-"""As RawRow has them, the hash left out."""
+"""Columns in the order of RawRow's fields, without the hash."""
 
 
 def videos_in(path: Path, tally: Tally) -> Iterator[ListedVideo]:
-    """The videos of a metadata file, in the order of its rows. It is read as it lies there and never written to.
+    """Yield the videos of a metadata file, in the order of its rows. The file is opened read-only.
 
     Raises:
-        InvalidInput: it is no SQLite file, is damaged, or lacks the table or a column.
+        InvalidInput: it is not an SQLite file, is damaged, or lacks the table or a column.
     """
-    # Quoted words are taken for strings where there is no such column; in brackets they are names or an error.
+    # SQLite reads an unknown name in double quotes as a string; in brackets an unknown name is an error.
     words = ", ".join(f"[{name}]" for name in ("rowid", *_COLUMNS))
     query = f"SELECT {words} FROM [{TABLE}] WHERE [marker] = 1"  # noqa: S608 (constants)
     try:
