@@ -198,7 +198,7 @@ def test_a_tampered_list_goes_no_further(make_context: MakeContext, videos: Path
     row = json.loads(rows[0])
     context.store.write(key, json.dumps({**row, "id": "../../../etc"}).encode())
 
-    with pytest.raises(InvalidInput, match="is no video's id"):
+    with pytest.raises(InvalidInput, match="is not a video's id"):
         extract(context, "run", 0)
 
 

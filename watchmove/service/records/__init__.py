@@ -1,1 +1,1 @@
-"""The records in the store: their schema, their places, and how they are read and committed."""
+"""The records in the store: their schemas, their keys, and how they are read and committed."""

@@ -1,7 +1,7 @@
-"""Attempts: every time a video was tried, in columns, and the one rule that says which of them counts.
+"""A table of all attempts to extract videos, and the rule that selects the attempt of each video that counts.
 
-The rule: of several attempts at one video the latest that did not fail counts, and where all failed, the latest. So a
-retry mends a failure, and never takes anything away. Who gathers, asks for a status, retries or exports goes by it.
+The rule: the latest attempt that did not fail counts; if all failed, the latest counts. A retry can therefore replace a
+failure and never discards a success. Gathering, status, retries and exports all use this rule.
 
 A row of columns costs some hundred bytes, so the 800,000 videos of a large run take 80 MB; a model object for each
 would take gigabytes.
@@ -34,13 +34,16 @@ _ROW = {
     "frames_kept": "I",
     "seconds": "d",
 }
-"""The columns of a table, with their type codes."""
+"""Columns of the table of attempts, with the type codes of `array`."""
+
 _REJECTED = ("I", "I", "I")
+"""Type codes of the columns row, reason and frames of the table of rejected frames."""
+
 _FAILS = np.array([outcome in FAILED for outcome in _OUTCOMES])
 
 
 class Part(NamedTuple):
-    """What is kept of a shard's record beside its rows."""
+    """The fields of one shard record that are kept in addition to its rows."""
 
     key: str
     plan: str
@@ -56,7 +59,7 @@ class Part(NamedTuple):
 
 
 class Attempts:
-    """Collects shard records, each once, in any order and number; `table` sees what was added so far."""
+    """Collects shard records in any order; the caller adds each record once. `table` has the records added so far."""
 
     def __init__(self) -> None:
         self.parts: list[Part] = []
@@ -67,10 +70,10 @@ class Attempts:
         self._table: AttemptTable | None = None
 
     def add(self, key: str, record: ShardRecord) -> None:
-        """Take up the rows of one record, or none of them.
+        """Add all rows of one record; if an error is raised, none is added.
 
         Raises:
-            InvalidInput: a video's id is not sixteen hex digits, or a count is no count.
+            InvalidInput: a video's id is not sixteen hex digits, or a count is negative or too large.
         """
         try:
             rows = {name: array(_ROW[name], values) for name, values in self._values(key, record.videos).items()}
@@ -78,7 +81,9 @@ class Attempts:
                 array(code, values) for code, values in zip(_REJECTED, self._sparse(record.videos), strict=True)
             ]
         except OverflowError as error:
-            raise InvalidInput(f"{key}: a count in it is out of range; remove it to redo") from error
+            raise InvalidInput(
+                f"{key}: a count is out of range; remove the record and extract the shard again"
+            ) from error
         for name, column in rows.items():
             self._rows[name].extend(column)
         for known, more in zip(self._rejected, rejected, strict=True):
@@ -101,7 +106,7 @@ class Attempts:
         }
 
     def _sparse(self, videos: Sequence[VideoOutcome]) -> tuple[list[int], list[int], list[int]]:
-        """Row, reason and frames, for each reason that a video's frames were rejected for."""
+        """Return the columns row, reason and frames, with an entry for each reason why frames were rejected."""
         first = len(self._rows["video"])
         cells = [(first + n, r, c) for n, row in enumerate(videos) for r, c in row.frames_rejected.items()]
         return (
@@ -114,7 +119,7 @@ class Attempts:
         return self._names.setdefault(name, len(self._names))
 
     def table(self) -> "AttemptTable":
-        """All rows as they are now."""
+        """Return the table of all rows added so far."""
         if self._table is None:
             row, reason, frames = (np.array(column) for column in self._rejected)
             columns: dict[str, Any] = {name: np.array(column) for name, column in self._rows.items()}
@@ -124,9 +129,10 @@ class Attempts:
 
 @dataclass(frozen=True)
 class AttemptTable:
-    """Columns of N attempts: `video` uint64 (N,), `outcome` and `reason` codes, `part` into `parts`; see `counting`.
+    """Columns of N attempts, each of shape (N,).
 
-    `rejected` holds three columns: row of this table, code of the reason, frames.
+    `video` has the numbers of the videos, `outcome` indices of Outcome, `reason` indices of `names` and `part`
+    indices of `parts`. `rejected` has the columns row of this table, reason and number of frames, each of shape (R,).
     """
 
     parts: tuple[Part, ...]
@@ -142,12 +148,13 @@ class AttemptTable:
 
     @cached_property
     def failed(self) -> Rows:
-        """(N,) whether an attempt failed."""
+        """A mask (N,) of the attempts that failed."""
         return np.asarray(_FAILS[self.outcome], np.bool_)
 
     @cached_property
     def counting(self) -> Rows:
-        """(N,) the one attempt of each video that counts, by the rule at the top of this module."""
+        """A mask (N,) with the one attempt of each video that counts, by the rule at the top of this module."""
+        # Sorted by video, then failed before not failed, then time, then row: the last row of each video counts.
         written = np.array([part.written_at_unix_seconds for part in self.parts], np.float64)
         order = np.lexsort((np.arange(len(self.video)), written[self.part], ~self.failed, self.video))
         by_video = self.video[order]
@@ -158,15 +165,16 @@ class AttemptTable:
         return rows
 
     def of(self, videos: Ids) -> Rows:
-        """(N,) whether an attempt is at one of `videos` (M,)."""
+        """Return a mask (N,) of the attempts at `videos`, numbers of shape (M,)."""
         return np.asarray(np.isin(self.video, videos), np.bool_)
 
     def of_plan(self, plan: str) -> Rows:
-        """(N,) whether an attempt was planned by `plan`."""
+        """Return a mask (N,) of the attempts that `plan` planned."""
         return np.asarray(np.array([part.plan == plan for part in self.parts], np.bool_)[self.part], np.bool_)
 
     def outcomes(self, rows: Rows) -> Counter[tuple[str, str]]:
-        """Attempts by (outcome, reason)."""
+        """Count attempts by (outcome, reason)."""
+        # One number for each pair, because NumPy counts numbers much faster than Python counts pairs.
         both = self.outcome[rows].astype(np.int64) * len(self.names) + self.reason[rows]
         codes, counts = np.unique(both, return_counts=True)
         pairs = [divmod(code, len(self.names)) for code in codes.tolist()]
@@ -174,7 +182,7 @@ class AttemptTable:
         return Counter(dict(zip(names, counts.tolist(), strict=True)))
 
     def frames(self, rows: Rows) -> Counter[tuple[str, str]]:
-        """Sampled frames by (`kept` or `rejected`, reason)."""
+        """Count sampled frames by (`kept` or `rejected`, reason)."""
         row, reason, count = self.rejected
         of_rows = rows[row]
         totals = np.bincount(reason[of_rows], count[of_rows].astype(np.float64), len(self.names))
@@ -183,34 +191,36 @@ class AttemptTable:
         return frames
 
     def with_outcome(self, outcomes: frozenset[Outcome]) -> Rows:
-        """(N,) whether an attempt ended in one of `outcomes`."""
+        """Return a mask (N,) of the attempts with one of `outcomes`."""
         return np.asarray(np.array([outcome in outcomes for outcome in _OUTCOMES])[self.outcome], np.bool_)
 
     def with_reason(self, reasons: frozenset[str]) -> Rows:
-        """(N,) whether an attempt has one of `reasons`."""
+        """Return a mask (N,) of the attempts with one of `reasons`."""
         return np.asarray(np.array([name in reasons for name in self.names], np.bool_)[self.reason], np.bool_)
 
 
 def number_of(video_id: str, where: str) -> int:
-    """A video's id as the number its sixteen hex digits write.
+    """Return the number that a video's id writes in sixteen hex digits.
 
     Raises:
-        InvalidInput: it is not of that form.
+        InvalidInput: the id is not sixteen lower-case hex digits.
     """
     try:
         number = int(video_id, 16)
     except ValueError:
         number = -1
     if number < 0 or f"{number:016x}" != video_id:
-        raise InvalidInput(f"{where}: {video_id!r} is no video's id (sixteen hex digits); remove it to redo")
+        raise InvalidInput(
+            f"{where}: {video_id!r} is not a video's id of sixteen hex digits; remove the record to redo"
+        )
     return number
 
 
 def id_of(number: int) -> str:
-    """The id whose number this is."""
+    """Return the id of a video from its number."""
     return f"{number:016x}"
 
 
 def ids_of(numbers: "array[int]") -> Ids:
-    """(M,) sorted numbers of videos, each once."""
+    """Return the sorted, distinct numbers of videos, of shape (M,)."""
     return np.unique(np.array(numbers, np.uint64))

@@ -1,4 +1,4 @@
-"""Attribution: who made the videos that a snapshot's frames come from, in a file that goes where the frames go."""
+"""The attribution file of a dataset snapshot: who made the videos of its frames, and under which licence."""
 
 import gzip
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ _HEAD = """\
 
 
 class LicenceCount(BaseModel):
-    """What a snapshot holds under one licence."""
+    """The numbers of videos and frames of a snapshot under one licence."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,7 +32,7 @@ class LicenceCount(BaseModel):
 
 
 class Credits:
-    """The credit of every video with frames, put aside on disk until it is known which attempts count."""
+    """The credits of all videos with frames, kept on disk until it is known which attempts count."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "credits.tsv"
@@ -40,7 +40,7 @@ class Credits:
         self._next = 0
 
     def add(self, record: ShardRecord) -> None:
-        """Take up the rows of a record; they are numbered on, as a table of attempts numbers them."""
+        """Add the rows of a record, numbered consecutively as in the table of attempts."""
         with self._path.open("a", encoding="utf-8", newline="\n") as file:
             for number, row in enumerate(record.videos, start=self._next):
                 if row.frames_kept:
@@ -48,10 +48,13 @@ class Credits:
         self._next += len(record.videos)
 
     def write(self, path: Path, dataset: str, rows: Rows) -> dict[str, LicenceCount]:
-        """Write the attribution of some attempts' videos, compressed; same videos, same bytes. Counts by licence."""
+        """Write the compressed attribution of the attempts in `rows` to `path`, and return the counts by licence.
+
+        The same videos give the same bytes.
+        """
         videos: dict[str, int] = {}
         frames: dict[str, int] = {}
-        # No file name and no time in the compressed file: nothing of this machine gets into the bytes.
+        # The compressed file stores no file name and no time, so that its bytes do not depend on the machine.
         with path.open("wb") as raw, gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as packed:
             packed.write(_HEAD.format(dataset=dataset, columns="\t".join(COLUMNS)).encode())
             for line in self._wanted(rows):
@@ -77,5 +80,5 @@ def _columns(row: VideoOutcome) -> tuple[str, ...]:
 
 
 def _one_line(word: str) -> str:
-    """A word from outside as one column: no tab, no line break, nothing that a terminal would obey."""
+    """Return text from a video list as one column, without tabs, line breaks or control characters of a terminal."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in word).split())

@@ -14,9 +14,10 @@ Item = TypeVar("Item")
 
 
 class DatasetShard(BaseModel):
-    """One tar file of the snapshot, with `frames` that belong to it; those of the videos in `left_out` do not.
+    """One tar file of a snapshot.
 
-    The object at `index_key` has a line for each frame of the tar: its key, its video, its first byte and its length.
+    `frames` counts its frames that belong to the snapshot; those of the videos in `left_out` do not. The object at
+    `index_key` has one line for each frame of the tar: key, video, first byte and length.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -30,7 +31,7 @@ class DatasetShard(BaseModel):
 
 
 class DatasetRecord(Record):
-    """A dataset snapshot: which frames of which shards. Its name is made of those: same frames, same snapshot."""
+    """A dataset snapshot: which frames of which shards. Its name is their hash: the same frames give the same name."""
 
     dataset: str
     recipe: str
@@ -46,7 +47,7 @@ class DatasetRecord(Record):
 class GatherRecord(Record):
     """Which snapshot a run trains on, and how every video of its listing ended.
 
-    `audit_keys` are some of the tars of rejected frames, from all over the extraction.
+    `audit_keys` are tars of rejected frames, chosen evenly from the whole extraction.
     """
 
     dataset: str
@@ -60,16 +61,24 @@ class GatherRecord(Record):
 
 
 def gathered_of(store: Store, run: str) -> GatherRecord:
-    """What a run gathered. Raises InvalidInput where it has not yet."""
+    """Return the record of what a run gathered.
+
+    Raises:
+        InvalidInput: the run has not gathered yet.
+    """
     return need(store, layout.run_record(run, "gather"), GatherRecord, "gather")
 
 
 def dataset_of(store: Store, run: str) -> DatasetRecord:
-    """The snapshot that a run trains on. Raises InvalidInput where the run has none yet."""
+    """Return the snapshot that a run trains on.
+
+    Raises:
+        InvalidInput: the run has not gathered yet.
+    """
     return need(store, layout.dataset(gathered_of(store, run).dataset), DatasetRecord, "gather")
 
 
 def evenly_chosen(items: Sequence[Item], most: int) -> list[Item]:
-    """Up to `most` of some items, evenly from first to last."""
+    """Return at most `most` of `items`, evenly spaced and in order."""
     count = min(most, len(items))
     return [items[number * len(items) // count] for number in range(count)]

@@ -1,23 +1,23 @@
-"""Where things lie in a store. Every key is made here, so the tree can be read off one page.
+"""The keys of all objects in a store. Every key is made here, so that one page shows the complete layout.
 
 worlds/WORLD.json                             a drawn world's record
-extractions/RECIPE/plans/PLAN/listing.json.gz    every video taken, with its ETag
-extractions/RECIPE/plans/PLAN/removed.json.gz    videos that were extracted and are listed no more
+extractions/RECIPE/plans/PLAN/listing.json.gz    every video of the list, with its ETag
+extractions/RECIPE/plans/PLAN/removed.json.gz    videos that were extracted and are no longer listed
 extractions/RECIPE/plans/PLAN/malformed.json.gz  rows of the list that could not be read
 extractions/RECIPE/plans/PLAN/00003.json      the videos of shard 3
 extractions/RECIPE/shards/PLAN/00003-0.json   record of shard 3's first part: the commit of the files it names
 extractions/RECIPE/shards/PLAN/00003-0-SHA.tar        kept frames
-extractions/RECIPE/shards/PLAN/00003-0-SHA.index.json.gz  where each of them lies in it
+extractions/RECIPE/shards/PLAN/00003-0-SHA.index.json.gz  the position of each kept frame in the tar
 extractions/RECIPE/shards/PLAN/00003-0-SHA.audit.tar  a few rejected frames, for the report
 datasets/DATASET.json                         snapshot: the shards a training reads
 datasets/DATASET.ATTRIBUTION.tsv.gz           who made the videos that its frames come from
 backbones/BACKBONE/…                          checkpoints, backbone-SHA256.safetensors,
                                                   mask_network-SHA256.safetensors, record.json
-proposals/SETTINGS/PICTURE.npz                selective search boxes of one picture
+proposals/SETTINGS/PICTURE.npz                selective search boxes of one image
 evaluations/EVALUATION/…                      checkpoints, devkit detection files, record.json
-classifications/CLASSIFICATION/LAYER.json     what linear classifiers make of one layer of a trunk
-champions/PROTOCOL/00001.json                 the first best backbone under a protocol of evaluation, and so on
-champions/PROTOCOL/champion.json              the present one
+classifications/CLASSIFICATION/LAYER.json     scores of linear classifiers on one layer of a trunk
+champions/PROTOCOL/00001.json                 first promoted backbone under an evaluation protocol, and so on
+champions/PROTOCOL/champion.json              the present champion
 runs/RUN/STEP.json                            what each step of a run decided or made
 runs/RUN/result.json                          mean average precision over seeds, with its spread
 runs/RUN/FIGURE.svg                           the report's figures
@@ -29,6 +29,7 @@ import re
 from watchmove.pipeline.errors import InvalidInput
 
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+"""The name of a run becomes part of a key; 128 letters are a bound set by hand."""
 
 
 def world(world_id: str) -> str:
@@ -37,10 +38,10 @@ def world(world_id: str) -> str:
 
 
 def run_record(run: str, step: str) -> str:
-    """Key of what `step` says about `run`; `step` may carry an index.
+    """Key of the record of `step` for `run`; `step` may end in an index.
 
     Raises:
-        InvalidInput: the run's name could leave its folder or does not fit in a key.
+        InvalidInput: the run's name is too long, or has a letter that could leave its folder.
     """
     if not _RUN_NAME.fullmatch(run) or ".." in run:
         raise InvalidInput(f"run {run!r}: a run's name is letters, digits, '.', '_' and '-', at most 128 of them")
@@ -58,12 +59,12 @@ def figure(run: str, name: str) -> str:
 
 
 def listing(recipe: str, plan: str) -> str:
-    """Key of the list of all videos that a plan saw."""
+    """Key of the list of all videos of a plan."""
     return plan_file(recipe, plan, "listing")
 
 
 def plan_file(recipe: str, plan: str, name: str) -> str:
-    """Key of what a plan writes beside its shards' lists."""
+    """Key of a compressed list of a plan, other than the lists of its shards."""
     return f"extractions/{recipe}/plans/{plan}/{name}.json.gz"
 
 
@@ -73,7 +74,7 @@ def shard_list(recipe: str, plan: str, shard: int) -> str:
 
 
 def shard_records(recipe: str) -> str:
-    """Prefix under which every shard record of a recipe lies."""
+    """Prefix of all shard records of a recipe."""
     return f"extractions/{recipe}/shards/"
 
 
@@ -103,12 +104,12 @@ def backbone(backbone_id: str, name: str) -> str:
 
 
 def all_proposals(settings: str) -> str:
-    """Prefix of the boxes that selective search finds with some settings."""
+    """Prefix of the boxes that selective search finds with settings of the hash `settings`."""
     return f"proposals/{settings}/"
 
 
 def proposals(settings: str, picture: str) -> str:
-    """Key of those in one picture."""
+    """Key of the boxes that selective search finds in one image."""
     return f"{all_proposals(settings)}{picture}.npz"
 
 
@@ -123,5 +124,5 @@ def evaluation(evaluation_id: str, name: str) -> str:
 
 
 def classification(classification_id: str, layer: str) -> str:
-    """Key of what linear classifiers make of one layer of a trunk."""
+    """Key of the scores of linear classifiers on one layer of a trunk."""
     return f"classifications/{classification_id}/{layer}.json"

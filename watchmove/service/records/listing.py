@@ -1,6 +1,6 @@
-"""The list of every video that a plan saw, in the store: compressed JSON lines, written and read as a stream.
+"""The list of all videos of a plan in the store: compressed JSON lines, written and read as a stream.
 
-Its first line says what made it; each other line is one video, in the order of the source.
+The first line records what made the list; each other line is one video, in the order of the source.
 """
 
 import gzip
@@ -19,19 +19,20 @@ from watchmove.service.store.store import Store
 from watchmove.service.store.text_stream import PIECE_BYTES, lines, text_of
 
 _LEVEL = 3
+"""Compression level of gzip, nearer to fast (1) than to small (9). Set by hand; not tuned."""
 
 
 class ListingHead(Record):
-    """First line of a listing: what made it, and the store that its keys are below."""
+    """The first line of a listing: what made it, and the URI that its keys are relative to."""
 
     uri: str
 
 
 class ListingWriter:
-    """Writes a listing to a local file; `digest` tells two lists of videos apart, whoever made them and when."""
+    """Writes a listing to a local file. The digest depends on the videos alone, not on who made the list or when."""
 
     def __init__(self, path: Path, made_by: Origin, uri: str) -> None:
-        # Lines are compressed many at a time: one by one, each costs as much as a hundred of its bytes.
+        # Buffered, because a call of GzipFile.write for each short line is slow.
         self._file = BufferedWriter(gzip.GzipFile(path, "wb", compresslevel=_LEVEL), PIECE_BYTES)
         self._file.write(ListingHead(made_by=made_by, uri=uri).model_dump_json().encode() + b"\n")
         self._sum = sha256()
@@ -43,23 +44,23 @@ class ListingWriter:
         self._file.write(line)
 
     def close(self) -> str:
-        """End the file; the digest."""
+        """Close the file and return the SHA-256 of the lines of videos in hex digits."""
         self._file.close()
         return self._sum.hexdigest()
 
 
 def listing_lines(path: Path) -> Iterator[bytes]:
-    """The lines of videos of a local listing that has just been written."""
+    """Yield the lines of videos of a local listing, without its first line."""
     with gzip.open(path, "rb") as file:
         next(file)
         yield from file
 
 
 def read_listing(store: Store, recipe: str, plan: str) -> Iterator[Video]:
-    """Every video that a plan saw, in the order of its source; memory does not grow with their number.
+    """Yield every video of a plan in the order of its source; memory does not grow with their number.
 
     Raises:
-        InvalidInput: the listing is gone or damaged.
+        InvalidInput: the listing is absent or damaged.
         Unavailable: the store cannot be reached.
     """
     key = layout.listing(recipe, plan)

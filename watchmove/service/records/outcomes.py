@@ -1,4 +1,4 @@
-"""What becomes of a video: the closed list, and the row that a shard's record keeps of it."""
+"""The closed list of outcomes of a video, and the records of a shard and its videos."""
 
 import hashlib
 from enum import StrEnum
@@ -19,17 +19,17 @@ class Outcome(StrEnum):
 
 
 FAILED = frozenset({Outcome.UNREADABLE, Outcome.MISSING, Outcome.TIMED_OUT})
-
+"""Outcomes after which a retry may extract the video."""
 
 MISSING_REASONS = ("not-in-store", "changed", "refused", "outside-prefix")
-"""Why a video did not come: no such object, not the one that was planned, not to be read, a key that climbs out."""
+"""Why a video is missing: no such object, another version than planned, no permission, a key outside the store."""
 
 WORKER_REASONS = ("crashed", "out-of-memory", "output-limit", "over-scratch-limit")
-"""Why a video is unreadable beside the decoder's UNREADABLE_REASONS: what its worker or its size ran into."""
+"""Why a video is unreadable, besides the decoder's UNREADABLE_REASONS: the limits and failures of its worker."""
 
 
 class Credit(BaseModel):
-    """Who made a video and what they allow, as its list says; empty where the list is silent.
+    """Who made a video and under which licence, copied from its list; a field that the list lacks is empty.
 
     `licence` is a name like "Attribution-ShareAlike License" and `taken` a date as the list writes it; `longitude` and
     `latitude` are degrees east and north.
@@ -51,10 +51,10 @@ _NO_CREDIT = Credit()
 
 
 class Video(BaseModel):
-    """A video's identity is where it is and its ETag; `id` stands for both in sixteen hex digits.
+    """A video to extract; its identity is its URI and its ETag, and `id` is their hash in sixteen hex digits.
 
-    Where nobody has looked at the object yet, `etag` is empty and `size_bytes` is 0; `duration_seconds` is 0 where no
-    list says it. What is not known is not written.
+    Until the object has been listed, `etag` is empty and `size_bytes` is 0; `duration_seconds` is 0 if no list has it.
+    An unknown duration or credit is not written.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -83,7 +83,7 @@ class VideoOutcome(BaseModel):
 
 
 class DeviceUse(BaseModel):
-    """Wall seconds of the process that computes masks for all videos: at work, and waiting for the next shot."""
+    """Wall-clock seconds of the process that computes masks for all videos, at work and waiting for the next shot."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -91,7 +91,7 @@ class DeviceUse(BaseModel):
     waiting_seconds: float = Field(0.0, ge=0)
 
     def since(self, earlier: "DeviceUse") -> "DeviceUse":
-        """What came after `earlier`, in whole milliseconds."""
+        """Return the use since `earlier`, rounded to milliseconds."""
         return DeviceUse(
             busy_seconds=round(self.busy_seconds - earlier.busy_seconds, 3),
             waiting_seconds=round(self.waiting_seconds - earlier.waiting_seconds, 3),
@@ -102,9 +102,9 @@ NO_DEVICE = DeviceUse()
 
 
 class ShardRecord(Record):
-    """The commit of one part of a shard: the files it names are whole, and every video it lists has ended.
+    """The commit of one part of a shard: the files it names are complete, and every video it lists has an outcome.
 
-    `device` says how well the processes that decode feed the one that computes masks, where there is such a one.
+    `device` is the use of the process that computes masks, if masks are computed by a process of their own.
     """
 
     plan: str
@@ -121,5 +121,5 @@ class ShardRecord(Record):
 
 
 def video_id(uri: str, key: str, etag: str) -> str:
-    """Sixteen hex digits of where a video is and its ETag."""
+    """Return the first sixteen hex digits of the SHA-256 of a video's URI and ETag."""
     return hashlib.sha256(f"{uri}/{key}\n{etag}".encode()).hexdigest()[:16]

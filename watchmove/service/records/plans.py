@@ -1,4 +1,4 @@
-"""The record of a plan, read by every later step, and that of a retry, which is a plan of its own."""
+"""The record of a plan, which every later step reads, and the record of a retry, which is also a plan."""
 
 from typing import Literal
 
@@ -11,8 +11,8 @@ class PlanRecord(Record):
     """What a run extracts. `shards` counts the shards of videos that no earlier run has finished.
 
     Of `videos_new`, `videos_changed` were extracted before in another version. `videos_removed` were extracted and are
-    listed no more; the store has a list of them, and one of the malformed rows. `filtered` counts listed videos that
-    the settings leave out, by reason. `expected_seconds` is the work of all shards for one worker.
+    no longer listed; the store has a list of them and of the malformed rows. `filtered` counts listed videos that
+    the settings exclude, by reason. `expected_seconds` is the work of all shards for one worker.
     """
 
     recipe: str
@@ -30,7 +30,7 @@ class PlanRecord(Record):
 
 
 class Retries(BaseModel):
-    """Which videos a retry plans again: those of `plan`'s listing whose attempt that counts ended so."""
+    """Which videos of `plan` a retry plans again: those whose counting attempt has such an outcome and reason."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -40,6 +40,6 @@ class Retries(BaseModel):
 
 
 class RetryRecord(PlanRecord):
-    """A run's plan; `retries` is None where it plans what is new."""
+    """The plan of a run or of a retry; `retries` is None for a plan of new videos."""
 
     retries: Retries | None = None

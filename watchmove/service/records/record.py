@@ -1,4 +1,4 @@
-"""Records: what a step decided or made, written last. A record that exists is the commit of all it names."""
+"""Records of what a step decided or made. A step writes its record last: it commits the objects that it names."""
 
 import json
 import os
@@ -29,7 +29,7 @@ class Origin(BaseModel):
 
 
 class Record(BaseModel):
-    """Base of every record."""
+    """Base class of every record."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -40,14 +40,14 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 class Written(NamedTuple):
-    """A record's content and whether this call made it."""
+    """The key of a record, and whether this call wrote it."""
 
     key: str
     new: bool
 
 
 def origin(settings: Settings, inputs: Mapping[str, str]) -> Origin:
-    """The origin of something made now, by these settings, from these inputs (URI to ETag)."""
+    """Return the origin of an object made now with `settings` from `inputs` (URI to ETag)."""
     return Origin(
         settings=settings.model_dump(mode="json"),
         settings_hash=settings_hash(settings),
@@ -60,27 +60,27 @@ def origin(settings: Settings, inputs: Mapping[str, str]) -> Origin:
 
 @cache
 def code_version() -> str:
-    """The installed distribution's version."""
+    """Return the version of the installed distribution."""
     return version("watchmove")
 
 
 def commit(store: Store, key: str, record: Record) -> Written:
-    """Write a record unless there is one already: of two writers, one wins and the other's is dropped."""
+    """Write a record unless the key exists: of two writers, the first one's record stays."""
     return Written(key, store.create(key, record.model_dump_json(indent=1).encode()))
 
 
 def point(store: Store, key: str, pointer: Record) -> None:
-    """Make a record that points to others say what `pointer` says; one that says it already stays as it is."""
+    """Write a record that points to others, unless the stored one has the same content except for its origin."""
     known = find(store, key, type(pointer))
     if known is None or known.model_dump(exclude={"made_by"}) != pointer.model_dump(exclude={"made_by"}):
         store.write(key, pointer.model_dump_json(indent=1).encode())
 
 
 def find(store: Store, key: str, kind: type[AnyRecord]) -> AnyRecord | None:
-    """The record at `key`, or None.
+    """Return the record at `key`, or None if it is absent.
 
     Raises:
-        InvalidInput: there is something at `key`, but no such record.
+        InvalidInput: the object at `key` is not a valid record of this kind.
     """
     data = store.read(key)
     if data is None:
@@ -91,15 +91,15 @@ def find(store: Store, key: str, kind: type[AnyRecord]) -> AnyRecord | None:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InvalidInput(
-            f"{store.uri}/{key}: no valid record ({where}: {first['msg']}); remove it to redo"
+            f"{store.uri}/{key}: no valid record ({where}: {first['msg']}); remove it and run its step again"
         ) from error
 
 
 def need(store: Store, key: str, kind: type[AnyRecord], made_by_step: str) -> AnyRecord:
-    """The record at `key`.
+    """Return the record at `key`.
 
     Raises:
-        InvalidInput: it is not there; the message names the step that makes it.
+        InvalidInput: the record is absent or not valid; the message names the step that makes it.
     """
     record = find(store, key, kind)
     if record is None:
@@ -108,15 +108,15 @@ def need(store: Store, key: str, kind: type[AnyRecord], made_by_step: str) -> An
 
 
 def json_lines(rows: Sequence[BaseModel]) -> bytes:
-    """Rows as JSON lines, a form that a shell can count and cut."""
+    """Return rows as JSON lines, which the tools of a shell can count and filter."""
     return b"".join(row.model_dump_json().encode() + b"\n" for row in rows)
 
 
 def from_json_lines(data: bytes, kind: type[BaseModel], where: str) -> list[Any]:
-    """Rows of JSON lines.
+    """Return the rows of JSON lines.
 
     Raises:
-        InvalidInput: a line is no such row; the message names it.
+        InvalidInput: a line is not a valid row; the message has its number.
     """
     rows = []
     for number, line in enumerate(data.splitlines(), start=1):

@@ -1,7 +1,7 @@
-"""Where each frame of a committed shard lies, in a small object beside the data: JSON lines, compressed.
+"""The index of a committed shard: the position of each frame in the data tar, as compressed JSON lines.
 
-A snapshot names frames by these lines without reading the data, and a frame's bytes come with one ranged request:
-`size_bytes` from `offset` on are its three members, headers and padding included, and by themselves a readable tar.
+A snapshot is made from the index without reading the data, and one ranged request reads a frame: the `size_bytes` bytes
+from `offset` are its three members with their headers and padding, which are a readable tar without the rest.
 """
 
 import gzip
@@ -18,9 +18,10 @@ from watchmove.service.store.store import Store
 
 
 class FramePlace(BaseModel):
-    """One frame in its shard: key, its first header's first byte, bytes of all its members, its video's id.
+    """The position of one frame in its shard.
 
-    `crc32` is of those bytes; -1 in an index that was written before there were such sums.
+    `offset` is the first byte of its first header, `size_bytes` the length of all its members, `video` the id of its
+    video, and `crc32` the checksum of those bytes, or -1 in an index that was written before there were checksums.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -33,17 +34,21 @@ class FramePlace(BaseModel):
 
 
 def index_key(data_key: str) -> str:
-    """Key of the index of a data tar."""
+    """Return the key of the index of a data tar."""
     return data_key.removesuffix(".tar") + ".index.json.gz"
 
 
 def frame_key(video_id: str, frame: int) -> str:
-    """A frame's key in its shard; keys sort by video, then by number."""
+    """Return a frame's key in its shard; keys sort by video, then by frame number."""
     return f"{video_id}-{frame:06d}"
 
 
 def frame_places(path: Path) -> Iterator[FramePlace]:
-    """Where the frames of a local data tar lie, in its order. Raises InvalidInput where the file is no tar."""
+    """Yield the positions of the frames of a local data tar in its order.
+
+    Raises:
+        InvalidInput: the file is not a tar.
+    """
     places = index_shard(path)
     with path.open("rb") as file:
         for place in places:
@@ -54,15 +59,15 @@ def frame_places(path: Path) -> Iterator[FramePlace]:
 
 
 def index_bytes(path: Path) -> bytes:
-    """The index of a local data tar as it is stored; same tar, same bytes."""
+    """Return the index of a local data tar as it is stored; the same tar gives the same bytes."""
     return gzip.compress(json_lines(list(frame_places(path))), mtime=0)
 
 
 def read_index(store: Store, index_key: str) -> tuple[FramePlace, ...]:
-    """The frames of a committed shard, in the order of its data.
+    """Return the positions of the frames of a committed shard, in the order of its data.
 
     Raises:
-        InvalidInput: the index is gone or damaged.
+        InvalidInput: the index is absent or damaged.
     """
     where = f"{store.uri}/{index_key}"
     packed = store.read(index_key)

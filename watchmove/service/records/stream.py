@@ -1,4 +1,4 @@
-"""Records read one after the other, several fetched at a time: what a store of many thousand of them is read by."""
+"""Reads many records in order, with several requests at a time."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +12,7 @@ from watchmove.service.records.record import AnyRecord, find
 from watchmove.service.store.store import Store
 
 READERS = 8
-"""Requests under way at once: they wait for the network, and fit into the ten connections that a store keeps."""
+"""Requests at a time: they wait for the network, and fit into the ten connections of an S3 store. Not tuned."""
 
 OnDamage = Callable[[InvalidInput], None]
 Item = TypeVar("Item")
@@ -37,10 +37,10 @@ def in_order(read: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[
 def read_ahead(
     store: Store, keys: Iterable[str], kind: type[AnyRecord], on_damage: OnDamage | None = None
 ) -> Iterator[tuple[str, AnyRecord]]:
-    """The records at `keys`, in their order; a few are held at a time.
+    """Yield the keys and records at `keys` in their order, without absent ones; only a few are in memory at a time.
 
     Raises:
-        InvalidInput: a record is damaged and nobody takes that as `on_damage`.
+        InvalidInput: a record is damaged and `on_damage`, which would be called with the error, is None.
         Unavailable: the store cannot be reached.
     """
 
@@ -50,17 +50,22 @@ def read_ahead(
         except InvalidInput as error:
             return key, error
 
-    for key, found in in_order(read, keys):
-        if isinstance(found, InvalidInput):
+    for key, result in in_order(read, keys):
+        if isinstance(result, InvalidInput):
             if on_damage is None:
-                raise found
-            on_damage(found)
-        elif found is not None:
-            yield key, found
+                raise result
+            on_damage(result)
+        elif result is not None:
+            yield key, result
 
 
 def shard_records(store: Store, recipe: str, on_damage: OnDamage | None = None) -> Iterator[tuple[str, ShardRecord]]:
-    """Every committed part of a recipe's shards with its key, in the order of the keys. Raises as `read_ahead` does."""
+    """Yield the key and record of every committed part of a recipe's shards, in the order of the keys.
+
+    Raises:
+        InvalidInput: a record is damaged and `on_damage` is None.
+        Unavailable: the store cannot be reached.
+    """
     prefix = layout.shard_records(recipe)
     keys = (item.key for item in store.list(prefix) if item.key.endswith(".json"))
     return read_ahead(store, keys, ShardRecord, on_damage)

@@ -1,4 +1,4 @@
-"""What pretraining and evaluation leave behind. Light to read: whoever shows figures need not load torch."""
+"""Records of pretraining and evaluation. The module does not import torch, so that reports load quickly."""
 
 import itertools
 
@@ -30,14 +30,15 @@ class CurveRow(BaseModel):
 
     @property
     def validation_score(self) -> float | None:
-        """IoU or accuracy, whichever the objective has; None where nothing was measured."""
+        """The accuracy or IoU on held-out videos, by the objective; None if it was not measured at this point."""
         return self.validation_accuracy if self.validation_iou is None else self.validation_iou
 
 
 class BackboneRecord(Record):
-    """A finished pretraining; `weights_key` and `mask_network_key`, the trunk with its mask layer, are whole by then.
+    """A finished pretraining; `weights_key` has the trunk and `mask_network_key` the trunk with its mask layer.
 
-    `frames_unusable` counts frames passed over as they were damaged or showed nothing certain, in every epoch.
+    `frames_unusable` counts, over all epochs, frames that were skipped because they were damaged or had no confident
+    pixel.
     """
 
     backbone: str
@@ -53,17 +54,17 @@ class BackboneRecord(Record):
 
     @property
     def score_name(self) -> str:
-        """What held-out videos are measured by."""
+        """The name of the score on held-out videos."""
         return "accuracy" if self.objective == "rotation" else "IoU"
 
 
 def backbone_id_of(settings: Settings, dataset: str) -> str:
-    """What decides a backbone: the snapshot, pretraining's settings and the version of its code."""
+    """Return the id of a backbone: a hash of its snapshot, pretraining's settings and the version of its code."""
     return settings_hash(dataset, settings.pretrain.deciding(), PRETRAINING_VERSION)
 
 
 class Evaluation(BaseModel):
-    """One cell of the fan-out: which trunk, how much of it stays as loaded, which seed."""
+    """One cell of the fan-out: the trunk's initialisation, the last layer that stays frozen, and the seed."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -73,7 +74,7 @@ class Evaluation(BaseModel):
 
 
 class ClassRow(BaseModel):
-    """Average precision of one class; None where the test set has no object of it."""
+    """Average precision of one class; None if the test set has no object of the class."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -83,7 +84,7 @@ class ClassRow(BaseModel):
 
 
 class MappedWeights(BaseModel):
-    """Which tensors of a weights file became a trunk; `fresh` are the trunk's that the file does not have."""
+    """Which tensors of a weights file were loaded into a trunk; `fresh` are those that the file lacks."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -96,7 +97,7 @@ class MappedWeights(BaseModel):
 class EvaluationRecord(Record):
     """A finished evaluation. `preset` names the settings it starts from and those that differ from them.
 
-    `train_image_ids` has the images learnt from where they are not all of the split; `weights` is of a named file.
+    `train_image_ids` has the training images if they are not the whole split; `weights` is set for a weights file.
     """
 
     evaluation: Evaluation
@@ -112,13 +113,13 @@ class EvaluationRecord(Record):
 
 
 class EvaluationPointer(Record):
-    """Which evaluation stands for one cell of a run."""
+    """The key of the evaluation of one cell of a run."""
 
     key: str
 
 
 class ClassificationRow(BaseModel):
-    """Linear classification of one class; None where `left_out` says why there is no figure."""
+    """Linear classification of one class; figures are None if `left_out` gives a reason."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -130,7 +131,7 @@ class ClassificationRow(BaseModel):
 
 
 class ClassificationRecord(Record):
-    """What linear SVMs make of one layer of a trunk. `initialisation` and `seed` are those of the trunk."""
+    """Scores of linear SVMs on one layer of a trunk; `initialisation` and `seed` are those of the trunk."""
 
     initialisation: str
     seed: int
@@ -143,18 +144,21 @@ class ClassificationRecord(Record):
 
 
 class ClassificationPointer(Record):
-    """Which classifications, layer by layer, are of the trunk of one cell of a run."""
+    """The keys of the classifications of the trunk of one cell of a run, one for each layer."""
 
     keys: tuple[str, ...]
 
 
 def evaluations_of(settings: EvaluateSettings) -> tuple[Evaluation, ...]:
-    """The fan-out, in a fixed order that `--evaluation N` counts."""
+    """Return the cells of the fan-out in a fixed order, which `--evaluation N` indexes."""
     cells = itertools.product(settings.initialisations, settings.freeze_through, settings.seeds)
     return tuple(Evaluation(initialisation=i, freeze_through=f, seed=s) for i, f, s in cells)
 
 
 def is_first_of_trunk(settings: EvaluateSettings, cell: Evaluation) -> bool:
-    """Whether a cell is the one that classifies its trunk's images: a trunk has several, and one seed unless random."""
+    """Return whether a cell is the first of its trunk, which is the cell that classifies images.
+
+    Cells that differ only in `freeze_through` share a trunk; a trunk that is not random is also shared by all seeds.
+    """
     seeds = settings.seeds if cell.initialisation == RANDOM else settings.seeds[:1]
     return cell.freeze_through == settings.freeze_through[0] and cell.seed in seeds
