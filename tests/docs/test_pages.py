@@ -89,6 +89,7 @@ def test_exit_codes_and_outcomes_are_listed() -> None:
     discarded = page.partition("## Reasons for discarding frames")[2].partition("## ")[0]
 
     assert {int(code) for code in re.findall(r"\| (\d+) \|", page)} == {ending.exit_code for ending in endings}
+    assert all(f"| `{ending.prefix}` |" in page for ending in endings if ending.exit_code)
     assert tuple(re.findall(r"^\| `([a-z-]+)`", discarded, re.MULTILINE)) == REJECT_REASONS
     for word in (*Outcome, *MISSING_REASONS, *WORKER_REASONS, *UNREADABLE_REASONS, *CONDITIONS):
         assert f"| `{word}` |" in page

@@ -109,7 +109,7 @@ def import_coco(
 
     This replaces plan and extract for a run of human-annotated masks; continue with gather.
     """
-    from watchmove.service.extraction.coco_import import import_coco as write_shards
+    from watchmove.service.steps.import_coco import import_coco as write_shards
 
     words = [*(overrides or ()), override("videos", as_uri(images)), NO_METRICS]
     in_context(settings, words, lambda context: write_shards(context, run, annotations))

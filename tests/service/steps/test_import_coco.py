@@ -17,7 +17,6 @@ from watchmove.pipeline.errors import InvalidInput, Stopped
 from watchmove.pipeline.pretraining.batches import MaskDataset
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 from watchmove.service.cli.main import app
-from watchmove.service.extraction.coco_import import import_coco
 from watchmove.service.extraction.shard_part import committed_parts
 from watchmove.service.records import layout
 from watchmove.service.records.datasets import gathered_of
@@ -25,6 +24,7 @@ from watchmove.service.records.plans import PlanRecord
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.steps.extract import extract
 from watchmove.service.steps.gather import gather
+from watchmove.service.steps.import_coco import import_coco
 
 PICTURES = 8
 SIDE = 120
