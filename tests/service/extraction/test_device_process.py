@@ -112,7 +112,7 @@ def test_a_device_that_is_killed_is_unavailable() -> None:
         client = DeviceClient(process.address)
         client([SQUARE[:2]], [[0]])
         os.kill(process.pid, signal.SIGKILL)
-        with pytest.raises(Unavailable, match="has gone"):
+        with pytest.raises(Unavailable, match="closed the connection"):
             client([SQUARE[:2]], [[0]])
         # Its connections are closed a moment before it counts as ended, so the first checks may raise nothing.
         with pytest.raises(Unavailable, match="exit code -9"):
