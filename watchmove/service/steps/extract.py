@@ -68,7 +68,7 @@ def _listed_videos(store: Store, key: str) -> list[Video]:
     videos: list[Video] = from_json_lines(store.read(key) or b"", Video, f"{store.uri}/{key}")
     for video in videos:
         if not _VIDEO_ID.fullmatch(video.id):
-            raise InvalidInput(f"{store.uri}/{key}: {video.id!r} is no video's id; remove the file to plan again")
+            raise InvalidInput(f"{store.uri}/{key}: {video.id!r} is not a video's id; remove the file to plan again")
     return videos
 
 
