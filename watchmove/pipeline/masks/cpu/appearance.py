@@ -13,9 +13,6 @@ from numpy.typing import NDArray
 
 from watchmove.pipeline.arrays import FloatArray
 
-FEATURE_COUNT = 14
-"""Colour, two blurred colours and local spread of three channels each, and the position of two."""
-
 LAB_SCALE = np.array([40, 20, 20], np.float32)
 """What L* (of 100), a* and b* are divided by, to give all features a similar range. Set by hand; not tuned."""
 
