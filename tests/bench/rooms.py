@@ -37,22 +37,27 @@ def counted(graph: grimp.ImportGraph, package: str) -> tuple[int, int, int, int,
     """Files, rooms, arrows, circles of files and of rooms, and the largest number of files in one folder."""
     folders = {module for module in graph.modules if graph.find_children(module)}
     files = {module for module in graph.find_descendants(package) if module not in folders}
-    imports = {(one, other) for one in files for other in graph.find_modules_directly_imported_by(one) & files}
-    arrows = {(one, other) for one, other in ((room(a, package), room(b, package)) for a, b in imports) if one != other}
+    imports = {
+        (importer, imported)
+        for importer in files
+        for imported in graph.find_modules_directly_imported_by(importer) & files
+    }
+    between_rooms = ((room(importer, package), room(imported, package)) for importer, imported in imports)
+    arrows = {(importer, imported) for importer, imported in between_rooms if importer != imported}
     rooms = {room(module, package) for module in files}
     largest = max(len(graph.find_children(folder) & files) for folder in folders if folder.startswith(package))
     return len(files), len(rooms), len(arrows), circles(files, imports), circles(rooms, arrows), largest
 
 
 def room(module: str, package: str) -> str:
-    """The room of a package in which a module lies."""
+    """The room of a package that a module belongs to."""
     return module.removeprefix(f"{package}.").partition(".")[0]
 
 
 def circles(names: Iterable[str], arrows: Iterable[Arrow]) -> int:
     """How many sets of two names or more can all be reached from each other."""
     numbers = {name: number for number, name in enumerate(sorted(names))}
-    pairs = np.array([(numbers[one], numbers[other]) for one, other in arrows]).reshape(-1, 2)
+    pairs = np.array([(numbers[start], numbers[end]) for start, end in arrows]).reshape(-1, 2)
     matrix = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(numbers), len(numbers)))
     _, labels = connected_components(matrix, connection="strong")
     return int((np.bincount(labels) > 1).sum())

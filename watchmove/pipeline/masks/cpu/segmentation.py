@@ -154,7 +154,7 @@ def _consensus(
 
     The appearance model is fitted to motion evidence first. Each round then aligns what has been found so far to the
     edges of the images, fits the appearance model again to that, and updates the motion evidence: appearance and motion
-    together locate the object, whose own motion shows what else moves with it.
+    together locate the object, and its independent motion shows what else moves with it.
     """
     unit_count = settings.appearance_units
     motion_evidence, features = [frame.motion_evidence for frame in frames], [frame.features for frame in frames]
