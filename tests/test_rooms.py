@@ -12,6 +12,8 @@ from tests.bench.rooms import counted
 ROOT = Path(__file__).parents[1]
 MOST_ROOMS = 18
 MOST_MODULES_IN_A_ROOM = 14
+MOST_LINES_OF_A_MODULE = 250
+MOST_LINES_OF_A_FUNCTION = 60
 FOLDERS = sorted(path.parent for path in (ROOT / "watchmove").rglob("__init__.py"))
 
 
@@ -39,3 +41,18 @@ def test_each_room_says_what_it_is(folder: Path) -> None:
 
     assert ast.get_docstring(tree)
     assert len(tree.body) == 1 or folder.name == "settings"
+
+
+def test_modules_and_functions_are_short() -> None:
+    """What has to be read at once fits on a few screens."""
+    modules = {path: path.read_text(encoding="utf-8") for path in (ROOT / "watchmove").rglob("*.py")}
+    functions = {
+        f"{path.name}: {node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for path, text in modules.items()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef)
+    }
+
+    assert len(functions) > 1000
+    assert [path.name for path, text in modules.items() if text.count("\n") > MOST_LINES_OF_A_MODULE] == []
+    assert [name for name, lines in functions.items() if lines > MOST_LINES_OF_A_FUNCTION] == []

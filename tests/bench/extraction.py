@@ -33,7 +33,8 @@ from watchmove.service.extraction.child import AUDIT, KEPT, VideoJob, extract_to
 from watchmove.service.extraction.recipe import recipe_of
 from watchmove.service.records.outcomes import VideoOutcome
 from watchmove.service.records.stream import shard_records
-from watchmove.service.settings.settings import LAPTOP, Settings, load_settings
+from watchmove.service.settings.loading import LAPTOP, load_settings
+from watchmove.service.settings.settings import Settings
 from watchmove.service.steps.plan import plan
 from watchmove.service.store.opening import open_store
 

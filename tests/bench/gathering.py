@@ -24,7 +24,8 @@ from watchmove.service.records.listing import ListingWriter
 from watchmove.service.records.outcomes import Credit, Outcome, ShardRecord, Video, VideoOutcome, video_id
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import json_lines, origin
-from watchmove.service.settings.settings import LAPTOP, Settings, load_settings
+from watchmove.service.settings.loading import LAPTOP, load_settings
+from watchmove.service.settings.settings import Settings
 
 RUN = "large"
 """Name of the made-up run."""

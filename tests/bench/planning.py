@@ -25,7 +25,8 @@ from watchmove.service.records import layout
 from watchmove.service.records.outcomes import Outcome, ShardRecord, Video, VideoOutcome
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import from_json_lines, origin
-from watchmove.service.settings.settings import LAPTOP, Settings, load_settings
+from watchmove.service.settings.loading import LAPTOP, load_settings
+from watchmove.service.settings.settings import Settings
 from watchmove.service.store.opening import open_store
 
 PHOTOS_FOR_A_VIDEO = 124

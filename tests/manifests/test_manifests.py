@@ -11,7 +11,8 @@ import yaml
 from tests.manifests.documents import OVERLAYS, ROOT, STEPS, Document, built, built_in, containers, named, read
 from watchmove.service.runner import metrics
 from watchmove.service.runner.metrics import Declared
-from watchmove.service.settings.settings import Settings, load_settings
+from watchmove.service.settings.loading import load_settings
+from watchmove.service.settings.settings import Settings
 
 FILES = sorted([*ROOT.glob("argo/*.yaml"), *ROOT.glob("k8s/**/*.yaml")])
 PATCHES = {"draw-world.yaml", "small-pods.yaml", "small-nodes.yaml", "suspended.yaml", "gpu.yaml", "gpu-nodes.yaml"}

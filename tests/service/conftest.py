@@ -11,7 +11,8 @@ from moto.server import ThreadedMotoServer
 from watchmove.service.runner.metrics import ProcessMetrics
 from watchmove.service.runner.progress import LoggedProgress
 from watchmove.service.runner.runner import StepContext
-from watchmove.service.settings.settings import LAPTOP, Settings, load_settings
+from watchmove.service.settings.loading import LAPTOP, load_settings
+from watchmove.service.settings.settings import Settings
 from watchmove.service.store.opening import open_store
 from watchmove.service.store.store import Store
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from watchmove.service.cli.options import as_uri, override
-from watchmove.service.settings.settings import LAPTOP, load_settings
+from watchmove.service.settings.loading import LAPTOP, load_settings
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -17,7 +17,8 @@ from watchmove.pipeline.world.drawing import moving_square
 from watchmove.service.cli.main import app
 from watchmove.service.extraction.recipe import EXTRACTION_VERSION, recipe_of, with_local_teacher
 from watchmove.service.records.stream import shard_records
-from watchmove.service.settings.settings import LAPTOP, Settings, load_settings, settings_hash
+from watchmove.service.settings.loading import LAPTOP, load_settings
+from watchmove.service.settings.settings import Settings, settings_hash
 from watchmove.service.steps.extract import extract
 from watchmove.service.steps.gather import gather
 from watchmove.service.steps.plan import plan

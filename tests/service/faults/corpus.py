@@ -18,7 +18,7 @@ from watchmove.service.extraction.recipe import recipe_of
 from watchmove.service.records.outcomes import ShardRecord, VideoOutcome
 from watchmove.service.records.shard_index import read_index
 from watchmove.service.records.stream import shard_records
-from watchmove.service.settings.settings import LAPTOP, load_settings
+from watchmove.service.settings.loading import LAPTOP, load_settings
 from watchmove.service.store.opening import open_store
 from watchmove.service.store.store import Store
 

@@ -19,7 +19,7 @@ from watchmove.service.records.datasets import gathered_of
 from watchmove.service.records.plans import PlanRecord, RetryRecord
 from watchmove.service.records.record import need
 from watchmove.service.runner.runner import StepContext
-from watchmove.service.settings.settings import LAPTOP, load_settings
+from watchmove.service.settings.loading import LAPTOP, load_settings
 from watchmove.service.steps.extract import extract
 from watchmove.service.steps.gather import gather
 from watchmove.service.steps.plan import plan

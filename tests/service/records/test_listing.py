@@ -12,7 +12,7 @@ from watchmove.service.records import layout
 from watchmove.service.records.listing import ListingWriter, listing_lines, read_listing
 from watchmove.service.records.outcomes import Credit, Video
 from watchmove.service.records.record import Origin, origin
-from watchmove.service.settings.settings import LAPTOP, load_settings
+from watchmove.service.settings.loading import LAPTOP, load_settings
 from watchmove.service.store.store import Store
 
 KEY = layout.listing("recipe", "plan")

@@ -9,7 +9,7 @@ import pytest
 from watchmove.pipeline.errors import InvalidInput, Stopped, Unavailable, UnreadableVideo
 from watchmove.service.runner.exit_codes import RETRIED_EXIT_CODES
 from watchmove.service.runner.runner import run_to_exit_code, step_context
-from watchmove.service.settings.settings import LAPTOP, load_settings
+from watchmove.service.settings.loading import LAPTOP, load_settings
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from watchmove.pipeline.errors import InvalidInput
+from watchmove.service.settings.loading import LAPTOP, load_settings
 from watchmove.service.settings.reference import as_yaml, reference_table
-from watchmove.service.settings.settings import LAPTOP, Settings, load_settings, settings_hash
+from watchmove.service.settings.settings import Settings, settings_hash
 
 
 def write(folder: Path, text: str) -> Path:

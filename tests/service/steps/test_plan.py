@@ -16,7 +16,7 @@ from watchmove.service.records.listing import read_listing
 from watchmove.service.records.outcomes import Credit
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.runner.runner import StepContext
-from watchmove.service.settings.settings import LAPTOP, load_settings
+from watchmove.service.settings.loading import LAPTOP, load_settings
 from watchmove.service.steps.plan import plan
 from watchmove.service.store.opening import open_store
 from watchmove.service.store.store import Store

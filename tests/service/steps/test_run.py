@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from tests.service.conftest import context_of
 from watchmove.service.runner.runner import StepContext
-from watchmove.service.settings.settings import LAPTOP, load_settings
+from watchmove.service.settings.loading import LAPTOP, load_settings
 from watchmove.service.store.opening import open_store
 from watchmove.service.watching.exporter import RecordCollector
 

@@ -20,7 +20,7 @@ from watchmove.service.records import layout
 from watchmove.service.records.outcomes import Outcome
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.runner.runner import StepContext
-from watchmove.service.settings.settings import LAPTOP, load_settings
+from watchmove.service.settings.loading import LAPTOP, load_settings
 from watchmove.service.steps.plan import plan
 from watchmove.service.watching.status import RunStatus, status
 

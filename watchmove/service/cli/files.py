@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from watchmove.service.cli.options import AsJson, Overrides, SettingsFile, Teacher, end, with_teacher
 from watchmove.service.extraction.recipe import local_extraction
-from watchmove.service.settings.settings import LAPTOP, load_settings
+from watchmove.service.settings.loading import LAPTOP, load_settings
 
 on_files = typer.Typer()
 bench = typer.Typer(help="Measure quality on data with known answers.", no_args_is_help=True)

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.atomic import write_bytes
+from watchmove.service.cli.cluster import on_cluster
 from watchmove.service.cli.files import on_files
 from watchmove.service.cli.options import (
     NO_METRICS,
@@ -25,10 +26,9 @@ from watchmove.service.cli.options import (
     with_teacher,
 )
 from watchmove.service.cli.runs import on_runs
-from watchmove.service.cluster.submit import WorkflowState
 from watchmove.service.runner.exit_codes import INVALID_INPUT
 from watchmove.service.runner.runner import StepContext
-from watchmove.service.settings.settings import LAPTOP, load_settings
+from watchmove.service.settings.loading import LAPTOP, load_settings
 
 _USAGE_ERROR = 2
 """The exit code that typer uses when it cannot parse the arguments."""
@@ -43,6 +43,7 @@ app = typer.Typer(
 
 app.add_typer(on_files)
 app.add_typer(on_runs)
+app.add_typer(on_cluster)
 
 
 def main() -> None:
@@ -210,36 +211,6 @@ def exporter(settings: SettingsFile = LAPTOP, overrides: Overrides = None) -> No
     end(body)
 
 
-@app.command()
-def submit(
-    template: Annotated[str, typer.Option(help="Name of the WorkflowTemplate.")] = "watchmove",
-    namespace: Annotated[
-        str, typer.Option("--namespace", "-n", help="Kubernetes namespace of the template.")
-    ] = "watchmove",
-    parameters: Annotated[
-        list[str] | None,
-        typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Workflow parameter; repeatable."),
-    ] = None,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Wait until the workflow has ended, and fail if it failed.")
-    ] = False,
-) -> None:
-    """Start a workflow on the cluster.
-
-    Does what `argo submit --from workflowtemplate/NAME` does, without the argo program.
-    """
-    from watchmove.service.cluster.submit import submit as start
-
-    def body() -> None:
-        given = dict(_parameter(text) for text in parameters or ())
-        state = start(template, namespace, given, wait, _print_state)
-        if state.ended and not state.succeeded:
-            why = "; ".join(state.failures) or "no pod reported a reason"
-            raise InvalidInput(f"workflow {state.name} ended as {state.phase}: {why}")
-
-    end(body)
-
-
 @app.command("settings")
 def show_settings(
     settings: SettingsFile = LAPTOP,
@@ -258,14 +229,3 @@ def show_settings(
         print(reference_table() if reference else as_yaml(load_settings(settings, overrides or ())))
 
     end(body)
-
-
-def _print_state(state: WorkflowState) -> None:
-    print(f"{state.name}: {state.phase}, {state.done_pods} of {state.known_pods} pods", flush=True)
-
-
-def _parameter(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise InvalidInput(f"--parameter {text}: not of the form NAME=VALUE")
-    return name, value

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from watchmove.service.runner.runner import StepContext, configure_logs, run_to_exit_code, step_context
-from watchmove.service.settings.settings import load_settings
+from watchmove.service.settings.loading import load_settings
 
 NO_METRICS = "work.metrics_port=0"
 """The override of commands that may run in the pod of a step, with its settings, while the step holds the port."""

@@ -18,7 +18,7 @@ from watchmove.service.cli.options import (
     override,
 )
 from watchmove.service.runner.runner import StepContext
-from watchmove.service.settings.settings import LAPTOP
+from watchmove.service.settings.loading import LAPTOP
 
 on_runs = typer.Typer()
 

@@ -13,7 +13,8 @@ from tests.service.planning.sources.test_yfcc100m import HASH, row, sqlite_file
 from watchmove.pipeline.errors import InvalidInput, Stopped, Unavailable
 from watchmove.service.planning.sources.listed import Tally
 from watchmove.service.planning.sources.source import Source
-from watchmove.service.settings.settings import LAPTOP, Settings, load_settings
+from watchmove.service.settings.loading import LAPTOP, load_settings
+from watchmove.service.settings.settings import Settings
 from watchmove.service.store import ranged_download
 from watchmove.service.store.opening import open_store
 from watchmove.service.store.store import ObjectChanged, Store, StoredObject

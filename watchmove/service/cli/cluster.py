@@ -1,0 +1,52 @@
+"""The command that starts a workflow on a cluster."""
+
+from typing import Annotated
+
+import typer
+
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.service.cli.options import end
+from watchmove.service.cluster.submit import WorkflowState
+
+on_cluster = typer.Typer()
+
+
+@on_cluster.command()
+def submit(
+    template: Annotated[str, typer.Option(help="Name of the WorkflowTemplate.")] = "watchmove",
+    namespace: Annotated[
+        str, typer.Option("--namespace", "-n", help="Kubernetes namespace of the template.")
+    ] = "watchmove",
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Workflow parameter; repeatable."),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until the workflow has ended, and fail if it failed.")
+    ] = False,
+) -> None:
+    """Start a workflow on the cluster.
+
+    Does what `argo submit --from workflowtemplate/NAME` does, without the argo program.
+    """
+    from watchmove.service.cluster.submit import submit as start
+
+    def body() -> None:
+        given = dict(_parameter(text) for text in parameters or ())
+        state = start(template, namespace, given, wait, _print_state)
+        if state.ended and not state.succeeded:
+            why = "; ".join(state.failures) or "no pod reported a reason"
+            raise InvalidInput(f"workflow {state.name} ended as {state.phase}: {why}")
+
+    end(body)
+
+
+def _print_state(state: WorkflowState) -> None:
+    print(f"{state.name}: {state.phase}, {state.done_pods} of {state.known_pods} pods", flush=True)
+
+
+def _parameter(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise InvalidInput(f"--parameter {text}: not of the form NAME=VALUE")
+    return name, value

@@ -1,0 +1,87 @@
+"""Reads settings from a YAML file, which `section.key=value` arguments override."""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.settings import Section
+from watchmove.service.settings.settings import Settings
+
+LAPTOP = Path(str(files("watchmove.service.settings") / "presets" / "laptop.yaml"))
+"""The settings file that commands read by default: the complete pipeline on synthetic videos, on two cores."""
+
+
+def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
+    """Read settings from `path`, then apply `section.key=value` overrides.
+
+    Raises:
+        InvalidInput: the file cannot be read, or a key, type or range is wrong; the message is one line.
+    """
+    tree = _read_yaml(path)
+    for word in overrides:
+        _override(tree, word)
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise InvalidInput(_one_line(error, path, overrides)) from error
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"settings {path}: cannot be read ({error}); name a YAML file") from error
+    except yaml.YAMLError as error:
+        place = getattr(error, "problem_mark", None)
+        line = f" line {place.line + 1}" if place else ""
+        raise InvalidInput(f"settings {path}{line}: not YAML; check indentation and quotes") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise InvalidInput(f"settings {path}: the top level is not a mapping; write `section:` and its keys below")
+    return tree
+
+
+def _override(tree: dict[str, Any], word: str) -> None:
+    name, equals, value = word.partition("=")
+    if not equals or not name:
+        raise InvalidInput(f"--set {word}: not of the form section.key=value")
+    *sections, key = name.split(".")
+    for section in sections:
+        branch = tree.setdefault(section, {})
+        if not isinstance(branch, dict):
+            raise InvalidInput(f"--set {word}: {section} is a value, not a section")
+        tree = branch
+    try:
+        tree[key] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"--set {word}: the value is not YAML") from error
+
+
+def _one_line(error: ValidationError, path: Path, overrides: Sequence[str]) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    keys = [word.partition("=")[0] for word in overrides]
+    given = any(f"{where}.".startswith(f"{key}.") or key.startswith(f"{where}.") for key in keys)
+    source = "command line" if given else f"settings {path}"
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(sorted(_keys_at(first["loc"][:-1])))
+        return f"{source}: {where} is no setting; known here: {known}"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    wrong = "a section; give its keys" if first["type"] == "model_type" else first["msg"].removeprefix("Value error, ")
+    return f"{source}: {where} = {first['input']!r}: {wrong}{more}"
+
+
+def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+    model: type[Section] = Settings
+    for part in location:
+        annotation = model.model_fields[str(part)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, Section)):
+            return []
+        model = annotation
+    return list(model.model_fields)
