@@ -35,13 +35,16 @@ def launch(words: Sequence[str]) -> int:
         print(f"watchmove: {INVALID_INPUT.prefix}: {_USAGE}", file=sys.stderr)
         return INVALID_INPUT.exit_code
     at = list(words).index("--")
+    # torchrun kills its ranks 30 s after a signal by default; a value that the caller has set is kept.
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", _SHUTDOWN_SECONDS)
     try:
+        # Without the inner `--`, argparse would refuse `--run` as an ambiguous abbreviation of torchrun's `--run-path`.
         arguments = parse_args([*words[:at], "-m", "--", "watchmove", *words[at + 1 :]])  # type: ignore[no-untyped-call]
         share_threads(str(arguments.nproc_per_node))
         run(arguments)  # type: ignore[no-untyped-call]
     except ChildFailedError as error:
         return exit_code_of(error)
+    # Raised after the signal was passed to the ranks, which have saved a checkpoint or were killed.
     except SignalException:
         return STOPPED.exit_code
     except (RendezvousError, DistError) as error:
@@ -53,6 +56,7 @@ def launch(words: Sequence[str]) -> int:
 
 def share_threads(processes: str) -> None:
     """Divide `OMP_NUM_THREADS`, which is set for the whole machine, equally among its ranks."""
+    # `gpu` and `auto` as the number of ranks are resolved inside torchrun; the threads are then left as they are.
     threads = os.environ.get("OMP_NUM_THREADS", "")
     if threads.isdecimal() and processes.isdecimal() and int(processes) > 1:
         os.environ["OMP_NUM_THREADS"] = str(max(1, int(threads) // int(processes)))
@@ -67,6 +71,7 @@ def exit_code_of(error: ChildFailedError) -> int:
     for code in codes:
         if code in (INVALID_INPUT.exit_code, BUG.exit_code):
             return code
+    # A killed rank gives 137, which argo/ retries as it does for a killed pod.
     first: int = error.get_first_failure()[1].exitcode
     return _KILLED - first if first < 0 else first
 

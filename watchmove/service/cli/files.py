@@ -31,10 +31,12 @@ def segment(
 
     Writes a soft mask (8-bit PNG) for every frame, and frames.jsonl with the verdict on each.
     """
+    # Commands import their work when they run, so that those without a network do not wait for torch to load.
     from watchmove.service.cli.segment import segment as write_masks
 
     def body() -> None:
         loaded = load_settings(settings, with_teacher(overrides, teacher))
+        # One thread for linear algebra, as in extraction's workers.
         with threadpool_limits(limits=1), local_extraction(loaded) as extract:
             count = write_masks(source, out, extract, overlay=overlay)
         print(f"{count} frames: {out}")
@@ -64,6 +66,7 @@ def bench_of_masks(
     def body() -> None:
         names = [name.strip() for name in sequences.split(",") if name.strip()]
         loaded = load_settings(settings, with_teacher(overrides, teacher))
+        # One thread, because the figures are processor time of one core.
         with threadpool_limits(limits=1), local_extraction(loaded) as extract:
             *_, scores = bench_masks(davis, names, frames, videos, extract)
         print_mask_scores(scores.facts(), Console(), as_json=as_json)

@@ -37,7 +37,7 @@ app = typer.Typer(
     help="Segment moving objects in videos, pretrain a network on the masks, and measure it by object detection.",
     add_completion=False,
     no_args_is_help=True,
-    pretty_exceptions_enable=False,
+    pretty_exceptions_enable=False,  # `run_to_exit_code` reports them
     rich_markup_mode=None,
 )
 
@@ -91,7 +91,7 @@ def plan(
 
     def body(context: StepContext) -> None:
         record = step(context, run)
-        if outputs is not None:
+        if outputs is not None:  # files that argo/plan.yaml reads as output parameters
             cells = evaluations_of(context.settings.evaluate)
             write_bytes(outputs / "shards", json.dumps(list(range(record.shards))).encode())
             write_bytes(outputs / "evaluations", json.dumps(list(range(len(cells)))).encode())
@@ -188,7 +188,7 @@ def run_everything(
 
     def body(context: StepContext) -> None:
         result = run_all(context, run or new_run_name(), draw_videos=not videos, draw_detection_set=not voc)
-        context.progress.close()
+        context.progress.close()  # a live line would break up the table
         print_summary(result, Console())
 
     in_context(settings, [*words, *(overrides or ())], body)

@@ -30,7 +30,7 @@ LEVELS = np.linspace(0.2, 0.8, 25)
 """Thresholds of the soft mask at which J is measured; the grid contains 0.5, the threshold of all headline figures."""
 KEPT_SHARES = (0.1, 0.3, 0.4, 0.5, 0.7, 1.0)
 """Fractions of the most confident frames whose J is listed, to show how well confidence predicts J."""
-_HALF = int(np.argmin(np.abs(LEVELS - 0.5)))
+_HALF = int(np.argmin(np.abs(LEVELS - 0.5)))  # the nearest level: linspace may miss 0.5 by a rounding error
 _TRUTH_LEVEL = 127
 """Grey level of an annotation above which a pixel belongs to the object; DAVIS uses 0 and 255."""
 
@@ -66,6 +66,7 @@ class MaskScores:
     def facts(self) -> dict[str, object]:
         """Every figure, as plain JSON values."""
         by_sequence = {name: self._of(name) for name in sorted({frame.sequence for frame in self.frames})}
+        # (sequences, levels): averaged over frames first, so that a long sequence does not count for more than others.
         levels = np.array([np.mean([frame.jaccard for frame in frames], axis=0) for frames in by_sequence.values()])
         kept = [frame for frame in self.frames if frame.reject_reason is None]
         spent = {name: 1000 * value / self.counted for name, value in self.seconds.items()}
@@ -110,6 +111,8 @@ def bench_masks(
     Raises:
         InvalidInput: a sequence or folder does not exist, or frames and annotations differ in number.
     """
+    # One thread, because processor time is measured; the segmenter is built now, so that a missing device or weights
+    # file is named before any frame is decoded.
     cv2.setNumThreads(1)
     shot_segmenter(settings)
     scores = MaskScores()
@@ -141,6 +144,7 @@ def _chosen(davis: Path, sequences: Sequence[str], videos: Path | None) -> list[
         if name not in known:
             raise InvalidInput(f"--sequences {name}: not in {folder}; known there: {', '.join(known)}")
     wanted = list(sequences) or known
+    # A sequence without a video is an error only if it was named.
     return wanted if videos is None or sequences else [name for name in wanted if _videos_of(videos, name)]
 
 
@@ -165,6 +169,7 @@ def read_truths(folder: Path) -> list[NDArray[np.bool_]]:
 
 
 def _scored(name: str, masked: MaskedFrame, truth: NDArray[np.bool_]) -> ScoredFrame:
+    # J is measured at the annotation's size, whatever the working size of the masks is.
     soft = cv2.resize(masked.found.soft_mask, truth.shape[::-1], interpolation=cv2.INTER_LINEAR)
     by_level = np.array([jaccard(soft >= level, truth) for level in LEVELS])
     return ScoredFrame(name, by_level, masked.found.confidence, masked.found.reject_reason)
@@ -181,6 +186,7 @@ def _seconds_of_dis_medium(frames: Sequence[MaskedFrame]) -> float:
     greys = [cv2.cvtColor(np.asarray(frame.frame.image), cv2.COLOR_RGB2GRAY) for frame in frames]
     estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     start = time.process_time()
+    # The last frame is paired with the first, so that there is one flow for each frame.
     for first, second in zip(greys, [*greys[1:], greys[0]], strict=True):
         estimator.calc(first, second, None)  # type: ignore[call-overload]
     return time.process_time() - start

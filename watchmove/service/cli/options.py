@@ -61,6 +61,7 @@ def in_context(settings: Path, overrides: list[str] | None, body: Callable[[Step
     """Load the settings, run `body` in a new step context, and exit with the exit code of its outcome."""
 
     def load_and_run() -> None:
+        # Loaded in here, so that an error in the settings becomes an exit code too.
         with step_context(load_settings(settings, overrides or ())) as context:
             body(context)
 

@@ -15,6 +15,7 @@ from watchmove.service.steps.run import CompletedRun
 def print_summary(completed: CompletedRun, console: Console) -> None:
     """Print a run's counts, the average precision of each evaluation, and the URI of the report."""
     counts = ", ".join(f"{count} {name}" for name, count in completed.gathered.outcomes.items())
+    # Names and URIs may contain brackets, so below they are escaped or printed without markup.
     console.print(f"videos: {counts}", highlight=False, markup=False)
     sampled = sum(completed.gathered.frames.values())
     console.print(f"frames: {completed.dataset.kept_frames} kept of {sampled} sampled", highlight=False)
@@ -27,6 +28,7 @@ def print_summary(completed: CompletedRun, console: Console) -> None:
         scores = (_figure(record.mean_ap_11_point), _figure(record.mean_ap_area))
         table.add_row(escape(cell.initialisation), frozen, str(cell.seed), *scores)
     console.print(table)
+    # Not broken into lines, so that the URI can be copied.
     console.print(f"report: {completed.report}", soft_wrap=True, highlight=False, markup=False)
 
 

@@ -111,6 +111,7 @@ def import_coco(
     """
     from watchmove.service.steps.import_coco import import_coco as write_shards
 
+    # Later words take precedence: --images replaces `videos` of the settings file.
     words = [*(overrides or ()), override("videos", as_uri(images)), NO_METRICS]
     in_context(settings, words, lambda context: write_shards(context, run, annotations))
 

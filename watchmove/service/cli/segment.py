@@ -41,9 +41,11 @@ def segment(source: Path, out: Path, settings: ExtractionSettings, *, overlay: b
     if source.resolve() == out.resolve():
         raise InvalidInput(f"--out {out}: is the source folder, so masks would replace frames; name another folder")
     cv2.setNumThreads(1)
+    # Built before anything is written or decoded, so that a missing device or weights file is named at once.
     shot_segmenter(settings)
     flow = masks_provenance(settings)
     rows: list[str] = []
+    # First, because an earlier frames.jsonl would mark the folder as complete while it is rewritten.
     try:
         (out / FACTS).unlink(missing_ok=True)
     except NotADirectoryError as error:
@@ -53,6 +55,7 @@ def segment(source: Path, out: Path, settings: ExtractionSettings, *, overlay: b
         if overlay:
             _write_overlay(written, stream, out)
         else:
+            # Masks are written as the frames are taken from the generator.
             for _ in written:
                 pass
     write_bytes(out / FACTS, "".join(rows).encode())
@@ -63,6 +66,7 @@ class _Folder:
     """A folder of images with the interface of VideoFrames."""
 
     def __init__(self, path: Path, settings: ExtractionSettings) -> None:
+        # Only for its errors: a folder without images is refused before the first frame.
         image_paths(path)
         self._path, self._settings = path, settings
 
@@ -98,6 +102,7 @@ def _write_masks(
 ) -> Iterator[MaskedFrame]:
     """Write the mask of each frame, append its JSON line to `rows`, and yield the frame."""
     for frame in masked:
+        # Asked for each frame, because the frame size may change within a video.
         size = frame.frame.size or stream.size_of_frame(frame.index)
         if frame.frame.image is not None:
             write_bytes(out / f"{frame.frame.name}.png", mask_png(frame, size or frame.frame.image.shape[:2]))
@@ -148,6 +153,7 @@ def drawn_over(masked: MaskedFrame, height: int, width: int) -> Image:
     image = cv2.resize(np.asarray(masked.frame.image), (width, height), interpolation=cv2.INTER_AREA)
     soft = cv2.resize(masked.found.soft_mask, (width, height), interpolation=cv2.INTER_LINEAR)[..., None]
     tinted = np.clip(image * (1 - _TINT_WEIGHT * soft) + _TINT_RGB * (_TINT_WEIGHT * soft), 0, 255).astype(np.uint8)
+    # Soft masks are scaled so that the boundary of an object is at 0.5.
     outlines, _ = cv2.findContours((soft[..., 0] >= 0.5).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
     cv2.drawContours(tinted, outlines, -1, _OUTLINE_RGB, 1)
     verdict = masked.found.reject_reason or "kept"

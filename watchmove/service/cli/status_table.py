@@ -124,4 +124,5 @@ def _when(unix_seconds: float) -> str:
 
 
 def _span(seconds: float) -> str:
+    # The clock of a pod may be ahead of this machine's.
     return str(timedelta(seconds=round(max(seconds, 0.0))))

@@ -56,6 +56,7 @@ def submit(
         Unavailable: the cluster cannot be reached.
     """
     api = connect(namespace)
+    # First, so that a misspelt parameter is found before anything is started.
     _check_parameters(api.template(template), template, parameters)
     state = WorkflowState(api.create(template, parameters), "Pending", 0, 0, ())
     on_progress(state)
@@ -89,14 +90,17 @@ def _state(api: WorkflowApi, name: str, poll_seconds: float, patience_seconds: f
 
 def state_of(document: Mapping[str, Any]) -> WorkflowState:
     """The state in a Workflow document of Argo."""
+    # The document has no status until Argo's controller has seen it.
     status = document.get("status") or {}
     done, _, known = str(status.get("progress") or "0/0").partition("/")
     nodes = (status.get("nodes") or {}).values()
+    # Nodes of other types (DAGs, retries) fail because of a pod, and would repeat its failure.
     failures = tuple(
         f"{node.get('displayName', '')}: {_sentence(str(node.get('message', 'no message')))}"
         for node in nodes
         if node.get("type") == "Pod" and node.get("phase") in ("Failed", "Error")
     )
+    # If it failed before any pod did, only the workflow itself says why.
     if status.get("message") and not failures:
         failures = (str(status["message"]),)
     phase = str(status.get("phase") or "Pending")

@@ -48,10 +48,12 @@ class KubernetesApi:
     """Workflows as custom objects of the Kubernetes API; access is controlled by the cluster's RBAC."""
 
     def __init__(self, namespace: str) -> None:
+        # Both client packages load slowly, and of all commands only `submit` needs them.
         from kubernetes import client, config
 
         configuration = client.Configuration()
         try:
+            # In a pod, its service account is used unless KUBECONFIG names another cluster.
             if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
                 config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
             else:
@@ -106,6 +108,7 @@ class ArgoServerApi:
         configuration = Configuration(host=f"{scheme}://{server}{os.environ.get('ARGO_BASE_HREF', '').rstrip('/')}")
         configuration.verify_ssl = os.environ.get("ARGO_INSECURE_SKIP_VERIFY") != "true"
         if os.environ.get("ARGO_TOKEN"):
+            # `BearerToken` is only the generated client's name for the header; the word Bearer is in the token.
             configuration.api_key = {"BearerToken": os.environ["ARGO_TOKEN"]}
         client = ApiClient(configuration)
         self._workflows, self._templates = WorkflowServiceApi(client), WorkflowTemplateServiceApi(client)
@@ -170,7 +173,9 @@ def _translated(what: str) -> Iterator[None]:
         yield
     except (argo_workflows.exceptions.ApiException, kubernetes.client.exceptions.ApiException) as error:
         raise _from_answer(what, error.status or 0, error.reason, error.body) from error
+    # Neither client translates the errors of a connection that is refused or lost.
     except urllib3.exceptions.HTTPError as error:
+        # The cause in MaxRetryError, without the pool and path of the request; on one line like every error message.
         reason = getattr(error, "reason", None) or error
         raise Unavailable(f"{what}: {' '.join(str(reason).split())}; the cluster cannot be reached") from error
 

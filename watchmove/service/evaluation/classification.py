@@ -66,7 +66,9 @@ def classify_layers(
         Unavailable: the store cannot be reached.
     """
     names = [name for name, _ in trunk.network.layers()]
+    # In a trunk of initialisation `random` all layers are random; it is the baseline and is measured completely.
     measured = [name for name in names if name not in trunk.network.random_layers] or names
+    # The seed counts because random layers are drawn from it; the classifiers themselves are not random.
     identity = settings_hash(trunk.backbone_id, trunk.cell.seed, images.identity, CLASSIFICATION_VERSION)
     keys = {name: layout.classification(identity, name) for name in measured}
     missing = [name for name in measured if find(store, keys[name], ClassificationRecord) is None]

@@ -31,6 +31,7 @@ class DetectionSet:
             InvalidInput: there is no detection set.
         """
         store = open_store(settings.voc)
+        # VOC's archives also hold segmentations, which are neither fetched nor part of the identity.
         files = [item for item in store.list() if item.key.startswith(_PARTS)]
         if not files:
             parts = ", ".join(_PARTS)
@@ -39,11 +40,13 @@ class DetectionSet:
 
     def fetch(self, folder: Path, threads: int) -> Path:
         """The set as a local folder: the original if the store is local, else a copy in `folder`."""
+        # Downloads mostly wait for the network, so at least four run at once, also on a single core.
         with ThreadPoolExecutor(max(4, threads)) as pool:
             near = list(pool.map(lambda item: self.store.local(item.key, folder / item.key), self.files))
         first = near[0]
         if first is None or first.is_relative_to(folder):
             return folder
+        # The original of a local store: its root is as many folders up as the key has slashes.
         return first.parents[self.files[0].key.count("/")]
 
 

@@ -54,10 +54,12 @@ def proposals_of(
         return _published(settings.evaluate.proposal_files, scratch, images)
     by_id = {image.image_id: image for image in images}
     searched_as = settings_hash(settings.evaluate.detector.proposals, PROPOSALS_VERSION)
+    # Named by the image's content, so that a copy in another list or folder is not searched again.
     keys = {
         name: layout.proposals(searched_as, digest)
         for name, digest in zip(by_id, in_order(_digest, (image.path for image in by_id.values())), strict=True)
     }
+    # One listing instead of a request for each image.
     known = {item.key for item in store.list(layout.all_proposals(searched_as))}
     missing = [image for name, image in by_id.items() if keys[name] not in known]
     if missing:
@@ -100,7 +102,7 @@ def _published(uris: Sequence[str], scratch: Path, images: Sequence[VocImage]) -
     proposals: Proposals = {}
     for number, uri in enumerate(uris):
         store, item = _stored(uri)
-        path = store.local(item.key, scratch / f"proposals-{number}.mat")
+        path = store.local(item.key, scratch / f"proposals-{number}.mat")  # two folders may use one name
         if path is None:
             raise InvalidInput(f"{uri}: deleted since the step began; restore it and run again")
         proposals.update(read_mat_proposals(path))
@@ -118,18 +120,22 @@ def _search_missing(
     """Search images in worker processes and store the boxes of each image."""
     workers = worker_count(settings)
     search = partial(_search, settings.evaluate.detector.proposals)
+    # Not fork: this process has threads, and a lock that one of them holds would stay locked in the child.
     forkserver = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(workers, mp_context=forkserver, initializer=_begin_worker) as pool:
         try:
             for done, turn in _turns(store, images, keys, _TURN * workers):
                 for number, (name, boxes) in enumerate(pool.map(search, turn), start=1):
+                    # Boxes that another process has stored meanwhile stay, so what was read once never changes.
                     store.create(keys[name], proposals_to_bytes({name: boxes}))
                     progress.update("proposals", done + number, len(images), f"{len(boxes)} boxes")
                     check_stop()
         except BrokenProcessPool as error:
+            # If a signal has ended the workers too, this is a stop and not a crash.
             check_stop()
             raise InvalidInput("selective search crashed on an image; look for a damaged one in JPEGImages/") from error
         finally:
+            # Leaving the `with` block alone would first search every image that is still queued.
             pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -153,5 +159,5 @@ def _begin_worker() -> None:
 
 
 def _search(settings: ProposalSettings, image: VocImage) -> tuple[str, NDArray[np.float32]]:
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(1)  # there is a worker for each core
     return image.image_id, selective_search(read_image(image.path), settings)

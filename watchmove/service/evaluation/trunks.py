@@ -25,10 +25,12 @@ def named_weights(initialisation: str) -> NamedWeights:
     uri, _, word = initialisation.partition("#")
     layouts: dict[str, Layout] = {"own": "own", "caffe": "caffe", "torchvision": "torchvision"}
     folder, _, name = uri.rpartition("/")
+    # By its name, so that such a file is refused before it is fetched.
     refuse_pickled(name)
     item = open_store(folder).head(name)
     if item is None:
         raise InvalidInput(f"{uri}: no such file; name the safetensors file of an AlexNet")
+    # The ETag stands for the content, which is not downloaded if the evaluation is found in the store.
     return NamedWeights(uri, layouts.get(word), settings_hash(uri, item.etag, word))
 
 

@@ -111,12 +111,14 @@ def _point_to_the_last(store: Store, protocol: str) -> None:
     while (known := champions(store, protocol)) and known[-1] != pointed:
         pointed = known[-1]
         key, content = layout.champion(protocol, "champion"), pointed.model_dump_json(indent=1).encode()
+        # Compared as bytes, so that a damaged pointer is replaced too; an equal one is not written again.
         if store.read(key) != content:
             store.write(key, content)
 
 
 def champions(store: Store, protocol: str) -> list[Champion]:
     """The champions of a protocol, in the order of their promotion."""
+    # Five-digit numbers below 10,000 begin with 0, which leaves out the pointer champion.json.
     keys = sorted(item.key for item in store.list(layout.champion(protocol, "0").removesuffix(".json")))
     found = (find(store, key, Champion) for key in keys)
     return [champion for champion in found if champion is not None]
@@ -135,6 +137,7 @@ def is_better(present: Sequence[float], figures: Sequence[float]) -> tuple[bool,
     facts = f"mAP {mean:.4f} over {_seeds(len(figures))} against {before:.4f} over {len(present)}"
     if min(len(figures), len(present)) < 2:
         return False, f"{facts}; one seed gives no spread, so evaluate more seeds"
+    # Without any spread Welch's statistic divides by zero.
     if max(figures) == min(figures) and max(present) == min(present):
         return mean > before, f"{facts}; all seeds agree"
     low, high = ttest_ind(figures, present, equal_var=False).confidence_interval(_CONFIDENCE)

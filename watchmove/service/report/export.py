@@ -45,6 +45,7 @@ def export(settings: Settings, store: Store, scratch: Path, run: str, out: Path)
     key = layout.backbone(backbone_id_of(settings, dataset.dataset), "record.json")
     record = need(store, key, BackboneRecord, "pretrain")
     pretrain_settings = record.made_by.settings.get("pretrain", {})
+    # Records that were written before there was a choice of trunks do not name one.
     trunk = str(pretrain_settings.get("trunk", ALEXNET))
     written = [
         *_write_weights(store, scratch, record, trunk, out),
@@ -71,6 +72,7 @@ def export(settings: Settings, store: Store, scratch: Path, run: str, out: Path)
 def _write_weights(store: Store, scratch: Path, record: BackboneRecord, kind: str, out: Path) -> list[str]:
     """Write the weights after checking their SHA-256; return the names of the files, two for an AlexNet."""
     fetched = fetch_backbone(store, record, scratch / WEIGHTS)
+    # Loaded and saved again instead of copied, so that the exported files name their backbone and dataset.
     metadata = {"format": "pt", "backbone": record.backbone, "dataset": record.dataset}
     if kind != ALEXNET:
         save_resnet(load_resnet(fetched, kind), out / WEIGHTS, metadata)

@@ -27,6 +27,7 @@ def freezing_figure(rows: Sequence[ResultRow]) -> Figure | None:
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.add_subplot()
     names = list(dict.fromkeys(row.initialisation for row in rows))
+    # Repeated, so that there is a colour for every line.
     others = iter(_OTHERS * len(names))
     for name in names:
         own = [(row.freeze_through, row.ap_11_point) for row in rows if row.initialisation == name]
@@ -53,6 +54,7 @@ def frames_figure(growth: Growth) -> Figure | None:
     axes = figure.add_subplot()
     frames = [point.frames for point in growth.points]
     _line(axes, frames, [point.ap_11_point for point in growth.points], "backbones", _COLOURS[PRETRAINED], line="")
+    # Fitted again, because the record holds the line only, and its band depends on all points.
     curve = fit_frames(frames, [point.ap_11_point.mean for point in growth.points])
     if curve is not None:
         _band(axes, curve, min(frames), max(growth.frames or 0, *frames))
@@ -63,7 +65,7 @@ def frames_figure(growth: Growth) -> Figure | None:
         axes.errorbar(
             [growth.frames], [growth.goal or 0], xerr=sides, fmt="D", color="#223366", capsize=3, label="forecast"
         )
-    axes.set_xscale("log")
+    axes.set_xscale("log")  # the fitted line is straight over log10 n
     axes.set_xlabel("pretraining frames")
     axes.set_ylabel(_AXIS)
     axes.legend(frameon=False)

@@ -29,6 +29,7 @@ def pretraining_facts(
 ) -> PretrainingFacts:
     """The facts of a run's pretraining; `comparable` is equal for runs that differ only in frames and iterations."""
     settings = {key: value for key, value in backbone.made_by.settings["pretrain"].items() if key not in _MAY_DIFFER}
+    # All evaluations of a run share one protocol, so the first gives it.
     comparable = settings_hash(protocol_of(records[0]), dataset.masks_from, settings)
     return PretrainingFacts(backbone=backbone.backbone, frames=dataset.kept_frames, comparable=comparable)
 
@@ -68,6 +69,7 @@ def _points(store: Store, result: RunResult, level: int) -> tuple[GrowthPoint, .
     points: dict[str, GrowthPoint] = {}
     for evaluated in (result, *_others(store, result)):
         row, facts = _row(evaluated, PRETRAINED, level), evaluated.pretraining
+        # The fit takes the logarithm of the frames, which must not be zero.
         if row is not None and row.ap_11_point is not None and facts is not None and facts.frames > 0:
             points.setdefault(
                 facts.backbone,

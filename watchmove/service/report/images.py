@@ -102,6 +102,7 @@ def curve_png(curve: Sequence[CurveRow], score: str) -> bytes:
         right.set_ylim(0, 1)
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
     buffer = io.BytesIO()
+    # By default the version of Matplotlib would be part of the file.
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
 
@@ -110,10 +111,12 @@ def detection_image(names: Sequence[str], values: Sequence[float]) -> str:
     """A bar chart of mean average precision, one bar for each evaluation, as a data URI."""
     figure = Figure(figsize=(7, 0.6 + 0.4 * len(names)), layout="constrained")
     axes = figure.add_subplot()
+    # A bar's name begins with its initialisation.
     colours = ["#999" if name.startswith("random") else "#c33" for name in names]
     bars = axes.barh(list(names), list(values), color=colours)
     axes.bar_label(bars, fmt="%.3f", padding=3)
-    axes.invert_yaxis()
+    axes.invert_yaxis()  # the first bar at the top, as in the table
+    # A fifth is left for the labels; the lower limit keeps an axis if all values are zero.
     axes.set_xlim(0, max(0.05, *values) * 1.2)
     axes.set_xlabel("mAP (11-point, IoU 0.5)")
     return svg_uri(svg(figure))

@@ -138,6 +138,7 @@ def evaluation_records(
     for number, cell in enumerate(evaluations_of(settings)):
         pointer = need(store, layout.run_record(run, f"evaluate-{number}"), EvaluationPointer, "evaluate")
         record = need(store, pointer.key, EvaluationRecord, "evaluate")
+        # A run's name may be used again with other settings; its pointers then name the earlier evaluations.
         if record.evaluation != cell or (cell.initialisation == PRETRAINED and record.backbone != backbone):
             raise InvalidInput(
                 f"run {run}: evaluation {number} was made with other settings or weights; run evaluate again"
@@ -150,9 +151,11 @@ def classification_records(store: Store, run: str, settings: EvaluateSettings) -
     for number, cell in enumerate(evaluations_of(settings)):
         if not settings.classification or not is_first_of_trunk(settings, cell):
             continue
+        # A run that was evaluated before classification was turned on has no pointer.
         pointer = find(store, layout.run_record(run, f"classify-{number}"), ClassificationPointer)
         for key in pointer.keys if pointer else ():
             record = need(store, key, ClassificationRecord, "evaluate")
+            # With changed settings, the pointer of the same number may be that of another trunk.
             if (record.initialisation, record.seed) == (cell.initialisation, cell.seed):
                 yield record
 
@@ -169,6 +172,7 @@ def classification_rows(records: Sequence[ClassificationRecord]) -> tuple[Classi
             seeds=tuple(record.seed for record in members),
             ap_11_point=_over_seeds([record.mean_ap_11_point for record in members]),
             ap_area=_over_seeds([record.mean_ap_area for record in members]),
+            # The reasons follow from the images alone, which all seeds share.
             left_out={name: row.left_out for name, row in members[0].per_class.items() if row.left_out},
         )
         for (initialisation, layer), members in groups.items()

@@ -61,12 +61,15 @@ class EvaluateSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _starts_from_preset(cls, tree: Any) -> Any:
+        # Before validation, while it is known which keys were given; `paper` needs nothing, as it is the defaults.
         if not isinstance(tree, dict) or tree.get("preset") != "quick":
             return tree
         given = tree.get("detector") or {}
+        # Validation reports a value that is no section.
         if not isinstance(given, dict):
             return tree
         detector = {**QUICK.model_dump(), **given}
+        # One level deeper, because a given section of proposals would replace all of the preset's.
         if isinstance(given.get("proposals"), dict):
             detector["proposals"] = {**QUICK.proposals.model_dump(), **given["proposals"]}
         return {**tree, "detector": detector}
@@ -124,6 +127,7 @@ def preset_in_words(settings: EvaluateSettings) -> str:
     """The preset's name, followed by the detector's settings that differ from it."""
     start = _flat(QUICK if settings.preset == "quick" else EvaluationSettings())
     now = _flat(settings.detector)
+    # Not the device: it is where a detector was trained, not how.
     changed = [f"{key} {now[key]}" for key in start if now[key] != start[key] and key != "device"]
     return settings.preset + (f", but {', '.join(changed)}" if changed else "")
 

@@ -58,7 +58,7 @@ def _override(tree: dict[str, Any], word: str) -> None:
             raise InvalidInput(f"--set {word}: {section} is a value, not a section")
         tree = branch
     try:
-        tree[key] = yaml.safe_load(value)
+        tree[key] = yaml.safe_load(value)  # the same types as in the file
     except yaml.YAMLError as error:
         raise InvalidInput(f"--set {word}: the value is not YAML") from error
 

@@ -170,7 +170,7 @@ class Settings(Section):
 def settings_hash(*parts: object) -> str:
     """A hash of `parts` (settings models or plain JSON values), as 16 hexadecimal digits."""
     plain = [part.model_dump(mode="json") if isinstance(part, Section) else part for part in parts]
-    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))  # any other form would change every id in a store
     return hashlib.sha256(text.encode()).hexdigest()[:_HASH_DIGITS]
 
 
@@ -184,6 +184,6 @@ def usable_cores() -> int:
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # no control groups of version 2
         return affinity
     return affinity if quota == "max" else max(1, min(affinity, round(int(quota) / int(period))))

@@ -61,6 +61,7 @@ def evaluate(context: StepContext, run: str, number: int) -> EvaluationRecord:
     backbone_id = RANDOM if source is None else _identity_of(source)
     voc = DetectionSet.at(context.settings)
     splits = [context.settings.evaluate.train_split, context.settings.evaluate.test_split]
+    # Boxes of selective search need no entry: they follow from the images and the settings of the detector.
     data = [splits, context.settings.evaluate.train_images, proposal_files_identity(context.settings)]
     identity = settings_hash(backbone_id, voc.identity, data, detector, EVALUATION_VERSION)
     key = layout.evaluation(identity, "record.json")
@@ -76,6 +77,7 @@ def evaluate(context: StepContext, run: str, number: int) -> EvaluationRecord:
         keys = _classify_layers(context, Trunk(cell, backbone_id, trunk), voc)
         classified = ClassificationPointer(made_by=origin(context.settings, {}), keys=keys)
         point(context.store, layout.run_record(run, f"classify-{number}"), classified)
+    # Last, because the report requires this pointer and takes a missing classification for one that is turned off.
     pointer = EvaluationPointer(made_by=origin(context.settings, {}), key=key)
     point(context.store, layout.run_record(run, f"evaluate-{number}"), pointer)
     return record
@@ -140,9 +142,11 @@ def _train_and_score(context: StepContext, work: _Work, trunk: AlexNet) -> Evalu
         progress=context.progress,
         check_stop=context.check_stop,
     )
+    # Sorted, because a class's position is its output unit, and sets of strings have another order in each process.
     classes = sorted({item.name for image in train for item in image.objects})
     name = f"evaluate {work.cell.initialisation} f{work.cell.freeze_through} s{work.cell.seed}"
     prefix = layout.evaluation(work.identity, "checkpoints")
+    # A folder for each evaluation, because `watchmove run` trains several detectors in one scratch folder.
     checkpoints = FolderSync(context.store, prefix, context.scratch / f"detector-{work.identity}")
     checkpoints.fetch()
 
@@ -156,9 +160,11 @@ def _train_and_score(context: StepContext, work: _Work, trunk: AlexNet) -> Evalu
     hooks = DetectorHooks(checkpoints.folder, on_progress, context.stop.is_set, checkpoints.store_new)
     with checkpoints.naming_the_store():
         trained = train_detector(trunk, train, proposals, classes, work.detector, hooks)
+    # If stopped here, the next call loads the last checkpoint, trains no more and only repeats the test.
     detections = detect_objects(trained.model, test, proposals, work.detector, on_image, context.stop.is_set)
+    # Before the record, which commits them.
     _store_detections(context, work.identity, detections)
-    scores = evaluate_detections(test, detections, iou_threshold=0.5)
+    scores = evaluate_detections(test, detections, iou_threshold=0.5)  # the criterion of PASCAL VOC
     # Stored only for a sample: all images of a split follow from the settings.
     train_image_ids = tuple(image.image_id for image in train) if settings.train_images else ()
     record = _record(context, work, scores, trained.curve, time.monotonic() - began)

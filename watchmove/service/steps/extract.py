@@ -41,6 +41,7 @@ def extract(context: StepContext, run: str, shard: int) -> tuple[VideoOutcome, .
         raise InvalidInput(f"run {run}: its masks are annotations; run `watchmove import-coco` again to finish it")
     if not 0 <= shard < plan.shards:
         raise InvalidInput(f"shard {shard}: run {run} has {plan.shards} shards, counted from 0; name one of them")
+    # The recipe is a hash of the teacher's bytes, wherever the file is stored, so it is fetched first.
     local = with_local_teacher(context.settings, context.scratch)
     if local.extract.device == "cpu":
         # Settings that cannot work are refused before any video is fetched. With another device, the
@@ -53,13 +54,17 @@ def extract(context: StepContext, run: str, shard: int) -> tuple[VideoOutcome, .
             "of the plan, its teacher included, or plan a new run"
         )
     listed = _listed_videos(context.store, layout.shard_list(plan.recipe, plan.plan, shard))
+    # Another process may extract the same shard, for example in place of a pod that was only reported lost, so each
+    # round begins with what is committed by now.
     while True:
         parts = list(committed_parts(context.store, plan, shard))
         done = {row.video.id for part in parts for row in part.videos}
         remaining = [video for video in listed if video.id not in done]
         if not remaining:
             return tuple(row for part in parts for row in part.videos)
+        # Parts are numbered without gaps, so their count is the number of the next one.
         _extract_rest(context, local, plan, (shard, len(parts)), remaining)
+        # After a signal `_extract_rest` commits and returns; Stopped is raised only now, when the work is saved.
         context.check_stop()
 
 
@@ -90,9 +95,11 @@ def _extract_rest(
                 if row is not None:
                     part.add(row)
                     progress.add(row)
+                # Stuck: finished results fill the scratch space, and nothing can be fetched until a commit releases it.
                 if (part.is_due() or pipeline.is_stuck()) and not part.commit(pipeline.device_use()):
                     return
     finally:
+        # After an error too: videos that are finished are not lost to a full disk or an unreachable store of videos.
         try:
             part.commit(pipeline.device_use())
         finally:

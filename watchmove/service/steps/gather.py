@@ -32,10 +32,12 @@ def gather(context: StepContext, run: str) -> DatasetRecord:
         Unavailable: the store cannot be reached.
     """
     key = layout.run_record(run, "gather")
+    # A run keeps its first snapshot, so that a repeated step trains on the same frames.
     if find(context.store, key, GatherRecord) is not None:
         return dataset_of(context.store, run)
     plan = need(context.store, layout.run_record(run, "plan"), PlanRecord, "plan")
     listed = listed_ids(context.store, plan)
+    # Records of all runs of the recipe are read once; which attempts count is known only after the last of them.
     attempts, credit = Attempts(), Credits(context.scratch)
     for shard_key, record in shard_records(context.store, plan.recipe):
         attempts.add(shard_key, record)
@@ -51,6 +53,7 @@ def gather(context: StepContext, run: str) -> DatasetRecord:
         key,
         _gather_record(_origin(context.settings, context.store, plan), plan, table, rows, dataset.dataset),
     )
+    # Read back: of two processes that gather at once, the first commit decides.
     return dataset_of(context.store, run)
 
 
@@ -89,6 +92,7 @@ def _origin(settings: Settings, store: Store, plan: PlanRecord) -> Origin:
 
 def _gather_record(made_by: Origin, plan: PlanRecord, table: AttemptTable, rows: Rows, dataset: str) -> GatherRecord:
     """The run's own figures, which are not part of its snapshot; `rows` holds one attempt for each listed video."""
+    # The parts of other runs too, if they hold attempts that count for this one.
     parts = [table.parts[number] for number in np.unique(table.part[rows]).tolist()]
     return GatherRecord(
         made_by=made_by,
@@ -114,6 +118,7 @@ def _snapshot(
         return known
     file = context.scratch / "attribution.tsv.gz"
     licences = credit.write(file, dataset_id, rows)
+    # Before the record that names it; the same videos give the same bytes, so a second writer changes nothing.
     context.store.upload(layout.attribution(dataset_id), file)
     return DatasetRecord(
         made_by=_origin(context.settings, context.store, plan),
@@ -132,10 +137,12 @@ def _snapshot(
 def _shards(table: AttemptTable, rows: Rows) -> Iterator[DatasetShard]:
     """Shards with wanted frames. Each names the videos that it leaves out: unlisted ones, and superseded attempts."""
     has_frames = table.frames_kept > 0
+    # Rows are in the order of their parts, so each part is a slice; a mask for each would take quadratic time.
     begins = np.searchsorted(table.part, np.arange(len(table.parts) + 1))
     for part, begin, end in zip(table.parts, begins, begins[1:], strict=False):
         here = slice(begin, end)
         wanted = rows[here] & has_frames[here]
+        # Parts without wanted frames are left out, so that a video without frames does not change the snapshot's id.
         if wanted.any():
             unwanted = table.video[here][has_frames[here] & ~rows[here]]
             yield DatasetShard(

@@ -63,6 +63,7 @@ def import_coco(context: StepContext, run: str, annotations: Path) -> PlanRecord
 def _planned(context: StepContext, run: str, annotations: Path, instances: Instances) -> PlanRecord:
     """The run's plan; a new one is committed after its lists."""
     extract = context.settings.extract
+    # Only the settings that `_sample` uses, so that a change of others repeats no import.
     limits = [extract.shorter_side_pixels, extract.min_area_fraction, extract.max_area_fraction]
     recipe = settings_hash("coco", instances.sha256, limits, extract.max_source_pixels, IMPORT_VERSION)
     made_by = origin(context.settings, {str(annotations): instances.sha256})
@@ -87,6 +88,7 @@ def _planned(context: StepContext, run: str, annotations: Path, instances: Insta
         masks_from="annotations",
     )
     commit(context.store, layout.run_record(run, "plan"), record)
+    # Read back: of two processes, the first one's record is the plan.
     return need(context.store, layout.run_record(run, "plan"), PlanRecord, "import-coco")
 
 
@@ -106,6 +108,7 @@ def _import_shard(context: StepContext, plan: PlanRecord, shard: int, instances:
         for row in _outcomes(context, left, instances.annotations_of(shard), folder):
             part.add(row)
             context.metrics.count_video(row.outcome.value, row.reason)
+            # False: another process imports this shard and has committed the part, so the rest is left to it.
             if part.is_due() and not part.commit(NO_DEVICE):
                 return
     finally:
@@ -135,6 +138,7 @@ def _outcomes(
             yield rejected.model_copy(update={"frames_rejected": {sample: 1}})
             continue
         (folder / picture.id).mkdir()
+        # Where extraction's workers leave the frames of a video, and where `OpenPart` reads them.
         write_shard(folder / picture.id / KEPT, [sample])
         yield VideoOutcome(video=picture, outcome=Outcome.KEPT, frames_seen=1, frames_kept=1)
 
@@ -149,6 +153,7 @@ def _sample(
     if height * width > settings.max_source_pixels:
         raise UnreadableVideo("too-large", f"{width} x {height} pixels, above extract.max_source_pixels")
     soft_mask = soft_mask_of(annotations, height, width)
+    # Crowd regions are below the threshold: an image that shows only a crowd has no object to learn.
     area = float((soft_mask >= _FOREGROUND).mean())
     if area == 0:
         return "no-object"
@@ -159,6 +164,7 @@ def _sample(
     _, jpeg = cv2.imencode(
         ".jpg", cv2.resize(image, size, interpolation=cv2.INTER_AREA), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     )
+    # INTER_AREA averages, so a pixel on the outline gets the fraction that the object covers.
     small = cv2.resize(soft_mask, size, interpolation=cv2.INTER_AREA)
     _, png = cv2.imencode(".png", np.rint(small * 255).astype(np.uint8))
     return Sample(frame_key(picture.id, 0), jpeg.tobytes(), png.tobytes(), _metadata(picture))
@@ -177,7 +183,7 @@ def _decoded(store: Store, key: str) -> cv2.typing.MatLike:
     content = np.frombuffer(store.read(key) or b"", np.uint8)
     try:
         image = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error:  # nothing there, or more pixels than it allows
+    except cv2.error:  # an empty file, or more pixels than OpenCV allows
         image = None
     if image is None:
         raise UnreadableVideo("not-a-picture", f"{store.uri}/{key}: OpenCV cannot decode it")

@@ -63,12 +63,15 @@ def _write_plan(context: StepContext) -> PlanRecord:
     done = _ended_ids(context.store, recipe)
     numbers = np.array(chosen.numbers)
     new = np.isin(numbers, done, invert=True)
+    # Videos that the settings exclude are still listed, so they do not count as removed.
     unlisted = np.setdiff1d(done, np.concatenate([numbers, np.array(chosen.passed)]))
     removed_path = context.scratch / "removed.json.gz"
     unlisted_videos = _ended_videos(context.store, recipe, context.settings.videos, unlisted)
     removed, changed = _write_removed(removed_path, unlisted_videos, chosen, new)
     sizes = _shard_sizes(context.settings.plan, chosen, new)
+    # Shards hold new videos only, so the id depends on which are new; a bit for each keeps the hashed text short.
     plan_id = settings_hash(recipe, chosen.digest, sizes, np.packbits(new).tobytes().hex())
+    # The record is committed last, so a planning that is killed leaves only files that the next one writes again.
     _write_shards(context, recipe, plan_id, compress(listing_lines(chosen.path), new.tolist()), sizes)
     context.store.upload(layout.plan_file(recipe, plan_id, "removed"), removed_path)
     _write_malformed(context.store, layout.plan_file(recipe, plan_id, "malformed"), chosen.tally)
@@ -91,7 +94,7 @@ def _write_plan(context: StepContext) -> PlanRecord:
 
 def _write_malformed(store: Store, key: str, tally: Tally) -> None:
     """Write all malformed rows to the store, and the first ones to the log."""
-    store.write(key, gzip.compress(json_lines(tally.malformed), mtime=0))
+    store.write(key, gzip.compress(json_lines(tally.malformed), mtime=0))  # no time: the same rows give the same bytes
     if tally.malformed:
         first = [f"{row.where}: {row.why}" for row in tally.malformed[:_LOGGED_ROWS]]
         structlog.get_logger().warning("malformed rows", count=tally.rows_malformed, first=first, more=key)
@@ -122,6 +125,7 @@ def _ended_videos(store: Store, recipe: str, place: str, ids: Ids) -> Iterator[V
     """
     wanted = set(ids.tolist())
     for _, record in shard_records(store, recipe) if wanted else ():
+        # A recipe does not depend on the place of the videos, so its records may be of other places too.
         if record.made_by.settings.get("videos") == place:
             yield from (row.video for row in record.videos if int(row.video.id, 16) in wanted)
 
@@ -136,9 +140,11 @@ def _write_removed(path: Path, unlisted: Iterator[Video], chosen: Chosen, new: N
     with path.open("wb") as raw, gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as file:
         for video in unlisted:
             row = chosen.keys.get(video.key)
+            # A row of -1 is a key that is listed and excluded by the settings: neither removed nor changed.
             if row is None and video.id not in removed:
                 file.write(json_lines([video]))
                 removed.add(video.id)
+            # Once the new version has ended, it is no longer counted as changed.
             elif row is not None and row >= 0 and new[row]:
                 changed.add(video.key)
     return len(removed), len(changed)

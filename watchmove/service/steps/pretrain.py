@@ -43,15 +43,18 @@ def pretrain(context: StepContext, run: str) -> BackboneRecord:
             commit(context.store, key, record)
         # A barrier: the other ranks read the record only after the first has committed it.
         ranks.total(0)
+    # Read back on every rank: only the first rank uploads the weights and knows their keys.
     return need(context.store, key, BackboneRecord, "pretrain")
 
 
 def _train(context: StepContext, dataset: DatasetRecord, identity: str, ranks: Ranks) -> BackboneRecord:
     """Train, store the weights, and return the record, which is not written yet."""
     checkpoints = FolderSync(context.store, layout.backbone(identity, "checkpoints"), context.scratch / "checkpoints")
+    # The other ranks need no copy: the training sends them the state that the first has loaded.
     if ranks.is_first:
         checkpoints.fetch()
     sizes = {shard.key: shard.size_bytes for shard in dataset.shards}
+    # The setting is for a machine, and each rank has a cache of its own.
     limit = context.settings.work.training_cache_mebibytes * 2**20 // ranks_on_this_machine()
     source = shard_bytes(context.store, sizes, context.scratch / "pieces", limit)
     hooks = PretrainingHooks(
@@ -65,6 +68,7 @@ def _train(context: StepContext, dataset: DatasetRecord, identity: str, ranks: R
     frames = snapshot_frames(context.store, dataset.shards)
     with checkpoints.naming_the_store():
         result = pretrain_frames(frames, source, context.settings.pretrain, hooks)
+    # Other ranks upload nothing, and the objective `rotation` has no mask network.
     backbone, mask_network = (
         _upload_weights(context.store, identity, path) if ranks.is_first and path else ("", "")
         for path in (result.backbone, result.mask_network)

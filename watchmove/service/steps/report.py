@@ -79,6 +79,7 @@ def report(context: StepContext, run: str) -> str:
         classification=layers,
         pretraining=pretraining_facts(backbone, dataset, list(evaluated.values())),
     )
+    # The growth includes this run's own figures, so the result is made without it first.
     grown = growth(store, result, settings.supervised)
     result = result.model_copy(update={"growth": grown})
     store.write(layout.run_record(run, "result"), result.model_dump_json(indent=1).encode())
@@ -133,14 +134,16 @@ def _row(record: EvaluationRecord) -> _Row:
 def _kept_samples(store: Store, scratch: Path, dataset: DatasetRecord) -> Iterator[Sample]:
     """Kept frames of evenly spaced shards of the snapshot, each shard's from as many videos as possible."""
     shards = evenly_chosen(dataset.shards, KEPT_IMAGES)
+    # Rounded up, so that the page is full; the caller cuts the excess.
     quota = -(-KEPT_IMAGES // max(len(shards), 1))
     for shard in shards:
         with _local_copy(store, scratch, shard.key) as path:
             by_video: dict[Hashable, list[SamplePlace]] = {}
             for place in index_shard(path) if path is not None else ():
-                by_video.setdefault(place.key.rpartition("-")[0], []).append(place)
+                by_video.setdefault(place.key.rpartition("-")[0], []).append(place)  # a key is VIDEO-FRAME
             # The shard's tar may hold videos that are no longer listed, which the snapshot leaves out.
             places_by_video = [places for video, places in by_video.items() if video not in shard.left_out]
+            # Inside the block, because leaving it removes the local copy that the samples are read from.
             yield from map(read_sample, _round_robin(places_by_video, quota))
 
 
@@ -166,6 +169,7 @@ def _local_copy(store: Store, scratch: Path, key: str) -> Iterator[Path | None]:
     try:
         yield store.local(key, copy)
     finally:
+        # A local store yields the object's own file, which is not removed: there is no copy then.
         copy.unlink(missing_ok=True)
 
 
@@ -196,13 +200,15 @@ def _bars(rows: Sequence[_Row]) -> str:
 
 
 def _environment() -> Environment:
+    # Titles and licences in a report come from lists of videos, which are not trusted, so all text is escaped.
     environment = Environment(
         loader=PackageLoader("watchmove.service.report"),
         autoescape=True,
-        undefined=StrictUndefined,
+        undefined=StrictUndefined,  # a misspelt name fails instead of printing nothing
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["figure"] = lambda value: "–" if value is None else f"{value:.3f}"
+    # Two significant digits: more would suggest a precision that a forecast does not have.
     environment.filters["rough"] = lambda value: f"{float(f'{value:.2g}'):,.0f}"
     return environment

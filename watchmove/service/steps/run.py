@@ -48,6 +48,7 @@ def run_all(context: StepContext, run: str, *, draw_videos: bool, draw_detection
         DetectionSet.at(context.settings)
     if draw_videos or draw_detection_set:
         world(context, videos=draw_videos, detection_set=draw_detection_set)
+    # One after another, because each extraction already uses all cores.
     for shard in range(plan(context, run).shards):
         extract(context, run, shard)
     dataset = gather(context, run)

@@ -56,13 +56,16 @@ class RecordCollector(Collector):
             Unavailable, InvalidInput: the store cannot be read; records that were read before are kept.
         """
         known = {key for attempts in self._attempts.values() for key in attempts.keys}
+        # Requests are made without the lock, which is held only while memory changes: no scrape waits for the store.
         for key, record in self._new("extractions/", "/shards/", ShardRecord, known):
             self._add_shard(key, record)
         plans = dict(self._new("runs/", "/plan.json", PlanRecord, self._plans))
         datasets = dict(self._new("datasets/", "", DatasetRecord, self._datasets))
+        # Checkpoints have JSON files too, so the complete name is required.
         backbones = dict(self._new("backbones/", "/record.json", BackboneRecord, self._backbones))
         evaluations = dict(self._new("evaluations/", "/record.json", EvaluationRecord, self._evaluations))
         classifications = dict(self._new("classifications/", "", ClassificationRecord, self._classifications))
+        # Numbered promotions only: the pointer champion.json changes, and repeats one of them.
         champions = dict(self._new("champions/", "/0", Champion, self._champions))
         with self._lock:
             self._plans.update(plans)
@@ -88,6 +91,7 @@ class RecordCollector(Collector):
     def _add_shard(self, key: str, record: ShardRecord) -> None:
         with self._lock:
             try:
+                # The recipe is in the key alone; the record names its plan.
                 self._attempts.setdefault(key.split("/")[1], Attempts()).add(key, record)
             except InvalidInput as error:
                 _left_out(error)

@@ -82,6 +82,7 @@ def _parts(table: AttemptTable, rows: Rows, work: NDArray[np.float64]) -> _Parts
     weights = (table.frames_seen[rows].astype(np.float64), work)
     totals = np.stack([videos, *(np.bincount(part, weight, count) for weight in weights)]).astype(np.float64)
     ended = np.array([commit.written_at_unix_seconds for commit in table.parts], np.float64)
+    # A damaged record may state a negative time, and would begin after its end.
     began = ended - np.array([max(commit.seconds, 0.0) for commit in table.parts], np.float64)
     used = videos > 0
     return _Parts(began[used], ended[used], totals[:, used])
@@ -89,13 +90,14 @@ def _parts(table: AttemptTable, rows: Rows, work: NDArray[np.float64]) -> _Parts
 
 def _speed(parts: _Parts, stretch: float) -> Speed:
     """Speed over the last `stretch` seconds. A commit whose work began earlier counts in proportion to its overlap."""
+    # From the newest commit and not from now: uncommitted work in progress would look like a pause.
     since = parts.ended.max() - stretch
     took = parts.ended - parts.began
     inside = parts.ended - np.maximum(parts.began, since)
+    # The inner `where` prevents a division by zero: a commit that took no time counts in full or not at all.
     share = np.clip(np.where(took > 0, inside / np.where(took > 0, took, 1), parts.ended >= since), 0, 1)
-    videos, frames, work = (parts.totals * share).sum(axis=1) / max(
-        stretch, 1e-9
-    )  # a single commit may have taken no measurable time
+    # A single commit may have taken no measurable time.
+    videos, frames, work = (parts.totals * share).sum(axis=1) / max(stretch, 1e-9)
     return Speed(
         seconds=round(float(stretch), 1),
         parts=int(np.count_nonzero(share)),

@@ -128,6 +128,7 @@ def status(store: Store, run: str, settings: PlanSettings, clock: Callable[[], f
         Unavailable: the store cannot be reached.
     """
     plan = need(store, layout.run_record(run, "plan"), RetryRecord, "plan")
+    # A damaged record must not hide the others: it becomes a fault, and its videos count as waiting.
     attempts, damaged = Attempts(), list[str]()
     for key, record in shard_records(store, plan.recipe, lambda error: damaged.append(str(error))):
         try:
@@ -173,6 +174,7 @@ def _videos(seen: _Evidence) -> dict[str, Any]:
         "videos_listed": len(seen.listed),
         "videos_ended_before": before,
         "videos_planned": len(np.unique(seen.planned.video)),
+        # Planned by another run that is still in progress, as when its failed videos are retried early.
         "videos_waiting_elsewhere": len(not_planned) - before,
         "videos_ended": len(np.unique(tried[seen.own])),
         "videos_waiting": int(seen.waits.sum()),
@@ -216,9 +218,11 @@ def _shards(seen: _Evidence) -> dict[str, Any]:
 def _pace(seen: _Evidence) -> dict[str, Any]:
     expected = seen.planned.expected_seconds
     order = np.argsort(seen.planned.video)
+    # Only planned videos: searchsorted gives a wrong row for others, which `faults_of` reports.
     own = seen.own & seen.table.of(seen.planned.video)
     found = order[np.searchsorted(seen.planned.video, seen.table.video[own], sorter=order)]
     overall, recent = speeds(seen.table, own, expected[found]) or (None, None)
+    # The table has the parts of all runs of the recipe.
     written = [part.written_at_unix_seconds for part in seen.table.parts if part.plan == seen.plan.plan]
     return {
         "overall": overall,
