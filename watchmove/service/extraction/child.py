@@ -80,6 +80,7 @@ def _lead_process_group() -> None:
     """Lead a process group with the decoder in it, which only the parent may end and which ends with the parent."""
     os.setsid()
     leave_signals()
+    # 0 is the own group: ending this process alone would leave its decoder running
     end_with_parent(lambda: os.killpg(0, signal.SIGKILL))
 
 
@@ -99,10 +100,11 @@ def extract_to_folder(
         detail = error.detail.replace(str(job.path), job.video.key)
         return VideoOutcome(video=job.video, outcome=outcome, reason=error.reason, detail=detail)
     except (MemoryError, cv2.error) as error:
-        if isinstance(error, cv2.error) and "Insufficient memory" not in str(error):
+        if isinstance(error, cv2.error) and "Insufficient memory" not in str(error):  # OpenCV's form of MemoryError
             raise
         return VideoOutcome(video=job.video, outcome=Outcome.UNREADABLE, reason="out-of-memory")
     except Unavailable as error:
+        # EFBIG is the limit that this process has set on itself, so the video is at fault and not the disk
         if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EFBIG:
             return VideoOutcome(video=job.video, outcome=Outcome.UNREADABLE, reason="output-limit")
         raise
@@ -111,6 +113,7 @@ def extract_to_folder(
 
 def _verdict(video: Video, extraction: Extraction) -> VideoOutcome:
     reasons = [frame.reject_reason for frame in extraction.frames if frame.reject_reason is not None]
+    # sorted, so that neither the record's bytes nor the choice between equal counts depends on the order of a set
     rejected = {reason: reasons.count(reason) for reason in sorted(set(reasons))}
     kept = len(extraction.frames) - len(reasons)
     commonest = max(rejected, key=lambda reason: rejected[reason], default="nothing-sampled")
@@ -137,9 +140,9 @@ def _audited(frames: Iterable[Frame], limit: int) -> Iterator[Frame]:
 
 def _sample(video: Video, frame: Frame, flow: Mapping[str, str]) -> Sample:
     """A frame in the form that the dataset stores: JPEG, 8-bit soft mask as PNG, provenance and credit."""
-    bgr = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
+    bgr = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)  # OpenCV writes channels in the order blue, green, red
     _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    _, png = cv2.imencode(".png", np.rint(frame.soft_mask * 255).astype(np.uint8))
+    _, png = cv2.imencode(".png", np.rint(frame.soft_mask * 255).astype(np.uint8))  # astype alone truncates
     metadata: dict[str, object] = {
         "video": video.key,
         "video_id": video.id,

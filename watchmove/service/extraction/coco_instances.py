@@ -42,6 +42,7 @@ class Instances:
         self._images = [self._video(image, licences) for _, image in ordered]
         if len({image.key for image in self._images}) < len(self._images):
             raise InvalidInput(f"{path}: two images have one file_name; give COCO's instances as published")
+        # a second pass over the file, because JSON allows `annotations` before `images`
         self._write_annotations({number: row for row, (number, _) in enumerate(ordered)})
 
     def __len__(self) -> int:
@@ -134,12 +135,13 @@ class Instances:
             page_url=_text(image.get("flickr_url")) or _text(image.get("coco_url")),
         )
         key = image["file_name"]
+        # identified by the hash of the annotations, from which its masks come: other annotations make it a new video
         return Video(id=video_id(self._uri, key, self.sha256), key=key, etag="", size_bytes=0, credit=credit)
 
 
 def _field(element: object, name: str, kind: type[Any], path: Path) -> Any:
     value = element.get(name) if isinstance(element, dict) else None
-    if not isinstance(value, kind) or isinstance(value, bool):
+    if not isinstance(value, kind) or isinstance(value, bool):  # True is an int to Python
         raise InvalidInput(f"{path}: no {name} in {str(element)[:80]}; give COCO's instances as published")
     return value
 

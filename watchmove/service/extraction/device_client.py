@@ -34,6 +34,7 @@ class DeviceClient:
         """
         stages = stages or StageSeconds()
         chosen = [range(len(window)) for window in windows] if wanted is None else wanted
+        # a message of masks has at least one frame, from which it takes their size
         if not any(chosen):
             return tuple(() for _ in windows)
         try:
@@ -43,5 +44,6 @@ class DeviceClient:
         except (EOFError, OSError) as error:
             raise Unavailable(f"extract.device: its process closed the connection ({error!r}); run again") from error
         if isinstance(found, MasksHeader):
+            # a RuntimeError ends this process, so that only this video is lost
             raise Unavailable(found.problem) if found.machine else RuntimeError(found.problem)
         return found

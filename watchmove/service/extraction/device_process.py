@@ -35,7 +35,9 @@ class DeviceProcess:
 
     def __init__(self, settings: ExtractionSettings) -> None:
         self._settings = settings
+        # not fork: the parent has threads, and CUDA does not work in a fork of a process that has used it
         self._context = multiprocessing.get_context("forkserver")
+        # shared memory, because a process that computes answers no questions
         self._seconds = self._context.Array("d", 2)
         self._process: BaseProcess | None = None
         self.address = ""
@@ -51,6 +53,7 @@ class DeviceProcess:
         arguments = (theirs, self._settings, self._seconds)
         self._process = self._context.Process(target=_serve, args=arguments, name="device", daemon=True)
         self._process.start()
+        # while a copy of this end is open here, recv_bytes would not notice that the process has ended
         theirs.close()
         try:
             answer = ours.recv_bytes()
@@ -63,7 +66,7 @@ class DeviceProcess:
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
-            self._process.kill()
+            self._process.kill()  # it has no state to save, and ignores SIGTERM
             self._process.join()
 
     @property

@@ -41,6 +41,7 @@ class ScratchSpace:
     def take(self, n_bytes: int, stop: threading.Event) -> None:
         """Reserve bytes, waiting until there is room. Raises Stopped if `stop` is set while it waits."""
         with self._changed:
+            # counted, so that the pipeline notices when only a commit can release space
             self._waiting += 1
             try:
                 while self._used + n_bytes > self.limit_bytes:
@@ -74,10 +75,11 @@ class VideoFetcher:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # before shutdown, which waits for fetches that may themselves wait for space
         self._stop.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
         for path in self._folder.iterdir():
-            if path.is_file():
+            if path.is_file():  # folders hold results that are committed later
                 path.unlink(missing_ok=True)
 
     def has_room(self) -> bool:
@@ -118,6 +120,7 @@ class VideoFetcher:
         if self._source.fetches_copies:
             job.path.unlink(missing_ok=True)
             self._space.add(-video.size_bytes)
+        # a folder's file is read in place, so it may have changed while it was decoded; a copy cannot
         elif self._source.head(video.key) != StoredObject(video.key, video.size_bytes, video.etag):
             return _missing(video, "changed", f"{video.key}: changed while it was read")
         return outcome
@@ -136,6 +139,7 @@ class VideoFetcher:
             check_key(video.key)
         except InvalidInput as error:
             return _missing(video, "outside-prefix", str(error))
+        # a store would answer a longer key with an error, which would end the run instead of this video
         if len(video.key.encode()) > _MAX_KEY_BYTES:
             return _missing(video, "not-in-store", f"no store holds a key of more than {_MAX_KEY_BYTES} bytes")
         item = StoredObject(video.key, video.size_bytes, video.etag) if video.etag else self._source.head(video.key)
@@ -143,7 +147,7 @@ class VideoFetcher:
             return _missing(video, "not-in-store")
         video = video.model_copy(update={"etag": item.etag, "size_bytes": item.size_bytes})
         if self._source.fetches_copies:
-            if item.size_bytes > self._space.limit_bytes:
+            if item.size_bytes > self._space.limit_bytes:  # it would wait for ever
                 detail = f"{item.size_bytes} bytes; work.scratch_mebibytes is {self._space.limit_bytes >> 20}"
                 return VideoOutcome(video=video, outcome=Outcome.UNREADABLE, reason="over-scratch-limit", detail=detail)
             self._space.take(item.size_bytes, self._stop)
@@ -157,6 +161,7 @@ class VideoFetcher:
         try:
             path = self._source.fetch(item, target, self._stop)
         finally:
+            # absent, changed, refused or stopped: there is no file, so its space is free again
             if path is None and self._source.fetches_copies:
                 self._space.add(-item.size_bytes)
         if path is None:

@@ -39,6 +39,7 @@ class VideoPipeline:
             Unavailable: the device process does not start.
         """
         if self._device is not None:
+            # left in the reverse order: children end before the files that they read are removed; the device ends last
             self._exits.enter_context(self._device)
         self._exits.enter_context(self._fetcher)
         self._exits.enter_context(self._workers)
@@ -63,14 +64,14 @@ class VideoPipeline:
         """
         while not stop.is_set():
             if self._device is not None:
-                self._device.check()
+                self._device.check()  # its message names the device; those of its clients name several causes
             while self._waiting and self._fetcher.has_room():
                 self._fetcher.ask(self._waiting.popleft())
             yield from self._begin()
             if self._workers.is_idle() and self._fetcher.is_idle() and not self._waiting:
                 return
             if self._workers.is_idle():
-                self._fetcher.wait(_POLL_SECONDS)
+                self._fetcher.wait(_POLL_SECONDS)  # otherwise `finished` waits, for children
             for job, outcome in self._workers.finished(_POLL_SECONDS):
                 if stop.is_set():
                     return  # the stop signal may have ended the child too, so its outcome may not be the video's

@@ -24,6 +24,7 @@ def recipe_of(settings: Settings) -> str:
     A teacher counts by its bytes, wherever it is stored; it must be a local file, as `with_local_teacher` makes it.
     Raises InvalidInput where weights cannot be read.
     """
+    # the share of no teacher decides nothing, so it is left out: such a recipe is as it was before there were teachers
     without = {"teacher"} if settings.extract.teacher else {"teacher", "teacher_share"}
     decides = settings.extract.model_dump(mode="json", exclude=without)
     return settings_hash(decides, masks_provenance(settings.extract), EXTRACTION_VERSION)
@@ -50,7 +51,7 @@ def local_extraction(settings: Settings) -> Iterator[ExtractionSettings]:
 
 
 def _local(teacher: str, scratch: Path) -> Path:
-    if not teacher.endswith(".safetensors"):
+    if not teacher.endswith(".safetensors"):  # by name: `plan` need not load torch
         raise InvalidInput(f"extract.teacher ({teacher}): no safetensors file, and others are not read; {_INSTEAD}")
     if "://" not in teacher:
         path = Path(teacher).absolute()

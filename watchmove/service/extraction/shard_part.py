@@ -65,6 +65,7 @@ class OpenPart:
         """Whether to commit now: the interval has passed, or results fill more than half of the scratch space."""
         seconds = time.monotonic() - self._began
         in_time = seconds < self._settings.work.commit_every_seconds
+        # the other half stays free, so that fetches can continue until the commit
         return bool(self._rows) and (not in_time or 2 * self._result_bytes > self._space.limit_bytes)
 
     def commit(self, device: DeviceUse) -> bool:
@@ -74,6 +75,7 @@ class OpenPart:
         """
         if not self._rows:
             return True
+        # by key: the bytes of the tar must not depend on which video was finished first
         rows = sorted(self._rows, key=lambda row: row.video.key)
         cost = _Cost(round(time.monotonic() - self._began, 3), device.since(self._device))
         place = (self._shard, self._number)
@@ -109,10 +111,12 @@ def _commit(
     shard, part = place
     stem = layout.shard_part(plan.recipe, plan.plan, shard, part)
     data, audit = folder / "data.tar", folder / "audit.tar"
+    # a failed video may have left frames, which are never committed
     read = [folder / row.video.id for row in rows if row.outcome not in FAILED]
     write_shard(data, chain.from_iterable(_samples(results / KEPT) for results in read))
     write_shard(audit, _thinned(chain.from_iterable(_samples(results / AUDIT) for results in read)))
     digest, audit_digest = file_sha256(data), file_sha256(audit)
+    # of two processes that extract this part, the loser must not overwrite the winner's files with other bytes
     data_key, audit_key = f"{stem}-{digest[:12]}.tar", f"{stem}-{audit_digest[:12]}.audit.tar"
     store.upload(data_key, data)
     store.upload(audit_key, audit)

@@ -35,6 +35,7 @@ class ShotHeader(_Message):
 
     @model_validator(mode="after")
     def _is_possible(self) -> "ShotHeader":
+        # flow needs a second frame
         if min(self.lengths) < 2 or len(self.wanted) != len(self.lengths) or self.image_bytes > _MAX_IMAGE_BYTES:
             raise ValueError(
                 "shot: a window has fewer than 2 frames, wanted positions do not match, or it is too large"
@@ -83,6 +84,7 @@ def send_shot(connection: Connection, windows: Sequence[Sequence[Image]], wanted
         wanted=tuple(tuple(positions) for positions in wanted),
     )
     connection.send_bytes(header.model_dump_json().encode())
+    # a view of the array's bytes: `tobytes` would copy the shot once more
     connection.send_bytes(np.stack([image for window in windows for image in window]).data.cast("B"))
 
 
@@ -94,6 +96,7 @@ def receive_shot(connection: Connection) -> Shot:
         EOFError, OSError: the sender has closed the connection.
     """
     header = ShotHeader.model_validate_json(connection.recv_bytes(_MAX_HEADER_BYTES))
+    # a longer message than the header announces raises OSError before it is read
     frames = np.frombuffer(connection.recv_bytes(header.image_bytes), np.uint8)
     frames = frames.reshape(-1, header.height, header.width, 3)
     ends = np.cumsum(header.lengths)
@@ -128,6 +131,7 @@ def receive_masks(connection: Connection, wanted: Sequence[Sequence[int]]) -> Ma
     header = MasksHeader.model_validate_json(connection.recv_bytes(_MAX_HEADER_BYTES))
     if header.problem:
         return header
+    # no limit here: the sender is the device process, which is trusted and decodes no video
     masks = np.frombuffer(connection.recv_bytes(), np.float32).reshape(-1, header.height, header.width)
     motions = np.frombuffer(connection.recv_bytes(), np.float32).reshape(-1, header.rows, header.columns)
     frames = iter([SegmentedFrame(*fields) for fields in zip(masks, motions, header.flow_trust, strict=True)])

@@ -48,6 +48,7 @@ class _Child:
         """End the child and the processes that it has started; its decoder is in its process group."""
         pid = self.process.pid
         if pid is not None:
+            # there is no such group before the child has called setsid, so the process itself is killed too, below
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
         self.process.kill()
@@ -69,6 +70,7 @@ class VideoWorkers:
         self._context = multiprocessing.get_context("forkserver")
         teaching = ["watchmove.pipeline.masks.teacher_network"] if settings.teacher and device is None else []
         self._context.set_forkserver_preload([*_PRELOADED, *teaching])
+        # children inherit the environment of the server that forks them
         with _one_thread_each():
             forkserver.ensure_running()
 
@@ -102,6 +104,7 @@ class VideoWorkers:
         """
         wait([child.process.sentinel for child in self._children], timeout=min(seconds, _POLL_SECONDS))
         for child in tuple(self._children):
+            # also for a child that has ended: it may have written too much just before
             broken = child.exceeded(self._limits)
             if child.process.is_alive() and not broken:
                 continue
@@ -135,6 +138,7 @@ def judge(job: VideoJob, exit_code: int | None, seconds: float, broken_limit: st
         Unavailable: the child found the scratch disk full, no ffmpeg, or no device.
     """
     verdict = _verdict(job)
+    # a verdict that was complete before the time limit ended the child counts
     if verdict is not None and broken_limit != "output-limit":
         return verdict
     if exit_code == UNAVAILABLE_EXIT_CODE:
@@ -152,6 +156,7 @@ def judge(job: VideoJob, exit_code: int | None, seconds: float, broken_limit: st
 def _verdict(job: VideoJob) -> VideoOutcome | None:
     with suppress(FileNotFoundError, ValidationError):
         verdict = VideoOutcome.model_validate_json((job.folder / VERDICT).read_bytes())
+        # the child has read an untrusted file, so it is not trusted to say which video this is
         return verdict.model_copy(update={"video": job.video})
     return None
 

@@ -47,6 +47,7 @@ def planned_videos(store: Store, plan: PlanRecord, settings: PlanSettings) -> Pl
         numbers = array("Q", (number_of(video.id, key) for video in videos))
         return numbers, array("d", (expected_seconds(video, settings) for video in videos))
 
+    # arrays, because a list would hold an object for each of the videos of a large plan
     video, shard, seconds = array("Q"), array("I"), array("d")
     for number, (videos, expected) in enumerate(in_order(read, range(plan.shards))):
         video.extend(videos)

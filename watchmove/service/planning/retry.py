@@ -59,11 +59,13 @@ def retry(
             "retry with the settings of the run, or start a new one"
         )
     retries = Retries(plan=parent.plan, outcomes=tuple(sorted(wanted)), reasons=tuple(sorted(_names(reasons))))
+    # before planning: once the retry has been extracted, planning again would choose other videos
     if as_run and (known := _own_plan(store, as_run, retries)):
         return as_run, known
     record = _planned(settings, store, scratch, parent, retries)
     while True:
         name = as_run or _free_name(store, run)
+        # another process may take a free name first; the next free one is tried then
         if commit(store, layout.run_record(name, "plan"), record).new:
             return name, record
         if as_run and (known := _own_plan(store, as_run, retries)):
@@ -97,6 +99,7 @@ def _planned(settings: Settings, store: Store, scratch: Path, parent: PlanRecord
     for key, shard in shard_records(store, parent.recipe):
         attempts.add(key, shard)
     table = attempts.table()
+    # the records of a recipe are those of all its runs; a retry is of this run's videos only
     listed = table.counting & table.of(listed_ids(store, parent))
     rows = _chosen(table, listed, retries)
     shards = divide_into_shards(_videos(store, parent, table, rows), settings.plan)
@@ -107,6 +110,7 @@ def _planned(settings: Settings, store: Store, scratch: Path, parent: PlanRecord
     )
     for index, videos in enumerate(shards):
         store.write(layout.shard_list(parent.recipe, plan, index), json_lines(videos))
+    # the complete listing: the retry's snapshot is to hold the run's other frames too
     _copy(store, scratch, layout.listing(parent.recipe, parent.plan), layout.listing(parent.recipe, plan))
     work = sum(expected_seconds(video, settings.plan) for videos in shards for video in videos)
     new = {"plan": plan, "shards": len(shards), "videos_new": len(tried), "videos_changed": 0}
@@ -124,6 +128,7 @@ def _chosen(table: AttemptTable, listed: Rows, retries: Retries) -> Rows:
     """
     failed = listed & table.failed
     present = {reason for _, reason in table.outcomes(failed)}
+    # A misspelt reason would otherwise silently plan nothing.
     for reason in retries.reasons:
         if reason not in present:
             known = ", ".join(sorted(present - {""})) or "none"

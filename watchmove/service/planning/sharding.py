@@ -33,6 +33,7 @@ def shard_sizes(loads: Iterable[Load], settings: PlanSettings) -> list[int]:
     sizes: list[int] = []
     n_bytes, seconds = 0, 0.0
     for load in loads:
+        # the sums include this video: a shard ends before its limit, and a video above a limit has a shard of its own
         n_bytes, seconds = n_bytes + load.size_bytes, seconds + load.seconds
         full = (
             not sizes
@@ -50,5 +51,6 @@ def shard_sizes(loads: Iterable[Load], settings: PlanSettings) -> list[int]:
 def divide_into_shards(videos: Sequence[Video], settings: PlanSettings) -> list[list[Video]]:
     """Divide videos into shards, keeping their order."""
     loads = (Load(video.size_bytes, expected_seconds(video, settings)) for video in videos)
+    # shards are runs of consecutive videos, so that a plan can cut a stream of lines without holding it in memory
     rest: Iterator[Video] = iter(videos)
     return [list(islice(rest, size)) for size in shard_sizes(loads, settings)]

@@ -64,6 +64,7 @@ class Attempts:
     def __init__(self) -> None:
         self.parts: list[Part] = []
         self.keys: set[str] = set()
+        # arrays grow in place and hold machine numbers; a list would hold an object for each
         self._rows = {name: array(code) for name, code in _ROW.items()}
         self._rejected = [array(code) for code in _REJECTED]
         self._names: dict[str, int] = {}
@@ -76,6 +77,7 @@ class Attempts:
             InvalidInput: a video's id is not sixteen hex digits, or a count is negative or too large.
         """
         try:
+            # all columns are made before any is extended, so that a count that does not fit leaves nothing behind
             rows = {name: array(_ROW[name], values) for name, values in self._values(key, record.videos).items()}
             rejected = [
                 array(code, values) for code, values in zip(_REJECTED, self._sparse(record.videos), strict=True)
@@ -107,7 +109,7 @@ class Attempts:
 
     def _sparse(self, videos: Sequence[VideoOutcome]) -> tuple[list[int], list[int], list[int]]:
         """Return the columns row, reason and frames, with an entry for each reason why frames were rejected."""
-        first = len(self._rows["video"])
+        first = len(self._rows["video"])  # called before these rows are added
         cells = [(first + n, r, c) for n, row in enumerate(videos) for r, c in row.frames_rejected.items()]
         return (
             [row for row, _, _ in cells],
@@ -121,6 +123,7 @@ class Attempts:
     def table(self) -> "AttemptTable":
         """Return the table of all rows added so far."""
         if self._table is None:
+            # copies, not views: an array whose buffer NumPy holds cannot grow
             row, reason, frames = (np.array(column) for column in self._rejected)
             columns: dict[str, Any] = {name: np.array(column) for name, column in self._rows.items()}
             self._table = AttemptTable(tuple(self.parts), tuple(self._names), **columns, rejected=(row, reason, frames))
@@ -155,6 +158,7 @@ class AttemptTable:
     def counting(self) -> Rows:
         """A mask (N,) with the one attempt of each video that counts, by the rule at the top of this module."""
         # Sorted by video, then failed before not failed, then time, then row: the last row of each video counts.
+        # lexsort takes its keys from the least to the most significant.
         written = np.array([part.written_at_unix_seconds for part in self.parts], np.float64)
         order = np.lexsort((np.arange(len(self.video)), written[self.part], ~self.failed, self.video))
         by_video = self.video[order]
@@ -185,6 +189,7 @@ class AttemptTable:
         """Count sampled frames by (`kept` or `rejected`, reason)."""
         row, reason, count = self.rejected
         of_rows = rows[row]
+        # bincount adds weights as float64, which is exact for counts below 2**53
         totals = np.bincount(reason[of_rows], count[of_rows].astype(np.float64), len(self.names))
         frames = Counter({("kept", ""): int(self.frames_kept[rows].sum())})
         frames.update({("rejected", self.names[code]): int(totals[code]) for code in np.flatnonzero(totals)})
@@ -209,6 +214,7 @@ def number_of(video_id: str, where: str) -> int:
         number = int(video_id, 16)
     except ValueError:
         number = -1
+    # int also reads capitals, signs, spaces and underscores, and `id_of` would not give such an id back
     if number < 0 or f"{number:016x}" != video_id:
         raise InvalidInput(
             f"{where}: {video_id!r} is not a video's id of sixteen hex digits; remove the record to redo"

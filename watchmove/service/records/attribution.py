@@ -36,6 +36,7 @@ class Credits:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "credits.tsv"
+        # `write` reads the file even if no record was added
         self._path.write_bytes(b"")
         self._next = 0
 

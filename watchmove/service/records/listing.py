@@ -35,6 +35,7 @@ class ListingWriter:
         # Buffered, because a call of GzipFile.write for each short line is slow.
         self._file = BufferedWriter(gzip.GzipFile(path, "wb", compresslevel=_LEVEL), PIECE_BYTES)
         self._file.write(ListingHead(made_by=made_by, uri=uri).model_dump_json().encode() + b"\n")
+        # the head is not in the digest: it has the time of writing, and the digest becomes part of the plan's id
         self._sum = sha256()
 
     def add(self, video: Video) -> None:

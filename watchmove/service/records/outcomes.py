@@ -63,6 +63,7 @@ class Video(BaseModel):
     key: str
     etag: str
     size_bytes: int
+    # an unknown duration or credit is not written, so that the listing of a folder stays short
     duration_seconds: float = Field(0.0, ge=0, allow_inf_nan=False, exclude_if=lambda seconds: not seconds)
     credit: Credit = Field(_NO_CREDIT, exclude_if=lambda credit: vars(credit) == vars(_NO_CREDIT))
 

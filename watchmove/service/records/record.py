@@ -72,6 +72,7 @@ def commit(store: Store, key: str, record: Record) -> Written:
 def point(store: Store, key: str, pointer: Record) -> None:
     """Write a record that points to others, unless the stored one has the same content except for its origin."""
     known = find(store, key, type(pointer))
+    # `made_by` holds the time of writing, so it always differs
     if known is None or known.model_dump(exclude={"made_by"}) != pointer.model_dump(exclude={"made_by"}):
         store.write(key, pointer.model_dump_json(indent=1).encode())
 

@@ -54,6 +54,7 @@ def frame_places(path: Path) -> Iterator[FramePlace]:
         for place in places:
             begin, size_bytes = place.extent
             file.seek(begin)
+            # a checksum, because a JPEG with damaged bytes often decodes without an error
             total, video = zlib.crc32(file.read(size_bytes)), place.key.rpartition("-")[0]
             yield FramePlace(key=place.key, offset=begin, size_bytes=size_bytes, video=video, crc32=total)
 

@@ -31,6 +31,7 @@ def in_order(read: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[
             while waiting:
                 yield waiting.popleft().result()
         finally:
+            # a consumer that stops early must not wait for requests that have not begun
             readers.shutdown(wait=True, cancel_futures=True)
 
 
@@ -48,7 +49,7 @@ def read_ahead(
         try:
             return key, find(store, key, kind)
         except InvalidInput as error:
-            return key, error
+            return key, error  # not raised, so that the consumer decides, in the order of the keys, whether to continue
 
     for key, result in in_order(read, keys):
         if isinstance(result, InvalidInput):

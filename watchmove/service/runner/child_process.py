@@ -14,6 +14,7 @@ def leave_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+# os._exit, because sys.exit would end the watching thread only.
 def end_with_parent(end: Callable[[], None] = lambda: os._exit(1)) -> None:
     """Call `end` when the parent process ends: an idle worker of a pool would otherwise wait for a job for ever."""
     threading.Thread(target=_watch, args=(end,), daemon=True).start()

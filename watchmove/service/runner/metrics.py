@@ -94,6 +94,7 @@ class ProcessMetrics:
     """The metrics of this process, in a registry of their own."""
 
     def __init__(self) -> None:
+        # the library's global registry would refuse the metrics of a second step in one process
         self.registry = CollectorRegistry()
         self._videos = _counter(PROCESS_VIDEOS, self.registry)
         self._frames = _counter(PROCESS_FRAMES, self.registry)

@@ -32,6 +32,7 @@ class LoggedProgress:
     def update(self, step: str, done: int, total: int, facts: str) -> None:
         """Log the progress unless this step has logged less than LOG_EVERY_SECONDS ago."""
         now = time.monotonic()
+        # a step shorter than the interval logs only its end
         began = self._began.setdefault(step, now)
         if done < total and now - self._last.get(step, began) < LOG_EVERY_SECONDS:
             return

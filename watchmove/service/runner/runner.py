@@ -65,11 +65,13 @@ def run_to_exit_code(body: Callable[[], None]) -> int:
     """Run `body` and return the exit code of its ending; an error is printed as one line on standard error."""
     try:
         body()
+        # here and not at exit, where Python would report a closed pipe by a trace
         sys.stdout.flush()
     except KeyboardInterrupt:
         print(f"watchmove: {STOPPED.prefix}: received Ctrl-C; run again to start over", file=sys.stderr)
         return STOPPED.exit_code
     except BrokenPipeError as error:
+        # sockets raise BrokenPipeError too; only a reader of the output that has seen enough, like `head`, is no error
         return DONE.exit_code if _output_is_closed() else _report_error(error)
     except Exception as error:  # noqa: BLE001 (the one place where every exception becomes an exit code)
         return _report_error(error)
@@ -88,7 +90,7 @@ def _report_error(error: Exception) -> int:
 def _output_is_closed() -> bool:
     """Return whether the reader of standard output has closed it, as `| head` does; then discard the rest."""
     poll = select.poll()
-    poll.register(sys.stdout, 0)
+    poll.register(sys.stdout, 0)  # POLLERR is reported without being asked for
     if not any(event & select.POLLERR for _, event in poll.poll(0)):
         return False
     # Python flushes standard output at exit, which would fail again with a message.
@@ -103,6 +105,7 @@ def step_context(settings: Settings) -> Iterator[StepContext]:
     if settings.work.metrics_port:
         serve(metrics.registry, settings.work.metrics_port)
     progress = progress_for(Console(stderr=True))
+    # signals first, so that none interrupts the removal of the scratch folder
     with stop_on_signals() as stop, scratch_folder(settings.work.scratch) as scratch:
         try:
             yield StepContext(settings, open_store(settings.store), metrics, progress, stop, scratch)

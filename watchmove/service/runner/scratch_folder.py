@@ -38,7 +38,7 @@ def scratch_folder(parent: str) -> Iterator[Path]:
         yield folder
     finally:
         _remove(folder, lock)
-        os.close(descriptor)
+        os.close(descriptor)  # last, because it releases the lock
 
 
 def _new_lock(parent: str | None) -> tuple[Path, int]:

@@ -35,6 +35,7 @@ class FileStore:
         """Yield the objects with keys that start with `prefix`, in the order of their keys."""
         if not self.folder.is_dir():
             return
+        # a prefix need not end at a slash: its folder is walked, and the keys are compared with the rest of it below
         start = self.folder / prefix.rpartition("/")[0]
         with _translated(f"listing {self.uri}"):
             files = (path for path in start.rglob("*") if path.is_file() and _TEMPORARY not in path.name)
@@ -87,6 +88,7 @@ class FileStore:
                 return None
             if _described(item.key, path) != item:
                 raise ObjectChanged(f"{path}: changed since it was listed")
+        # an unreadable file must end as "refused", as in a bucket; ffmpeg would report it as a damaged video
         if not os.access(path, os.R_OK):
             raise ObjectRefused(f"{path}: may not be read; check its permissions")
         return path
@@ -129,7 +131,7 @@ class FileStore:
                 _synchronise(temporary)
                 move(temporary, target)
             finally:
-                Path(temporary).unlink(missing_ok=True)
+                Path(temporary).unlink(missing_ok=True)  # a hard link leaves the temporary name, a rename does not
 
 
 class _TakenError(Exception):
@@ -164,6 +166,7 @@ def _is_file(path: Path) -> bool:
 
 def _described(key: str, path: Path) -> StoredObject:
     facts = path.stat()
+    # not a hash of the content: listing a folder must not read every video in it
     return StoredObject(key, facts.st_size, f"{facts.st_size:x}-{facts.st_mtime_ns:x}")
 
 

@@ -29,9 +29,11 @@ class FolderSync:
         for item in self._store.list(self._prefix):
             name = item.key.removeprefix(self._prefix)
             target = self.folder / name
+            # the folder is flat, and a name from the store must not become a path elsewhere
             if "/" in name:
                 continue
             path = self._store.local(item.key, target)
+            # a folder store returns its own file, which training must not change; a bucket has filled the target
             if path is not None and path != target:
                 shutil.copyfile(path, target)
             self._stored[name] = target.stat().st_mtime_ns

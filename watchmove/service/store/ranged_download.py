@@ -57,8 +57,10 @@ def download(open_range: OpenRange, size_bytes: int, target: Path, stop: threadi
     partial = target.with_name(target.name + ".partial")
     target.parent.mkdir(parents=True, exist_ok=True)
     ranges = [(first, min(first + RANGE_BYTES, size_bytes) - 1) for first in range(0, size_bytes, RANGE_BYTES)]
+    # `stop` is the caller's and ends all of its downloads; `aborted` ends the ranges of this one
     aborted = threading.Event()
     try:
+        # the pool is entered last, so that its threads have ended when the descriptor that they write to is closed
         with partial.open("wb") as file, ThreadPoolExecutor(CONNECTIONS) as pool:
             gets = [_Range(open_range, file.fileno(), place, (stop, aborted)) for place in ranges]
             futures = [pool.submit(get.fetch) for get in gets]
@@ -81,12 +83,13 @@ def in_order(open_range: OpenRange, size_bytes: int) -> Iterator[bytes]:
         before = at
         try:
             for chunk in open_range(at, size_bytes - 1):
-                yield chunk[: size_bytes - at]
+                yield chunk[: size_bytes - at]  # a server may send more than it was asked for
                 at += len(chunk)
             broken = RangeBroken(f"the body ended at byte {at} of {size_bytes}")
         except RangeBroken as error:
             broken = error
         if at < size_bytes:
+            # any byte resets the count: only a store that sends nothing is unavailable
             tries = 1 if at > before else tries + 1
             time.sleep(_delay_seconds(broken, tries))
 
@@ -106,6 +109,7 @@ class _Range:
         """Download the complete range; if that fails, abort the other ranges of the file."""
         try:
             self._fetch()
+        # of any kind: the other ranges would otherwise download the rest of a file that is discarded
         except BaseException:
             self._aborted.set()
             raise
@@ -127,10 +131,12 @@ class _Range:
     def _read_on(self) -> None:
         for chunk in self._open_range(self._at, self._last):
             self._check_stop()
-            wanted = chunk[: self._last + 1 - self._at]
+            wanted = chunk[: self._last + 1 - self._at]  # bytes beyond the range are another range's to write
+            # all ranges share one descriptor: pwrite has its own position, which no other thread can move
             written = os.pwrite(self._descriptor, wanted, self._at)
             self._at += written
             if written < len(wanted):
+                # the rest is requested again; if the disk is full, that write raises OSError
                 raise RangeBroken("the disk wrote only a part of a chunk")
 
     def _check_stop(self) -> None:

@@ -80,6 +80,7 @@ class S3Store:
         with self._translated("connecting"):
             # A new session, because boto3's default session is shared and keeps credentials that are no longer valid.
             session = boto3.session.Session()
+            # botocore itself reads AWS_DEFAULT_REGION but not AWS_REGION
             region = os.environ.get("AWS_REGION") or session.region_name or "us-east-1"
             client: S3Client = session.client("s3", config=config, region_name=region)
         return client
@@ -93,7 +94,7 @@ class S3Store:
             for page in pages:
                 for item in page.get("Contents", []):
                     key = item["Key"].removeprefix(self._prefix)
-                    if key and not key.endswith("/"):
+                    if key and not key.endswith("/"):  # S3's console makes a folder as an empty object "NAME/"
                         yield StoredObject(key, item["Size"], item["ETag"].strip('"'))
 
     def head(self, key: str) -> StoredObject | None:
@@ -144,9 +145,8 @@ class S3Store:
                         return self._create_unconditionally(key, data)
                     if code_of(error) not in CONFLICT:
                         raise
-                time.sleep(
-                    random.uniform(0, _FIRST_CONFLICT_DELAY_SECONDS * 2**attempt)
-                )  # maybe neither writer has written
+                # After a conflict it is possible that neither writer has written, so this one tries again.
+                time.sleep(random.uniform(0, _FIRST_CONFLICT_DELAY_SECONDS * 2**attempt))
         raise Unavailable(
             f"{self.uri}: creating {key}: {_CONFLICTS} times in conflict with another writer; run again later"
         )
@@ -196,6 +196,7 @@ class S3Store:
         ranges = ObjectRanges(self._range_client, self._request(item.key), item)
         with self._translated(f"reading {item.key}"):
             try:
+                # in_order counts from the first byte of the range, the store from the first byte of the object
                 yield from in_order(lambda at, last: ranges.open_range(offset + at, offset + last), size_bytes)
             except botocore_errors.ClientError as error:
                 if code_of(error) in ABSENT:
@@ -232,7 +233,7 @@ class S3Store:
         return {"Bucket": self._bucket, "Key": self._key(key), **self._payer}
 
     def _create_unconditionally(self, key: str, data: bytes) -> bool:
-        if self.head(key) is not None:
+        if self.head(key) is not None:  # see `create`: another writer may come in between
             return False
         self.write(key, data)
         return True

@@ -21,6 +21,7 @@ TAKEN = frozenset({"412", "PreconditionFailed"})
 CONFLICT = frozenset({"409", "ConditionalRequestConflict"})
 UNSUPPORTED = frozenset({"501", "NotImplemented"})
 REFUSED = frozenset({"403", "AccessDenied", "AllAccessDisabled", "InvalidObjectState"})
+# BadDigest and the mismatches are damage on the way; ExpiredToken ends when a new run of the step gets credentials
 _TRANSIENT = {
     "500", "502", "503", "504", "429", "InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout",
     "Throttling", "ThrottlingException", "TooManyRequests", "RequestLimitExceeded", "BandwidthLimitExceeded",
@@ -76,6 +77,7 @@ def retry_after_seconds(error: Exception) -> float:
 
 def _wanted_seconds(word: str) -> float:
     try:
+        # isdecimal first: float also reads "nan", which time.sleep refuses
         wanted = float(word) if word.isdecimal() else parsedate_to_datetime(word).timestamp() - time.time()
     except (ValueError, TypeError, IndexError):
         return 0.0
@@ -107,6 +109,7 @@ def translated(uri: str, bucket: str, what: str) -> Iterator[None]:
         yield
     except botocore_errors.ClientError as error:
         raise _from_answer(uri, bucket, what, error) from error
+    # before BotoCoreError, which is the base class of some of them
     except TRANSIENT_FAULTS as error:
         advice = "the store cannot be reached; check the endpoint and the network, or run again later"
         raise Unavailable(f"{uri}: {what}: {_first_line(error)}; {advice}") from error

@@ -20,7 +20,7 @@ _CHUNK_BYTES = 2**16
 """Bytes read at a time: the most that is lost when a range breaks. Set by hand; not tuned."""
 
 _MD5 = re.compile(r"[0-9a-f]{32}")  # the ETag of an object that was uploaded in parts has a suffix and is no MD5
-_RANGE_NOT_THERE = frozenset({"416", "InvalidRange"})
+_RANGE_NOT_THERE = frozenset({"416", "InvalidRange"})  # the object is now shorter than it was when it was listed
 
 
 class ObjectRanges:
@@ -28,6 +28,7 @@ class ObjectRanges:
 
     def __init__(self, client: "S3Client", request: dict[str, Any], item: StoredObject) -> None:
         self._client = client
+        # the store refuses a range of any other version, so that a file never mixes two
         self._request = {**request, "IfMatch": f'"{item.etag}"'}
         self._item = item
         self._etag_is_md5 = _MD5.fullmatch(item.etag) is not None
@@ -55,8 +56,10 @@ class ObjectRanges:
 
     def _check_answer(self, answer: "GetObjectOutputTypeDef", first: int) -> None:
         """Raise unless the answer is the requested range of the described object."""
+        # AES256 is encryption with keys of S3 itself, which leaves the ETag an MD5
         if answer.get("ServerSideEncryption", "AES256") != "AES256" or answer.get("SSECustomerAlgorithm"):
             self._etag_is_md5 = False  # the ETag of an object under such keys is no MD5 of its bytes
+        # compatible stores may ignore If-Match or Range and answer with the present object, or with all of it
         if answer.get("ETag", "").strip('"') != self._item.etag:
             raise ObjectChanged(f"{self._item.key}: changed since it was listed")
         place = answer.get("ContentRange", "")

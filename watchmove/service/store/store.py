@@ -97,6 +97,7 @@ def check_key(key: str) -> str:
     Raises:
         InvalidInput: the key is empty, absolute, or has a `..` part.
     """
+    # Keys come from lists and buckets that are not trusted. A NUL would raise ValueError when the file is opened.
     if not key or key.startswith("/") or "\\" in key or "\0" in key or ".." in key.split("/"):
         raise InvalidInput(f"key {key!r}: would leave its store")
     return key

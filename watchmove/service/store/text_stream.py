@@ -83,6 +83,7 @@ def _unpack(pieces: Iterator[bytes], where: str, new: Callable[[], _Unpacker]) -
             while rest:
                 reader = reader or new()
                 yield from _drained(reader, rest)
+                # the bytes after one stream begin the next: parallel compressors write a file as many streams
                 rest = reader.unused_data if reader.eof else b""
                 reader = None if reader.eof else reader
     except (OSError, zlib.error) as error:
@@ -95,6 +96,7 @@ def _drained(reader: _Unpacker, piece: bytes) -> Iterator[bytes]:
     data = reader.decompress(piece, PIECE_BYTES)
     while data:
         yield data
+        # bz2 raises EOFError if it is asked for more after the end of its stream
         data = b"" if reader.eof else reader.decompress(b"", PIECE_BYTES)
 
 
@@ -106,6 +108,7 @@ def blocks_of_lines(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
     """
     rest = b""
     for piece in pieces:
+        # blocks and not lines, because a large file is searched for its few wanted lines a block at a time
         end = piece.rfind(b"\n") + 1
         if end:
             yield rest + piece[:end]
@@ -127,4 +130,5 @@ def lines(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
         InvalidInput: a line is longer than LONGEST_LINE_BYTES.
     """
     for block in blocks_of_lines(pieces, where):
+        # without the last line break, after which split would find one more, empty line
         yield from block[:-1].split(b"\n")

@@ -28,6 +28,7 @@ class ShardCache:
         self._store = store
         self._sizes = size_bytes
         self._folder = folder
+        # without room for a piece nothing could be fetched; with room for one, a frame in two pieces evicts its first
         self._limit = max(limit_bytes, 2 * PIECE_BYTES)
         self._items: dict[str, StoredObject] = {}
         self._pieces: OrderedDict[tuple[str, int], Future[Path]] = OrderedDict()
@@ -69,13 +70,13 @@ class ShardCache:
             else:
                 mine = self._pieces[shard, number] = Future()
         if piece is not None:
-            return piece.result()
+            return piece.result()  # outside the lock, which the fetching thread needs
         with self._fetching:
             try:
                 mine.set_result(self._fetch(shard, number))
             except BaseException as error:
                 with self._lock:
-                    self._pieces.pop((shard, number), None)
+                    self._pieces.pop((shard, number), None)  # the next read tries again
                 mine.set_exception(error)
                 raise
         return mine.result()
@@ -116,6 +117,7 @@ class ShardCache:
         with self._lock:
             self.fetched_bytes += size_bytes
             self._held_bytes += size_bytes
+            # pieces move to the end when they are used, so the first is the least recently used
             for key in [key for key, piece in self._pieces.items() if piece.done()]:
                 if self._held_bytes <= self._limit:
                     break

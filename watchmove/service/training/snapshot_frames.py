@@ -33,6 +33,7 @@ def _frames_of(store: Store, shard: DatasetShard) -> list[Frame]:
     left_out = frozenset(shard.left_out)
     places = read_index(store, shard.index_key)
     frames = [Frame(p.key, p.offset, p.size_bytes, p.video, p.crc32) for p in places if p.video not in left_out]
+    # the index is an object of its own, which may have been replaced since the snapshot was made
     if len(frames) != shard.frames:
         counts = f"{len(frames)} frames, but the snapshot has {shard.frames}"
         raise InvalidInput(f"{store.uri}/{shard.index_key}: has {counts}; extract and gather again")

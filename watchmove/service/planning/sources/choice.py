@@ -11,7 +11,9 @@ _USES = {"commercial": "nc", "derivatives": "nd"}
 """Uses that the settings may require, and the part of a licence's name that forbids each."""
 _OF_URL = re.compile(r"creativecommons\.org/(?:licenses|publicdomain)/([a-z+-]+)")
 _SHORT = re.compile(r"(?:cc[ -])?(by[a-z-]*|cc0|publicdomain)(?: [0-9.]+)?")
+# Versions up to 3.0 are called NoDerivs, 4.0 NoDerivatives.
 _WORDS = {"Attribution": "by", "ShareAlike": "sa", "NonCommercial": "nc", "NoDerivs": "nd", "NoDerivatives": "nd"}
+# Parts of URLs: publicdomain/zero, publicdomain/mark, and the retired licenses/publicdomain.
 _PUBLIC = {"zero": "cc0", "mark": "publicdomain", "publicdomain": "publicdomain"}
 _KNOWN = frozenset({"by", "by-sa", "by-nd", "by-nc", "by-nc-sa", "by-nc-nd", "cc0", "publicdomain"})
 _ORDER = ("by", "nc", "sa", "nd")
@@ -35,6 +37,7 @@ def why_not(video: ListedVideo, settings: PlanSettings) -> str:
 
 def in_sample(key: str, fraction: float, seed: int) -> bool:
     """Whether a key is in the sample, decided by its hash, so that a sample is part of every larger one."""
+    # the key decides and not the row, so that a list in another order, or with more videos, keeps its sample
     digest = hashlib.sha256(f"{seed}\n{key}".encode()).digest()
     return int.from_bytes(digest[:8]) < fraction * 2.0**64
 
@@ -46,12 +49,13 @@ def short_name(credit: Credit) -> str:
     """
     if found := _OF_URL.search(credit.licence_url.lower()):
         name = _PUBLIC.get(found[1], found[1])
-    elif credit.licence_url:
+    elif credit.licence_url:  # an unknown URL is not overruled by a name: a licence is never guessed
         name = ""
     elif found := _SHORT.fullmatch(credit.licence.strip().lower()):
         name = found[1]
     else:
         parts = {_WORDS.get(word, "") for word in re.split(r"[ -]", credit.licence.strip().removesuffix(" License"))}
+        # one unknown word makes the name unknown: it might forbid something
         name = "-".join(part for part in _ORDER if part in parts) if "" not in parts else ""
     return name if name in _KNOWN else ""
 

@@ -50,6 +50,7 @@ class Chosen:
                 continue
             identity = video_id(source.videos.uri, row.key, row.etag)
             reason = why_not(row, settings)
+            # `numbers` has no entry of this video until it has been yielded, so its length is the video's row
             self.keys[row.key] = -1 if reason else len(self.numbers)
             if reason:
                 self.tally.filtered[reason] += 1

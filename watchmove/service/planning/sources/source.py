@@ -57,7 +57,8 @@ class Source:
 def _files(settings: Settings, videos: Store) -> tuple[Store, list[StoredObject]]:
     """The store and files of the manifest; if it is in the videos' bucket, it is read with the videos' credentials."""
     place, _, name = settings.plan.manifest.rpartition("/")
-    place = "file:///" if place == "file://" else place
+    place = "file:///" if place == "file://" else place  # a file in the root folder
+    # the settings state how the videos' bucket is read; requests to any other bucket are signed as usual
     store = open_store(place, access_to_videos(settings) if _bucket(place) == _bucket(videos.uri) else Access())
     if "*" in name:
         files = [item for item in store.list(name.partition("*")[0]) if fnmatchcase(item.key, name)]
@@ -77,6 +78,7 @@ def _format_of(key: str, where: str) -> str:
     suffix = PurePosixPath(name.removesuffix(".bz2").removesuffix(".gz")).suffix.lower()
     if suffix in _FORMATS:
         return _FORMATS[suffix]
+    # the published files (yfcc100m_dataset-0 and so on) have no suffix that names their format
     if name.startswith("yfcc100m_dataset"):
         return "yfcc100m"
     raise InvalidInput(f"{where}: its name does not say what it is; set plan.manifest_format")

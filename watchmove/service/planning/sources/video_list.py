@@ -42,10 +42,12 @@ class ListRow(BaseModel):
     def _empty_is_absent(cls, columns: Any) -> Any:
         if not isinstance(columns, dict):
             return columns
+        # CSV has no null: an empty column is one that the row does not give
         return {name: value for name, value in columns.items() if value is not None and value != ""}
 
     @model_validator(mode="after")
     def _version_is_whole(self) -> "ListRow":
+        # a fetch compares size and ETag with those of the list, and would find the unknown size 0 changed
         if self.etag and "size" not in self.model_fields_set:
             raise ValueError("an ETag without a size")
         return self
@@ -58,7 +60,9 @@ class ListRow(BaseModel):
 def csv_rows(pieces: Iterator[bytes], where: str, tally: Tally) -> Iterator[Row]:
     """The rows of a CSV file. Raises InvalidInput if its first line names no column `uri`."""
     # Bytes that are not UTF-8 become surrogates, which validation rejects later, so only their row is skipped.
+    # Line breaks are added again because a quoted field may contain some.
     reader = csv.reader(line.decode(errors="surrogateescape") + "\n" for line in lines(pieces, where))
+    # spreadsheets write a byte order mark before the first name
     names = [name.strip().removeprefix("\ufeff") for name in next(reader, [])]
     if "uri" not in names:
         known = ", ".join(ListRow.model_fields)
@@ -66,6 +70,7 @@ def csv_rows(pieces: Iterator[bytes], where: str, tally: Tally) -> Iterator[Row]
     while True:
         try:
             values = next(reader, None)
+        # csv refuses a field of more than 128 KiB: the end of a quote that is never closed
         except csv.Error as error:
             tally.pass_over(f"{where} line {reader.line_num}", str(error), "")
             continue
@@ -85,6 +90,7 @@ def json_rows(pieces: Iterator[bytes], where: str, tally: Tally) -> Iterator[Row
             begins = line.decode(errors="replace")
             try:
                 yield number, begins, json.loads(line)
+            # json recurses, so deep nesting is a malformed row here and not a bug
             except (ValueError, RecursionError) as error:
                 tally.pass_over(f"{where} line {number}", f"no JSON ({error})", begins)
 
@@ -100,6 +106,7 @@ def videos_in(rows: Iterator[Row], where: str, videos_uri: str, tally: Tally) ->
         try:
             row = ListRow.model_validate(columns)
             key = _key_of(row.uri, place, videos_uri)
+        # InvalidInput, for a URI in another store, ends the run: the settings are wrong and not one row
         except ValueError as error:
             tally.pass_over(place, _first_fault(error), _printable(begins))
         else:
@@ -128,4 +135,5 @@ def _first_fault(error: ValueError) -> str:
 
 
 def _printable(text: str) -> str:
+    # a surrogate could not be written to the store as UTF-8
     return text.encode(errors="replace").decode()

@@ -23,7 +23,7 @@ from watchmove.service.store.text_stream import blocks_of_lines
 _MARKERS = ("0", "1")
 _COLUMNS, _COLUMNS_WITHOUT_HASH = 25, 23
 """Published format of YFCC100M, and of its first release."""
-_HASH = re.compile(r"[0-9a-f]{16,32}")
+_HASH = re.compile(r"[0-9a-f]{16,32}")  # each of the 16 bytes of an MD5 gives one or two digits
 _MAX_MALFORMED_FRACTION = 0.5
 """Fraction of malformed rows above which the file is refused. Set by hand; not tuned."""
 _ENOUGH_ROWS = 10_000
@@ -88,6 +88,7 @@ def videos_in(pieces: Iterator[bytes], where: str, tally: Tally) -> Iterator[Lis
     """
     rows, before = 0, tally.rows_malformed
     for block in blocks_of_lines(pieces, where):
+        # the marker must be the last character of a line; the last line tells whether the file has Windows line ends
         block = block.replace(b"\r\n", b"\n") if block.endswith(b"\r\n") else block
         count, wanted = _not_photos(block)
         for number, line in wanted:
@@ -136,6 +137,6 @@ def _degrees(word: str, most: float) -> float | None:
     if not word:
         return None
     degrees = float(word)
-    if not -most <= degrees <= most:
+    if not -most <= degrees <= most:  # in this form NaN is refused too
         raise ValueError(f"{word} is no angle within {most:.0f} degrees")
     return degrees

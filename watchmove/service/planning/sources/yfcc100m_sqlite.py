@@ -28,8 +28,11 @@ def videos_in(path: Path, tally: Tally) -> Iterator[ListedVideo]:
     words = ", ".join(f"[{name}]" for name in ("rowid", *_COLUMNS))
     query = f"SELECT {words} FROM [{TABLE}] WHERE [marker] = 1"  # noqa: S608 (constants)
     try:
+        # immutable: SQLite takes no lock and looks for no journal, so that a read-only folder is enough
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)) as database:
+            # by default text that is not UTF-8 raises an error, which would end the run
             database.text_factory = lambda data: data.decode(errors="replace")
+            # a view or generated column in a file from elsewhere must not call functions with side effects
             database.execute("PRAGMA trusted_schema = OFF")
             for number, *values in database.execute(query):
                 row = RawRow("", *("" if value is None else str(value) for value in values))
