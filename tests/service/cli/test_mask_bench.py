@@ -73,6 +73,18 @@ def test_what_is_not_there_is_named(arguments: list[str], said: str, davis: Path
     assert said in ended.stderr
 
 
+def test_a_sequence_of_two_frames_leaves_nothing_to_score(davis: Path, tmp_path: Path) -> None:
+    """The first and last frames of a sequence are not scored, so that two give exit code 65 and one line."""
+    for kind in ("JPEGImages", "Annotations"):
+        (tmp_path / kind / "square").mkdir(parents=True)
+        for file in sorted((davis / kind / "square").iterdir())[:2]:
+            (tmp_path / kind / "square" / file.name).write_bytes(file.read_bytes())
+    ended = run("bench", "masks", "--davis", str(tmp_path))
+
+    assert ended.returncode == 65
+    assert "three frames" in ended.stderr
+
+
 def test_tables_name_every_figure(davis: Path) -> None:
     """Without --json the same figures are printed as tables."""
     printed = run("bench", "masks", "--davis", str(davis), "--frames", "6").stdout

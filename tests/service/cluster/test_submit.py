@@ -118,7 +118,7 @@ def test_a_parameter_that_the_template_does_not_have_is_refused(cluster: ArgoClu
     assert cluster.posted == []
 
 
-@pytest.mark.parametrize("code", [401, 403, 422])
+@pytest.mark.parametrize("code", [401, 403, 422, 499])
 def test_a_refusal_can_never_work(cluster: ArgoCluster, code: int) -> None:
     """Missing permissions and malformed requests are invalid input; the cluster's message is included."""
     cluster.refusals, cluster.sentence = [code], "you may not"

@@ -87,7 +87,7 @@ def test_an_empty_table_counts_nothing() -> None:
     assert table.frames(table.counting).total() == 0
 
 
-@pytest.mark.parametrize("bad", ["", "xyz", "0" * 15, "0" * 17, "-00000000000000f", "00000000000000FF"])
+@pytest.mark.parametrize("bad", ["", "xyz", "0" * 15, "0" * 17, "1" + "0" * 16, "-00000000000000f", "00000000000000FF"])
 def test_an_id_of_another_form_is_refused(bad: str) -> None:
     """It would not come back from its number as it was."""
     with pytest.raises(InvalidInput, match="not a video's id"):

@@ -109,7 +109,8 @@ def bench_masks(
     from `SEQUENCE.mp4` in it instead of read from JPEGImages.
 
     Raises:
-        InvalidInput: a sequence or folder does not exist, or frames and annotations differ in number.
+        InvalidInput: a sequence or folder does not exist, frames and annotations differ in number, or no frame is left
+            to score.
     """
     # One thread, because processor time is measured; the segmenter is built now, so that a missing device or weights
     # file is named before any frame is decoded.
@@ -133,6 +134,8 @@ def bench_masks(
         scored = [_scored(name, frame, truth) for frame, truth in zip(frames, truths, strict=True)][1:-1]
         scores.add(scored, stages, _seconds_of_dis_medium(frames), len(frames))
         yield scores
+    if not scores.frames:
+        raise InvalidInput(f"{davis}: no frame to score; give a sequence of three frames or more")
 
 
 def _chosen(davis: Path, sequences: Sequence[str], videos: Path | None) -> list[str]:

@@ -190,9 +190,7 @@ def _from_answer(what: str, status: int, reason: str, body: str | bytes | None) 
         HTTPStatus.UNAUTHORIZED: "check the credentials in KUBECONFIG or ARGO_TOKEN",
         HTTPStatus.FORBIDDEN: "ask for permission to get workflowtemplates and to create and get workflows there",
     }
-    return InvalidInput(
-        f"{line}; {advice.get(HTTPStatus(status), 'check the request') if status else 'check the address'}"
-    )
+    return InvalidInput(f"{line}; {advice.get(status, 'check the request') if status else 'check the address'}")
 
 
 def _message(body: str | bytes | None) -> str:

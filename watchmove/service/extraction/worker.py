@@ -36,7 +36,6 @@ class _Child:
     job: VideoJob
     process: BaseProcess
     began: float = field(default_factory=time.monotonic)
-    ended_for: str = ""
 
     def exceeded(self, limits: Limits) -> str:
         """The limit that it has exceeded, as a reason; empty if none."""

@@ -215,7 +215,7 @@ def number_of(video_id: str, where: str) -> int:
     except ValueError:
         number = -1
     # int also reads capitals, signs, spaces and underscores, and `id_of` would not give such an id back
-    if number < 0 or f"{number:016x}" != video_id:
+    if not 0 <= number < 2**64 or f"{number:016x}" != video_id:
         raise InvalidInput(
             f"{where}: {video_id!r} is not a video's id of sixteen hex digits; remove the record to redo"
         )

@@ -1,6 +1,5 @@
 """Records of what a step decided or made. A step writes its record last: it commits the objects that it names."""
 
-import json
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -123,7 +122,7 @@ def from_json_lines(data: bytes, kind: type[BaseModel], where: str) -> list[Any]
     for number, line in enumerate(data.splitlines(), start=1):
         try:
             rows.append(kind.model_validate_json(line))
-        except (ValidationError, json.JSONDecodeError) as error:
+        except ValidationError as error:
             raise InvalidInput(
                 f"{where} line {number}: not a {kind.__name__}; remove the file to plan again"
             ) from error

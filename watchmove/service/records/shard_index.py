@@ -72,10 +72,10 @@ def read_index(store: Store, index_key: str) -> tuple[FramePlace, ...]:
     """
     where = f"{store.uri}/{index_key}"
     packed = store.read(index_key)
-    if packed is None:
-        raise InvalidInput(f"{where}: not there; remove the shard's record to extract it again")
+    if not packed:  # gzip reads nothing from no bytes without an error, and the shard would have no frame
+        raise InvalidInput(f"{where}: not there or empty; remove the shard's record to extract it again")
     try:
         lines = gzip.decompress(packed)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InvalidInput(f"{where}: damaged ({error}); remove the shard's record to extract it again") from error
     return tuple(from_json_lines(lines, FramePlace, where))

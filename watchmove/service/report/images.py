@@ -116,8 +116,8 @@ def detection_image(names: Sequence[str], values: Sequence[float]) -> str:
     bars = axes.barh(list(names), list(values), color=colours)
     axes.bar_label(bars, fmt="%.3f", padding=3)
     axes.invert_yaxis()  # the first bar at the top, as in the table
-    # A fifth is left for the labels; the lower limit keeps an axis if all values are zero.
-    axes.set_xlim(0, max(0.05, *values) * 1.2)
+    # A fifth is left for the labels; the lower limit keeps an axis if all values are zero, or there is none.
+    axes.set_xlim(0, max([0.05, *values]) * 1.2)
     axes.set_xlabel("mAP (11-point, IoU 0.5)")
     return svg_uri(svg(figure))
 

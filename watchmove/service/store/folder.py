@@ -38,12 +38,16 @@ class FileStore:
         # a prefix need not end at a slash: its folder is walked, and the keys are compared with the rest of it below
         start = self.folder / prefix.rpartition("/")[0]
         with _translated(f"listing {self.uri}"):
-            files = (path for path in start.rglob("*") if path.is_file() and _TEMPORARY not in path.name)
+            files = (path for path in start.rglob("*") if path.is_file() and not path.name.startswith(_TEMPORARY))
             paths = sorted(files, key=Path.as_posix)  # S3's order: Path's own order would put a/b before a-b
         for path in paths:
             key = path.relative_to(self.folder).as_posix()
             if key.startswith(prefix):
-                yield _described(key, path)
+                try:
+                    item = _described(key, path)
+                except FileNotFoundError:  # deleted since the folder was read
+                    continue
+                yield item
 
     def head(self, key: str) -> StoredObject | None:
         """Return the size and ETag of an object, or None if it is absent."""

@@ -107,3 +107,9 @@ def test_a_csv_file_without_names_is_refused() -> None:
     for text in ("a.mp4\nb.mp4\n", ""):
         with pytest.raises(InvalidInput, match=r"names no column `uri`; the columns known are uri, size, etag, owner"):
             read_csv(text)
+
+
+def test_a_csv_file_that_begins_with_an_endless_field_is_refused() -> None:
+    """A quote that is never closed in the first line gives one line, as in any other."""
+    with pytest.raises(InvalidInput, match="the first line is no line of CSV"):
+        read_csv('"' + "x" * 200_000 + "\n")

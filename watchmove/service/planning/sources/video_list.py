@@ -63,7 +63,10 @@ def csv_rows(pieces: Iterator[bytes], where: str, tally: Tally) -> Iterator[Row]
     # Line breaks are added again because a quoted field may contain some.
     reader = csv.reader(line.decode(errors="surrogateescape") + "\n" for line in lines(pieces, where))
     # spreadsheets write a byte order mark before the first name
-    names = [name.strip().removeprefix("\ufeff") for name in next(reader, [])]
+    try:
+        names = [name.strip().removeprefix("\ufeff") for name in next(reader, [])]
+    except csv.Error as error:
+        raise InvalidInput(f"{where}: the first line is no line of CSV ({error}); name its columns there") from error
     if "uri" not in names:
         known = ", ".join(ListRow.model_fields)
         raise InvalidInput(f"{where}: the first line names no column `uri`; the columns known are {known}")

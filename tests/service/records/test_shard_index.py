@@ -1,0 +1,28 @@
+"""The index of a shard, as it is stored."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.service.records.shard_index import read_index
+from watchmove.service.store.folder import FileStore
+
+WHOLE = gzip.compress(b"{}\n" * 100, mtime=0)
+
+
+@pytest.mark.parametrize("damaged", [b"", b"not gzip", WHOLE[:-9], WHOLE[:10] + b"\xff" * 8 + WHOLE[18:]])
+def test_a_damaged_index_is_one_line(damaged: bytes, tmp_path: Path) -> None:
+    """An index that is cut off, is something else, or has wrong compressed data is invalid input."""
+    store = FileStore(tmp_path)
+    store.write("index.json.gz", damaged)
+
+    with pytest.raises(InvalidInput, match=r"empty|damaged|not a FramePlace"):
+        read_index(store, "index.json.gz")
+
+
+def test_a_missing_index_is_named(tmp_path: Path) -> None:
+    """The line says what would make the index again."""
+    with pytest.raises(InvalidInput, match="remove the shard's record"):
+        read_index(FileStore(tmp_path), "index.json.gz")
