@@ -152,6 +152,7 @@ def _prepare_window(images: Sequence[Image], blocks: Sequence[Image], shared: di
     used = distinct if repeated else list(range(len(images)))
     found = shared | {"flicker": gains is not None, "duplicates": repeated}
     equalized = images if gains is None else [_scaled(image, gain) for image, gain in zip(images, gains, strict=True)]
+    # a repeated frame is represented by the last used frame before it
     sources = np.searchsorted(used, range(len(images)), side="right") - 1
     names = tuple(name for name in CONDITIONS if found.get(name))
     return PreparedWindow(
@@ -183,6 +184,7 @@ def active_area(greys: NDArray[np.uint8]) -> tuple[slice, slice]:
 def _lit(levels: NDArray[np.floating]) -> slice:
     """From the first to the last row (or column) that is not black, given their levels; narrow bars count as lit."""
     bright = np.flatnonzero(levels > _BLACK_LEVEL)
+    # a frame that is dark everywhere has no bars
     if not len(bright):
         return slice(0, len(levels))
     least = _LEAST_BAR_SHARE * len(levels)
@@ -200,6 +202,7 @@ def static_overlay(greys: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
         return None
     deviation = greys.std(axis=0)
     mean = greys.mean(axis=0, dtype=np.float32)
+    # edges of the mean over time: those of moving objects are blurred, those of an overlay stay sharp
     edges = np.hypot(cv2.Sobel(mean, cv2.CV_32F, 1, 0), cv2.Sobel(mean, cv2.CV_32F, 0, 1)) > _EDGE_LEVELS
     scene_moves = np.median(deviation) > _MOVING_LEVELS
     still = edges & (deviation < _STILL_LEVELS)
@@ -224,6 +227,7 @@ def flicker_gains(means: FloatArray) -> NDArray[np.float32] | None:
     if len(means) < _LEAST_FLICKER_FRAMES:
         return None
     brightness = np.maximum(means.mean(axis=(1, 2)), 1)  # at least one level, as black frames would divide by zero
+    # where light changes linearly a frame equals the mean of its neighbours, so that only jumps remain
     around = np.convolve(brightness, np.array([0.5, 0, 0.5]), mode="valid")
     jumps = np.abs(brightness[1:-1] - around) / around
     if float(np.median(jumps)) < _FLICKER_SHARE:

@@ -50,6 +50,7 @@ def mask_frames(frames: Iterable[NamedFrame], settings: ExtractionSettings) -> I
     frames, ahead = tee(frames)  # verdicts on cuts come two frames late: tee holds the frames between
     marks = detect_cuts((frame.image for frame in ahead), settings.cut_difference)
     for frame, mark in zip(frames, marks, strict=True):
+        # a frame that cannot be read is a chunk of its own, so that no flow leads across it
         if chunk.frames and (mark.begins_shot or frame.image is None or chunk.frames[-1].image is None):
             yield from _examine_chunk(chunk, settings)
             chunk = _Chunk(chunk.first + len(chunk.frames), chunk.shot + 1)
@@ -83,6 +84,7 @@ class _Chunk:
     def halves(self) -> tuple["_Chunk", "_Chunk"]:
         """Two chunks, each with the thumbnails of the other that are needed to detect fades across their border."""
         half = len(self.frames) // 2
+        # thumbnails further back than the longest fade decide nothing, and memory has to be bounded
         lead = min(LONGEST_SPAN, self.lead + half)
         later = self.thumbnails[self.lead + half - lead :]
         before = replace(self, frames=self.frames[:half])

@@ -88,6 +88,7 @@ def confidence_of(soft_mask: FloatArray) -> float:
 
 def border_fraction(mask: NDArray[np.bool_]) -> float:
     """The fraction of the frame's outermost pixels that a mask (H, W) covers."""
+    # the corners belong to the rows, so that none counts twice
     border = np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
     return float(border.mean())
 
@@ -95,6 +96,7 @@ def border_fraction(mask: NDArray[np.bool_]) -> float:
 def object_fraction(mask: NDArray[np.bool_], min_area_fraction: float) -> float:
     """The fraction of a mask (H, W) in connected parts that each cover `min_area_fraction` of the frame; 0 if empty."""
     _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    # the first component is the background
     areas = stats[1:, cv2.CC_STAT_AREA]
     large = areas[areas >= min_area_fraction * mask.size]
     return float(large.sum() / areas.sum()) if len(areas) else 0.0
@@ -104,6 +106,7 @@ def measure_mask(frame: SegmentedFrame, min_area_fraction: float) -> MaskFacts:
     """Measure a segmented frame; connected parts of its mask below `min_area_fraction` of the frame are no objects."""
     soft_mask, independent_motion = frame.soft_mask, frame.independent_motion
     mask = soft_mask >= 0.5
+    # motion is known at the working size only
     small = cv2.resize(soft_mask, independent_motion.shape[::-1], interpolation=cv2.INTER_AREA) >= 0.5
     inside = float(np.median(independent_motion[small])) if small.any() else 0.0
     outside = float(np.median(independent_motion[~small])) if not small.all() else 0.0
@@ -138,6 +141,7 @@ def _thumbnail(image: Image, soft_mask: FloatArray) -> FloatArray:
     """A frame reduced to (24, 24, 4) float32 in [0, 1], its soft mask in the fourth channel."""
     size = (_THUMBNAIL_PIXELS, _THUMBNAIL_PIXELS)
     colours = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    # with the mask as a channel, a moved object counts as a change even where it hardly changes the colours
     return np.dstack([colours, cv2.resize(soft_mask, size, interpolation=cv2.INTER_AREA)])
 
 
@@ -155,6 +159,7 @@ def prune_shot(
     reasons: list[str | None] = ["over-quota"] * len(images)
     kept: list[FloatArray] = []
     for index in sorted(range(len(images)), key=lambda i: (-confidences[i], i)):
+        # the frames that are left keep `over-quota`, their initial reason, without being compared
         if len(kept) == settings.max_frames_per_shot:
             break
         thumbnail = _thumbnail(images[index], soft_masks[index])

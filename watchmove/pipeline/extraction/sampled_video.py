@@ -103,6 +103,7 @@ def extract_video(path: Path, settings: ExtractionSettings, segment: ShotSegment
         raise UnreadableVideo("too-short", f"{path}: {progress.frames_seen} frame; motion needs at least two")
     # the log is complete only now that the reader is closed
     timed = [_as_logged(frame, reader.log) for frame in frames]
+    # frames are in order of shots, which groupby needs
     kept = [frame for _, shot in groupby(timed, key=lambda frame: frame.shot) for frame in _prune(list(shot), settings)]
     return Extraction(progress.frames_seen, progress.shots, tuple(kept))
 
@@ -114,6 +115,7 @@ def _shots(reader: VideoReader, progress: _Progress, settings: ExtractionSetting
     for image, mark in zip(images, detect_cuts(ahead, settings.cut_difference), strict=True):
         if mark.begins_shot:
             yield _finish_shot(sampler, progress)
+            # checked where a shot has ended, because only then its windows are known
             if progress.windows >= settings.windows_per_video:
                 return
             progress.shots += 1
@@ -133,6 +135,7 @@ def _sampled(window: Window, settings: ExtractionSettings) -> Sequence[int]:
     """Positions that are spread evenly inside a window, the ends excluded; the middle of a window that is too short."""
     count = len(window.images)
     wanted = min(settings.frames_per_window, count) if count >= settings.min_window_frames else 1
+    # the middle of each of `wanted` equal parts
     return sorted({round((k + 0.5) * count / wanted - 0.5) for k in range(wanted)})
 
 

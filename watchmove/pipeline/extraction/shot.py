@@ -74,6 +74,7 @@ def examine_shot(
             examined += [ExaminedFrame(empty_mask, 0.0, "short-shot", prepared.conditions)] * len(window.positions)
         for frame in segmented.get(number, ()):
             examined.append(_verdict(frame, shot, (height, width), prepared.conditions, settings))
+    # a resting object keeps its mask only where another frame of the shot has shown that it moves
     if all(frame.reject_reason in _REASONS_WITHOUT_MOTION for frame in examined):
         examined = [replace(frame, soft_mask=empty_mask) for frame in examined]
     fading = [bool(window.fading) and window.fading[position] for window in windows for position in window.positions]
@@ -90,6 +91,7 @@ def _segment_windows(
 ) -> dict[int, tuple[SegmentedFrame, ...]]:
     """Segmented frames of each window, by the window's number; a window that is too short is left out."""
     sources = {
+        # a repeated frame gets the mask of the frame that represents it
         number: [prepared[number].sources[position] for position in window.positions]
         for number, window in enumerate(windows)
         if len(prepared[number].images) >= settings.min_window_frames
@@ -108,6 +110,7 @@ def _verdict(
     settings: ExtractionSettings,
 ) -> ExaminedFrame:
     """Measure one segmented frame; `size` is the (height, width) of the frame before borders were cut off."""
+    # measured inside the black borders, so that fractions and the border are those of the visible part
     facts = measure_mask(frame, settings.min_area_fraction)
     parallax = ["parallax"] if facts.background_motion_pixels > _PARALLAX_PIXELS else []
     return ExaminedFrame(

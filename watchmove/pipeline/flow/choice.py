@@ -19,6 +19,7 @@ def chosen_method(settings: ExtractionSettings) -> str:
     return settings.flow
 
 
+# one entry: a process works with one group of settings, and other weights need not stay in memory
 @lru_cache(maxsize=1)
 def flow_method(settings: ExtractionSettings) -> FlowMethod:
     """Return the method that the settings choose, on the device that they choose; weights are loaded once in a process.

@@ -45,9 +45,12 @@ class RaftFlow:
         height, width = first.shape[-2:]
         below, right = _padding(height), _padding(width)
         images = torch.stack([first, second])
+        # border values are repeated, because constant padding would be an edge that never moves
         padded = functional.pad(images / _HALF_RANGE - 1, (0, right, 0, below), mode="replicate")
+        # the network takes colour, whereas all flow methods share an interface of grey frames
         colour = padded[:, :, None].expand(-1, -1, 3, -1, -1)
         field: Tensor = self._network(colour[0], colour[1], num_flow_updates=_UPDATES)[-1]
+        # padding is only below and to the right, so cutting it off moves no pixel
         return field[..., :height, :width].float()
 
 
@@ -74,6 +77,7 @@ def _load(path: Path) -> nn.Module:
     except (OSError, SafetensorError) as error:
         raise InvalidInput(_message(path, f"cannot be read ({error})")) from error
     networks: list[nn.Module] = [raft_large(weights=None), raft_small(weights=None)]
+    # load_state_dict would find the same faults, but its message has many lines
     fitting = [network for network in networks if network.state_dict().keys() == tensors.keys()]
     if not fitting:
         raise InvalidInput(_message(path, f"its {len(tensors)} tensors are not those of either network"))
@@ -81,6 +85,7 @@ def _load(path: Path) -> nn.Module:
     if misshapen:
         shape = tuple(tensors[misshapen[0]].shape)
         raise InvalidInput(_message(path, f"{misshapen[0]} has shape {shape}, which is not the network's"))
+    # NaN in a weight would give a flow of NaN without an error
     infinite = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if infinite:
         raise InvalidInput(_message(path, f"{infinite[0]} holds numbers that are not finite"))

@@ -21,6 +21,7 @@ def warp(maps: Tensor, fields: Tensor, mode: str = "bilinear") -> Tensor:
     rows = torch.arange(height, dtype=maps.dtype, device=maps.device)[:, None]
     columns = torch.arange(width, dtype=maps.dtype, device=maps.device)
     # grid_sample takes positions from -1 to 1 between the centres of the outer pixels
+    # at least 1, because a line of a single pixel would divide by zero
     x = (columns + fields[:, 0]) * (2 / max(width - 1, 1)) - 1
     y = (rows + fields[:, 1]) * (2 / max(height - 1, 1)) - 1
     grid = torch.stack([x, y], dim=-1)
@@ -68,6 +69,7 @@ def _correlate(maps: Tensor, kernel: Tensor, axis: int) -> Tensor:
 def mirrored(length: int, margin: int, device: torch.device) -> Tensor:
     """Indices of a line of `length` with `margin` more on each side, reflected as often as needed (dcb|abcd|cba)."""
     positions = torch.arange(-margin, length + margin, device=device)
+    # there and back: the two ends occur once in a period, as the border pixel is not repeated
     period = max(2 * (length - 1), 1)
     folded = positions.remainder(period)
     return torch.minimum(folded, period - folded) if length > 1 else torch.zeros_like(positions)
@@ -99,6 +101,7 @@ def _area_lines(maps: Tensor, axis: int, wanted: int) -> Tensor:
 def _coverage(length: int, wanted: int) -> Tensor:
     """(length, wanted) float32: the fraction of each new pixel that each old pixel covers."""
     step = length / wanted
+    # float64, because overlaps are small differences of large positions
     old = torch.arange(length, dtype=torch.float64)[:, None]
     new = torch.arange(wanted, dtype=torch.float64) * step
     overlap = torch.minimum(old + 1, new + step) - torch.maximum(old, new)
@@ -107,6 +110,7 @@ def _coverage(length: int, wanted: int) -> Tensor:
 
 def bilinear_resize(maps: Tensor, height: int, width: int) -> Tensor:
     """Resize maps (N, C, H, W) to (height, width) as INTER_LINEAR does."""
+    # corners are not aligned: OpenCV maps the edges of the image, not the centres of its corner pixels
     return functional.interpolate(maps, size=(height, width), mode="bilinear", align_corners=False)
 
 

@@ -80,6 +80,7 @@ class _Equations:
 
     def preconditioner(self) -> Callable[[Tensor], Tensor]:
         """Return a function that divides a field (N, 2, H, W) by each pixel's own 2 x 2 block."""
+        # the diagonal of the smoothness term: the links of a pixel to its four neighbours; lines end without one
         to_right = functional.pad(self.weights[..., :-1], (0, 1))
         below = functional.pad(self.weights[..., :-1, :], (0, 0, 0, 1))
         from_left = functional.pad(to_right[..., :-1], (1, 0))
@@ -135,6 +136,7 @@ def _enlarge(field: Tensor, height: int, width: int) -> Tensor:
 def _at_level(images: Tensor, level: int, size: tuple[int, int], parameters: VariationalParameters) -> Tensor:
     """Images at the size of a level, blurred for it."""
     if level:
+        # variances add: a blur of pyramid_blur pixels of the image becomes one of as many pixels of the level
         blur = parameters.pyramid_blur * math.sqrt(parameters.pyramid_factor ** (-2 * level) - 1)
         images = bilinear_resize(gaussian_blur(images, blur), *size)
     return gaussian_blur(images, parameters.blur_pixels)
@@ -159,11 +161,13 @@ def _solve_level(first: Tensor, second: Tensor, field: Tensor, parameters: Varia
     """Refine `field` (N, 2, H, W) by a few warps of `second` onto `first`, channels (N, 3, H, W) of one level."""
     first_x, first_y = _gradient(first)
     count = first.shape[1]
+    # derivatives are warped too: those of the warped image would also contain the derivatives of the field
     both = torch.cat([second, *_gradient(second)], dim=1)
     longest = parameters.longest_increment_pixels
     for _ in range(parameters.warps):
         warped = warp(both, field, mode="bicubic")
         change = warped[:, :count] - first
+        # the mean of the slopes of both images has less noise than either
         slope_x = (warped[:, count : 2 * count] + first_x) / 2
         slope_y = (warped[:, 2 * count :] + first_y) / 2
         equations = _linearise(change, slope_x, slope_y, field, parameters)
@@ -176,9 +180,12 @@ def _linearise(
 ) -> _Equations:
     """The equations of the increment to `field`, with the penalties frozen at their weights for it."""
     length = 1 / (slope_x.square() + slope_y.square() + parameters.gradient_floor)
+    # the derivative of sqrt(x^2 + e^2) by x^2, without the factor of one half that both terms have in common
     penalty = torch.rsqrt(change.square() * length + parameters.data_penalty_pixels**2)
+    # pixels that leave the image have no counterpart: smoothness alone decides there
     weight = lands_inside(field).to(field.dtype) * length * penalty
     along_x, along_y = forward_differences(field)
+    # one penalty for both components, so that their discontinuities are at the same places
     variation = (along_x.square() + along_y.square()).sum(dim=1, keepdim=True)
     smooth = parameters.smoothness * torch.rsqrt(variation + parameters.smoothness_penalty_pixels**2)
     weighted_x, weighted_y = weight * slope_x, weight * slope_y

@@ -40,6 +40,7 @@ Number = TypeVar("Number", np.uint8, np.float32)
 def shrink(array: NDArray[Number], scale: int = WORKING_SCALE) -> NDArray[Number]:
     """Shrink (H, W) or (H, W, C), uint8 or float32, by area averaging to 1/`scale` of its size, rounded up."""
     height, width = array.shape[:2]
+    # area averaging, because at this factor linear interpolation would skip pixels and alias
     smaller = cv2.resize(array, (-(-width // scale), -(-height // scale)), interpolation=cv2.INTER_AREA)
     return np.asarray(smaller, array.dtype)
 

@@ -44,6 +44,7 @@ def shot_segmenter(settings: ExtractionSettings) -> ShotSegmenter:
         from watchmove.pipeline.masks.device.segmentation import TorchSegmenter
 
         return TorchSegmenter(settings)
+    # the method itself is not needed here: `segment_shot` takes it from the cache
     flow_method(settings)
 
     def segment(

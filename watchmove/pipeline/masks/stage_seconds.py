@@ -13,6 +13,7 @@ class StageSeconds:
     """
 
     def __init__(self) -> None:
+        # a Counter starts every stage at 0; its type allows whole numbers only, hence the ignored errors below
         self.cpu: Counter[str] = Counter()
         self.wall: Counter[str] = Counter()
 

@@ -49,6 +49,7 @@ class TeacherNetwork:
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
         """`network` gives logits (N, 56, 56) of normalised images (N, 3, 227, 227); it is moved to `device`."""
+        # evaluation mode turns dropout off: the same frames must give the same masks
         self._network = network.eval().to(device)
         self._device = device
 
@@ -59,6 +60,7 @@ class TeacherNetwork:
         prediction is the mean over the crops that hold a pixel, and NaN where there is no crop.
         """
         squares_of_frames = [list(object_squares(evidence)) for evidence in motion_evidence]
+        # crops of all frames in one list, so that batches are full although each frame has only a few
         crops = [
             _crop(image, _at_full_size(square))
             for image, squares in zip(images, squares_of_frames, strict=True)
@@ -101,11 +103,13 @@ def object_squares(evidence: FloatArray) -> Iterator[Square]:
     for left, top, width, height, area in parts[:_MAX_OBJECTS]:
         if area >= _MIN_AREA_FRACTION * evidence.size:
             for size in _RELATIVE_SIZES:
+                # as in training, the longer side of the object decides the size of its crop
                 side = size * max(width, height) / _OBJECT_FRACTION
                 yield Square(left + width / 2, top + height / 2, side)
 
 
 def _at_full_size(square: Square) -> Square:
+    # no half-pixel offset: the coordinates of a square are continuous and start at the edge of the image
     return Square(*(WORKING_SCALE * number for number in square))
 
 
@@ -124,11 +128,13 @@ def _mean_of_crops(predictions: Sequence[tuple[Square, FloatArray]], shape: tupl
     for square, prediction in predictions:
         # a map of ones is warped in the same way, so that interpolation at a square's border divides out
         for sums, values in ((total, prediction), (weight, np.ones_like(prediction))):
+            # the matrix leads from the frame to the square, which is the inverse of this warp
             sums += cv2.warpAffine(
                 values,
                 into_square(square, TARGET_PIXELS),
                 (shape[1], shape[0]),
                 flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             )
+    # outside of all crops 0 / 0 is computed, which `where` discards
     with np.errstate(invalid="ignore"):
         return np.where(weight > 0, total / weight, np.nan).astype(np.float32)

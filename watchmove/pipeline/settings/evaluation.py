@@ -124,6 +124,7 @@ class EvaluationSettings(Section):
     @field_validator("scales_pixels")
     @classmethod
     def _scales_are_sides(cls, scales: tuple[int, ...]) -> tuple[int, ...]:
+        # the bounds of `shorter_side_pixels`: those of a Field do not apply to the members of a tuple
         if not all(64 <= scale <= 2000 for scale in scales):
             raise ValueError("a scale is a shorter side of 64 to 2000 pixels")
         return scales

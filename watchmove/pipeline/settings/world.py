@@ -18,6 +18,7 @@ class WorldSettings(Section):
     )
     frames_per_video: int = Field(48, ge=4, le=2000, description="Number of frames in each video.")
     frames_per_second: float = Field(24.0, gt=0, le=240, description="Frame rate of the videos.")
+    # both sides are even, because yuv420p stores colour at half of the resolution
     width_pixels: int = Field(320, ge=96, le=1920, multiple_of=2, description="Width of a video, in pixels.")
     height_pixels: int = Field(240, ge=96, le=1080, multiple_of=2, description="Height of a video, in pixels.")
     train_images: int = Field(200, ge=0, description="Number of images in the training split of the detection set.")

@@ -135,8 +135,10 @@ def _fieller(curve: FrameCurve, goal: float) -> tuple[float, float]:
     # (m + b u − goal)² = c² (1 / N + u² / S), with u = log10 n − its mean, m the line there and c = t · deviation
     rise = curve.intercept + curve.slope * curve.mean_log_frames - goal
     scale = (curve.quantile * curve.deviation) ** 2
+    # positive, because the slope is positive within its whole interval: the solutions are between two roots
     square = curve.slope**2 - scale / curve.spread_log_frames
     linear, constant = 2 * rise * curve.slope, rise**2 - scale / curve.count
+    # without noise both roots coincide, and rounding can make this slightly negative
     root = math.sqrt(max(linear**2 - 4 * square * constant, 0.0))
     return tuple(curve.mean_log_frames + (-linear + sign * root) / (2 * square) for sign in (-1, 1))  # type: ignore[return-value]
 

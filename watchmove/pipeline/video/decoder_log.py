@@ -53,6 +53,7 @@ class DecoderLog:
         self._frame_facts: list[tuple[int, int, bool]] = []
         self._ended = False
         self._changed = threading.Condition()
+        # a daemon, so that a reader that was never closed does not keep the process alive
         self._thread = threading.Thread(target=self._drain, daemon=True)
         self._thread.start()
 
@@ -66,6 +67,7 @@ class DecoderLog:
             while line := self._stream.readline(_LONGEST_LINE_BYTES):
                 self._add_line(line)
         with self._changed:
+            # a thread that waits for a frame that the log never reports would otherwise wait forever
             self._ended = True
             self._changed.notify_all()
 
@@ -83,6 +85,7 @@ class DecoderLog:
     def _add_frame(self, time: bytes, line: bytes) -> None:
         self.frame_times_seconds.append(0.0 if time == b"NOPTS" else float(time))
         facts = _SIZE_AND_FIELDS.search(line)
+        # showinfo writes P for a progressive frame, T or B for the field that comes first
         width, height, fields = facts.groups() if facts else (b"0", b"0", b"P")
         with self._changed:
             self._frame_facts.append((int(width), int(height), fields in b"TB"))
@@ -119,6 +122,7 @@ class DecoderLog:
         lines = [*self._start, *self._end]
         if not lines and exit_status < 0:
             return "decoder-memory"  # killed before its first message: not even the program fitted into the limit
+        # phrases first, because a decoder that fails early does not describe its input either
         for phrase, reason in _RULES:
             if any(phrase in line for line in lines):
                 return reason

@@ -68,8 +68,10 @@ def fading_frames(thumbnails: Sequence[Image]) -> NDArray[np.bool_]:
     fading = np.zeros(count, np.bool_)
     if count <= _SPANS[0]:
         return fading
+    # float32, because differences of uint8 would wrap around
     flat = np.stack(thumbnails).reshape(count, -1).astype(np.float32)
     for span in (span for span in _SPANS if span < count):
+        # ends are tested for all places at once, and a mixture is fitted only where they can be those of a fade
         for first in np.flatnonzero(_can_be_ends(flat[:-span], flat[span:])):
             share = _shares_of_a_mixture(flat[first : first + span + 1])
             if share is not None:
@@ -95,6 +97,7 @@ def _can_be_ends(first: FloatArray, last: FloatArray) -> NDArray[np.bool_]:
 def _shares_of_a_mixture(frames: FloatArray) -> FloatArray | None:
     """The share of the last of flattened thumbnails (T, N) in each, (T,) in [0, 1]; None without a gradual mixture."""
     first, change = frames[0], frames[-1] - frames[0]
+    # the change is never 0, because the ends have passed `_can_be_ends`
     share: FloatArray = ((frames - first) @ change / (change @ change)).astype(np.float32)
     steps = np.diff(share)
     if steps.min() < -_LARGEST_BACKWARD_STEP or steps.max() > _LARGEST_STEP:

@@ -28,6 +28,7 @@ def _limit_memory(pid: int, mebibytes: int) -> None:
         import resource
 
         try:
+            # set from outside, because code that runs before exec (preexec_fn) is not safe with threads
             resource.prlimit(pid, resource.RLIMIT_AS, (mebibytes << 20, mebibytes << 20))
         except ProcessLookupError:
             return  # the child has already ended, and its log contains the reason
@@ -106,10 +107,12 @@ class VideoReader:
     def __iter__(self) -> Iterator[Image]:
         count = 0
         while (image := self._next_image()) is not None:
+            # the scale filter bounds the longer side at this length, so a frame that reaches it was at least as long
             if max(image.shape[:2]) >= self._longest_side:
                 raise UnreadableVideo("absurd-size", f"{self._path}: longer side over {LONGEST_TO_SHORTEST} x shorter")
             count += 1
             yield image
+        # later failures are no error: what a damaged stream still holds has been yielded
         if count == 0:
             status = self._process.wait()
             self.log.join()
@@ -121,6 +124,7 @@ class VideoReader:
             self._waited_seconds = 0.0
         header = b""
         while header.count(b"\n") < 3:  # P6, then width and height, then the largest value, each on its own line
+            # byte by byte, because the header has no fixed length and what is read beyond it cannot be put back
             byte = self._read(1)
             if not byte:
                 return None
@@ -137,6 +141,7 @@ class VideoReader:
         Only time spent waiting for the decoder counts towards the timeout, not the time in which the caller works.
         """
         parts = bytearray()
+        # the bare descriptor, because select does not see what the buffer of the pipe object holds
         descriptor = self._pixels.fileno()
         while len(parts) < n_bytes:
             start = time.monotonic()
@@ -187,6 +192,7 @@ def write_video(path: Path, frames: Iterable[Image], frames_per_second: float) -
     except BrokenPipeError:
         pass  # the encoder ended early; its exit status and log are read below
     except BaseException:
+        # an interrupt, or an error of the frames themselves: the encoder would wait for more input forever
         process.kill()
         raise
     finally:

@@ -47,14 +47,18 @@ def decode_command(path: Path, shorter_side_pixels: int, max_frames: int | None,
         protocol_whitelist="file,pipe",
         format_whitelist=_CONTAINERS,
         max_pixels=max_source_pixels,
+        # one thread, because callers use the cores by running one process on each
         threads=1,
     )
     # interlacing is detected in the pixels, because the flags of many streams are missing or wrong
     reported = source.video.filter("idet", intl_thres=_INTERLACE_THRESHOLD).filter("showinfo", checksum=0)
+    # showinfo follows idet, which sets the flag it reports, and precedes scale, as the log has the size in the file
     frames = reported.filter("yadif", deint="interlaced").filter("scale", **_scaling(shorter_side_pixels))
     # without a pixel format, frames of more than eight bits would become pixmaps of sixteen bits
     pixmaps = {"format": "image2pipe", "vcodec": "ppm", "pix_fmt": "rgb24", "fps_mode": "passthrough", "threads": 1}
+    # passthrough: other modes repeat or drop frames, and image n would no longer belong to line n of the log
     output = frames.output("pipe:1", **pixmaps, **({} if max_frames is None else {"vframes": max_frames}))
+    # the log level stays at info, the level of showinfo and of the description of the streams
     quiet = output.global_args("-nostdin", "-hide_banner", "-nostats", "-filter_complex_threads", "1")
     return [str(part) for part in quiet.compile(cmd=ffmpeg_executable())]
 

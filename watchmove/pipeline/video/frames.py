@@ -95,11 +95,13 @@ def _read_image(path: Path, settings: ExtractionSettings) -> NamedFrame:
             width, height = header.size
     except PIL.Image.DecompressionBombError:
         return NamedFrame(path.stem, None, None, "absurd-size")
+    # Pillow reports some damaged headers by a SyntaxError or a ValueError
     except (OSError, SyntaxError, ValueError):
         return NamedFrame(path.stem, None, None, "unreadable")
     size = (height, width)
     if height * width > settings.max_source_pixels or max(size) >= LONGEST_TO_SHORTEST * min(size):
         return NamedFrame(path.stem, None, size, "absurd-size")
+    # as stored, without the orientation tag: masks get the size in the header, which does not apply it either
     pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
         return NamedFrame(path.stem, None, size, "unreadable")
@@ -112,6 +114,7 @@ def _at_working_size(image: Image, shorter_side_pixels: int) -> Image:
     height, width = image.shape[:2]
     scale = shorter_side_pixels / min(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    # shrinking needs the mean over an area against aliasing; enlarging with it would repeat pixels
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     return image if scale == 1 else np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
 
@@ -142,6 +145,7 @@ class VideoFrames:
 
     def __iter__(self) -> Iterator[NamedFrame]:
         for index, image in enumerate(self._reader):
+            # without its size, because the log may report it after the pixels: `size_of_frame` waits for it
             yield NamedFrame(f"{index:06d}", image, None)
 
     def size_of_frame(self, index: int) -> tuple[int, int] | None:

@@ -66,6 +66,7 @@ class CutDetector:
         self._cut_difference = cut_difference
         self._pending: deque[_Change] = deque()
         self._before: deque[float] = deque(maxlen=_NEIGHBOURS)
+        # as if the last cut were long ago, so that the first shot may be of any length
         self._since_cut = _LEAST_SHOT_FRAMES
         self._colours: NDArray[np.int16] | None = None
         self._shape: tuple[int, ...] = ()
@@ -74,6 +75,7 @@ class CutDetector:
         """Take the next frame, uint8 RGB (H, W, 3), None if it cannot be read; returns the verdicts it completes."""
         self._pending.append(self._change_to(image))
         marks = []
+        # verdicts keep the order of frames: an unreadable one needs no neighbours, but waits for those before it
         while self._pending and (not self._pending[0].readable or self._readable_pending() > _NEIGHBOURS):
             marks.append(self._judge())
         return marks
@@ -90,6 +92,7 @@ class CutDetector:
         if image is None:
             return _Change(np.zeros((*_THUMBNAIL_SIZE[::-1], 3), np.uint8), readable=False)
         thumbnail = np.asarray(cv2.resize(image, _THUMBNAIL_SIZE, interpolation=cv2.INTER_AREA), np.uint8)
+        # int16, because differences of uint8 would wrap around
         previous, self._colours = self._colours, np.asarray(cv2.cvtColor(thumbnail, cv2.COLOR_RGB2HSV), np.int16)
         resized, self._shape = image.shape != self._shape, image.shape
         if previous is None:
@@ -105,6 +108,7 @@ class CutDetector:
         neighbours = [*self._before, *after]
         usual = sum(neighbours) / len(neighbours) if neighbours else 0.0
         jumps = change.levels >= self._cut_difference and change.levels >= _JUMP_RATIO * usual
+        # a change of size is a cut whatever the colours are, because the frames of a window have one size
         cut = change.resized or (jumps and self._since_cut >= _LEAST_SHOT_FRAMES)
         self._since_cut = 1 if cut else self._since_cut + 1
         self._before.append(change.levels)
@@ -171,6 +175,7 @@ class WindowSampler:
     def add(self, image: Image, thumbnail: Image) -> None:
         """Take the next frame of the shot, (H, W, 3) uint8 RGB, and its thumbnail (see `FrameMark`)."""
         self._open_window.append(image)
+        # kept for every frame, because a long fade is visible only with the frames between windows
         self._thumbnails.append(fade_thumbnail(thumbnail))
         if len(self._open_window) == self.window_frames:
             self._close_window()
@@ -199,6 +204,7 @@ class WindowSampler:
             first = self._start + self._window_number * self.window_frames
             self._kept.append(Window(self.shot, first, tuple(self._open_window)))
             if len(self._kept) > self.most:
+                # these are the multiples of the doubled stride: the same windows as if it had been used from the start
                 self._kept = self._kept[::2]
                 self._stride *= 2
         self._open_window = []

@@ -82,6 +82,7 @@ def draw_image(rng: np.random.Generator, size: tuple[int, int]) -> tuple[NDArray
     image, owner = render(scene, 0, *size)
     objects = []
     for number, (layer, hard) in enumerate(zip(layers, difficult, strict=True), start=1):
+        # not NaN, because `_clear_of` keeps objects from covering each other completely
         x0, y0, x1, y1 = box_of_mask_xyxy(owner == number).tolist()
         objects.append(VocObject(layer.class_name, (x0, y0, x1, y1), hard))
     return image, tuple(objects)

@@ -71,6 +71,7 @@ _PANNED_SHARE = 0.6
 def _noise_frames(rng: np.random.Generator, n_frames: int, width: int, height: int) -> NDArray[np.uint8]:
     """Random grey grains of 2 x 2 pixels, independent in every frame, uint8 (T, H, W, 3)."""
     grains = rng.integers(*_NOISE_LEVELS, (n_frames, height // 2, width // 2, 1), dtype=np.uint8)
+    # a copy, because a broadcast array is read-only
     return np.broadcast_to(grains.repeat(2, axis=1).repeat(2, axis=2), (n_frames, height, width, 3)).copy()
 
 
@@ -106,6 +107,7 @@ def draw_video(seed: int, settings: WorldSettings, kind: str | None = None) -> D
     kind = kind or _CYCLE[seed % len(_CYCLE)]
     if kind not in KINDS:
         raise InvalidInput(f"video kind {kind!r}: is unknown; use one of {', '.join(KINDS)}")
+    # the second number separates the random numbers of videos from those of images, which have 2 and 3
     rng = np.random.default_rng([seed, 1])
     n_frames, size = settings.frames_per_video, (settings.width_pixels, settings.height_pixels)
     if kind == "noise":
@@ -190,8 +192,10 @@ def draw_world(directory: Path, settings: WorldSettings, workers: int = 1) -> No
             for future in futures:
                 future.result()
         except BaseException:
+            # without this, leaving the `with` block would first draw everything that is still queued
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    # the lists are written last, so that they name no image that does not exist
     for split in _SPLITS:
         if ids[split]:
             write_split(root, split, ids[split])

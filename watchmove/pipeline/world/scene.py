@@ -47,6 +47,7 @@ def poses_from_path(
     """
     cos, sin = np.cos(angles) * scales, np.sin(angles) * scales
     linear = np.stack([np.stack([cos, -sin], axis=-1), np.stack([sin, cos], axis=-1)], axis=-2)
+    # pixel centres have whole coordinates, so the middle of n pixels is (n - 1) / 2
     middle = (np.array(size) - 1) / 2
     return np.concatenate([linear, (centres_xy - linear @ middle)[..., None]], axis=-1)
 
@@ -69,10 +70,12 @@ def draw_layer(layer: Layer, pose: Poses, image: NDArray[np.uint8], owner: NDArr
     shifted = pose - [[0, 0, x0], [0, 0, y0]]
     size = (x1 - x0, y1 - y0)
     coverage = np.asarray(cv2.warpAffine(layer.coverage, shifted, size, flags=cv2.INTER_LINEAR), np.float32)
+    # the texture is continued beyond its border, because black would darken the blended outline
     texture = cv2.warpAffine(
         layer.texture, shifted, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     ).astype(np.float32)
     patch = image[y0:y1, x0:x1]
+    # rounded, because the assignment to uint8 truncates
     patch[:] = np.rint(patch + (texture - patch) * coverage[..., None])
     owner[y0:y1, x0:x1][coverage >= 0.5] = number
 
@@ -104,6 +107,7 @@ def _affine_flow(now: Poses, then: Poses, x: NDArray[np.float64], y: NDArray[np.
     `x` and `y` may have any shapes that broadcast.
     """
     bottom = np.array([[0.0, 0.0, 1.0]])
+    # from the frame into the layer by the inverse of one pose, and back by the other; less the identity, a motion
     motion = (np.vstack([then, bottom]) @ np.linalg.inv(np.vstack([now, bottom])) - np.eye(3))[:2]
     return np.stack([row[0] * x + row[1] * y + row[2] for row in motion], axis=-1).astype(np.float32)
 

@@ -44,6 +44,7 @@ def shape_outline(name: str) -> NDArray[np.float64]:
     if name == "square":
         return np.array([(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)])
     if name == "triangle":
+        # the corners reach from -1 to 0.5 vertically: moved down, the triangle is about in the middle
         return np.asarray(_regular(np.ones(3)) + np.array([0, 0.2]))
     if name == "star":
         return _regular(np.tile([1.0, _STAR_INNER], 5))

@@ -107,6 +107,7 @@ def _object_poses(
     radii = room * rng.uniform(*_RADIUS_RANGE, 2)
     centre = (low + high) / 2 + (room - radii) * rng.uniform(-1, 1, 2)
     path = _ellipse(rng, n_frames, centre, radii, rng.uniform(*_OBJECT_SPEED_PIXELS) * scale)
+    # multiplied by 0 or 1 instead of skipped, so that every object takes the same number of random draws
     turn = np.radians(rng.uniform(*_ROTATION_DEGREES) * rng.choice([-1, 1])) * (rng.random() < _ROTATING_SHARE)
     angles = rng.uniform(-_TILT_RADIANS, _TILT_RADIANS) + turn * np.arange(n_frames)
     scales = _swing(rng, n_frames, _SCALING_AMPLITUDE * (rng.random() < _SCALING_SHARE))
@@ -119,6 +120,7 @@ def _camera(rng: np.random.Generator, n_frames: int, size: tuple[int, int], *, p
         return np.tile(np.eye(2, 3), (n_frames, 1, 1)), 0
     scale = min(size) / _REFERENCE_PIXELS
     radii = rng.uniform(*_CAMERA_RADIUS_PIXELS, 2) * scale
+    # room for the path, for the zoom, and for interpolation: the camera never sees the border of the canvas
     margin = int(radii.max() + _CAMERA_ZOOM * max(size) + _CAMERA_SPARE_PIXELS)
     middle = (np.array(size, np.float64) - 1) / 2
     path = _ellipse(rng, n_frames, middle, radii, rng.uniform(*_CAMERA_SPEED_PIXELS) * scale)

@@ -47,6 +47,7 @@ _BLUR_PIXELS = 0.6
 
 def smooth_noise(rng: np.random.Generator, height: int, width: int, scale_pixels: float) -> FloatArray:
     """Noise without structure finer than `scale_pixels`: float32 (height, width) of mean 0 and standard deviation 1."""
+    # cubic interpolation reads one grid point before and two after a position, hence 4 here and 1 below
     rows, columns = int(height / scale_pixels) + 4, int(width / scale_pixels) + 4
     grid = rng.standard_normal((rows, columns), dtype=np.float32)
     x = np.arange(width, dtype=np.float32) / np.float32(scale_pixels) + 1

@@ -45,6 +45,7 @@ def render_video(scenes: Sequence[Scene], n_frames: Sequence[int], width: int, h
             masks[start + time] = owner > 0
             for number in range(len(scene.layers)):
                 boxes_xyxy[start + time, first_object + number] = box_of_mask_xyxy(owner == number + 1)
+            # the frame after the last one of a shot shows another scene, so no flow leads to it
             if time + 1 < count:
                 flows[start + time] = exact_flow(scene, time, owner)
         start, first_object = start + count, first_object + len(scene.layers)
@@ -85,12 +86,14 @@ def moving_square(
         )
     rng = np.random.default_rng(seed)
     hue, still = rng.uniform(), np.zeros(frames)
+    # half of the colour circle from the background, so that the square differs from it clearly
     texture = object_texture(rng, "checks", side_pixels, hue + 0.5, shaded=False)
     poses = poses_from_path(corners + (side_pixels - 1) / 2, still, still + 1, (side_pixels, side_pixels))
     square = Layer("square", texture, np.ones((side_pixels, side_pixels), np.float32), poses)
     # the background is larger than the frame by the camera's path, and two pixels more for interpolation
     reach = np.ceil(np.abs(camera_step_pixels) * np.float64(frames)).astype(int) + 2
     canvas = background(rng, height + 2 * int(reach[1]), width + 2 * int(reach[0]), hue)
+    # a layer of one pixel has its middle at the origin, so that the path is that of the top left corner
     camera = poses_from_path(
         np.arange(frames)[:, None] * np.array(camera_step_pixels) - reach, still, still + 1, (1, 1)
     )

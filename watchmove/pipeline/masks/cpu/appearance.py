@@ -157,6 +157,7 @@ def fit_appearance(
     features: for each frame, (h, w, F) float32; evidence: for each frame, (h, w) float32 in [0, 1]. Pixels along the
     border count as background whatever their evidence, because the filmed object seldom stays there.
     """
+    # pixels are drawn before units, as in the torch twin: the same draws keep the masks of both comparable
     sample, observed = _sample_pixels(features, evidence, options.pixels_per_frame, generator)
     observed = np.clip((observed - options.low) / (options.high - options.low), 0, 1)
     directions, biases = draw_units(sample.shape[1], unit_count, generator)
@@ -195,6 +196,7 @@ def draw_pixels(
     pixel_count: int, frame_count: int, per_frame: int, generator: np.random.Generator
 ) -> list[NDArray[np.int64]]:
     """Draw `per_frame` random pixels of each frame: for each frame, flat indices (per_frame,)."""
+    # with replacement: repeats are few among thousands of pixels, and such a pixel only weighs more
     return [generator.integers(0, pixel_count, per_frame) for _ in range(frame_count)]
 
 
@@ -227,6 +229,7 @@ def _balanced_ridge(responses: FloatArray, target: FloatArray, balance: float) -
     # by its root, because the product of a matrix with itself takes half the time
     root = np.sqrt(importance / importance.mean())
     weighted = responses * root[:, None]
+    # solved in float64, because random units are nearly dependent and the matrix is ill-conditioned
     gram = (weighted.T @ weighted).astype(np.float64)
     gram[np.diag_indices_from(gram)] += RIDGE * np.trace(gram) / len(gram)
     solution: FloatArray = np.linalg.solve(gram, (weighted.T @ (root * target)).astype(np.float64)).astype(np.float32)

@@ -102,6 +102,7 @@ class CameraGrid:
 
 def _terms(rows: NDArray[np.float64], columns: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
     """x and y (centred, divided by the width) and 1 of every crossing of rows and columns, (rows, columns, 3)."""
+    # both are divided by the width: the axes keep one unit, and terms of order one give well-scaled equations
     y, x = np.meshgrid((rows - height / 2) / width, (columns - width / 2) / width, indexing="ij")
     return np.stack([x, y, np.ones_like(x)], axis=-1)
 
@@ -133,11 +134,14 @@ def _best_candidate(
     """Parameters (3, 2) through three of the vectors (N, 2) that have the lowest clipped cost over the grid."""
     triples = draw_triples(grid, generator)
     corners = grid.terms[triples]  # (candidate, point, term)
+    # points are drawn with replacement: a triple with the same point twice has a determinant of 0
     solvable = np.abs(np.linalg.det(corners)) > MIN_DETERMINANT
     if not solvable.any():
+        # without a proper triangle only a shift can be estimated
         return np.array([[0, 0], [0, 0], np.median(vectors, axis=0)])
     candidates = np.linalg.solve(corners[solvable], vectors[triples[solvable]])  # (candidate, term, xy)
     subset = slice(None, None, CANDIDATE_POINT_STEP)
+    # float32, because candidates are only ranked here and refined in float64 later
     terms, observed, prior = (part[subset].astype(np.float32) for part in (grid.terms, vectors, grid.prior))
     # axes: (point, term) @ (term, candidate * xy) -> (point, candidate * xy)
     predicted = terms @ candidates.transpose(1, 0, 2).reshape(3, -1).astype(np.float32)
@@ -165,6 +169,7 @@ def fit_camera_motion(field: FloatArray, generator: np.random.Generator) -> NDAr
     parameters = _best_candidate(grid, vectors, generator)
     for round_index in range(FIT_ROUNDS):
         length = np.sqrt(np.square(grid.terms @ parameters - vectors).sum(axis=1))
+        # the median measures the errors of the background as long as most points belong to it
         scale = max(MIN_SCALE_PIXELS, MAD_TO_SIGMA * float(np.median(length))) * scale_widening(round_index)
         weights = grid.prior / np.square(1 + np.square(length / scale))
         weighted = grid.terms * weights[:, None]
@@ -202,6 +207,7 @@ def motion_saliency(length: FloatArray) -> FloatArray:
     long it is relative to the frame's peak. Noise and peak have floors in pixels, so that a still scene has little.
     """
     middle, high = (int(quantile * (length.size - 1)) for quantile in (NOISE_QUANTILE, PEAK_QUANTILE))
+    # a partition puts the two quantiles in their places without sorting the rest
     ordered = np.partition(length.ravel(), (middle, high))
     noise = max(MIN_NOISE_PIXELS, MAD_TO_SIGMA * float(ordered[middle]))
     peak = max(MIN_PEAK_PIXELS, float(ordered[high]))

@@ -64,7 +64,9 @@ def object_motion_likelihood(residuals: Sequence[tuple[int, FloatArray]], weight
         object_motion = terms @ (solve @ residual[::GRID_STEP, ::GRID_STEP].reshape(-1, 2))
         object_error = _squared_length(object_motion.reshape(residual.shape) - residual)
         camera_error = _squared_length(residual)
+        # errors and motion add up over the gap, so the noise per frame is scaled to it
         noise = np.float32((MOTION_NOISE_PIXELS * gap) ** 2)
+        # a pixel that both motions explain gets 0 and not one half, because only the denominator has the noise
         likelihoods.append(camera_error / (camera_error + object_error + noise))
     return np.asarray(np.mean(likelihoods, axis=0), np.float32)
 

@@ -52,6 +52,7 @@ def align_to_edges(evidence: FloatArray, image: Image) -> FloatArray:
     Colours are compared by their distance, so the order of the channels does not matter.
     """
     height, width = image.shape[:2]
+    # enlarged before smoothing, so that outlines follow the edges of the full-size image
     enlarged = cv2.resize(evidence, (width, height), interpolation=cv2.INTER_LINEAR)
     smooth = cv2.ximgproc.fastGlobalSmootherFilter(
         image,
@@ -76,6 +77,7 @@ def level(evidence: FloatArray) -> FloatArray:
     may exceed one.
     """
     box = peak_box(evidence.shape[0])
+    # averaged over a box, so that a single outlier does not set the scale of its frame
     peak = float(cv2.blur(evidence, (box, box)).max())
     return evidence / np.float32(max(MIN_PEAK, peak) ** PEAK_POWER)
 

@@ -83,10 +83,12 @@ def segment_shot(
     Raises InvalidInput where weights or a device that the settings name are missing or do not fit.
     """
     stages = stages or StageSeconds()
+    # one generator for each shot, so that a shot gives the same masks whatever was segmented before it
     generator = np.random.default_rng(settings.seed)
     evidence = [_window_evidence(images, settings, generator, stages) for images in windows]
     with stages("appearance"):
         consensus = iter(_consensus([frame for window in evidence for frame in window], settings, generator))
+    # all windows were fitted as one list, which is divided into windows again
     found = [list(zip(window, islice(consensus, len(window)), strict=True)) for window in evidence]
     chosen = wanted or [range(len(images)) for images in windows]
     with stages("edges"):
@@ -107,6 +109,7 @@ def _window_evidence(
     with stages("camera"):
         motions = [_independent_motion(flow, index, settings.motion_gaps, generator) for index in range(len(images))]
         best = [best_consistency(consistency, index) for index in range(len(images))]
+        # penalised before smoothing, so that unreliable evidence is not carried in full to other frames
         saliency = [_penalised(motion.saliency, agreement) for motion, agreement in zip(motions, best, strict=True)]
     with stages("smoothing"):
         motion_evidence = smooth_along_flow(saliency, flow, consistency)
@@ -114,6 +117,7 @@ def _window_evidence(
         with stages("teacher"):
             motion_evidence = average_with_teacher(images, motion_evidence, settings)
     with stages("appearance"):
+        # shrunk before the conversion, which then has a sixteenth of the pixels
         labs = [np.asarray(cv2.cvtColor(shrink(image), cv2.COLOR_RGB2LAB), np.uint8) for image in images]
         features = [pixel_features(lab) for lab in labs]
     return [
@@ -134,6 +138,7 @@ def _independent_motion(
     flow: WindowFlow, index: int, gaps: Sequence[int], generator: np.random.Generator
 ) -> _IndependentMotion:
     """Subtract the camera's motion from all fields of a frame."""
+    # without its sign, because from here on a gap only scales lengths and noise
     residuals = tuple((abs(gap), residual_motion(field, generator)) for gap, field in compose_fields(flow, index, gaps))
     if not residuals:  # the window ends before the shortest gap on both sides
         zero = np.zeros(flow.fields[index, flow.steps(index)[0]].shape[:2], np.float32)
@@ -166,6 +171,7 @@ def _consensus(
         appearance = fit_appearance([features[i] for i in refitted], outlined, FIT_TO_OUTLINES, unit_count, generator)
         similarity = [appearance.predict(feature) for feature in features]
         motion_evidence = [_updated_evidence(*maps) for maps in zip(frames, similarity, motion_evidence, strict=True)]
+    # not aligned to edges yet: that is done at full size, for the wanted frames only
     return [_geometric_mean(*maps) for maps in zip(similarity, motion_evidence, strict=True)]
 
 

@@ -56,6 +56,7 @@ def window_flow(greys: Sequence[NDArray[np.uint8]], method: FlowMethod = dis_flo
     for start in range(0, len(keys), _PAIRS_PER_BATCH):
         batch = keys[start : start + _PAIRS_PER_BATCH]
         full_size = method(np.stack([greys[t] for t, _ in batch]), np.stack([greys[t + step] for t, step in batch]))
+        # shrunk batch by batch, so that the full-size fields of a window are never in memory together
         fields.update({key: shrink(field) for key, field in zip(batch, full_size, strict=True)})
     return WindowFlow(len(greys), fields)
 
@@ -73,6 +74,7 @@ def warp_along_flow(array: FloatArray, field: FloatArray) -> FloatArray:
 
     The field leads to the frame of the array, in full-size pixels. Beyond the border, its values are repeated.
     """
+    # vectors are in full-size pixels, positions in those of the working size
     positions = _pixel_positions(*field.shape[:2]) + field * np.float32(1 / WORKING_SCALE)
     warped = cv2.remap(array, positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
     return np.asarray(warped, np.float32)
@@ -87,8 +89,10 @@ def compose_fields(flow: WindowFlow, index: int, gaps: Sequence[int]) -> list[tu
     fields = []
     for step in flow.steps(index):
         field, distance = flow.fields[index, step], 1
+        # in ascending order, so that the field over a longer gap continues that over a shorter one
         for gap in sorted(gaps):
             while distance < gap and (index + distance * step, step) in flow.fields:
+                # the next step is read where the field has led so far, not at the pixel where it starts
                 field = field + warp_along_flow(flow.fields[index + distance * step, step], field)
                 distance += 1
             if distance == gap:
@@ -135,6 +139,7 @@ def smooth_along_flow(
     smooth = []
     for own, before, after in zip(maps, forward, backward, strict=True):
         total = before + after
+        # at least 1 in the denominator, because both passes give the own frame a weight of 1
         smooth.append((total[..., 0] - own) / (total[..., 1] - 1))
     return smooth
 

@@ -44,6 +44,7 @@ def lab_levels(images: Tensor) -> Tensor:
     """
     srgb = images / 255
     linear = torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055).clamp(min=0).pow(2.4))
+    # L*a*b* takes XYZ relative to the white point
     matrix = torch.tensor(_RGB_TO_XYZ, device=images.device) / torch.tensor(_WHITE, device=images.device)[:, None]
     xyz = torch.einsum("ij,njhw->nihw", matrix, linear)
     x, y, z = torch.where(xyz > 0.008856, xyz.clamp(min=0).pow(1 / 3), 7.787 * xyz + 16 / 116).unbind(1)
@@ -131,6 +132,7 @@ def _balanced_ridge(responses: Tensor, target: Tensor, balance: float) -> Tensor
     fraction = target.mean().clamp(MIN_CLASS_FRACTION, 1 - MIN_CLASS_FRACTION)
     of_both = target * (CLASS_WEIGHT / fraction) + (1 - target) * (CLASS_WEIGHT / (1 - fraction))
     importance = of_both.pow(balance)
+    # the complete weight on one side: unlike NumPy, torch has no faster product of a matrix with itself
     weighted = (responses * (importance / importance.mean())[:, None]).T
     gram = (weighted @ responses).double()
     gram.diagonal().add_(RIDGE * gram.trace() / len(gram))

@@ -77,6 +77,7 @@ def _best_candidates(terms: Tensor, prior: Tensor, vectors: Tensor, triples: Ten
     clipped = near.clamp(max=MAX_CANDIDATE_ERROR) + far.clamp(max=MAX_CANDIDATE_ERROR)
     cost = torch.einsum("p,npc->nc", prior[subset].float(), clipped)
     best = candidates[field, cost.masked_fill(~solvable, torch.inf).argmin(dim=1)]
+    # a field without a solvable candidate has infinite costs only, and falls back to its median shift
     shift = torch.zeros_like(best)
     shift[:, 2] = _median(vectors.transpose(1, 2))
     return torch.where(solvable.any(dim=1)[:, None, None], best, shift)

@@ -49,6 +49,7 @@ def fast_global_smoother(maps: Tensor, guides: Tensor, smoothing: float, colour_
     for _ in range(SMOOTHING_PASSES):
         maps = _smooth_lines(maps, smoothing * row_links)
         maps = _smooth_lines(maps.transpose(1, 2), smoothing * column_links).transpose(1, 2)
+        # smoothing along one axis at a time leaves streaks, which later and weaker passes remove (section III-C)
         smoothing *= SMOOTHING_ATTENUATION
     return maps
 
@@ -73,6 +74,7 @@ def _smooth_lines(lines: Tensor, links: Tensor) -> Tensor:
     upper, solved = torch.empty_like(right), torch.empty_like(right)
     upper[0], solved[0] = after[0] / diagonal[0], right[0] / diagonal[0]
     for k in range(1, len(right)):
+        # never below 1, as the diagonal exceeds the sum of both links by 1: no rows need to be exchanged
         pivot = diagonal[k] - before[k] * upper[k - 1]
         upper[k] = after[k] / pivot
         solved[k] = (right[k] + before[k] * solved[k - 1]) / pivot

@@ -23,6 +23,7 @@ class AdaptiveBatches:
         """
         results: list[Tensor] = []
         start = 0
+        # the second condition makes one call with an empty slice where the count is 0
         while start < count or not results:
             end = min(start + self.size, count)
             try:

@@ -130,6 +130,7 @@ class TorchSegmenter:
                 len(chosen),
             )
         with stages("back"):
+            # a GPU works asynchronously: the copies also wait for what earlier stages have queued
             facts = motion.pixels_per_frame[chosen].cpu().numpy(), best.mean(dim=(1, 2))[chosen].tolist()
             frames = iter([SegmentedFrame(*of_frame) for of_frame in zip(masks.cpu().numpy(), *facts, strict=True)])
         counts = layout.lengths if wanted is None else [len(positions) for positions in wanted]
@@ -154,6 +155,7 @@ class TorchSegmenter:
         # triples are drawn in the order of the CPU: frame by frame, backward before forward, shorter gaps first
         frame, direction, gap = exists.permute(2, 0, 1).nonzero(as_tuple=True)
         grid = camera_grid(*fields.shape[-2:])
+        # reshaped, so that the array has three axes even where there is no field
         triples = np.array([draw_triples(grid, generator) for _ in frame], np.int64).reshape(-1, CANDIDATE_COUNT, 3)
         chosen, frames_apart = every_field[direction, gap, frame], torch.tensor(gaps, device=gap.device)[gap]
         residuals = self._batches.run(lambda part: residual_motion(chosen[part], triples[part]), len(chosen))
@@ -204,6 +206,7 @@ class TorchSegmenter:
 def _shrink(pixels: Tensor, scale: int = WORKING_SCALE) -> Tensor:
     """Shrink (N, 3, H, W) uint8 to 1/`scale` of its size, rounded up; float32 rounded to whole 8-bit steps."""
     height, width = (-(-side // scale) for side in pixels.shape[-2:])
+    # rounded, because the CPU shrinks 8-bit images to 8-bit images
     return area_resize(pixels.float(), height, width).round()
 
 

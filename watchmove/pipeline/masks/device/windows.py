@@ -115,6 +115,7 @@ def compose_fields(fields: Tensor, windows: Windows, direction: int, gap: int) -
     target, field = neighbours, fields[direction]
     for _ in range(gap - 1):
         inside = target >= 0
+        # a target of -1 reads the field of the last frame, which `where` discards
         step = fields[direction][target]
         field = torch.where(inside[:, None, None, None], field + warp_along_flow(step, field), field)
         target = torch.where(inside, neighbours[target], -1)
@@ -156,6 +157,7 @@ def _accumulate(maps: Tensor, fields: Tensor, consistency: Tensor, windows: Wind
     # each frame needs the one before it, but frames at the same position of all windows are visited together
     for position in positions if STEPS[direction] < 0 else reversed(positions):
         frames = ((windows.positions == position) & (windows.neighbours[direction] >= 0)).nonzero()[:, 0]
+        # where a pass starts no frame has a neighbour: all tensors of this step are empty
         warped = warp_along_flow(accumulated[windows.neighbours[direction, frames]], fields[frames])
         accumulated[frames] += (DECAY * consistency[frames])[:, None] * warped
     return accumulated
