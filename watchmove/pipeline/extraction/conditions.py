@@ -6,7 +6,7 @@ flicker       brightness that jumps from frame to frame is equalized
 duplicates    frames that repeat the frame before are removed, because they would halve the motion
 fade          the frame is part of a fade or a dissolve, where change is not motion: it is rejected (`video/fades.py`)
 parallax      near objects pass in front of far ones, so that one model of camera motion does not fit (`shot.py`)
-interlaced    the frame held two fields, which the decoder has separated (`video/ffmpeg.py`)
+interlaced    the frame held two fields, which the decoder has separated (`video/ffmpeg_commands.py`)
 
 The thresholds here are set by hand and not tuned finely; what each was checked on is said where it was.
 """

@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from watchmove.pipeline.settings import Section
 
@@ -64,7 +64,7 @@ class ExtractionSettings(Section):
     )
 
     # A gap of three frames adds 0.011 to J on the 30 training sequences of DAVIS 2016 (docs/explanation/masks.md).
-    motion_gaps: tuple[int, ...] = Field(
+    motion_gaps: tuple[PositiveInt, ...] = Field(
         default=(1, 3),
         min_length=1,
         description="Distances, in frames, over which motion is measured; longer distances reveal slower motion.",
@@ -158,6 +158,12 @@ class ExtractionSettings(Section):
     def _raft_has_weights(self) -> Self:
         if self.flow == "raft" and not self.raft_weights:
             raise ValueError('flow (raft) needs raft_weights (""); name a safetensors file, or take variational')
+        return self
+
+    @model_validator(mode="after")
+    def _gaps_are_distinct(self) -> Self:
+        if len(set(self.motion_gaps)) < len(self.motion_gaps):
+            raise ValueError(f"motion_gaps ({list(self.motion_gaps)}) has a distance twice; give each once")
         return self
 
     @model_validator(mode="after")

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-CONFIDENCE = 0.95
-"""Level of all intervals: the usual one; not tuned."""
+from watchmove.pipeline.statistics.seed_spread import CONFIDENCE
 
 LEAST_SIZES = 3
 """Fewest different numbers of frames: a line through two always fits, which leaves no distance to judge it by."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from watchmove.pipeline.voc.annotations import VocObject, write_voc_image
 from watchmove.pipeline.world.scene import Layer, Scene, box_of_mask_xyxy, poses_from_path, render
 from watchmove.pipeline.world.shapes import SHAPES
-from watchmove.pipeline.world.shots import contrasting_hue, draw_object
+from watchmove.pipeline.world.shots import TILT_RADIANS, contrasting_hue, draw_object
 from watchmove.pipeline.world.textures import background
 
 _SIDE_FRACTION = (0.2, 0.45)
@@ -31,9 +31,6 @@ _INSET, _CUT_OFF_INSET = 0.52, 0.2
 
 _SPACING = 0.46
 """Least distance of two centres along one axis, relative to the sum of their sides; 0.5 would allow no overlap."""
-
-_TILT_RADIANS = 0.4
-"""Largest rotation of an object, to either side."""
 
 _SIZE_RANGE = (0.88, 1.12)
 """Range of the width and of the height of an image, relative to those in the settings."""
@@ -75,7 +72,7 @@ def draw_image(rng: np.random.Generator, size: tuple[int, int]) -> tuple[NDArray
             continue
         taken.append((centre, side))
         texture, coverage = draw_object(rng, name, side, contrasting_hue(rng, hue))
-        pose = poses_from_path(centre[None], rng.uniform(-_TILT_RADIANS, _TILT_RADIANS, 1), np.ones(1), (side, side))
+        pose = poses_from_path(centre[None], rng.uniform(-TILT_RADIANS, TILT_RADIANS, 1), np.ones(1), (side, side))
         layers.append(Layer(name, texture, coverage, pose))
         difficult.append(tiny)
     scene = Scene(background(rng, size[1], size[0], hue), np.eye(2, 3)[None], tuple(layers))

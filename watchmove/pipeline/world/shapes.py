@@ -23,7 +23,7 @@ _STAR_INNER = 0.45
 _DISK_CORNERS = 90
 """Corners of the polygon that approximates a disk: at any drawn size, its error is well below a pixel."""
 
-_SUBPIXEL_BITS = 4
+SUBPIXEL_BITS = 4
 """Fractional bits of the coordinates that OpenCV's fillPoly takes (its argument `shift`)."""
 
 
@@ -62,10 +62,10 @@ def shape_coverage(name: str, side_pixels: int) -> NDArray[np.float32]:
     radius = (side_pixels / 2 - 1) * _SUPERSAMPLING
     coverage = np.zeros((large, large), np.uint8)
     corners = shape_outline(name) * radius + (large - 1) / 2
-    unit = 1 << _SUBPIXEL_BITS
-    cv2.fillPoly(coverage, [np.rint(corners * unit).astype(np.int32)], 255, shift=_SUBPIXEL_BITS)
+    unit = 1 << SUBPIXEL_BITS
+    cv2.fillPoly(coverage, [np.rint(corners * unit).astype(np.int32)], 255, shift=SUBPIXEL_BITS)
     if name == "ring":
         hole = shape_outline("disk") * radius * _RING_HOLE + (large - 1) / 2
-        cv2.fillPoly(coverage, [np.rint(hole * unit).astype(np.int32)], 0, shift=_SUBPIXEL_BITS)
+        cv2.fillPoly(coverage, [np.rint(hole * unit).astype(np.int32)], 0, shift=SUBPIXEL_BITS)
     small = cv2.resize(coverage, (side_pixels, side_pixels), interpolation=cv2.INTER_AREA)
     return np.asarray(small / np.float32(255), np.float32)

@@ -36,8 +36,8 @@ _LEAST_ROOM_PIXELS = 16.0
 _RADIUS_RANGE = (0.55, 0.95)
 """Range of the radii of a path, as fractions of the room."""
 
-_TILT_RADIANS = 0.4
-"""Largest rotation of an object in the first frame, to either side."""
+TILT_RADIANS = 0.4
+"""Largest rotation of an object in an image or in the first frame of a video, to either side."""
 
 _ROTATING_SHARE, _ROTATION_DEGREES = 0.5, (0.6, 2.5)
 """Share of the objects that rotate, and the range of their rotation, in degrees per frame."""
@@ -109,7 +109,7 @@ def _object_poses(
     path = _ellipse(rng, n_frames, centre, radii, rng.uniform(*_OBJECT_SPEED_PIXELS) * scale)
     # multiplied by 0 or 1 instead of skipped, so that every object takes the same number of random draws
     turn = np.radians(rng.uniform(*_ROTATION_DEGREES) * rng.choice([-1, 1])) * (rng.random() < _ROTATING_SHARE)
-    angles = rng.uniform(-_TILT_RADIANS, _TILT_RADIANS) + turn * np.arange(n_frames)
+    angles = rng.uniform(-TILT_RADIANS, TILT_RADIANS) + turn * np.arange(n_frames)
     scales = _swing(rng, n_frames, _SCALING_AMPLITUDE * (rng.random() < _SCALING_SHARE))
     return poses_from_path(path, angles, scales, (side, side))
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from watchmove.pipeline.arrays import FloatArray
+from watchmove.pipeline.world.shapes import SUBPIXEL_BITS
 
 TEXTURES = ("stripes", "checks", "blotches", "plain")
 
@@ -37,9 +38,6 @@ _CLUTTER_COUNT, _CLUTTER_AREA_PIXELS = (5, 11), 240 * 320
 
 _CLUTTER_CORNERS = (4, 8)
 """Range of the number of corners of a patch of clutter, largest excluded."""
-
-_SUBPIXEL_BITS = 4
-"""Fractional bits of the coordinates that OpenCV's fillPoly takes (its argument `shift`)."""
 
 _BLUR_PIXELS = 0.6
 """Standard deviation of the blur of finished textures: without it, motion by part of a pixel makes them shimmer."""
@@ -121,8 +119,8 @@ def _add_clutter(rng: np.random.Generator, scene: FloatArray, hue: float) -> Non
     x1, y1 = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 2, 1, (width, height))
     patch = scene[y0:y1, x0:x1]
     coverage = np.zeros(patch.shape[:2], np.uint8)
-    fixed_point = np.rint((corners - (x0, y0)) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
-    cv2.fillPoly(coverage, [fixed_point], 255, cv2.LINE_AA, shift=_SUBPIXEL_BITS)
+    fixed_point = np.rint((corners - (x0, y0)) * (1 << SUBPIXEL_BITS)).astype(np.int32)
+    cv2.fillPoly(coverage, [fixed_point], 255, cv2.LINE_AA, shift=SUBPIXEL_BITS)
     patch += (colour - patch) * np.asarray(coverage * (opacity / 255), np.float32)[..., None]
 
 

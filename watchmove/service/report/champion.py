@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from scipy.stats import ttest_ind
 
-from watchmove.pipeline.statistics.seed_spread import spread_of
+from watchmove.pipeline.statistics.seed_spread import CONFIDENCE, spread_of
 from watchmove.service.records import layout
 from watchmove.service.records.record import Record, commit, find, origin
 from watchmove.service.records.training import EVALUATION_VERSION, PRETRAINED, BackboneRecord, EvaluationRecord
@@ -16,8 +16,6 @@ from watchmove.service.report.result import SeedSpread, seed_spread
 from watchmove.service.settings.settings import Settings, settings_hash
 from watchmove.service.store.store import Store
 
-_CONFIDENCE = 0.95
-"""Level of the confidence interval that decides a promotion, the same as of the intervals in the report."""
 _BESIDE_THE_DETECTOR = ("initialisations", "freeze_through", "seeds", "classification", "supervised")
 """Settings of the evaluate step that choose evaluations; they do not change the protocol of a single one."""
 _OF_THE_MACHINE = ("device", "seed", "freeze_through", "checkpoint_every_iterations", "rois_per_forward")
@@ -140,7 +138,7 @@ def is_better(present: Sequence[float], figures: Sequence[float]) -> tuple[bool,
     # Without any spread Welch's statistic divides by zero.
     if max(figures) == min(figures) and max(present) == min(present):
         return mean > before, f"{facts}; all seeds agree"
-    low, high = ttest_ind(figures, present, equal_var=False).confidence_interval(_CONFIDENCE)
+    low, high = ttest_ind(figures, present, equal_var=False).confidence_interval(CONFIDENCE)
     return bool(low > 0), f"{facts}; the 95 % interval of the difference is {low:+.4f} to {high:+.4f}"
 
 

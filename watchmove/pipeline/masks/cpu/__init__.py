@@ -1,1 +1,1 @@
-"""Motion segmentation on a CPU, frame by frame; `device` holds its twin under the same file names."""
+"""Motion segmentation on a CPU, frame by frame; `device` has the same stages under the same file names."""

@@ -1,1 +1,1 @@
-"""Motion segmentation in torch, a whole shot in batches; `cpu` holds its twin under the same file names."""
+"""Motion segmentation in torch, a whole shot in batches; `cpu` has the same stages under the same file names."""
