@@ -53,6 +53,7 @@ def image_labels(images: Sequence[VocImage], classes: Sequence[str]) -> Labels:
         for annotated in image.objects:
             column = number.get(annotated.name)
             if column is not None:
+                # -1 < 0 < 1: one object that is not difficult decides, whatever else the image shows
                 labels[row, column] = max(labels[row, column], 0 if annotated.difficult else 1)
     return labels
 
@@ -113,17 +114,21 @@ def _choose_costs(features: Tensor, labels: Tensor) -> Tensor:
     for fold in range(FOLDS):
         weights: Tensor | None = None
         held_out = torch.where(folds == fold, labels, 0).cpu().numpy().astype(np.int8)
+        # costs rise, so that each fit begins at the solution for the next lower cost
         for row, cost in enumerate(COSTS):
             costs = torch.full((labels.shape[1],), cost, dtype=features.dtype, device=features.device)
+            # 0 marks an image as ignored
             weights = fit_svms(features, torch.where(folds == fold, 0, labels), costs, weights)
             scores = svm_scores(features, weights).cpu().numpy()
             for column in range(labels.shape[1]):
                 found[row, column] += _curve_areas(scores[:, column], held_out[:, column])[1]
+    # of equally good costs argmax takes the lowest, which regularises most
     return torch.tensor(COSTS, dtype=features.dtype)[found.argmax(dim=0)].to(features.device)
 
 
 def _folds(labels: Tensor) -> Tensor:
     """Part (N, K) of each image for each class: positives take turns among the parts, and so do the other images."""
+    # divided separately, because otherwise a part could have no positives of a rare class
     positive = labels > 0
     return torch.where(positive, positive.cumsum(dim=0) - 1, (~positive).cumsum(dim=0) - 1) % FOLDS
 

@@ -32,6 +32,7 @@ def centre_crop(image: NDArray[np.uint8]) -> Tensor:
     height, width = image.shape[:2]
     scale = SHORTER_SIDE_PIXELS / min(height, width)
     size = max(round(width * scale), INPUT_PIXELS), max(round(height * scale), INPUT_PIXELS)
+    # averaging over areas avoids aliasing; enlarging by it would repeat pixels
     scaled = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     left, top = (size[0] - INPUT_PIXELS) // 2, (size[1] - INPUT_PIXELS) // 2
     return normalise_image(np.asarray(scaled[top : top + INPUT_PIXELS, left : left + INPUT_PIXELS], np.uint8))

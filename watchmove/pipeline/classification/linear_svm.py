@@ -29,6 +29,7 @@ def fit_svms(features: Tensor, labels: Tensor, costs: Tensor, first: Tensor | No
     """
     problem = _Problem(features, labels, costs)
     weights = torch.zeros(features.shape[1] + 1, labels.shape[1], dtype=features.dtype, device=features.device)
+    # at zero weights even if `first` is given, so that the tolerance does not depend on it
     enough = _TOLERANCE * problem.gradient(weights, problem.scores(weights)).norm(dim=0)
     if first is not None:
         weights = first.clone()
@@ -38,9 +39,11 @@ def fit_svms(features: Tensor, labels: Tensor, costs: Tensor, first: Tensor | No
         left = gradient.norm(dim=0) > enough
         if not bool(left.any()):
             break
+        # finished classes do not move, so that each is fitted as if it were alone
         step = problem.newton_step(scores, gradient) * left
         along = problem.scores(step)
         length = problem.step_length(weights, scores, step, along, gradient)
+        # scores are linear in the weights, so that they need no further product with the features
         weights, scores = weights + length * step, scores + length * along
     return weights
 
@@ -70,6 +73,7 @@ class _Problem:
 
     def newton_step(self, scores: Tensor, gradient: Tensor) -> Tensor:
         """Approximate −H⁻¹ g of each column by conjugate gradients, ended early (truncated)."""
+        # second derivative of the squared hinge: 0 where the margin is kept
         curved = 2 * self._costs * (self._margins(scores) > 0)
         step, residual = torch.zeros_like(gradient), -gradient
         direction, size = residual.clone(), residual.square().sum(dim=0)
@@ -78,6 +82,7 @@ class _Problem:
             left = size > enough
             if not bool(left.any()):
                 break
+            # H d = d + X' C X d; H itself, of (D + 1)^2 numbers for each class, is never formed
             product = direction + self._back(curved * self.scores(direction))
             along = (direction * product).sum(dim=0)
             length = torch.where(left, size / along.clamp(min=torch.finfo(along.dtype).tiny), 0.0)

@@ -28,6 +28,7 @@ class _Input:
             return b""
         piece = next(self._pieces, b"")
         self.count += len(piece)
+        # the last piece may hold more than the element's end, so its length is allowed in addition
         if self.count > MAX_ELEMENT_BYTES + len(piece):
             raise ValueError(f"an element of more than {MAX_ELEMENT_BYTES} bytes")
         return piece
@@ -46,7 +47,7 @@ def list_elements(pieces: Iterable[bytes], where: str) -> Iterator[tuple[str, An
     """
     source = _Input(pieces)
     try:
-        yield from _elements(ijson.basic_parse(source, use_float=True), source)
+        yield from _elements(ijson.basic_parse(source, use_float=True), source)  # without it, numbers are Decimal
     except (ijson.JSONError, ValueError) as error:
         detail = error.args[0] if error.args else ""
         text = detail.decode("utf-8", "replace") if isinstance(detail, bytes) else str(detail)

@@ -89,6 +89,7 @@ def _corners(polygon: object, height: int, width: int) -> NDArray[np.float64]:
 
 def _filled(polygons: Sequence[NDArray[np.float64]], height: int, width: int) -> NDArray[np.bool_]:
     mask = np.zeros((height, width), np.uint8)
+    # one call for each, because overlapping polygons of one call cancel out
     for corners in polygons:
         # pixel centres are at half-integers of COCO's coordinates, at integers of OpenCV's
         points = np.rint((corners - 0.5) * 2**_SHIFT_BITS).astype(np.int32)
@@ -102,6 +103,7 @@ def _unpacked(segmentation: Mapping[str, Any], height: int, width: int) -> NDArr
         raise UnreadableVideo("mask-beyond-picture", f"run lengths of {size}, the image has [{height}, {width}]")
     counts = segmentation.get("counts")
     numbers = np.asarray(run_lengths(counts) if isinstance(counts, str) else counts)
+    # each length is bounded before they are summed, so that the sum cannot overflow
     if numbers.ndim != 1 or numbers.dtype.kind != "i" or (numbers < 0).any() or (numbers > height * width).any():
         raise ValueError("run lengths are a list of integers, 0 or more")
     if int(numbers.sum()) != height * width:

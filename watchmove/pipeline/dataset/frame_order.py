@@ -36,6 +36,7 @@ def runs_of(frames: FrameTable, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     `rows` must be increasing.
     """
     pieces = frames.offset[rows] // RUN_BYTES
+    # -1 is no shard and no piece, so that the first row begins a run
     begins = np.diff(frames.shard[rows], prepend=-1).astype(bool) | np.diff(pieces, prepend=-1).astype(bool)
     return np.cumsum(begins) - 1
 
@@ -45,7 +46,7 @@ def epoch_order(seed: int, epoch: int, runs: NDArray[np.int64], window: int) -> 
 
     `window` is the largest delay, in frames; with a window of N or more all permutations are equally likely.
     """
-    # The 0 keeps this stream apart from those of examples (1) and validation (2), which have the same seed.
+    # The 0 keeps this stream apart from those of examples, (seed, 1, position), and of validation, (0, 2, number).
     rng = np.random.default_rng((seed, 0, epoch))
     if window >= len(runs):
         return rng.permutation(len(runs))
@@ -63,4 +64,5 @@ def share_of(rows: NDArray[np.int64], share: Share) -> NDArray[np.int64]:
     The batch is sorted by where frames are stored and cut into contiguous parts. So each rank reads from its own range
     of the shards, and two ranks fetch the same piece only where their ranges meet.
     """
+    # stable, so that all ranks agree on the order of equal rows, which a batch that spans two epochs may have
     return np.array_split(np.argsort(rows, kind="stable"), share.ranks)[share.rank]

@@ -72,6 +72,7 @@ class FrameTable:
         """
         names = "\n".join((*(PurePosixPath(shard).name for shard in self.shards), *self.videos))
         total = hashlib.sha256(names.encode())
+        # without crc32, because tables of the same dataset may have it or lack it
         for array in (self.keys, self.shard, self.video, self.offset, self.size_bytes):
             total.update(np.ascontiguousarray(array).data)
         return total.hexdigest()
@@ -90,6 +91,7 @@ class LocalShards:
     def read_range(self, shard: str, offset: int, size_bytes: int) -> bytes:
         """Return `size_bytes` bytes of a file from byte `offset` on. Raises InvalidInput or Unavailable."""
         try:
+            # opened for each read: threads that shared one open file would move its position for each other
             with Path(shard).open("rb") as file:
                 file.seek(offset)
                 content = file.read(size_bytes)
@@ -124,6 +126,7 @@ def frame_table(shards: Iterable[tuple[str, Sequence[Frame]]]) -> FrameTable:
     # An empty array of keys would have another item size than the others.
     keys = np.concatenate([keys for keys, _ in parts if len(keys)])
     shard, video = columns[:, 0].astype(np.int32), columns[:, 1].astype(np.int32)
+    # copies: a view would keep all five columns in memory
     return FrameTable(tuple(names), tuple(videos), keys, shard, video, *(columns[:, n].copy() for n in (2, 3, 4)))
 
 

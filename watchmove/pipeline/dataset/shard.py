@@ -51,6 +51,7 @@ class SamplePlace:
     def extent(self) -> Span:
         """Bytes from the first header of the sample's files to the end of the last padding: a readable tar."""
         spans = (self.jpeg, self.mask_png, self.metadata)
+        # a header takes one block in the format "ustar"
         begin = min(span.offset for span in spans) - tarfile.BLOCKSIZE
         end = max(span.offset + -(-span.length // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE for span in spans)
         return Span(begin, end - begin)
@@ -83,9 +84,11 @@ def index_shard(path: Path) -> list[SamplePlace]:
     """
     spans: dict[str, dict[str, Span]] = {}
     try:
+        # "r:" refuses compressed tars, in which the offsets would not be places in the file
         with tarfile.open(path, "r:") as tar:
             for member in tar:
                 folder, slash, name = member.name.rpartition("/")
+                # the first dot ends the key, because the part mask.png has a dot of its own
                 stem, _, part = name.partition(".")
                 if member.isfile() and part in _PARTS:
                     spans.setdefault(folder + slash + stem, {})[part] = Span(member.offset_data, member.size)
@@ -147,6 +150,7 @@ def _files_in(content: bytes) -> Iterator[tuple[str, bytes]]:
     while at < len(content):
         header = content[at : at + tarfile.BLOCKSIZE]
         name, prefix = (_text(header[_NAME]), _text(header[_PREFIX]) if header[_MAGIC] == b"ustar\0" else "")
+        # an empty block, which marks the end of a tar, raises ValueError: a sample's bytes have none
         size = int(header[_SIZE].strip(b" \0"), 8)
         if size < 0:  # it would move back, and the loop would not end
             raise ValueError(f"a file of {size} bytes")
@@ -156,6 +160,7 @@ def _files_in(content: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _text(field: bytes) -> str:
+    # as tarfile decodes names when a shard is indexed
     return field.partition(b"\0")[0].decode("utf-8", "surrogateescape")
 
 

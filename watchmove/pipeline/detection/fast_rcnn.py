@@ -41,6 +41,7 @@ class FastRCNN(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         self.class_scores = _output_layer(len(self.classes) + 1, _SCORE_STANDARD_DEVIATION, generator)
         self.box_deltas = _output_layer(4 * len(self.classes), _DELTA_STANDARD_DEVIATION, generator)
+        # buffers, so that checkpoints hold them and they follow the model to its device
         self.register_buffer("target_mean", torch.zeros(len(self.classes), 4))
         self.register_buffer("target_deviation", torch.ones(len(self.classes), 4))
 

@@ -23,6 +23,7 @@ def network_image(image: NDArray[np.uint8], settings: EvaluationSettings) -> tup
     height, width = image.shape[:2]
     new_height, new_width = scaled_size(height, width, settings)
     scaled = cv2.resize(image, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
+    # from the rounded size, so that boxes fit the pixels: the two axes can differ slightly
     scale = torch.tensor([new_width / width, new_height / height] * 2, dtype=torch.float32)
     return normalise_image(np.asarray(scaled, np.uint8)), scale
 

@@ -68,6 +68,7 @@ def _boxes_xyxy(loaded: object, where: str) -> BoxArray:
 def main() -> None:
     """Load the file that the first argument names, with the bytes of memory and seconds of CPU time that follow it."""
     path, memory_bytes, cpu_seconds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    # the limit on address space counts what Python and SciPy have mapped; one on files does not apply to a pipe
     limit_resources(mapped_bytes() + memory_bytes, file_bytes=0, cpu_seconds=cpu_seconds)
     try:
         arrays = proposals_to_arrays(load_proposals(path))

@@ -35,7 +35,9 @@ def read_mat_proposals(path: Path) -> dict[str, BoxArray]:
         Unavailable: the child process could not be started, or was killed.
     """
     limits = [str(_MAX_MEMORY_BYTES), str(_MAX_CPU_SECONDS)]
+    # -P: no module of the working directory is imported; utf8 and ignore: standard error holds only the message
     program = [sys.executable, "-P", "-X", "utf8", "-W", "ignore", "-m", "watchmove.pipeline.detection.mat_loading"]
+    # the child imports the modules that this process does; an empty entry would be the working directory
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folder for folder in sys.path if folder)}
     try:
         # a session of its own: a signal to the caller's process group would look like a crash caused by the file
@@ -66,6 +68,7 @@ def _check_end(path: Path, child: "subprocess.CompletedProcess[bytes]") -> None:
         name = signal.Signals(-child.returncode).name
         raise InvalidInput(f"{path}: SciPy's reader crashed on it ({name}); it is damaged, fetch it again")
     if child.returncode:
+        # a defect of the program, not of the file
         raise RuntimeError(f"{path}: the process that loads it ended with {child.returncode}: {message}")
 
 

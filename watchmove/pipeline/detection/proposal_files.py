@@ -45,5 +45,6 @@ def proposals_from_bytes(content: bytes, name: str = "proposals") -> dict[str, B
         raise InvalidInput(
             f"{name}: {len(counts)} counts do not fit boxes {boxes.shape}; remove it, to have it computed"
         )
+    # of no counts np.split would still return one part
     parts = np.split(boxes.astype(np.float32, copy=False), np.cumsum(counts)[:-1]) if len(counts) else []
     return dict(zip(image_ids.tolist(), parts, strict=True))

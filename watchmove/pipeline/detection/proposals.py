@@ -58,6 +58,7 @@ def selective_search(image: NDArray[np.uint8], settings: ProposalSettings) -> Bo
     found = _search(searched, settings.mode).astype(np.float32)
     scale = np.array([width / searched.shape[1], height / searched.shape[0]] * 2, np.float32)
     boxes = np.concatenate([found[:, :2], found[:, :2] + found[:, 2:]], axis=1) * scale
+    # rounding in float32 can move a corner beyond the border
     boxes = np.clip(boxes, 0, np.array([width, height] * 2, np.float32))
     large = (boxes[:, 2:] - boxes[:, :2]).min(axis=1) >= settings.min_side_pixels
     return _rank(boxes[large], settings.seed)[: settings.max_boxes]

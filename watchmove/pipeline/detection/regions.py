@@ -48,6 +48,7 @@ class Regions:
 
 def label_regions(proposals_xyxy: Tensor, objects: Objects, settings: EvaluationSettings) -> Regions:
     """Label the objects' own boxes and then the proposals (P, 4), each by the object that it overlaps most."""
+    # an object's own box is a region of it even if no proposal overlaps it enough
     boxes = torch.cat([objects.boxes_xyxy, proposals_xyxy])
     overlaps, deltas = boxes.new_zeros(len(boxes)), torch.zeros_like(boxes)
     labels = torch.full((len(boxes),), BACKGROUND)
@@ -59,6 +60,7 @@ def label_regions(proposals_xyxy: Tensor, objects: Objects, settings: Evaluation
         deltas[shows_object] = encode_boxes(boxes[shows_object], objects.boxes_xyxy[nearest[shows_object]])
     if len(objects.difficult_xyxy):
         on_difficult = box_iou(boxes, objects.difficult_xyxy).max(dim=1).values >= settings.foreground_iou
+        # an easy object's region remains one even if it is also on a difficult object
         labels[on_difficult & (labels == BACKGROUND)] = IGNORED
     return Regions(boxes, labels, deltas, overlaps)
 

@@ -94,6 +94,7 @@ def _outputs_at(
     pixels, scale = network_image(image, settings)
     features = model.features(pixels[None].to(settings.device))
     probabilities, deltas = [], []
+    # in parts, as the pooled features of all proposals could exceed the memory of the device
     for part in torch.split((proposals_xyxy * scale).to(settings.device), settings.rois_per_forward):
         scores, given = model.outputs(model.pooled(features, [part]))
         probabilities.append(scores.softmax(dim=1)[:, 1:].cpu())
@@ -111,5 +112,6 @@ def best_detections(
     """
     region, classes = torch.nonzero(probabilities >= settings.min_score, as_tuple=True)
     boxes, scores = boxes_xyxy[region, classes], probabilities[region, classes]
+    # batched_nms returns indices in order of falling score
     kept = batched_nms(boxes, scores, classes, settings.nms_iou)[: settings.max_detections_per_image]
     return boxes[kept], scores[kept], classes[kept]

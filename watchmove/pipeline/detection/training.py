@@ -184,6 +184,7 @@ def _step(
     deltas = torch.cat([regions.deltas for regions in batch.regions]).to(device)
     with torch.random.fork_rng(devices=[device] if device != "cpu" else []):
         # dropout is seeded by the step, so that a resumed training draws the same masks
+        # the hash of integers is the same in every process, unlike that of strings
         torch.manual_seed(hash((settings.seed, iteration)))
         scores, given = model(batch.images.to(device), boxes)
     loss = detection_loss(scores, given, labels, model.normalised(deltas, labels))

@@ -86,6 +86,7 @@ class TrainingSet:
         """
         labels, deltas = self._shown()
         if self._settings.flips:
+            # mirroring negates the horizontal shift and changes nothing else
             labels, deltas = labels.repeat(2), torch.cat([deltas, deltas * deltas.new_tensor([-1, 1, 1, 1])])
         mean, deviation = torch.zeros(len(self._label_of), 4), torch.ones(len(self._label_of), 4)
         for row, label in enumerate(self._label_of.values()):
@@ -93,6 +94,7 @@ class TrainingSet:
             if len(own):
                 mean[row], deviation[row] = (
                     own.mean(dim=0),
+                    # with one region the unbiased estimate would be 0 / 0
                     own.std(dim=0, correction=0).clamp(min=_MIN_STANDARD_DEVIATION),
                 )
         return mean, deviation
@@ -104,8 +106,10 @@ class TrainingSet:
             regions = label_regions(proposals_of(image, self._proposals), self._objects(image), self._settings)
             labels.append(regions.labels[regions.labels > BACKGROUND])
             deltas.append(regions.deltas[regions.labels > BACKGROUND])
+        # in float64, because sums over all regions of a data set lose digits in float32
         return torch.cat(labels), torch.cat(deltas).double()
 
+    # two orders, because a batch may span two epochs
     @functools.lru_cache(maxsize=2)  # noqa: B019 - a training set lives as long as its training
     def _order(self, epoch: int) -> NDArray[np.int64]:
         return np.random.default_rng((self._settings.seed, _ORDER, epoch)).permutation(len(self.images))
@@ -123,6 +127,7 @@ class TrainingSet:
 
     def _sample(self, image: VocImage, generator: np.random.Generator) -> tuple[Tensor, Regions]:
         scales = self._settings.at_scales()
+        # nothing is drawn for a single scale, so that trainings with one scale keep their random numbers
         at = scales[int(generator.integers(len(scales)))] if len(scales) > 1 else scales[0]
         pixels, scale = network_image(read_image(image.path), at)
         objects, proposals = self._objects(image), proposals_of(image, self._proposals) * scale

@@ -23,4 +23,5 @@ def limit_resources(memory_bytes: int, file_bytes: int, cpu_seconds: int | None 
         wanted[resource.RLIMIT_CPU] = cpu_seconds
     for kind, limit in wanted.items():
         _, hard = resource.getrlimit(kind)
+        # the hard limit stays as it is: CPU time that reaches it ends in SIGKILL, which does not tell the cause
         resource.setrlimit(kind, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))

@@ -17,5 +17,6 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[st
     try:
         save_file(dict(tensors), path, dict(metadata) if metadata is not None else None)
     except SafetensorError as error:
+        # as OSError, which `replacing` reports like that of any other file
         raise OSError(errno.EIO, str(error)) from error
     path.chmod(mode)

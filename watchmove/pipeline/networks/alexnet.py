@@ -109,6 +109,7 @@ class AlexNet(nn.Module):
         plain = AlexNet()
         for (name, source), (_, target) in zip(self.layers(), plain.layers(), strict=True):
             weight, bias = source.weight.detach(), bias_of(source).detach()
+            # nn.ModuleDict has no get()
             norm = dict(self.norms.items()).get(name)
             if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
                 scale, shift = _scale_and_shift(norm)
@@ -158,6 +159,7 @@ def random_backbone(seed: int, *, batch_norm: bool = False) -> AlexNet:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for _, layer in trunk.layers():
+            # inputs of one unit: in a grouped layer only those of its group
             fan_in = layer.weight[0].numel()
             layer.weight.normal_(0.0, (2.0 / fan_in) ** 0.5, generator=generator)
             bias_of(layer).zero_()
@@ -237,4 +239,5 @@ def normalise_images(images: Tensor) -> Tensor:
 
 def normalise_image(image: NDArray[np.uint8]) -> Tensor:
     """Convert one image, uint8 RGB (H, W, 3), to a trunk's input without the batch axis, float32 (3, H, W)."""
+    # torch refuses arrays with negative strides, for example a view that reverses the channels
     return normalise_images(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None])[0]

@@ -38,12 +38,14 @@ def rescale_to_unit_variance(trunk: AlexNet, images: Tensor) -> None:
             product *= _rescale(layer, x, product)
         x = functional.relu(layer(x))
         if name in ("conv1", "conv2", "conv5"):
+            # the poolings after conv1 and conv2 have pool5's window and stride
             x = trunk.pool5(x)
 
 
 def _rescale(layer: nn.Conv2d | nn.Linear, x: Tensor, product: float) -> float:
     """Scale a layer to unit variance and return the factor; the layers before were multiplied by `product`."""
     bias = bias_of(layer)
+    # the bias was trained for an input that was smaller by this factor
     bias.mul_(product)
     factor = 1.0 / _std(layer(x))
     layer.weight.mul_(factor)
@@ -54,11 +56,13 @@ def _rescale(layer: nn.Conv2d | nn.Linear, x: Tensor, product: float) -> float:
 def _normalise_units(layer: nn.Conv2d | nn.Linear, x: Tensor) -> None:
     """Give each unit mean 0 and variance 1; with too few samples, give the layer as a whole variance 1."""
     output = layer(x).transpose(0, 1).flatten(1)  # (units, samples)
+    # fc6 and fc7 have one sample per image, and there may be few images
     if output.shape[1] < _MIN_SAMPLES:
         _rescale(layer, x, 1.0)
         return
     unit_std, mean = torch.std_mean(output, dim=1)
     layer_std = _std(output)
+    # divided by its own deviation, a nearly constant unit would get huge weights
     unit_std = torch.where(unit_std > _MIN_UNIT_STD_FRACTION * layer_std, unit_std, layer_std)
     layer.weight.div_(unit_std.view(-1, *[1] * (layer.weight.dim() - 1)))
     bias = bias_of(layer)

@@ -47,6 +47,7 @@ class ResNetTrunk(ResNet):  # type: ignore[misc]  # torchvision has no types
         super().__init__(block, layers)
         self.kind = kind
         self.channels: int = _LAST_BLOCK_CHANNELS * block.expansion
+        # replaced, so that the state has no tensors of a classifier that is never trained
         self.fc: nn.Module = nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -100,6 +101,7 @@ def copy_checked(tensors: dict[str, Tensor], state: dict[str, Tensor], path: Pat
     """
     for names, what in ((state.keys() - tensors.keys(), "is missing"), (tensors.keys() - state.keys(), "is unknown")):
         if names:
+            # shortened: names in a file that is not trusted may have any length
             raise InvalidInput(f"{path}: tensor {min(names)[:99]} {what}; give what pretraining wrote")
     for name, target in state.items():
         tensor = tensors[name]
@@ -108,4 +110,5 @@ def copy_checked(tensors: dict[str, Tensor], state: dict[str, Tensor], path: Pat
             raise InvalidInput(f"{path}: tensor {name} has shape {shapes}; give what pretraining wrote")
         if not torch.isfinite(tensor).all():
             raise InvalidInput(f"{path}: tensor {name} holds values that are not finite; pretrain again")
+        # a state dict's tensors share the network's memory, so this changes the network
         target.copy_(tensor)

@@ -108,6 +108,7 @@ def fold_caffe_input(trunk: AlexNet) -> None:
     mean, std = torch.tensor(CHANNEL_MEAN).double(), torch.tensor(CHANNEL_STD).double()
     weight = trunk.conv1.weight.double().flip(1)  # (96, 3, 11, 11), now red first
     offset = 255 * mean - torch.tensor(CAFFE_MEAN_BGR).double().flip(0)
+    # at padded borders 0 is CHANNEL_MEAN here and Caffe's mean there, less than one level of 255 apart
     if trunk.conv1.bias is not None:
         trunk.conv1.bias += (weight.sum(dim=(2, 3)) @ offset).float()
     trunk.conv1.weight.copy_(weight * (255 * std).view(1, 3, 1, 1))
@@ -126,6 +127,7 @@ def _randomise(trunk: AlexNet, seed: int) -> None:
     """Draw fc6 and fc7 from the distribution of `random_backbone`; the convolutions are always overwritten."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
+        # both, even if the file has one: the values of fc7 do not depend on whether fc6 is missing
         for layer in (trunk.fc6, trunk.fc7):
             layer.weight.normal_(0.0, (2.0 / layer.in_features) ** 0.5, generator=generator)
             layer.bias.zero_()
@@ -147,6 +149,7 @@ def _copy(
             if any(wrong):
                 fresh.append(name)
                 continue
+            # files may hold half precision
             tensor = tensors[name_of[name]].float()
             if not torch.isfinite(tensor).all():
                 raise InvalidInput(f"{path}: tensor {name_of[name]} holds values that are not finite; export it again")

@@ -47,6 +47,7 @@ class MaskDataset:
         self._objective = objective_of(settings)
         self._share = share
         held_out = held_out_videos(frames.videos, settings.validation_fraction)
+        # axes: (videos,) -> (N,), by the video of each frame
         apart = np.array([video in held_out for video in frames.videos])[frames.video]
         self.training: NDArray[np.int64] = np.flatnonzero(~apart)
         self.held_out: NDArray[np.int64] = np.flatnonzero(apart)
@@ -91,10 +92,12 @@ class MaskDataset:
         score would say little about the network. Colours are not changed.
         """
         count = min(self._settings.validation_frames, len(self.held_out))
+        # rows are ordered by shard, so evenly spaced ones are spread over the shards
         chosen = self.held_out[np.linspace(0, len(self.held_out) - 1, count).astype(int)]
         numbers_of_rank = range(self._share.rank, count, self._share.ranks)
         plain = copy.copy(self)
         plain._settings = self._settings.model_copy(update={"colour_jitter": 0.0})
+        # 0 in place of the training's seed makes scores comparable between seeds
         examples = [plain._example(int(chosen[number]), (0, 2, number)) for number in numbers_of_rank]
         size = max(1, self._settings.batch_size // self._share.ranks)
         return [self._batch(examples[start : start + size]) for start in range(0, len(examples), size)]
@@ -131,6 +134,7 @@ class MaskDataset:
         frames = self.frames
         shard, offset, size_bytes = frames.shards[frames.shard[row]], frames.offset[row], frames.size_bytes[row]
         content = self._source.read_range(shard, int(offset), int(size_bytes))
+        # counted, not raised: max_corrupt_fraction decides how many are too many
         if not frames.is_whole(row, content):
             return None
         try:
@@ -145,7 +149,7 @@ class MaskDataset:
         for number, example in enumerate(usable):
             images[number], targets[number] = example
         unusable = len(examples) - len(usable)
-        # axes: (N, H, W, C) -> (N, C, H, W)
+        # axes: (N, H, W, C) -> (N, C, H, W), a view: memory stays channels last, as the network has it
         return Batch(torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(targets), unusable)
 
 

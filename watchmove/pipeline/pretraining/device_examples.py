@@ -98,6 +98,7 @@ def _images(batch: UncutBatch) -> Tensor:
     places = _places(batch, INPUT_PIXELS)
     # Beyond the frame its border is repeated: a place there is replaced by the nearest one inside.
     last = (batch.sizes.flip(1) - 1).view(-1, 1, 1, 2)
+    # rounded first, because byte() truncates
     images = _sampled(batch.frames.float(), torch.minimum(places.clamp(min=0), last)).round().clamp(0, 255).byte()
     images = torch.where(batch.flips.view(-1, 1, 1, 1), images.flip(-1), images)
     if any(batch.colours):
@@ -110,6 +111,7 @@ def _trimaps(batch: UncutBatch, settings: PretrainingSettings) -> Tensor:
     """Average soft masks over each target pixel and apply the thresholds; pixels beyond the frame are ignored."""
     # grid_sample reads 0 beyond a frame. Subtracting a value between the thresholds first makes 0 mean "ignored".
     unsure = (settings.foreground_threshold + settings.background_threshold) / 2
+    # the padding of a batch counts as beyond the frame
     rows, columns = (torch.arange(size, device=batch.masks.device) for size in batch.masks.shape[1:])
     inside = (rows.view(1, -1, 1) < batch.sizes[:, :1, None]) & (columns.view(1, 1, -1) < batch.sizes[:, 1:, None])
     excess = ((batch.masks.float() / 255 - unsure) * inside)[:, None]
@@ -136,5 +138,6 @@ def _places(batch: UncutBatch, pixels: int) -> Tensor:
 def _sampled(values: Tensor, places: Tensor) -> Tensor:
     """Sample `values` (N, C, H, W) bilinearly at places (N, h, w, 2) in pixels, 0 beyond the frame: (N, C, h, w)."""
     size = torch.tensor([values.shape[3], values.shape[2]], device=values.device)
+    # -1 and 1 are the outer edges of the image, half a pixel beyond the outer pixel centres
     grid = (2 * places + 1) / size - 1
     return functional.grid_sample(values, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

@@ -129,6 +129,7 @@ def cut(
     )
     # The mask is cut four times finer and averaged, so that a target pixel represents all of its area.
     fine = TARGET_PIXELS * FINE
+    # between the thresholds, so that what is beyond the frame is ignored
     unsure = (settings.foreground_threshold + settings.background_threshold) / 2
     mask = cv2.warpAffine(
         soft_mask,

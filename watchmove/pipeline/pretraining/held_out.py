@@ -36,5 +36,6 @@ def measure_held_out(
         certain = float((target != IGNORED).sum())
         loss, entries = loss + float(objective.loss(logits, target)) * certain, entries + certain
         score, frames = score + float(objective.scores(logits, target).double().sum()), frames + len(target)
+    # one exchange after all batches: ranks may have different numbers of them
     loss, entries, score, frames = ranks.total(loss, entries, score, frames)
     return HeldOut(loss / max(entries, 1), score / frames) if frames else None

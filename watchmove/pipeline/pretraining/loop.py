@@ -108,7 +108,7 @@ class TrainingLoop:
                 self._record_point(validation)
                 if self._checkpoint_is_due():
                     self._save(writer, identity)
-            self._check_finite()
+            self._check_finite()  # the last step is followed by no checkpoint, which would check it
         return self._stepper.measured
 
     def _resume(self, identity: str) -> None:
@@ -163,7 +163,7 @@ class TrainingLoop:
 
         All ranks wait, because torchrun kills the others as soon as one ends.
         """
-        if writer.newest != self.history.iteration:
+        if writer.newest != self.history.iteration:  # it may have been saved just before
             self._save(writer, identity)
         writer.wait()
         self._ranks.total(0)

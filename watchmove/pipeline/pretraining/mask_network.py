@@ -39,6 +39,7 @@ def _mask_head(trunk: Trunk, generator: torch.Generator) -> nn.Module:
     """
     if isinstance(trunk, AlexNet):
         return _random_linear(trunk.fc7.out_features, TARGET_PIXELS**2, LOGIT_WEIGHT_STD, generator)
+    # every halving of the size rounds up
     places = (-(-INPUT_PIXELS // trunk.stride)) ** 2
     narrow = nn.Conv2d(trunk.channels, _NARROW_CHANNELS, 1)
     with torch.no_grad():

@@ -49,7 +49,7 @@ def load_mask_network(path: Path) -> MaskNetwork:
         with safe_open(path, "pt") as file:
             kind = _kind_in(path, file.metadata() or {})
             trunk = AlexNet() if kind == ALEXNET else ResNetTrunk(kind)
-            network = MaskNetwork(trunk, torch.Generator())
+            network = MaskNetwork(trunk, torch.Generator())  # its random weights are overwritten
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
             copy_checked(tensors, network.state_dict(), path)
     except (SafetensorError, OSError) as error:

@@ -54,6 +54,7 @@ def rotation_example_of(
     upright = example_of(sample, settings, rng, inside_frame=True)
     if upright is None:
         return None
+    # drawn after the random choices of the crop, which are therefore those of the objective masks
     turns = int(rng.integers(QUARTER_TURNS))
     # Rotating by quarter turns moves pixels without interpolation, which would leave traces to learn from.
     return np.ascontiguousarray(np.rot90(upright.image, turns)), np.array(turns, np.int8)

@@ -35,7 +35,7 @@ class Stepper:
     def __init__(self, network: nn.Module, settings: PretrainingSettings, ranks: Ranks) -> None:
         """`network` maps normalised images to the objective's logits; it must be on the device of `ranks`."""
         if ranks.are_several:
-            share_normalisation(network)
+            share_normalisation(network)  # before the optimizer, which must hold the new parameters
         self.network = network
         self.optimizer = _optimizer(network, settings)
         self.average = copy.deepcopy(network).eval() if settings.average_decay else None
@@ -60,8 +60,10 @@ class Stepper:
         if steps_done:
             for parameter in self.network.parameters():
                 state = self.optimizer.state[parameter]
+                # only the first rank has read a checkpoint, so the others have no buffers yet
                 tensors.append(state.setdefault("momentum_buffer", torch.zeros_like(parameter, requires_grad=False)))
         for tensor in tensors:
+            # collectives exchange raw memory, so tensors are exchanged in one layout, whatever the network's is
             tensor.copy_(self._ranks.from_first(tensor.contiguous()))
 
     def step(self, batch: Batch, iteration: int) -> float:
@@ -79,7 +81,9 @@ class Stepper:
         torch.manual_seed((self._settings.seed * _SEED_STRIDE + iteration) * ranks + rank)
         self.optimizer.zero_grad(set_to_none=True)
         with lost_ranks_named():
+            # the backward pass exchanges gradients, so it notices a lost rank too
             loss = float(self._ranks.total_of(self._gradients(batch)))
+        # the loss is that of all ranks, so either all of them do the step or none does
         if math.isfinite(loss):
             self.optimizer.step()
             self._update_average()
@@ -90,6 +94,7 @@ class Stepper:
         self.network.train()
         device = self._ranks.device
         certain = self._ranks.total_of((batch.targets != IGNORED).sum().to(device)).clamp(min=1)
+        # tensor_split also gives empty parts, so that every rank has the same number of exchanges
         images, targets = (torch.tensor_split(tensor, self._parts(batch)) for tensor in (batch.images, batch.targets))
         loss = torch.zeros((), device=device)
         for number, (part_images, part_targets) in enumerate(zip(images, targets, strict=True), 1):
@@ -107,6 +112,7 @@ class Stepper:
         with torch.autocast(device.type, torch.bfloat16, enabled=self._settings.bfloat16):
             logits = self._callable_network()(normalise_images(images.to(device, non_blocking=True)))
         # The objective's loss is a mean, so multiplying by the number of certain entries gives the sum.
+        # In float32, because sums over many pixels lose digits in bfloat16.
         return self._objective.loss(logits.float(), target) * (target != IGNORED).sum()
 
     def _parts(self, batch: Batch) -> int:
@@ -119,6 +125,7 @@ class Stepper:
 
     def _gradient_exchange(self, *, is_last: bool) -> AbstractContextManager[None]:
         """Return a context in which ranks exchange gradients only in the last part of a step."""
+        # called for its effect: the first call sets `self._parallel`
         self._callable_network()
         if is_last or self._parallel is None:
             return nullcontext()
@@ -168,6 +175,7 @@ def pretraining_learning_rate(iteration: int, settings: PretrainingSettings) -> 
     """
     warmup = settings.warmup_fraction * settings.iterations
     if iteration < warmup:
+        # above 0 in the first step, and below the full rate in the last one of the warm-up
         return settings.learning_rate * (iteration + 1) / (warmup + 1)
     if settings.schedule == "step":
         drops = sum(iteration >= fraction * settings.iterations for fraction in settings.drop_fractions)

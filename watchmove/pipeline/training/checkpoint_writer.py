@@ -41,6 +41,7 @@ class CheckpointWriter:
 
     def write(self, snapshot: Snapshot) -> None:
         """Begin to write a snapshot, after waiting for the previous one. Raises Unavailable if that one failed."""
+        # copies of the state must not queue up in memory
         self.wait()
         self._newest = snapshot.iteration
         self._pending = self._pool.submit(self._write, snapshot)

@@ -70,6 +70,7 @@ def snapshot_of(
     """Copy a model's state, SGD's momenta and, if there is one, the running average of the state."""
     tensors = {_STATE + name: _copy(tensor) for name, tensor in model.state_dict().items()}
     for name, parameter in model.named_parameters():
+        # state is a defaultdict: a look-up would add an entry for a frozen parameter, which SGD does not have
         momentum = optimizer.state[parameter].get("momentum_buffer") if parameter.requires_grad else None
         if momentum is not None:
             tensors[_MOMENTUM + name] = _copy(momentum)
@@ -92,6 +93,7 @@ def write_snapshot(directory: Path, snapshot: Snapshot, slots: int = SLOTS) -> P
     record = _Record(
         target.name, size_bytes, sha256, snapshot.identity, snapshot.iteration, snapshot.score, snapshot.history
     )
+    # if the process is killed before this, the old record does not match: the slot counts as incomplete
     with replacing(target.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
     return target
@@ -125,6 +127,7 @@ def load_checkpoint(
         if not _is_complete(record, path):
             continue
         if record.identity != identity:
+            # not a fresh start, which would overwrite the checkpoints of the other training
             raise InvalidInput(f"{path}: of other settings or data; remove it to train from the start")
         _load_tensors(path, model, optimizer, average or {})
         _remove_incomplete(directory, found, record.iteration)
@@ -143,6 +146,7 @@ def _slot_to_write(directory: Path, slots: int) -> Path:
     written: dict[Path, _Record] = {}
     for path in paths:
         record = _read_record(path.with_suffix(".json"))
+        # by size only: a hash of every slot before every write would read all checkpoints
         if record is None or not path.is_file() or path.stat().st_size != record.size_bytes:
             return path
         written[path] = record
@@ -156,6 +160,7 @@ def _read_record(path: Path) -> _Record | None:
     try:
         record = _Record(**json.loads(path.read_text(encoding="utf-8")))
         fits = record.weights == path.with_suffix(".safetensors").name and record.iteration >= 0
+    # a damaged file may parse as JSON of any shape, so the record may lack fields or have wrong types
     except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, RecursionError):
         return None
     return record if fits else None
@@ -183,12 +188,14 @@ def _load_tensors(path: Path, model: nn.Module, optimizer: torch.optim.SGD, aver
     except (RuntimeError, KeyError) as error:
         raise InvalidInput(f"{path}: of another network; remove it to train from the start") from error
     for name, parameter in model.named_parameters():
+        # there are none before the first step, nor for frozen parameters
         if _MOMENTUM + name in tensors:
             optimizer.state[parameter]["momentum_buffer"] = _in_layout_of(parameter, tensors[_MOMENTUM + name])
 
 
 def _copy(tensor: Tensor) -> Tensor:
     """Copy a tensor to the CPU in the contiguous memory layout that safetensors requires."""
+    # without copy=True a tensor on the CPU would be returned itself, which training changes
     return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 

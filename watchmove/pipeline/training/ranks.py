@@ -44,6 +44,7 @@ class Ranks:
         """Return each value summed over the ranks. Raises Unavailable if a rank is lost."""
         if not self.are_several:
             return list(values)
+        # float64 keeps counts exact; float32 rounds integers above 2**24
         return [float(value) for value in self.total_of(torch.tensor(values, dtype=torch.float64))]
 
     def total_of(self, values: Tensor) -> Tensor:
@@ -63,6 +64,7 @@ class Ranks:
     def text_from_first(self, text: str) -> str:
         """Return the first rank's text; `text` of other ranks is ignored. Raises Unavailable if a rank is lost."""
         # Broadcasting needs a tensor of equal size on all ranks, so the length is sent first.
+        # a bytearray, because torch warns about buffers that it cannot write to
         content = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
         size = self.from_first(torch.tensor([len(content)]))
         buffer = content if self.is_first else torch.empty(int(size), dtype=torch.uint8)
@@ -84,9 +86,10 @@ def joined_ranks(device: str, timeout_seconds: float) -> Iterator[Ranks]:
     if share.ranks == 1:
         yield Ranks(device_of(device, 0))
         return
+    # before the ranks connect: a missing GPU is reported without waiting for the others
     ranks = Ranks(device_of(device, _number("LOCAL_RANK", 0)), share)
     if ranks.device.type == "cuda":
-        torch.cuda.set_device(ranks.device)
+        torch.cuda.set_device(ranks.device)  # the default is GPU 0, where ranks would collide
     backend = "cpu:gloo,cuda:nccl" if ranks.device.type == "cuda" else "gloo"
     with lost_ranks_named("the ranks did not meet"):
         torch.distributed.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))

@@ -30,6 +30,7 @@ def read_ahead(
             while len(ahead) < readers + _SPARE_ITEMS and (following := next(coming, None)) is not None:
                 ahead.append(pool.submit(read, following))
             if not _is_done(ahead[0], should_stop):
+                # a caller that continues nevertheless gets the item next
                 yield None
             yield ahead.popleft().result()
     finally:
@@ -42,6 +43,7 @@ def _is_done(future: Future[Item], should_stop: Callable[[], bool]) -> bool:
         if should_stop():
             return False
         try:
+            # waits like result(), but leaves raising the read's own error to the loop above
             future.exception(_POLL_SECONDS)
         except NotYet:
             continue

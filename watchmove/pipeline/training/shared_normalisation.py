@@ -23,6 +23,7 @@ class _OverRanks(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the normalised values, and mean (C,), variance (C,) and number of values (1,) of each channel."""
         count = torch.tensor([values.numel() // max(values.shape[1], 1)], dtype=torch.float64, device=values.device)
+        # a rank without values takes part too, because the others wait for its contribution
         torch.distributed.all_reduce(count)
         # In two passes: the mean of squares minus the square of the mean would lose digits.
         mean = _total(values) / count
@@ -65,6 +66,7 @@ class SharedNorm2d(_Shared, nn.BatchNorm2d):
 
 def share_normalisation(network: nn.Module) -> None:
     """Replace every batch normalisation of a network by one over all ranks with the same weights and statistics."""
+    # lists: replacing a layer would change what is being iterated
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d) and not isinstance(child, _Shared):
@@ -87,6 +89,7 @@ def _by_channel(numbers: Tensor, values: Tensor) -> Tensor:
 
 
 def _normalised(norm: nn.BatchNorm1d | nn.BatchNorm2d, values: Tensor) -> Tensor:
+    # under autocast values may be bfloat16, too coarse for statistics
     exact = values if values.dtype == torch.float64 else values.float()
     normalised, mean, variance, count = _OverRanks.apply(exact, norm.eps)
     # PyTorch keeps the unbiased variance in running statistics and normalises with the biased one.

@@ -98,6 +98,7 @@ def _object(element: Element, where: str) -> VocObject:
 
 def _image_path(root: Path, image_id: str) -> Path:
     """The image file: in JPEGImages/ of the folder or its parent, or with the annotations; else its expected place."""
+    # the parent, because `root` may be the folder Annotations itself
     folders = (root / "JPEGImages", root.parent / "JPEGImages", root)
     candidates = (folder / f"{image_id}{suffix}" for folder in folders for suffix in _IMAGE_SUFFIXES)
     return next((path for path in candidates if path.is_file()), folders[0] / f"{image_id}.jpg")
@@ -132,6 +133,7 @@ def _read_image(root: Path, annotation_path: Path, image_id: str) -> VocImage:
         raise InvalidInput(f"{annotation_path}: no such annotation; add it or take {image_id} off the list")
     try:
         annotation = fromstring(annotation_path.read_bytes())
+    # ValueError includes defusedxml's refusals; an unknown encoding raises LookupError
     except (ParseError, ValueError, LookupError) as error:
         raise InvalidInput(f"{annotation_path}: not readable as XML ({error}); repair or remove it") from error
     if annotation.tag != "annotation":
@@ -156,6 +158,7 @@ def _listed_ids(root: Path, split: str) -> list[str]:
         known = ", ".join(split_names(root)) or "none"
         raise InvalidInput(f"{path}: no such list; lists there: {known}")
     ids: dict[str, None] = {}
+    # a byte that is not UTF-8 gives an id without annotation, which the error then names
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         head, _, flag = line.strip().rpartition(" ")
         image_id = head.strip() if flag in ("1", "-1", "0") and head else line.strip()

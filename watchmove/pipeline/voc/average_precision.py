@@ -68,6 +68,7 @@ def average_precision(precision: NDArray[np.float64], recall: NDArray[np.float64
     # best[i] is the highest precision at recall[i] or more
     best = np.maximum.accumulate(np.nan_to_num(precision)[::-1])[::-1]
     first = np.searchsorted(recall, _RECALL_LEVELS, side="left")
+    # levels of recall that are never reached have a precision of 0
     eleven_point = np.append(best, 0.0)[first].sum() / len(_RECALL_LEVELS)
     area = (np.diff(recall, prepend=0.0) * best).sum()
     return float(eleven_point), float(area)
@@ -84,6 +85,7 @@ def _score_class(
     image_numbers = np.array([numbers[image_id] for image_id in found.image_ids], np.intp)[order]
     true_positive, false_positive = match(image_numbers, found.boxes_xyxy[order], truth, iou_threshold)
     n_true, n_false = np.cumsum(true_positive), np.cumsum(false_positive)
+    # detections of difficult objects are in neither sum, so the first sums may be 0
     precision = n_true / np.maximum(n_true + n_false, 1)
     eleven_point, area = average_precision(precision, n_true / n_ground_truth)
     return ClassScore(eleven_point, area, n_ground_truth, n_difficult, len(found.scores))
@@ -162,6 +164,7 @@ def _split_of_files(voc: Path, directory: Path, names: Sequence[str]) -> tuple[s
         known = ground_truth_by_class(read_voc(voc, split if listed else None))
         return sum(name[len(split) + 1 :] in known for name in names), len(split) if listed else -len(split)
 
+    # sorted, because a set of strings has another order in every process
     best = max(sorted(listed or shared), key=plausibility)
     return best, best if listed else None
 

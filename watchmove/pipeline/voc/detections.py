@@ -69,6 +69,7 @@ def _complaint(line: str, image_ids: Container[str] | None) -> str | None:
         return f"{error}; {_WANTED}"
     if not np.isfinite(numbers).all():
         return "a number is not finite; remove the line or give real numbers"
+    # the last pixel is included, so a side is maximum - minimum + 1; a side of 0 is accepted
     if numbers[3] < numbers[1] - 1 or numbers[4] < numbers[2] - 1:
         return f"the box ends before it begins; {_WANTED}"
     if image_ids is not None and fields[0] not in image_ids:
@@ -89,6 +90,7 @@ def _columns_of_lines(lines: Sequence[str]) -> DetectionColumns:
         return columns_of([])
     if not all(numbers for _, _, numbers in rows):
         raise ValueError("not six fields")
+    # comments=None, because by default a line with more text after a # would be accepted
     numbers = np.loadtxt([numbers for _, _, numbers in rows], np.float64, comments=None, ndmin=2)
     if numbers.shape != (len(rows), 5):
         raise ValueError("not six fields")
@@ -117,9 +119,11 @@ def read_detection_file(path: Path, image_ids: Container[str] | None = None) -> 
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         columns = _columns_of_lines(lines)
+    # before ValueError, because it is a subclass
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{path}: not UTF-8 text ({error.reason}); {_WANTED}") from error
     except ValueError:
+        # lines are examined one by one only if reading all at once has failed
         _raise_for_bad_line(path, lines, image_ids)
         columns = _columns_of_odd_lines(lines)
     if not _is_sound(columns, image_ids):

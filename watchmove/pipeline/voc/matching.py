@@ -79,6 +79,7 @@ def _best_objects(image_numbers: Indexes, boxes_xyxy: Floats, truth: GroundTruth
     best, best_iou = np.zeros(len(image_numbers), np.intp), np.full(len(image_numbers), -1.0)
     first = np.searchsorted(truth.image_numbers, image_numbers, side="left")
     count = np.searchsorted(truth.image_numbers, image_numbers, side="right") - first
+    # over the objects of an image, which are few, and not over detections, which can be millions
     for nth in range(int(count.max(initial=0))):
         rows = np.flatnonzero(count > nth)
         iou = paired_iou(boxes_xyxy[rows], truth.boxes_xyxy[first[rows] + nth])
@@ -96,6 +97,7 @@ def match(image_numbers: Indexes, boxes_xyxy: Floats, truth: GroundTruth, iou_th
     best, best_iou = _best_objects(image_numbers, boxes_xyxy, truth)
     hits = np.flatnonzero(best_iou >= iou_threshold)
     counting = hits[~truth.difficult[best[hits]]]
+    # detections are ordered by falling score, so the first of an object is its most confident one
     _, first_of_object = np.unique(best[counting], return_index=True)
     true_positive = np.zeros(len(best), bool)
     true_positive[counting[first_of_object]] = True
