@@ -213,7 +213,7 @@ def test_ranks_that_never_come_are_given_up(shard: Path, tmp_path: Path, monkeyp
     for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}.items():
         monkeypatch.setenv(name, value)
 
-    with pytest.raises(Unavailable, match="the ranks did not meet"), joined_ranks("cpu", 1) as ranks:
+    with pytest.raises(Unavailable, match="the ranks did not find each other"), joined_ranks("cpu", 1) as ranks:
         train_small(shard, SETTINGS, PretrainingHooks(tmp_path), ranks)
 
 

@@ -15,7 +15,7 @@ from watchmove.pipeline.arrays import BoxArray
 from watchmove.pipeline.detection.fast_rcnn import FastRCNN, detection_loss
 from watchmove.pipeline.detection.training_set import Batch, TrainingSet
 from watchmove.pipeline.errors import InvalidInput, Stopped
-from watchmove.pipeline.networks.alexnet import AlexNet, normalise_image
+from watchmove.pipeline.networks.alexnet import INPUT_PIXELS, AlexNet, normalise_image
 from watchmove.pipeline.networks.rescaling import RESCALING_IMAGES, rescale_to_unit_variance
 from watchmove.pipeline.settings.evaluation import EvaluationSettings
 from watchmove.pipeline.training.checkpoints import load_checkpoint, save_checkpoint
@@ -26,8 +26,6 @@ _BIAS_RATE = 2.0
 """Learning rate of biases relative to that of weights (Fast R-CNN, section 2.3, SGD hyper-parameters)."""
 _CURVE_POINTS = 100
 """Points of the loss curve in the report; set by hand."""
-_RESCALING_SIDE_PIXELS = 227
-"""Side of the square images for rescaling: AlexNet's input."""
 
 
 @dataclass
@@ -134,7 +132,7 @@ def train_detector(
 def _rescale(trunk: AlexNet, images: Sequence[VocImage], seed: int) -> None:
     """Rescale each layer on some training images (Krähenbühl et al., ICLR 2016): one learning rate fits all trunks."""
     chosen = np.random.default_rng(seed).permutation(len(images))[:RESCALING_IMAGES]
-    size = (_RESCALING_SIDE_PIXELS, _RESCALING_SIDE_PIXELS)
+    size = (INPUT_PIXELS, INPUT_PIXELS)
     squares = [cv2.resize(read_image(images[index].path), size, interpolation=cv2.INTER_AREA) for index in chosen]
     rescale_to_unit_variance(trunk, torch.stack([normalise_image(np.asarray(square, np.uint8)) for square in squares]))
 

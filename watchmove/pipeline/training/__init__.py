@@ -1,1 +1,1 @@
-"""What pretraining and detector training share: checkpoints, ranks and reading ahead."""
+"""What trainings are made of besides their networks: checkpoints, ranks and reading ahead."""

@@ -91,7 +91,7 @@ def joined_ranks(device: str, timeout_seconds: float) -> Iterator[Ranks]:
     if ranks.device.type == "cuda":
         torch.cuda.set_device(ranks.device)  # the default is GPU 0, where ranks would collide
     backend = "cpu:gloo,cuda:nccl" if ranks.device.type == "cuda" else "gloo"
-    with lost_ranks_named("the ranks did not meet"):
+    with lost_ranks_named("the ranks did not find each other"):
         torch.distributed.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
     try:
         yield ranks

@@ -1,7 +1,7 @@
 """Report: one self-contained HTML page with a run's input, its kept and rejected frames, and its results."""
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -24,6 +24,7 @@ from watchmove.service.report.figures import frames_figure, freezing_figure
 from watchmove.service.report.growth import growth, pretraining_facts
 from watchmove.service.report.images import CaptionedImage, curve_image, detection_image, image_of, svg, svg_uri
 from watchmove.service.report.result import (
+    Growth,
     RunResult,
     classification_records,
     classification_rows,
@@ -65,24 +66,9 @@ def report(context: StepContext, run: str) -> str:
     dataset = dataset_of(store, run)
     backbone_key = layout.backbone(backbone_id_of(context.settings, dataset.dataset), "record.json")
     backbone = need(store, backbone_key, BackboneRecord, "pretrain")
-    settings = context.settings.evaluate
-    evaluated = dict(evaluation_records(store, run, settings, backbone.backbone))
+    evaluated = dict(evaluation_records(store, run, context.settings.evaluate, backbone.backbone))
     rows = [_row(record) for record in evaluated.values()]
-    made_by = origin(context.settings, {f"{store.uri}/{key}": record.backbone for key, record in evaluated.items()})
-    summary = result_rows(list(evaluated.values()))
-    layers = classification_rows(list(classification_records(store, run, settings)))
-    result = RunResult(
-        made_by=made_by,
-        run=run,
-        rows=summary,
-        evaluation_keys=tuple(evaluated),
-        classification=layers,
-        pretraining=pretraining_facts(backbone, dataset, list(evaluated.values())),
-    )
-    # The growth includes this run's own figures, so the result is made without it first.
-    grown = growth(store, result, settings.supervised)
-    result = result.model_copy(update={"growth": grown})
-    store.write(layout.run_record(run, "result"), result.model_dump_json(indent=1).encode())
+    result, grown = _write_result(context, run, dataset, backbone, evaluated)
     champion, verdict = promote(context.settings, store, run, backbone, list(evaluated.values()))
     gathered = gathered_of(store, run)
     page = (
@@ -95,10 +81,10 @@ def report(context: StepContext, run: str) -> str:
             gathered=gathered,
             backbone=backbone,
             rows=rows,
-            summary=summary,
-            layers=layers,
+            summary=result.rows,
+            layers=result.classification,
             growth=grown,
-            freezing_figure=_figure(store, run, "freezing", freezing_figure(summary)),
+            freezing_figure=_figure(store, run, "freezing", freezing_figure(result.rows)),
             frames_figure=_figure(store, run, "frames", frames_figure(grown)),
             champion=champion,
             verdict=verdict,
@@ -112,6 +98,31 @@ def report(context: StepContext, run: str) -> str:
     )
     store.write(layout.report(run), page.encode())
     return f"{store.uri}/{layout.report(run)}"
+
+
+def _write_result(
+    context: StepContext,
+    run: str,
+    dataset: DatasetRecord,
+    backbone: BackboneRecord,
+    evaluated: Mapping[str, EvaluationRecord],
+) -> tuple[RunResult, Growth]:
+    """Write and return the run's result, given its evaluations by their keys, and the growth that is part of it."""
+    store, settings = context.store, context.settings.evaluate
+    records = list(evaluated.values())
+    result = RunResult(
+        made_by=origin(context.settings, {f"{store.uri}/{key}": record.backbone for key, record in evaluated.items()}),
+        run=run,
+        rows=result_rows(records),
+        evaluation_keys=tuple(evaluated),
+        classification=classification_rows(list(classification_records(store, run, settings))),
+        pretraining=pretraining_facts(backbone, dataset, records),
+    )
+    # The growth includes this run's own figures, so the result is made without it first.
+    grown = growth(store, result, settings.supervised)
+    result = result.model_copy(update={"growth": grown})
+    store.write(layout.run_record(run, "result"), result.model_dump_json(indent=1).encode())
+    return result, grown
 
 
 def _figure(store: Store, run: str, name: str, figure: Figure | None) -> str:
