@@ -26,7 +26,8 @@ def test_ranks_that_failed(codes: list[int], expected: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("threads", "processes", "expected"), [("8", "2", "4"), ("4", "8", "1"), ("4", "1", "4"), ("4", "gpu", "4")]
+    ("threads", "processes", "expected"),
+    [("8", "2", "4"), ("4", "8", "1"), ("4", "1", "4"), ("4", "gpu", "4"), ("8_0", "2", "8_0")],
 )
 def test_ranks_share_the_threads(threads: str, processes: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each gets its part, at least one; who starts as many as there are GPUs says so otherwise."""

@@ -11,6 +11,7 @@ every failure, which does not tell a lost node from a bug.
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from torch.distributed import DistError
 from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -18,6 +19,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.elastic.rendezvous import RendezvousError
 from torch.distributed.run import parse_args, run
 
+from watchmove.pipeline.files.numbers import whole_number_of
 from watchmove.service.runner.exit_codes import BUG, DONE, INVALID_INPUT, STOPPED, UNAVAILABLE
 
 _USAGE = "no command after `--`; call it as: TORCHRUN'S OPTIONS -- pretrain --run NAME"
@@ -58,8 +60,9 @@ def share_threads(processes: str) -> None:
     """Divide `OMP_NUM_THREADS`, which is set for the whole machine, equally among its ranks."""
     # `gpu` and `auto` as the number of ranks are resolved inside torchrun; the threads are then left as they are.
     threads = os.environ.get("OMP_NUM_THREADS", "")
-    if threads.isdecimal() and processes.isdecimal() and int(processes) > 1:
-        os.environ["OMP_NUM_THREADS"] = str(max(1, int(threads) // int(processes)))
+    with suppress(ValueError):
+        if (ranks := whole_number_of(processes)) > 1:
+            os.environ["OMP_NUM_THREADS"] = str(max(1, whole_number_of(threads) // ranks))
 
 
 def exit_code_of(error: ChildFailedError) -> int:

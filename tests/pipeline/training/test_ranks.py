@@ -19,6 +19,9 @@ def test_without_an_environment_there_is_one() -> None:
     ("environment", "message"),
     [
         ({"WORLD_SIZE": "two"}, r"WORLD_SIZE \(two\): is not a number"),
+        ({"WORLD_SIZE": "1_0"}, r"WORLD_SIZE \(1_0\): is not a number"),
+        ({"WORLD_SIZE": "４"}, r"WORLD_SIZE \(４\): is not a number"),
+        ({"WORLD_SIZE": "-4"}, r"WORLD_SIZE \(-4\): is not a number"),
         ({"WORLD_SIZE": "2", "RANK": "2"}, r"RANK \(2\) is not below WORLD_SIZE \(2\)"),
     ],
 )

@@ -40,7 +40,7 @@ class EvaluationSettings(Section):
 
     seed: int = Field(0, ge=0, description="Seed of new layers, the order of images, flips, regions and dropout.")
     device: str = Field(
-        "cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="Device of the network: `cpu`, `cuda` or `cuda:N`."
+        "cpu", pattern=r"^(cpu|cuda(:[0-9]+)?)$", description="Device of the network: `cpu`, `cuda` or `cuda:N`."
     )
     freeze_through: int = Field(
         0, ge=0, le=5, description="Number of convolutions, from the first, whose weights stay fixed (0 to 5)."

@@ -26,7 +26,8 @@ class ExtractionSettings(Section):
     decoder_timeout_seconds: float = Field(
         default=120.0,
         gt=0,
-        description="Longest total time, in seconds, that extraction waits for the decoder of one video.",
+        description="Longest total time, in seconds, that extraction waits for the decoder of one video of up to "
+        "1920x1080 pixels, and in proportion to the pixels above; the frames decoded by then are used.",
     )
     decoder_memory_mebibytes: int = Field(
         default=2048,

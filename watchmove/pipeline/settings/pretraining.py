@@ -29,7 +29,7 @@ class PretrainingSettings(Section):
     seed: int = Field(0, ge=0, description="Seed of initial weights, the order of frames, crops and dropout.")
     device: str = Field(
         "auto",
-        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$",
         description="Device of the network: `cpu`, `cuda`, `cuda:N`, or `auto` for a GPU if there is one.",
     )
     iterations: int = Field(100_000, ge=1, description="Number of steps of stochastic gradient descent (SGD).")

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from watchmove.pipeline.dataset.frame_order import ALONE, Share
 from watchmove.pipeline.errors import InvalidInput, Unavailable
+from watchmove.pipeline.files.numbers import whole_number_of
 
 _MAX_MESSAGE_CHARACTERS = 200
 """Longest part of PyTorch's message that an error repeats. Set by hand."""
@@ -132,7 +133,7 @@ def device_of(name: str, local_rank: int) -> torch.device:
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "cpu" or (name == "auto" and not found):
         return torch.device("cpu")
-    wanted = int(name.partition(":")[2] or 0) + local_rank
+    wanted = whole_number_of(name.partition(":")[2] or "0") + local_rank
     if wanted >= found:
         raise InvalidInput(f"pretrain.device {name}: GPU {wanted} is not among the {found} here; set it to auto or cpu")
     return torch.device("cuda", wanted)
@@ -140,9 +141,13 @@ def device_of(name: str, local_rank: int) -> torch.device:
 
 def _number(name: str, otherwise: int) -> int:
     word = os.environ.get(name, "")
-    if word and not word.isdecimal():
+    try:
+        number = whole_number_of(word) if word else otherwise
+    except ValueError:
+        number = -1
+    if number < 0:
         raise InvalidInput(f"{name} ({word}): is not a number; start the ranks with torchrun")
-    return int(word) if word else otherwise
+    return number
 
 
 def _lost(what: str, error: Exception) -> Unavailable:

@@ -15,6 +15,7 @@ from watchmove.service.cli.cluster import on_cluster
 from watchmove.service.cli.files import on_files
 from watchmove.service.cli.options import (
     NO_METRICS,
+    WHOLE_NUMBER,
     Overrides,
     Run,
     SettingsFile,
@@ -103,7 +104,9 @@ def plan(
 @app.command()
 def extract(
     run: Run,
-    shard: Annotated[int, typer.Option(help="Index of the shard, counted from 0.")],
+    shard: Annotated[
+        int, typer.Option(parser=WHOLE_NUMBER, metavar="<int>", help="Index of the shard, counted from 0.")
+    ],
     teacher: Teacher = "",
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
@@ -144,7 +147,9 @@ def pretrain(run: Run, settings: SettingsFile = LAPTOP, overrides: Overrides = N
 @app.command()
 def evaluate(
     run: Run,
-    evaluation: Annotated[int, typer.Option(help="Index of the evaluation, counted from 0.")],
+    evaluation: Annotated[
+        int, typer.Option(parser=WHOLE_NUMBER, metavar="<int>", help="Index of the evaluation, counted from 0.")
+    ],
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
 ) -> None:

@@ -1,14 +1,18 @@
 """Options that several commands take, and the frame in which each command runs and exits."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
+from watchmove.pipeline.files.numbers import whole_number_of
 from watchmove.service.runner.runner import StepContext, configure_logs, run_to_exit_code, step_context
 from watchmove.service.settings.loading import load_settings
+
+AnyNumber = TypeVar("AnyNumber", int, float)
 
 NO_METRICS = "work.metrics_port=0"
 """The override of commands that may run in the pod of a step, with its settings, while the step holds the port."""
@@ -22,6 +26,27 @@ Overrides = Annotated[
 ]
 Run = Annotated[str, typer.Option("--run", help="Name of the run.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
+
+
+def decimal(
+    read: Callable[[str], AnyNumber], least: float = -math.inf, most: float = math.inf
+) -> Callable[[str], AnyNumber]:
+    """A parser of an option's number, from `least` to `most`: typer's own types also take `1_0` and `nan`."""
+
+    def parse(text: str) -> AnyNumber:
+        try:
+            number = read(str(text))  # typer also parses the default
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+        if not least <= number <= most:
+            raise typer.BadParameter(f"{text} is not from {least:g} to {most:g}")
+        return number
+
+    return parse
+
+
+WHOLE_NUMBER = decimal(whole_number_of)
+"""Parser of a whole number."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Teacher = Annotated[
     str,

@@ -1,5 +1,6 @@
 """Reads settings from a YAML file, which `section.key=value` arguments override."""
 
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -9,8 +10,12 @@ import yaml
 from pydantic import ValidationError
 
 from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.files.numbers import number_of, whole_number_of
 from watchmove.pipeline.settings import Section
 from watchmove.service.settings.settings import Settings
+
+_DOT = re.compile(r"^([+-]?)\.(?=inf$|nan$)", re.IGNORECASE)
+_OCTAL = re.compile(r"[+-]?0[0-9]")
 
 LAPTOP = Path(str(files("watchmove.service.settings") / "presets" / "laptop.yaml"))
 """The settings file that commands read by default: the complete pipeline on synthetic videos, on two cores."""
@@ -31,11 +36,48 @@ def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
         raise InvalidInput(_one_line(error, path, overrides)) from error
 
 
+class _NotDecimal(yaml.MarkedYAMLError):
+    """A number in another notation than the decimal one."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads YAML with decimal numbers alone: YAML 1.1 takes `1_0` for 10, `010` for 8 and `1:30` for 90."""
+
+    def number(self, node: yaml.ScalarNode) -> int | float:
+        """The number of a scalar that YAML takes for one. Raises _NotDecimal."""
+        text = str(node.value)
+        whole = node.tag.endswith(":int")
+        try:
+            # YAML writes the numbers that are not finite as `.inf` and `.nan`
+            number = whole_number_of(text) if whole else number_of(_DOT.sub(r"\1", text))
+        except ValueError as error:
+            raise _NotDecimal(problem=f"{error}; use decimal digits", problem_mark=node.start_mark) from error
+        if whole and _OCTAL.match(text):
+            raise _NotDecimal(problem=f"{text} begins with 0; use decimal digits", problem_mark=node.start_mark)
+        return number
+
+
+for _kind in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.number)
+
+
+def _yaml(text: str) -> Any:
+    """The value of a YAML document. Raises _NotDecimal and YAMLError."""
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 (a safe loader)
+    # PyYAML makes dates, of which some do not exist, and recurses into lists
+    except (ValueError, RecursionError) as error:
+        raise yaml.YAMLError(str(error)) from error
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = _yaml(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"settings {path}: cannot be read ({error}); name a YAML file") from error
+    except _NotDecimal as error:
+        line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise InvalidInput(f"settings {path}{line}: {error.problem}") from error
     except yaml.YAMLError as error:
         place = getattr(error, "problem_mark", None)
         line = f" line {place.line + 1}" if place else ""
@@ -58,7 +100,9 @@ def _override(tree: dict[str, Any], word: str) -> None:
             raise InvalidInput(f"--set {word}: {section} is a value, not a section")
         tree = branch
     try:
-        tree[key] = yaml.safe_load(value)  # the same types as in the file
+        tree[key] = _yaml(value)  # the same types as in the file
+    except _NotDecimal as error:
+        raise InvalidInput(f"--set {word}: {error.problem}") from error
     except yaml.YAMLError as error:
         raise InvalidInput(f"--set {word}: the value is not YAML") from error
 

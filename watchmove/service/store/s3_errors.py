@@ -13,6 +13,7 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from watchmove.pipeline.errors import InvalidInput, Unavailable
+from watchmove.pipeline.files.numbers import whole_number_of
 from watchmove.service.store.store import ObjectRefused
 
 # Each set has the names that S3 and compatible stores give, and the HTTP status for answers without a body (HEAD).
@@ -77,8 +78,7 @@ def retry_after_seconds(error: Exception) -> float:
 
 def _wanted_seconds(word: str) -> float:
     try:
-        # isdecimal first: float also reads "nan", which time.sleep refuses
-        wanted = float(word) if word.isdecimal() else parsedate_to_datetime(word).timestamp() - time.time()
+        wanted = whole_number_of(word) if word.isdecimal() else parsedate_to_datetime(word).timestamp() - time.time()
     except (ValueError, TypeError, IndexError):
         return 0.0
     return min(max(wanted, 0.0), _LONGEST_WAIT_SECONDS)

@@ -3,11 +3,12 @@
 import csv
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.files.numbers import number_if_text
 from watchmove.service.planning.sources.listed import ListedVideo, Tally
 from watchmove.service.records.outcomes import Credit
 from watchmove.service.store.store import check_key
@@ -17,6 +18,8 @@ _SCHEMES = ("file://", "s3://")
 
 Row = tuple[int, str, object]
 """Number of the line, its text, and its columns by name."""
+_IN_DIGITS = BeforeValidator(number_if_text)
+"""Text is read by the one strict reader: pydantic's own takes `1_0` for 10."""
 
 
 class ListRow(BaseModel):
@@ -25,7 +28,7 @@ class ListRow(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
 
     uri: str = Field(min_length=1)
-    size: int = Field(0, ge=0)
+    size: Annotated[int, _IN_DIGITS] = Field(0, ge=0)
     etag: str = ""
     owner: str = ""
     licence: str = ""
@@ -33,9 +36,9 @@ class ListRow(BaseModel):
     title: str = ""
     page_url: str = ""
     taken: str = ""
-    longitude: float | None = Field(None, ge=-180, le=180)
-    latitude: float | None = Field(None, ge=-90, le=90)
-    duration_seconds: float = Field(0.0, ge=0, allow_inf_nan=False)
+    longitude: Annotated[float | None, _IN_DIGITS] = Field(None, ge=-180, le=180)
+    latitude: Annotated[float | None, _IN_DIGITS] = Field(None, ge=-90, le=90)
+    duration_seconds: Annotated[float, _IN_DIGITS] = Field(0.0, ge=0, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

@@ -16,6 +16,7 @@ from urllib.parse import unquote_plus
 import numpy as np
 
 from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.files.numbers import number_of
 from watchmove.service.planning.sources.listed import ListedVideo, Tally
 from watchmove.service.records.outcomes import Credit
 from watchmove.service.store.text_stream import blocks_of_lines
@@ -136,7 +137,7 @@ def _columns(line: str) -> RawRow:
 def _degrees(word: str, most: float) -> float | None:
     if not word:
         return None
-    degrees = float(word)
+    degrees = number_of(word)
     if not -most <= degrees <= most:  # in this form NaN is refused too
         raise ValueError(f"{word} is no angle within {most:.0f} degrees")
     return degrees

@@ -1,0 +1,26 @@
+"""Lines of text files that other programs and systems wrote."""
+
+from pathlib import Path
+
+from watchmove.pipeline.errors import InvalidInput
+
+BLANKS = " \t\v\f"
+"""White space of ASCII within a line: any other, such as a no-break space, may be part of a file's name."""
+
+
+def text_lines(path: Path, wanted: str) -> list[str]:
+    """The lines of a text file without the white space around them; an empty line is "".
+
+    The file is in UTF-8, with or without a byte order mark; lines end as on Unix, Windows or old Macs.
+
+    Raises:
+        InvalidInput: it is a folder, cannot be read, or is not UTF-8; the message ends with `wanted`.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InvalidInput(f"{path}: cannot be read ({error.strerror}); {wanted}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path}: not UTF-8 text ({error.reason}); {wanted}") from error
+    # not `splitlines`, which also splits at characters that file names may contain, such as U+2028
+    return [line.strip(BLANKS) for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
