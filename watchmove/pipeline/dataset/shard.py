@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from watchmove.pipeline.dataset.tar_members import files_in, members_of, padded
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.atomic import replacing
 
 _PARTS = ("jpg", "mask.png", "json")
-
-# Fields of a tar's header that `_files_in` reads (POSIX.1-1988, the format "ustar").
-_NAME, _SIZE, _MAGIC, _PREFIX = slice(0, 100), slice(124, 136), slice(257, 263), slice(345, 500)
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,8 @@ class SamplePlace:
 
     shard: Path
     key: str
+    begin: int
+    """First byte of the first header of the sample's files."""
     jpeg: Span
     mask_png: Span
     metadata: Span
@@ -51,10 +51,8 @@ class SamplePlace:
     def extent(self) -> Span:
         """Bytes from the first header of the sample's files to the end of the last padding: a readable tar."""
         spans = (self.jpeg, self.mask_png, self.metadata)
-        # a header takes one block in the format "ustar"
-        begin = min(span.offset for span in spans) - tarfile.BLOCKSIZE
-        end = max(span.offset + -(-span.length // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE for span in spans)
-        return Span(begin, end - begin)
+        end = max(span.offset + padded(span.length) for span in spans)
+        return Span(self.begin, end - self.begin)
 
 
 def write_shard(path: Path, samples: Iterable[Sample]) -> int:
@@ -79,23 +77,35 @@ def write_shard(path: Path, samples: Iterable[Sample]) -> int:
 def index_shard(path: Path) -> list[SamplePlace]:
     """Return the place of each complete sample of a shard, in order; other files in it are ignored.
 
+    A file that the shard has twice counts once. Names may have any length, in the ways of POSIX, PAX or GNU, and
+    several tars may follow each other in the file.
+
     Raises:
-        InvalidInput: the file is not a readable tar.
+        InvalidInput: the file is not a tar, ends within a file, has a damaged header, more zeros at its end than tars
+            have, a sparse file, or two different files of one name; the message says where.
     """
-    spans: dict[str, dict[str, Span]] = {}
-    try:
-        # "r:" refuses compressed tars, in which the offsets would not be places in the file
-        with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                folder, slash, name = member.name.rpartition("/")
-                # the first dot ends the key, because the part mask.png has a dot of its own
-                stem, _, part = name.partition(".")
-                if member.isfile() and part in _PARTS:
-                    spans.setdefault(folder + slash + stem, {})[part] = Span(member.offset_data, member.size)
-    except (tarfile.TarError, OSError) as error:
-        raise InvalidInput(f"{path}: not a readable tar file ({error}); extract its shard again") from error
-    complete = {key: parts for key, parts in spans.items() if len(parts) == len(_PARTS)}
-    return [SamplePlace(path, key, parts["jpg"], parts["mask.png"], parts["json"]) for key, parts in complete.items()]
+    places: dict[str, dict[str, tuple[int, Span]]] = {}
+    for member in members_of(path):
+        folder, slash, name = member.name.removeprefix("./").rpartition("/")
+        # the first dot ends the key, because the part mask.png has a dot of its own
+        stem, _, part = name.partition(".")
+        if member.isfile() and part.lower() in _PARTS:
+            parts = places.setdefault(folder + slash + stem, {})
+            place = (member.offset, Span(member.offset_data, member.size))
+            _, other = parts.setdefault(part.lower(), place)
+            if other != place[1] and not _are_equal(path, other, place[1]):
+                raise InvalidInput(f"{path}: has two files {member.name} that differ; give each frame a key of its own")
+    complete = {key: parts for key, parts in places.items() if len(parts) == len(_PARTS)}
+    return [
+        SamplePlace(path, key, min(begin for begin, _ in parts.values()), *(parts[part][1] for part in _PARTS))
+        for key, parts in complete.items()
+    ]
+
+
+def _are_equal(path: Path, one: Span, other: Span) -> bool:
+    """Whether two files of a shard have the same content."""
+    with path.open("rb") as file:
+        return one.length == other.length and _read(file, one) == _read(file, other)
 
 
 def read_sample(place: SamplePlace) -> Sample:
@@ -116,9 +126,10 @@ def sample_in(content: bytes, key: str) -> Sample:
         InvalidInput: the files are not in the bytes, or the metadata is not a JSON object.
     """
     try:
-        parts = dict(_files_in(content))
-    except ValueError as error:
+        parts = dict(files_in(content))
+    except (ValueError, tarfile.TarError) as error:
         raise InvalidInput(f"{key}: no files where its index says ({error}); extract its shard again") from error
+    parts = {_with_lower_suffix(name): part for name, part in parts.items()}
     try:
         jpeg, mask_png, text = (parts[f"{key}.{part}"] for part in _PARTS)
     except KeyError as error:
@@ -141,27 +152,11 @@ def _read(file: io.BufferedReader, span: Span) -> bytes:
     return file.read(span.length)
 
 
-def _files_in(content: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield name and content of each file of a tar. Raises ValueError where a header is not one.
-
-    tarfile is not used: parsing all fields of headers would take a fifth of the time of making an example.
-    """
-    at = 0
-    while at < len(content):
-        header = content[at : at + tarfile.BLOCKSIZE]
-        name, prefix = (_text(header[_NAME]), _text(header[_PREFIX]) if header[_MAGIC] == b"ustar\0" else "")
-        # an empty block, which marks the end of a tar, raises ValueError: a sample's bytes have none
-        size = int(header[_SIZE].strip(b" \0"), 8)
-        if size < 0:  # it would move back, and the loop would not end
-            raise ValueError(f"a file of {size} bytes")
-        begin = at + tarfile.BLOCKSIZE
-        yield f"{prefix}/{name}" if prefix else name, content[begin : begin + size]
-        at = begin + -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-
-
-def _text(field: bytes) -> str:
-    # as tarfile decodes names when a shard is indexed
-    return field.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+def _with_lower_suffix(name: str) -> str:
+    """The name of a file in a tar as `index_shard` reads it."""
+    folder, slash, file = name.removeprefix("./").rpartition("/")
+    stem, dot, part = file.partition(".")
+    return folder + slash + stem + dot + part.lower()
 
 
 def _metadata(text: bytes, where: str) -> dict[str, object]:
