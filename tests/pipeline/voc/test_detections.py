@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.voc.detections import (
@@ -50,7 +52,11 @@ def test_empty_file_has_no_detections(tmp_path: Path) -> None:
     ("line", "message"),
     [
         ("a 0.5 1 2 3", "5 fields; a line is"),
-        ("a 0.5 1 2 3 x", "could not convert string to float: 'x'"),
+        ("a 0.5 1 2 3 x", "not a number: 'x'"),
+        ("a 1_0 1 2 3 4", "not a number: '1_0'"),
+        ("a 0.5 1 2 3 １０", "not a number: '１０'"),
+        ("a 0x1 1 2 3 4", "not a number: '0x1'"),
+        ("a 0.5 1 2 1e999 4", "not finite"),
         ("a nan 1 2 3 4", "not finite"),
         ("a 0.5 1 2 inf 4", "not finite"),
         ("a 0.5 10 2 3 4", "ends before it begins"),
@@ -95,6 +101,61 @@ def test_scores_that_differ_are_written_as_two(tmp_path: Path) -> None:
 
     assert read[0] < read[1]
     assert [np.float32(score) for score in read] == [np.float32(score) for score in scores]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "comp3_det_test_big_cat.txt",
+        "comp4-12345_det_test_big_cat.txt",
+        "comp4_7cf60b4d-1c8a-4b5e-9a44-9b7a5c4dfa11_det_test_big_cat.txt",
+        "COMP4_DET_test_big_cat.TXT",
+    ],
+)
+def test_names_of_reference_codes_are_read(tmp_path: Path, name: str) -> None:
+    """A number or a UUID after the competition, competition 3, and any case; hidden files are passed over."""
+    (tmp_path / name).write_text("a 0.5 1 2 10 20\n")
+    (tmp_path / f"._{name}").write_bytes(b"\0\5\26\7")
+
+    assert detection_files(tmp_path) == {"test_big_cat": tmp_path / name}
+
+
+def test_two_files_of_one_class_are_refused(tmp_path: Path) -> None:
+    """Neither is taken in silence."""
+    for name in ("comp3_det_test_cat.txt", "comp4_det_test_cat.txt"):
+        (tmp_path / name).write_text("")
+
+    with pytest.raises(InvalidInput, match=r"comp3_det_test_cat\.txt and comp4_det_test_cat\.txt are of one class"):
+        detection_files(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["folder", "dangling link"])
+def test_what_is_no_file_in_a_files_place_is_refused(tmp_path: Path, kind: str) -> None:
+    """A class whose file cannot be read does not score 0."""
+    (tmp_path / "comp4_det_test_dog.txt").write_text("")
+    path = tmp_path / "comp4_det_test_cat.txt"
+    path.mkdir() if kind == "folder" else path.symlink_to(tmp_path / "absent")
+
+    with pytest.raises(InvalidInput, match=r"comp4_det_test_cat\.txt: not a file"):
+        detection_files(tmp_path)
+
+
+@given(
+    st.lists(st.sampled_from(["0.5", "1", "-2.5", "1e1", "1_0", "１", "nan", "0x1", " ", "\t", "a", "+3"]), max_size=8)
+)
+def test_both_ways_of_reading_agree(tmp_path_factory: pytest.TempPathFactory, fields: list[str]) -> None:
+    """A line is read or refused in the same way alone and after a line that is read field by field."""
+    path = tmp_path_factory.mktemp("det") / "comp4_det_test_cat.txt"
+    read = []
+    for before in ("", "my id 0.5 1 1 9 9\n"):
+        path.write_text(f"{before}{' '.join(fields)}\n")
+        try:
+            columns = read_detection_file(path)
+            read.append((columns.image_ids[-1:], columns.scores[-1:].tolist(), columns.boxes_xyxy[-1:].tolist()))
+        except InvalidInput:
+            read.append(([], [], []))
+    if "".join(fields).strip():
+        assert read[0] == read[1]
 
 
 def test_folder_without_files_is_refused(tmp_path: Path) -> None:

@@ -19,13 +19,17 @@ from numpy.typing import NDArray
 
 from watchmove.pipeline.errors import InvalidInput, Unavailable
 from watchmove.pipeline.files.atomic import write_bytes
+from watchmove.pipeline.files.numbers import number_of
 from watchmove.pipeline.voc.detections import Detection, read_detections, write_detections
+from watchmove.pipeline.voc.image_lists import annotation_path, listed_ids, split_names
+from watchmove.pipeline.voc.images import image_path, read_image, read_image_bgr
 
 __all__ = [
     "Detection",
     "VocImage",
     "VocObject",
     "read_detections",
+    "read_image",
     "read_image_bgr",
     "read_voc",
     "split_names",
@@ -34,12 +38,14 @@ __all__ = [
     "write_voc_image",
 ]
 
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".JPG", ".JPEG", ".png")
 _JPEG_QUALITY = 92
 """Of images that this module writes; set by hand, not tuned."""
 _MAX_NAME_LETTERS = 60
 """A bound set by hand: result files are named by class, and file names are limited to 255 bytes."""
-_DIFFICULT = {"1": True, "true": True, "0": False, "false": False, "": False, "unspecified": False}
+_DIFFICULT = {
+    **dict.fromkeys(("1", "1.0", "true", "yes"), True),
+    **dict.fromkeys(("", "0", "0.0", "false", "no", "unspecified"), False),
+}
 """Values of <difficult> in the published sets and in files of common annotation tools."""
 
 
@@ -63,25 +69,36 @@ class VocImage:
     objects: tuple[VocObject, ...]
 
 
-def _text(parent: Element, tag: str) -> str:
-    return (parent.findtext(tag) or "").strip()
+def _child(parent: Element, tag: str) -> Element | None:
+    """The first child with a tag, in any case of its letters: some tools write <Difficult>."""
+    return next(iter(_children(parent, tag)), None)
+
+
+def _text(parent: Element | None, tag: str) -> str:
+    child = None if parent is None else _child(parent, tag)
+    return "" if child is None else (child.text or "").strip()
 
 
 def _box_xyxy(element: Element, where: str) -> tuple[float, float, float, float]:
     """The box of an <object>, by its own <bndbox> and never by that of one of its <part>s."""
-    bounds = element.find("bndbox")
+    bounds = _child(element, "bndbox")
     if bounds is None:
         raise InvalidInput(f"{where} has no bndbox; give it one with xmin, ymin, xmax and ymax")
     corners = []
     for tag in ("xmin", "ymin", "xmax", "ymax"):
         try:
-            corners.append(float(_text(bounds, tag)))
+            corners.append(number_of(_text(bounds, tag)))
         except ValueError:
             raise InvalidInput(f"{where}: {tag} is {_text(bounds, tag)!r}; give a number of pixels") from None
     xmin, ymin, xmax, ymax = corners
     if not all(map(math.isfinite, corners)) or xmax < xmin or ymax < ymin:
         raise InvalidInput(f"{where}: ({xmin:g}, {ymin:g}) to ({xmax:g}, {ymax:g}) is no box; give min before max")
     return xmin - 1, ymin - 1, xmax, ymax
+
+
+def _children(parent: Element, tag: str) -> list[Element]:
+    """All children with a tag, in any case of its letters."""
+    return [child for child in parent if isinstance(child.tag, str) and child.tag.lower() == tag]
 
 
 def _object(element: Element, where: str) -> VocObject:
@@ -96,18 +113,10 @@ def _object(element: Element, where: str) -> VocObject:
     return VocObject(name, _box_xyxy(element, f"{where} ({name})"), _DIFFICULT[difficult])
 
 
-def _image_path(root: Path, image_id: str) -> Path:
-    """The image file: in JPEGImages/ of the folder or its parent, or with the annotations; else its expected place."""
-    # the parent, because `root` may be the folder Annotations itself
-    folders = (root / "JPEGImages", root.parent / "JPEGImages", root)
-    candidates = (folder / f"{image_id}{suffix}" for folder in folders for suffix in _IMAGE_SUFFIXES)
-    return next((path for path in candidates if path.is_file()), folders[0] / f"{image_id}.jpg")
-
-
 def _size(annotation: Element, path: Path) -> tuple[int, int]:
     """Width and height from the annotation, else from the image file, else 0, 0."""
     try:
-        width, height = (int(float(_text(annotation, f"size/{tag}"))) for tag in ("width", "height"))
+        width, height = (int(number_of(_text(_child(annotation, "size"), tag))) for tag in ("width", "height"))
     except (ValueError, OverflowError):
         width = height = 0
     if width > 0 and height > 0:
@@ -116,57 +125,31 @@ def _size(annotation: Element, path: Path) -> tuple[int, int]:
     return (0, 0) if image is None else (image.shape[1], image.shape[0])
 
 
-def read_image_bgr(path: Path) -> NDArray[np.uint8] | None:
-    """Read an image file as uint8 BGR (H, W, 3), grey ones too; EXIF does not rotate it: boxes refer to stored pixels.
-
-    Returns None where the file is missing or OpenCV cannot decode it.
-    """
+def _read_image(root: Path, path_of_xml: Path, image_id: str) -> VocImage:
+    if not path_of_xml.is_file():
+        state = "is a folder" if path_of_xml.is_dir() else "no such annotation"
+        raise InvalidInput(f"{path_of_xml}: {state}; add it or take {image_id} off the list")
     try:
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error:  # more pixels than it allows
-        return None
-    return None if image is None else np.asarray(image, np.uint8)
-
-
-def _read_image(root: Path, annotation_path: Path, image_id: str) -> VocImage:
-    if not annotation_path.is_file():
-        raise InvalidInput(f"{annotation_path}: no such annotation; add it or take {image_id} off the list")
-    try:
-        annotation = fromstring(annotation_path.read_bytes())
+        annotation = fromstring(path_of_xml.read_bytes())
+    except OSError as error:
+        raise InvalidInput(f"{path_of_xml}: cannot be read ({error.strerror}); check its permissions") from error
     # ValueError includes defusedxml's refusals; an unknown encoding raises LookupError
     except (ParseError, ValueError, LookupError) as error:
-        raise InvalidInput(f"{annotation_path}: not readable as XML ({error}); repair or remove it") from error
+        raise InvalidInput(f"{path_of_xml}: not readable as XML ({error}); repair or remove it") from error
     if annotation.tag != "annotation":
-        raise InvalidInput(f"{annotation_path}: begins with <{annotation.tag}>; a VOC file begins with <annotation>")
-    path = _image_path(root, image_id)
+        raise InvalidInput(f"{path_of_xml}: begins with <{annotation.tag}>; a VOC file begins with <annotation>")
+    path = image_path(root, image_id)
     objects = tuple(
-        _object(element, f"{annotation_path}: object {number}")
-        for number, element in enumerate(annotation.findall("object"), start=1)
+        _object(element, f"{path_of_xml}: object {number}")
+        for number, element in enumerate(_children(annotation, "object"), start=1)
     )
     return VocImage(image_id, path, *_size(annotation, path), objects)
 
 
-def split_names(root: Path) -> tuple[str, ...]:
-    """Names of the lists in ImageSets/Main/, in order; none where the folder is missing."""
-    return tuple(sorted(path.stem for path in (root / "ImageSets" / "Main").glob("*.txt")))
-
-
-def _listed_ids(root: Path, split: str) -> list[str]:
-    """Ids of one list, each once; lists of one class (`ID 1`, `ID -1`, `ID 0`) name their images too."""
-    path = root / "ImageSets" / "Main" / f"{split}.txt"
-    if not path.is_file():
-        known = ", ".join(split_names(root)) or "none"
-        raise InvalidInput(f"{path}: no such list; lists there: {known}")
-    ids: dict[str, None] = {}
-    # a byte that is not UTF-8 gives an id without annotation, which the error then names
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        head, _, flag = line.strip().rpartition(" ")
-        image_id = head.strip() if flag in ("1", "-1", "0") and head else line.strip()
-        ids[image_id] = None
-    ids.pop("", None)
-    if not ids:
-        raise InvalidInput(f"{path}: lists no image; give one id a line")
-    return list(ids)
+def _annotated_ids(annotations: Path) -> list[str]:
+    """The ids of all annotations of a folder, in order; hidden files, which desktops leave there, are not any."""
+    files = annotations.iterdir() if annotations.is_dir() else ()
+    return sorted({path.stem for path in files if path.suffix in (".xml", ".XML") and not path.name.startswith(".")})
 
 
 def read_voc(root: Path, split: str | None) -> tuple[VocImage, ...]:
@@ -177,12 +160,12 @@ def read_voc(root: Path, split: str | None) -> tuple[VocImage, ...]:
     empty folder or list, and for an annotation that cannot be understood, with its name.
     """
     annotations = root / "Annotations" if (root / "Annotations").is_dir() else root
-    ids = _listed_ids(root, split) if split is not None else sorted(path.stem for path in annotations.glob("*.xml"))
+    ids = listed_ids(root, annotations, split) if split is not None else _annotated_ids(annotations)
     if not ids:
         raise InvalidInput(
             f"{root}: no Annotations/*.xml here; give the folder that has them, such as VOCdevkit/VOC2007"
         )
-    return tuple(_read_image(root, annotations / f"{image_id}.xml", image_id) for image_id in ids)
+    return tuple(_read_image(root, annotation_path(annotations, image_id), image_id) for image_id in ids)
 
 
 def _object_xml(annotated: VocObject) -> str:
@@ -218,15 +201,3 @@ def write_split(root: Path, split: str, image_ids: Sequence[str]) -> None:
     """Write ImageSets/Main/SPLIT.txt, one id a line. Raises Unavailable where the disk refuses."""
     text = "".join(f"{image_id}\n" for image_id in image_ids)
     write_bytes(root / "ImageSets" / "Main" / f"{split}.txt", text.encode())
-
-
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """Read an image file as uint8 RGB (H, W, 3), grey ones too; EXIF does not rotate it: boxes refer to stored pixels.
-
-    Raises InvalidInput where the file is missing or cannot be decoded.
-    """
-    image = read_image_bgr(path)
-    if image is None:
-        state = "cannot be decoded" if path.is_file() else "no such file"
-        raise InvalidInput(f"{path}: {state}; put the image there or take its id off the list")
-    return np.ascontiguousarray(image[..., ::-1], np.uint8)

@@ -4,6 +4,7 @@ A line is `image_id score xmin ymin xmax ymax`, boxes 1-based with their last pi
 max exclusive here. An image id may hold spaces, a split or a class underscores.
 """
 
+import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,14 @@ from numpy.typing import NDArray
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.atomic import write_bytes
+from watchmove.pipeline.files.numbers import number_of
+from watchmove.pipeline.files.text_lines import text_lines
 
 _PREFIX = "comp4_det_"
+_NAME = re.compile(r"comp[34](?:[-_][0-9A-Za-z-]+)?_det_(.+_.+)\.txt", re.IGNORECASE)
+"""Names of result files: VOC's own, and those in which reference codes put a number or a UUID, as `comp4-12345_det_`.
+Competition 3 differs from 4 in its training data alone."""
+
 _WANTED = "a line is 'image_id score xmin ymin xmax ymax'"
 
 
@@ -48,14 +55,21 @@ def columns_of(detections: Sequence[Detection]) -> DetectionColumns:
 
 
 def detection_files(directory: Path) -> dict[str, Path]:
-    """The detection files of a folder, by what their names say after comp4_det_: SPLIT_CLASS, in order of name.
+    """The detection files of a folder, by what their names say after `_det_`: SPLIT_CLASS, in order of that.
 
-    Raises InvalidInput where there is none.
+    Raises InvalidInput where there is none, where one is no file, or where two are of one split and class.
     """
-    files = {path.stem.removeprefix(_PREFIX): path for path in sorted(directory.glob(f"{_PREFIX}*_*.txt"))}
+    files: dict[str, Path] = {}
+    for path in sorted(directory.iterdir()) if directory.is_dir() else []:
+        if match := _NAME.fullmatch(path.name):
+            if not path.is_file():
+                raise InvalidInput(f"{path}: not a file; give a file of detections there or remove it")
+            other = files.setdefault(match.group(1), path)
+            if other is not path:
+                raise InvalidInput(f"{directory}: {other.name} and {path.name} are of one class; remove one of them")
     if not files:
         raise InvalidInput(f"{directory}: no {_PREFIX}SPLIT_CLASS.txt here; give the folder that holds such files")
-    return files
+    return dict(sorted(files.items()))
 
 
 def _complaint(line: str, image_ids: Container[str] | None) -> str | None:
@@ -64,7 +78,7 @@ def _complaint(line: str, image_ids: Container[str] | None) -> str | None:
     if len(fields) != 6:
         return f"{len(fields)} fields; {_WANTED}"
     try:
-        numbers = np.array([float(field) for field in fields[1:]])
+        numbers = np.array([number_of(field) for field in fields[1:]])
     except ValueError as error:
         return f"{error}; {_WANTED}"
     if not np.isfinite(numbers).all():
@@ -100,7 +114,7 @@ def _columns_of_lines(lines: Sequence[str]) -> DetectionColumns:
 def _columns_of_odd_lines(lines: Sequence[str]) -> DetectionColumns:
     """Columns of valid lines whose fields are separated by any white space, or whose ids contain spaces."""
     rows = [line.strip().rsplit(None, 5) for line in lines if line.strip()]
-    numbers = np.array([[float(field) for field in row[1:]] for row in rows])
+    numbers = np.array([[number_of(field) for field in row[1:]] for row in rows])
     return DetectionColumns([row[0] for row in rows], numbers[:, 0], numbers[:, 1:] - [1, 1, 0, 0])
 
 
@@ -116,12 +130,9 @@ def read_detection_file(path: Path, image_ids: Container[str] | None = None) -> 
     Raises InvalidInput that names file, line and fix for a line of another form, a number that is not finite, a box
     that ends before it begins, or an image that is not known.
     """
+    lines = text_lines(path, _WANTED)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
         columns = _columns_of_lines(lines)
-    # before ValueError, because it is a subclass
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path}: not UTF-8 text ({error.reason}); {_WANTED}") from error
     except ValueError:
         # lines are examined one by one only if reading all at once has failed
         _raise_for_bad_line(path, lines, image_ids)
