@@ -100,7 +100,7 @@ def test_a_second_time_nothing_changes(make_context: MakeContext, tmp_path: Path
 
 
 def test_what_is_wrong_with_one_picture_is_its_outcome(make_context: MakeContext, tmp_path: Path) -> None:
-    """Missing, torn, outside, badly drawn, too small, without an object, and one of a crowd alone: all counted."""
+    """Missing, torn, outside, cut, badly drawn, too small, without an object, one of a crowd alone: all counted."""
     content = instances(tmp_path / "videos")
     (tmp_path / "videos" / "000.jpg").unlink()
     (tmp_path / "videos" / "001.jpg").write_bytes(b"\xff\xd8 torn")
@@ -117,14 +117,60 @@ def test_what_is_wrong_with_one_picture_is_its_outcome(make_context: MakeContext
         "000.jpg": ("missing", "not-in-store"),
         "001.jpg": ("unreadable", "not-a-picture"),
         "../002.jpg": ("unreadable", "outside-prefix"),
-        "003.jpg": ("unreadable", "mask-beyond-picture"),
+        "003.jpg": ("kept", ""),
         "004.jpg": ("unreadable", "bad-mask"),
         "005.jpg": ("rejected", "too-small"),
         "006.jpg": ("rejected", "no-object"),
         "007.jpg": ("rejected", "no-object"),
     }
-    with pytest.raises(InvalidInput, match="5 of 8 videos failed"):
+    with pytest.raises(InvalidInput, match="4 of 8 videos failed"):
         gather(context, "run")
+
+
+def test_one_bad_object_costs_that_object(make_context: MakeContext, tmp_path: Path) -> None:
+    """The others of its image are taken, what was left out stands with the image, and its box is not background."""
+    content = instances(tmp_path / "videos")
+    for bad in ({"segmentation": None}, {"segmentation": square(10, 30), "iscrowd": "maybe"}):
+        content["annotations"].append({"image_id": 100, "iscrowd": 0, "bbox": [150, 80, 20, 20], **bad})
+    context = make_context()
+    plan = import_coco(context, "run", written(tmp_path / "i.json", content))
+    [part] = committed_parts(context.store, plan, 0)
+    [row] = [row for row in part.videos if row.video.key == "000.jpg"]
+    [sample] = [one for one in snapshot_samples(context, gather(context, "run")) if one.key.startswith(row.video.id)]
+    mask = cv2.imdecode(np.frombuffer(sample.mask_png, np.uint8), cv2.IMREAD_GRAYSCALE)
+
+    assert mask is not None
+    assert row.detail.startswith("2 objects left out; object 2: a segmentation is a list or an object")
+    assert (mask[30:70, 10:50].mean() > 250, set(mask[82:98, 152:168].ravel().tolist())) == (True, {140})
+
+
+@pytest.mark.parametrize("how", [int, float, str])
+def test_an_image_of_another_size_than_its_entry_says_is_unreadable(
+    make_context: MakeContext, tmp_path: Path, how: Any
+) -> None:
+    """Its masks would be at the wrong place. Sizes are numbers, whole or written as 120.0, or text."""
+    content = instances(tmp_path / "videos")
+    for image in content["images"]:
+        image |= {"height": how(SIDE), "width": how(2 * SIDE)}
+    content["images"][3] |= {"height": how(2 * SIDE), "width": how(4 * SIDE)}
+    context = make_context()
+    rows = rows_of(context, import_coco(context, "run", written(tmp_path / "i.json", content)))
+
+    assert {key: row for key, row in rows.items() if row != ("kept", "")} == {"003.jpg": ("unreadable", "other-size")}
+
+
+def test_annotations_of_unlisted_images_are_counted(
+    make_context: MakeContext, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the plan's record and in the step's output; the images that are listed are imported."""
+    content = instances(tmp_path / "videos")
+    content["annotations"] += [{"image_id": 7, "segmentation": square(10, 30)}] * 2
+    context = make_context()
+    plan = import_coco(context, "run", written(tmp_path / "i.json", content))
+
+    assert plan.filtered == {"annotation-of-unlisted-image": 2}
+    assert "2 annotations of images that the file does not list" in "".join(capsys.readouterr())
+    assert set(rows_of(context, plan).values()) == {("kept", "")}
 
 
 class StopsAfter(threading.Event):
@@ -184,7 +230,7 @@ def test_no_part_of_extraction_takes_it_for_videos(make_context: MakeContext, tm
         ('{"images": []}', "lists no images"),
         ('{"images": [{"id": 1}]}', "no file_name in"),
         ('{"images": [{"id": 1, "file_name": "a"}, {"id": 2, "file_name": "a"}]}', "two images have one file_name"),
-        ('{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 7}]}', "image 7, which it does not"),
+        ('{"images": [{"id": 1, "file_name": "a"}, {"id": 1, "file_name": "b"}]}', "two images have the id 1"),
         (None, "cannot be read"),
     ],
 )

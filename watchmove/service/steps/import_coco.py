@@ -9,7 +9,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -18,7 +17,7 @@ from watchmove.pipeline.coco.masks import soft_mask_of
 from watchmove.pipeline.dataset.shard import Sample, write_shard
 from watchmove.pipeline.errors import InvalidInput, UnreadableVideo
 from watchmove.service.extraction.child import JPEG_QUALITY, KEPT
-from watchmove.service.extraction.coco_instances import Instances
+from watchmove.service.extraction.coco_instances import ImageAnnotations, Instances
 from watchmove.service.extraction.fetcher import ScratchSpace
 from watchmove.service.extraction.shard_part import OpenPart, committed_parts
 from watchmove.service.records import layout
@@ -31,8 +30,11 @@ from watchmove.service.settings.settings import settings_hash
 from watchmove.service.store.opening import open_videos
 from watchmove.service.store.store import Store
 
-IMPORT_VERSION = 1
+IMPORT_VERSION = 2
 """Part of the recipe; to be increased when the same annotations would give other masks."""
+
+UNLISTED = "annotation-of-unlisted-image"
+"""Key, in the plan's record, of the number of annotations that were left out for this reason."""
 
 _MAX_IMAGE_BYTES = 2**26
 """A bound on memory, not a tuned value."""
@@ -85,6 +87,7 @@ def _planned(context: StepContext, run: str, annotations: Path, instances: Insta
         videos_listed=len(instances),
         videos_new=len(instances),
         files_ignored=0,
+        filtered={UNLISTED: instances.annotations_unlisted} if instances.annotations_unlisted else {},
         masks_from="annotations",
     )
     commit(context.store, layout.run_record(run, "plan"), record)
@@ -104,9 +107,11 @@ def _import_shard(context: StepContext, plan: PlanRecord, shard: int, instances:
     part = OpenPart(
         context.settings, context.store, plan, (shard, len(parts)), folder, space, {"masks": "COCO annotations"}
     )
+    faulty = 0
     try:
         for row in _outcomes(context, left, instances.annotations_of(shard), folder):
             part.add(row)
+            faulty += row.outcome in (Outcome.KEPT, Outcome.REJECTED) and bool(row.detail)
             context.metrics.count_video(row.outcome.value, row.reason)
             # False: another process imports this shard and has committed the part, so the rest is left to it.
             if part.is_due() and not part.commit(NO_DEVICE):
@@ -116,49 +121,63 @@ def _import_shard(context: StepContext, plan: PlanRecord, shard: int, instances:
             part.commit(NO_DEVICE)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-    context.progress.update("import-coco", shard + 1, plan.shards, f"{len(left)} images in the last shard")
+    facts = [f"{len(left)} images in the last shard"]
+    facts += [f"{faulty} of them with objects left out"] if faulty else []
+    unlisted = instances.annotations_unlisted
+    facts += [f"{unlisted} annotations of images that the file does not list"] if unlisted else []
+    context.progress.update("import-coco", shard + 1, plan.shards, ", ".join(facts))
 
 
 def _outcomes(
-    context: StepContext, images: Sequence[Video], annotations: Mapping[str, list[dict[str, Any]]], folder: Path
+    context: StepContext, images: Sequence[Video], annotations: Mapping[str, ImageAnnotations], folder: Path
 ) -> Iterator[VideoOutcome]:
     """Yield the outcome of each image; the frame of a kept one is in its folder before its outcome is yielded."""
     store = open_videos(context.settings)
     for picture in images:
         context.check_stop()
         try:
-            sample = _sample(context, picture, annotations.get(picture.key, []), store)
+            found = annotations.get(picture.key, ImageAnnotations())
+            sample, problems = _sample(context, picture, found, store)
         except UnreadableVideo as error:
             missing = error.reason == "not-in-store"
             outcome = Outcome.MISSING if missing else Outcome.UNREADABLE
             yield VideoOutcome(video=picture, outcome=outcome, reason=error.reason, detail=error.detail[:500])
             continue
+        detail = f"{len(problems)} objects left out; {problems[0]}"[:500] if problems else ""
         if isinstance(sample, str):
-            rejected = VideoOutcome(video=picture, outcome=Outcome.REJECTED, reason=sample, frames_seen=1)
+            rejected = VideoOutcome(
+                video=picture, outcome=Outcome.REJECTED, reason=sample, detail=detail, frames_seen=1
+            )
             yield rejected.model_copy(update={"frames_rejected": {sample: 1}})
             continue
         (folder / picture.id).mkdir()
         # Where extraction's workers leave the frames of a video, and where `OpenPart` reads them.
         write_shard(folder / picture.id / KEPT, [sample])
-        yield VideoOutcome(video=picture, outcome=Outcome.KEPT, frames_seen=1, frames_kept=1)
+        yield VideoOutcome(video=picture, outcome=Outcome.KEPT, detail=detail, frames_seen=1, frames_kept=1)
 
 
 def _sample(
-    context: StepContext, picture: Video, annotations: Sequence[Mapping[str, Any]], store: Store
-) -> Sample | str:
-    """The frame with its mask at extraction's size, or the reason for its rejection. Raises UnreadableVideo."""
+    context: StepContext, picture: Video, annotations: ImageAnnotations, store: Store
+) -> tuple[Sample | str, tuple[str, ...]]:
+    """The frame with its mask at extraction's size, or the reason for its rejection; and the faults of its objects.
+
+    Raises UnreadableVideo.
+    """
     settings = context.settings.extract
     image = _decoded(store, picture.key)
     height, width = image.shape[:2]
     if height * width > settings.max_source_pixels:
         raise UnreadableVideo("too-large", f"{width} x {height} pixels, above extract.max_source_pixels")
-    soft_mask = soft_mask_of(annotations, height, width)
+    if annotations.size not in (None, (height, width)):
+        listed = " x ".join(map(str, reversed(annotations.size or ())))
+        raise UnreadableVideo("other-size", f"{width} x {height} pixels, {listed} in the annotations")
     # Crowd regions are below the threshold: an image that shows only a crowd has no object to learn.
+    soft_mask, problems = soft_mask_of(annotations.objects, height, width)
     area = float((soft_mask >= _FOREGROUND).mean())
     if area == 0:
-        return "no-object"
+        return "no-object", problems
     if not settings.min_area_fraction <= area <= settings.max_area_fraction:
-        return "too-small" if area < settings.min_area_fraction else "too-large"
+        return ("too-small" if area < settings.min_area_fraction else "too-large"), problems
     scale = min(1.0, settings.shorter_side_pixels / min(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     _, jpeg = cv2.imencode(
@@ -167,7 +186,7 @@ def _sample(
     # INTER_AREA averages, so a pixel on the outline gets the fraction that the object covers.
     small = cv2.resize(soft_mask, size, interpolation=cv2.INTER_AREA)
     _, png = cv2.imencode(".png", np.rint(small * 255).astype(np.uint8))
-    return Sample(frame_key(picture.id, 0), jpeg.tobytes(), png.tobytes(), _metadata(picture))
+    return Sample(frame_key(picture.id, 0), jpeg.tobytes(), png.tobytes(), _metadata(picture)), problems
 
 
 def _decoded(store: Store, key: str) -> cv2.typing.MatLike:
