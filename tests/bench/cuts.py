@@ -39,7 +39,8 @@ from scenedetect.detectors import AdaptiveDetector, ContentDetector
 
 from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.settings.extraction import ExtractionSettings
-from watchmove.pipeline.video.ffmpeg import VideoReader, write_video
+from watchmove.pipeline.video.encoder import write_video
+from watchmove.pipeline.video.ffmpeg import VideoReader
 from watchmove.pipeline.video.shots import CutDetector
 
 FOLDERS = ("clips", "videos/davis_as_mp4")

@@ -55,8 +55,8 @@ FAULTS: list[tuple[dict[str, float], str]] = [
     ({"object_fraction": 0.4}, "scattered"),
     ({"confidence": 0.1}, "low-confidence"),
 ]
-OF_WINDOWS_AND_SHOTS = {"short-shot", "fade", "near-duplicate", "over-quota"}
-"""Reasons that no single mask gives; `test_shot.py` and the tests of `prune_shot` below have them."""
+OF_WINDOWS_AND_SHOTS = {"damaged", "short-shot", "fade", "near-duplicate", "over-quota"}
+"""Reasons that no single mask gives; tests of videos and shots, and those of `prune_shot` below, have them."""
 
 
 @pytest.mark.parametrize(("change", "reason"), FAULTS)

@@ -12,7 +12,7 @@ from watchmove.pipeline.errors import UnreadableVideo
 from watchmove.pipeline.extraction.sampled_video import REJECT_REASONS, UNREADABLE_REASONS, Extraction, extract_video
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.settings.world import WorldSettings
-from watchmove.pipeline.video.ffmpeg import write_video
+from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.world.drawing import draw_video
 from watchmove.pipeline.world.video import moving_square
 

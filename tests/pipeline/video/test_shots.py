@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.settings.world import WorldSettings
 from watchmove.pipeline.video.ffmpeg import VideoReader
-from watchmove.pipeline.video.shots import WindowSampler, colour_change, detect_cuts
+from watchmove.pipeline.video.repeats import StreamFrame
+from watchmove.pipeline.video.shots import Window, WindowSampler, colour_change, detect_cuts
 from watchmove.pipeline.world.drawing import draw_video
 from watchmove.pipeline.world.video import moving_square
 
@@ -95,9 +96,9 @@ def sampled(length: int, most: int = 3) -> list[tuple[int, int]]:
     """The windows of a shot, as (start, number of frames)."""
     sampler = WindowSampler(window_frames=10, least_frames=4, most=most)
     for index in range(length):
-        image = np.full((12, 12, 3), index % 256, np.uint8)
-        sampler.add(image, image)
-    return [(window.start, len(window.images)) for window in sampler.finish(2, length)]
+        image = np.full((12, 12, 3), 9 * index % 256, np.uint8)
+        sampler.add(StreamFrame(index, image, image))
+    return [(window.frames[0].number, len(window.frames)) for window in sampler.finish(2)]
 
 
 @pytest.mark.parametrize(
@@ -132,22 +133,52 @@ def test_frames_of_a_window_inside_a_long_fade_are_named() -> None:
     picture = np.random.default_rng(0).uniform(0, 255, (48, 64, 3))
     brightness = np.concatenate([np.ones(40), np.linspace(1, 0, 40), np.zeros(40)])
     sampler = WindowSampler(window_frames=10, least_frames=4, most=3)
-    for factor in brightness:
+    for number, factor in enumerate(brightness):
         frame = (factor * picture).astype(np.uint8)
-        sampler.add(frame, frame)
+        sampler.add(StreamFrame(number, frame, frame))
 
-    assert {w.start: sum(w.fading) for w in sampler.finish(1, 120)} == {0: 0, 40: 6, 80: 0}
+    assert {w.frames[0].number: sum(w.fading) for w in sampler.finish(1)} == {0: 0, 40: 6, 80: 0}
 
 
 def test_the_next_shot_has_its_own_windows() -> None:
     """After a shot has ended, windows have the number and start of the next shot."""
     sampler = WindowSampler(window_frames=10, least_frames=4, most=3, shot=1)
-    image = np.zeros((12, 12, 3), np.uint8)
-    for _ in range(12):
-        sampler.add(image, image)
-    first = sampler.finish(2, 12)
-    for _ in range(10):
-        sampler.add(image, image)
-    second = sampler.finish(3, 22)
+    images = [np.full((12, 12, 3), 9 * number, np.uint8) for number in range(22)]
+    frames = [StreamFrame(number, image, image) for number, image in enumerate(images)]
+    for frame in frames[:12]:
+        sampler.add(frame)
+    first = sampler.finish(2)
+    for frame in frames[12:]:
+        sampler.add(frame)
+    second = sampler.finish(3)
 
-    assert [(window.shot, window.start) for window in (*first, *second)] == [(1, 0), (2, 12)]
+    assert [(window.shot, window.frames[0].number) for window in (*first, *second)] == [(1, 0), (2, 12)]
+
+
+def windows_of(levels: list[int]) -> tuple[Window, ...]:
+    """The windows of a shot of plain frames of the given grey levels."""
+    sampler = WindowSampler(window_frames=10, least_frames=4, most=3)
+    for number, level in enumerate(levels):
+        image = np.full((12, 12, 3), level, np.uint8)
+        sampler.add(StreamFrame(number, image, image))
+    return sampler.finish(1)
+
+
+@pytest.mark.parametrize("times", [2, 3, 6, 12])
+def test_repeated_frames_are_in_no_window(times: int) -> None:
+    """Of a file that shows each of 20 frames several times, two windows of ten different frames are taken."""
+    windows = windows_of([9 * (number // times) for number in range(20 * times)])
+
+    assert [[frame.number for frame in window.frames] for window in windows] == [
+        list(range(0, 10 * times, times)),
+        list(range(10 * times, 20 * times, times)),
+    ]
+    assert all(any(frame.follows_repeats for frame in window.frames) for window in windows)
+
+
+def test_a_scene_that_stands_still_is_kept() -> None:
+    """More than eleven equal frames are no repeats of a higher frame rate, but a scene in which nothing moves."""
+    windows = windows_of([50] * 30)
+
+    assert [len(window.frames) for window in windows] == [10, 10, 10]
+    assert not any(frame.follows_repeats for window in windows for frame in window.frames)

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.service.cli.test_main import run
-from watchmove.pipeline.video.ffmpeg import write_video
+from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.world.video import moving_square
 from watchmove.service.cli.mask_bench import jaccard
 

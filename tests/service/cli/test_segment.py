@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from watchmove.pipeline.arrays import Image
-from watchmove.pipeline.video.ffmpeg import write_video
+from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.world.video import moving_square
 from watchmove.service.cli.main import app
 

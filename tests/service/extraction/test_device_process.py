@@ -18,7 +18,7 @@ from watchmove.pipeline.errors import InvalidInput, Unavailable
 from watchmove.pipeline.extraction.sampled_video import extract_video
 from watchmove.pipeline.masks.choice import shot_segmenter
 from watchmove.pipeline.settings.extraction import ExtractionSettings
-from watchmove.pipeline.video.ffmpeg import write_video
+from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.world.video import moving_square
 from watchmove.service.extraction.child import KEPT, Limits, VideoJob
 from watchmove.service.extraction.device_client import DeviceClient

@@ -12,7 +12,7 @@ from tests.service.conftest import MakeContext
 from tests.service.records.snapshot_samples import snapshot_samples
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.masks.teacher import masks_provenance
-from watchmove.pipeline.video.ffmpeg import write_video
+from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.world.drawing import moving_square
 from watchmove.service.cli.main import app
 from watchmove.service.extraction.recipe import EXTRACTION_VERSION, recipe_of, with_local_teacher

@@ -14,7 +14,7 @@ from tests.waiting import poll
 from watchmove.pipeline.dataset.shard import read_shard
 from watchmove.pipeline.errors import Unavailable
 from watchmove.pipeline.settings.extraction import ExtractionSettings
-from watchmove.pipeline.video.ffmpeg import write_video
+from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.world.drawing import moving_square
 from watchmove.service.extraction import child as video_child
 from watchmove.service.extraction.child import AUDIT, KEPT, UNAVAILABLE_EXIT_CODE, Limits, VideoJob

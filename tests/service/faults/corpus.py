@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from watchmove.pipeline.dataset.shard import read_shard
-from watchmove.pipeline.video.ffmpeg import write_video
+from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.world.video import moving_square
 from watchmove.service.extraction.recipe import recipe_of
 from watchmove.service.records.outcomes import ShardRecord, VideoOutcome

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from watchmove.pipeline.video.ffmpeg import write_video
+from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.video.ffmpeg_commands import ffmpeg_executable
 from watchmove.pipeline.world.video import moving_square
 

@@ -11,7 +11,7 @@ from tests.service.conftest import MakeContext, context_of
 from tests.service.records.made_up_run import Ending, end_shard, planned_videos, touch_videos
 from tests.service.steps.test_run import SMALL
 from watchmove.pipeline.errors import InvalidInput
-from watchmove.pipeline.video.ffmpeg import write_video
+from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.world.drawing import moving_square
 from watchmove.service.cli.status_table import print_retry
 from watchmove.service.planning.retry import retry

@@ -9,7 +9,7 @@ from tests.service.records.made_up_run import commit_part, end_shard, row, touch
 from tests.service.records.made_up_run import planned_videos as made_up_videos
 from tests.service.records.snapshot_samples import snapshot_samples
 from watchmove.pipeline.errors import InvalidInput
-from watchmove.pipeline.video.ffmpeg import write_video
+from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.world.drawing import moving_square
 from watchmove.service.records.datasets import gathered_of
 from watchmove.service.records.plans import PlanRecord

@@ -6,7 +6,9 @@ flicker       brightness that jumps from frame to frame is equalized
 duplicates    frames that repeat the frame before are removed, because they would halve the motion
 fade          the frame is part of a fade or a dissolve, where change is not motion: it is rejected (`video/fades.py`)
 parallax      near objects pass in front of far ones, so that one model of camera motion does not fit (`shot.py`)
-interlaced    the frame held two fields, which the decoder has separated (`video/ffmpeg_commands.py`)
+interlaced    the frame held two fields, of which the decoder has taken one (`video/fields.py`)
+hdr           the frame had high dynamic range, which has been converted (`video/tone_mapping.py`)
+damaged       the frame was decoded from damaged data: it is rejected (`video/damage.py`)
 
 The thresholds here are set by hand and not tuned finely; what each was checked on is said where it was.
 """
@@ -19,12 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from watchmove.pipeline.arrays import FloatArray, Image
-from watchmove.pipeline.masks.chain import shrink
+from watchmove.pipeline.video.repeats import block_means, is_same
 
-CONDITIONS = ("borders", "overlay", "flicker", "duplicates", "fade", "parallax", "interlaced")
-
-_BLOCK_PIXELS = 8
-"""Side of the blocks over which grey levels are averaged, which removes coding noise before frames are compared."""
+CONDITIONS = ("borders", "overlay", "flicker", "duplicates", "fade", "parallax", "interlaced", "hdr", "damaged")
 
 _BLACK_LEVEL = 20
 """Brightest level of a black bar, of 255: black is 16 in video of limited range, and compression adds noise."""
@@ -37,9 +36,6 @@ _LEAST_BAR_SHARE = 0.02
 
 _LEAST_ACTIVE_SHARE = 0.4
 """Least share of the frame inside the bars; with less the frame is taken to be dark rather than letterboxed."""
-
-_LARGEST_NOISE_LEVELS = 1.0
-"""Largest difference of the block means of two frames, in levels of 255, that is taken for coding noise."""
 
 _FLICKER_SHARE = 0.03
 """Median jump in brightness, relative to the frames before and after, from which a window flickers."""
@@ -129,9 +125,7 @@ def prepare_shot(windows: Sequence[Sequence[Image]]) -> PreparedShot:
     prepared = []
     for images, window in zip(windows, greys, strict=True):
         inside = [image[rows, columns] for image in images]
-        prepared.append(
-            _prepare_window(inside, [shrink(grey[rows, columns], _BLOCK_PIXELS) for grey in window], shared)
-        )
+        prepared.append(_prepare_window(inside, [block_means(grey[rows, columns]) for grey in window], shared))
     return PreparedShot(tuple(prepared), rows, columns, overlay)
 
 
@@ -141,11 +135,11 @@ def _spread(greys: Sequence[Image]) -> NDArray[np.uint8]:
     return np.stack([greys[index] for index in chosen])
 
 
-def _prepare_window(images: Sequence[Image], blocks: Sequence[Image], shared: dict[str, bool]) -> PreparedWindow:
+def _prepare_window(images: Sequence[Image], blocks: Sequence[FloatArray], shared: dict[str, bool]) -> PreparedWindow:
     """Prepare one window: `images` without borders, `blocks` (h, w) their block means in grey, `shared` what holds for
     all windows of the shot.
     """
-    means = np.stack(blocks).astype(np.float32)
+    means = np.stack(blocks)
     gains = flicker_gains(means)
     distinct = [0, *(t for t in range(1, len(means)) if not is_same(means[t - 1], means[t]))]
     repeated = 1 < len(distinct) < len(images)  # a scene in which nothing changes is still, not repeated
@@ -211,11 +205,6 @@ def static_overlay(greys: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
     joined = cv2.morphologyEx(still.astype(np.uint8), cv2.MORPH_CLOSE, _LETTER_GAP)
     overlay = cv2.dilate(joined, _OVERLAY_MARGIN) > 0
     return overlay if overlay.mean() < _LARGEST_OVERLAY_SHARE else None
-
-
-def is_same(first: FloatArray, second: FloatArray) -> bool:
-    """Whether two frames, given as block means (h, w), are the same up to coding noise."""
-    return float(np.abs(first - second).max()) <= _LARGEST_NOISE_LEVELS
 
 
 def flicker_gains(means: FloatArray) -> NDArray[np.float32] | None:

@@ -7,7 +7,7 @@ from itertools import tee
 import numpy as np
 from numpy.typing import NDArray
 
-from watchmove.pipeline.extraction.shot import ExaminedFrame, WindowToExamine, examine_shot
+from watchmove.pipeline.extraction.shot import ExaminedFrame, WindowToExamine, damaged_frame, examine_shot
 from watchmove.pipeline.masks.choice import shot_segmenter
 from watchmove.pipeline.masks.stage_seconds import StageSeconds
 from watchmove.pipeline.settings.extraction import ExtractionSettings
@@ -43,15 +43,17 @@ def max_chunk_frames(settings: ExtractionSettings) -> int:
 def mask_frames(frames: Iterable[NamedFrame], settings: ExtractionSettings) -> Iterator[MaskedFrame]:
     """Segment every frame, in order. A shot of `max_chunk_frames` or more is segmented in chunks of at least half that.
 
-    A frame that cannot be read ends a shot. Memory is bounded by the largest chunk, not by the length of the stream.
+    A frame that cannot be read, or is damaged, ends a shot. Memory is bounded by the largest chunk, not by the length
+    of the stream.
     """
     most = max_chunk_frames(settings)
     chunk = _Chunk()
     frames, ahead = tee(frames)  # verdicts on cuts come two frames late: tee holds the frames between
-    marks = detect_cuts((frame.image for frame in ahead), settings.cut_difference)
+    sound = (None if frame.problem else frame.image for frame in ahead)
+    marks = detect_cuts(sound, settings.cut_difference)
     for frame, mark in zip(frames, marks, strict=True):
         # a frame that cannot be read is a chunk of its own, so that no flow leads across it
-        if chunk.frames and (mark.begins_shot or frame.image is None or chunk.frames[-1].image is None):
+        if chunk.frames and (mark.begins_shot or frame.problem or chunk.frames[-1].problem):
             yield from _examine_chunk(chunk, settings)
             chunk = _Chunk(chunk.first + len(chunk.frames), chunk.shot + 1)
         chunk.add(frame, mark.thumbnail)
@@ -97,12 +99,13 @@ class _Chunk:
 
 
 def _examine_chunk(chunk: _Chunk, settings: ExtractionSettings) -> Iterator[MaskedFrame]:
-    """Segment the frames of a chunk; a chunk of a frame that cannot be read gives an empty mask and its problem."""
-    images = [frame.image for frame in chunk.frames if frame.image is not None]
+    """Segment the frames of a chunk; a frame that cannot be read or is damaged gives an empty mask and its problem."""
+    images = [frame.image for frame in chunk.frames if frame.image is not None and not frame.problem]
     if not images:
         for index, frame in enumerate(chunk.frames, chunk.first):
             unreadable = ExaminedFrame(np.zeros((0, 0), np.float32), 0.0, frame.problem, ())
-            yield MaskedFrame(frame, index, chunk.shot, unreadable, {})
+            found = unreadable if frame.image is None else damaged_frame(frame.image)
+            yield MaskedFrame(frame, index, chunk.shot, found, {})
         return
     stages = StageSeconds()
     window = WindowToExamine(images, range(len(images)), chunk.fading())

@@ -12,6 +12,7 @@ from watchmove.pipeline.masks.chain import SegmentedFrame
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 
 REJECT_REASONS = (
+    "damaged",
     "short-shot",
     "fade",
     "no-motion",

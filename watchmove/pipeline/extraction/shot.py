@@ -28,12 +28,14 @@ class WindowToExamine:
     """Consecutive frames of a shot, and which of them to examine.
 
     images: (H, W, 3) uint8 RGB, of the same size in all windows of a shot; positions: indices into `images` of the
-    frames to examine; fading: for each image, whether it is part of a fade or a dissolve; empty where none is.
+    frames to examine; fading: for each image, whether it is part of a fade or a dissolve; empty where none is;
+    conditions: names from CONDITIONS that were found before.
     """
 
     images: Sequence[Image]
     positions: Sequence[int]
     fading: Sequence[bool] = ()
+    conditions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,11 @@ def examine_shot(
     empty_mask = np.zeros((height, width), np.float32)
     examined: list[ExaminedFrame] = []
     for number, (window, prepared) in enumerate(zip(windows, shot.windows, strict=True)):
+        conditions = in_order([*window.conditions, *prepared.conditions])
         if number not in segmented:
-            examined += [ExaminedFrame(empty_mask, 0.0, "short-shot", prepared.conditions)] * len(window.positions)
+            examined += [ExaminedFrame(empty_mask, 0.0, "short-shot", conditions)] * len(window.positions)
         for frame in segmented.get(number, ()):
-            examined.append(_verdict(frame, shot, (height, width), prepared.conditions, settings))
+            examined.append(_verdict(frame, shot, (height, width), conditions, settings))
     # a resting object keeps its mask only where another frame of the shot has shown that it moves
     if all(frame.reject_reason in _REASONS_WITHOUT_MOTION for frame in examined):
         examined = [replace(frame, soft_mask=empty_mask) for frame in examined]
@@ -117,15 +120,20 @@ def _verdict(
         soft_mask=shot.in_full_frame(frame.soft_mask, *size),
         confidence=facts.confidence,
         reject_reason=reject_reason(facts, settings),
-        conditions=_in_order([*window_conditions, *parallax]),
+        conditions=in_order([*window_conditions, *parallax]),
     )
+
+
+def damaged_frame(image: Image) -> ExaminedFrame:
+    """The verdict on a frame (H, W, 3) that was decoded from damaged data: its mask is empty."""
+    return ExaminedFrame(np.zeros(image.shape[:2], np.float32), 0.0, "damaged", ("damaged",))
 
 
 def _as_fading(frame: ExaminedFrame) -> ExaminedFrame:
     """A frame of a fade, which is rejected whatever its mask is: what changes in a fade is not motion."""
-    return replace(frame, conditions=_in_order([*frame.conditions, "fade"]), reject_reason="fade")
+    return replace(frame, conditions=in_order([*frame.conditions, "fade"]), reject_reason="fade")
 
 
-def _in_order(names: Sequence[str]) -> tuple[str, ...]:
+def in_order(names: Sequence[str]) -> tuple[str, ...]:
     """Names of conditions in the order of CONDITIONS."""
     return tuple(name for name in CONDITIONS if name in names)

@@ -1,9 +1,17 @@
-"""The log that ffmpeg writes to stderr, read in a thread so that ffmpeg never blocks, and kept in bounded memory."""
+"""The log that ffmpeg writes to stderr, read in a thread so that ffmpeg never blocks, and kept in bounded memory.
+
+Titles and other text of a file can appear in the log. Sizes and times of frames are therefore taken only from lines
+that begin with the name of a filter that contains a random number (`frame_reports.py`).
+"""
 
 import re
 import threading
 from collections import deque
 from typing import IO
+
+from watchmove.pipeline.video.ffmpeg_commands import FilterNames
+from watchmove.pipeline.video.frame_reports import FrameFacts, FrameReports
+from watchmove.pipeline.video.tone_mapping import HDR_TRANSFERS
 
 UNREADABLE_REASONS = (
     "missing-file",
@@ -20,16 +28,21 @@ UNREADABLE_REASONS = (
 """Why a video cannot be read: the closed list of `UnreadableVideo.reason`."""
 
 _LONGEST_LINE_BYTES = 4096
-"""Longest piece of a line that is read at a time. A bound on memory, not a tuned value."""
+"""Longest part of a line that is read. A bound on memory, not a tuned value."""
 
 _LINES_AT_START = 100
 """Lines kept from the start of the log, where ffmpeg describes the streams. A bound on memory, not a tuned value."""
 
 _LINES_AT_END = 40
-"""Lines kept from the end of the log, where ffmpeg says why it failed. A bound on memory, not a tuned value."""
+"""Lines kept from the end of the log. A bound on memory, not a tuned value."""
 
-_FRAME = re.compile(rb"\bn: *\d+ .*\bpts_time: *(-?[0-9.]+|NOPTS)")
-_SIZE_AND_FIELDS = re.compile(rb"\bs:(\d+)x(\d+) i:(.)")
+_LEVEL = re.compile(r"^(?:\[[^\]]* @ [^\]]*\] )*\[(info|warning|error|fatal|panic|verbose|debug)\] ")
+_STREAM = re.compile(r"^(?:  |    )Stream #0:(\d+)\S*: Video: (\S+)")
+_NO_FILM = re.compile(r"\((attached pic|timed thumbnails|still image)\)")
+_MAPPED = re.compile(r"^  Stream #0:(\d+) -> #0:0 \((\w+) \((\w+)\)")
+_REPORTS = (b"showinfo", b"demuxer", b"encoder -> ", b"muxer <- ")
+"""Words of lines that come for every frame or packet, which are parsed and not kept."""
+
 _RULES: tuple[tuple[str, str], ...] = (
     ("Cannot allocate memory", "decoder-memory"),
     ("exceeds specified max pixel count", "absurd-size"),
@@ -40,17 +53,24 @@ _RULES: tuple[tuple[str, str], ...] = (
 class DecoderLog:
     """Reads one stderr stream to its end in its own thread; after `join`, all attributes and results are final.
 
-    frame_times_seconds: for each decoded frame, when it is shown, in seconds from the start of the video; 0 where the
-    stream has no time.
+    stream: index of the stream that is decoded, None before it is known; films: the indices of the streams that are
+    videos, without cover art and unknown codecs; stream_is_cover: whether the decoded stream is cover art.
     """
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
+    def __init__(self, stream: IO[bytes], names: FilterNames | None = None, *, interlaced: bool = False) -> None:
+        """With the `names` of filters, their reports of frames are read; without them only messages.
+
+        `interlaced` says whether the decoder takes one field of each frame, because the video is interlaced.
+        """
+        self._log = stream
+        self._names = names
+        self._interlaced = interlaced
         self._start: list[str] = []
         self._end: deque[str] = deque(maxlen=_LINES_AT_END)
-        self.frame_times_seconds: list[float] = []
-        # width, height and whether it is interlaced, for each frame that ffmpeg has reported
-        self._frame_facts: list[tuple[int, int, bool]] = []
+        self._first_error = ""
+        self.stream: int | None = None
+        self.films: list[int] = []
+        self._reports: FrameReports | None = None
         self._ended = False
         self._changed = threading.Condition()
         # a daemon, so that a reader that was never closed does not keep the process alive
@@ -62,60 +82,102 @@ class DecoderLog:
         self._thread.join()
 
     def _drain(self) -> None:
-        with self._stream:
-            # lines are read in pieces of bounded length, because side data can fill megabytes without a line break
-            while line := self._stream.readline(_LONGEST_LINE_BYTES):
-                self._add_line(line)
+        with self._log:
+            # lines are read in parts of bounded length, because side data can fill megabytes without a line break
+            begins_line = True
+            while part := self._log.readline(_LONGEST_LINE_BYTES):
+                if begins_line:  # the rest of a long line could look like a line of its own
+                    self._add_line(part)
+                begins_line = part.endswith(b"\n")
         with self._changed:
             # a thread that waits for a frame that the log never reports would otherwise wait forever
             self._ended = True
             self._changed.notify_all()
 
     def _add_line(self, line: bytes) -> None:
-        if b"showinfo" in line:  # one line or more for every frame, which are parsed and not kept
-            if match := _FRAME.search(line):
-                self._add_frame(match.group(1), line)
+        if self._reports is not None:
+            before = len(self._reports.frames)
+            self._reports.add(line)
+            if len(self._reports.frames) > before:
+                with self._changed:
+                    self._changed.notify_all()
+        if any(word in line for word in _REPORTS):
             return
-        text = line.decode("utf-8", "replace").strip()
-        if text and len(self._start) < _LINES_AT_START:
-            self._start.append(text)
-        elif text:
-            self._end.append(text)
+        text = line.decode("utf-8", "replace").rstrip()
+        level = _LEVEL.match(text)
+        message = text[level.end() :] if level else text
+        if level and level.group(1) in ("error", "fatal", "panic") and not self._first_error:
+            self._first_error = message
+        if not (self._reports and self._reports.frames):
+            self._describe_stream(message)
+        if message and len(self._start) < _LINES_AT_START:
+            self._start.append(message)
+        elif message:
+            self._end.append(message)
 
-    def _add_frame(self, time: bytes, line: bytes) -> None:
-        self.frame_times_seconds.append(0.0 if time == b"NOPTS" else float(time))
-        facts = _SIZE_AND_FIELDS.search(line)
-        # showinfo writes P for a progressive frame, T or B for the field that comes first
-        width, height, fields = facts.groups() if facts else (b"0", b"0", b"P")
-        with self._changed:
-            self._frame_facts.append((int(width), int(height), fields in b"TB"))
-            self._changed.notify_all()
+    def _describe_stream(self, message: str) -> None:
+        """Read which streams there are, and then which of them is decoded; messages of probing come before that."""
+        if mapped := _MAPPED.match(message):
+            index, codec, decoder = mapped.groups()
+            self.stream = int(index)
+            if self._names is not None:
+                self._reports = FrameReports(self._names, self.stream, codec if decoder == "native" else decoder)
+        elif self.stream is None and (found := _STREAM.match(message)):
+            index, codec = found.groups()
+            if codec.rstrip(",") != "none" and not _NO_FILM.search(message):
+                self.films.append(int(index))
 
-    def _wait_for_frame(self, index: int) -> bool:
-        """Wait until the log reports frame `index` or ends, as pixels can arrive first; returns whether it did."""
+    @property
+    def frame_times_seconds(self) -> list[float]:
+        """For each decoded frame, when it is shown, in seconds from the start of the video; 0 without a time."""
+        return [facts.time_seconds for facts in self._reports.frames] if self._reports else []
+
+    def frame(self, index: int) -> FrameFacts | None:
+        """The facts of frame `index`, after waiting until the log reports it; None where the log ends before it."""
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or index < len(self._frame_facts))
-            return index < len(self._frame_facts)
+            self._changed.wait_for(lambda: self._ended or index < self._count())
+        return self._reports.frames[index] if self._reports is not None and index < self._count() else None
+
+    def has_frames(self) -> bool:
+        """Whether a frame has been reported."""
+        return self._count() > 0
+
+    def _count(self) -> int:
+        return len(self._reports.frames) if self._reports is not None else 0
+
+    def is_damaged(self, index: int) -> bool:
+        """Whether frame `index`, which the log has reported, is made from damaged or missing data."""
+        verdicts = self._reports.damage.damaged if self._reports is not None else []
+        return verdicts[index] if index < len(verdicts) else False
+
+    def is_interlaced(self, index: int) -> bool:
+        """Whether frame `index` holds two fields, of which one was taken; that holds for all frames or none."""
+        return self._interlaced and index < self._count()
 
     def size_of_frame(self, index: int) -> tuple[int, int] | None:
         """(height, width) in the file of frame `index`, which must have been read; None where the log has no size."""
-        if not self._wait_for_frame(index) or not all(self._frame_facts[index][:2]):
-            return None
-        width, height, _ = self._frame_facts[index]
-        return height, width
-
-    def is_interlaced(self, index: int) -> bool:
-        """Whether frame `index`, which must have been read, was detected to be interlaced: two fields in one frame."""
-        return self._wait_for_frame(index) and self._frame_facts[index][2]
+        facts = self.frame(index)
+        return facts.size if facts is not None and all(facts.size) else None
 
     def time_of_frame(self, index: int) -> float:
         """When frame `index` is shown, in seconds from the start of the video; 0 where the stream has no time."""
-        return self.frame_times_seconds[index] if index < len(self.frame_times_seconds) else 0.0
+        facts = self.frame(index)
+        return facts.time_seconds if facts is not None else 0.0
 
-    def last_line(self) -> str:
-        """The last line of the log, for a message of one line."""
+    def conditions_of_frame(self, index: int) -> tuple[str, ...]:
+        """How frame `index` was converted when it was decoded: `interlaced`, `hdr`."""
+        facts = self.frame(index)
+        hdr = facts is not None and facts.transfer in HDR_TRANSFERS
+        return (*(("interlaced",) if self.is_interlaced(index) else ()), *(("hdr",) if hdr else ()))
+
+    def stream_is_cover(self) -> bool:
+        """Whether the decoded stream is cover art or a thumbnail, and no video."""
+        return self.stream is not None and self.stream not in self.films
+
+    def failure_message(self) -> str:
+        """The first error of the log, or else its last line, for a message of one line."""
         lines = [*self._start, *self._end]
-        return lines[-1] if lines else "ffmpeg wrote no message"
+        return self._first_error or (lines[-1].strip() if lines else "ffmpeg wrote no message")
 
     def failure_reason(self, exit_status: int) -> str:
         """Which of UNREADABLE_REASONS holds for a decoder that decoded no frame and ended with `exit_status`."""
@@ -123,14 +185,13 @@ class DecoderLog:
         if not lines and exit_status < 0:
             return "decoder-memory"  # killed before its first message: not even the program fitted into the limit
         # phrases first, because a decoder that fails early does not describe its input either
+        messages = [line for line in lines if not line.startswith("    ")]  # without titles and other text of the file
         for phrase, reason in _RULES:
-            if any(phrase in line for line in lines):
+            if any(phrase in line for line in messages):
                 return reason
-        if not any(line.startswith("Input #0") for line in lines):
+        if not any(line.startswith("Input #0") for line in messages):
             # an MP4 without its index was cut off, unless ffmpeg doubts that the file is an MP4
-            text = "\n".join(lines)
+            text = "\n".join(messages)
             truncated = "moov atom not found" in text and "misdetection possible" not in text
             return "truncated" if truncated else "not-a-video"
-        if not any(line.startswith("Stream #0") and ": Video:" in line for line in lines):
-            return "no-picture-stream"
-        return "decoder-failed"
+        return "decoder-failed" if self.films else "no-picture-stream"

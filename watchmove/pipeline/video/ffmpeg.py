@@ -1,51 +1,68 @@
-"""Reading and writing of video files with ffmpeg 5.1 or later, a child process that can open local files only.
+"""Reading of video files with ffmpeg 5.1 or later, a child process that can open local files only.
 
-A video is read in one pass and not probed first: the decoder writes portable pixmaps (a header with the size, then raw
-rgb24), so that every frame carries its own size. Its log on stderr carries the time of each frame and the reason where
-no frame could be decoded.
+A video is read in one pass. What has to be known before, as which stream it is or whether its frames are interlaced, is
+assumed as for most videos; where the first frames show that it is different, the decoder is started again.
 """
 
 import os
 import select
-import subprocess
-import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
 from watchmove.pipeline.arrays import Image
-from watchmove.pipeline.errors import InvalidInput, Unavailable, UnreadableVideo
+from watchmove.pipeline.errors import UnreadableVideo
+from watchmove.pipeline.video.decoder import Decoder, DecoderLimits
 from watchmove.pipeline.video.decoder_log import DecoderLog
-from watchmove.pipeline.video.ffmpeg_commands import LONGEST_TO_SHORTEST, decode_command, encode_command
+from watchmove.pipeline.video.ffmpeg_commands import (
+    LONGEST_TO_SHORTEST,
+    DecodeChoice,
+    Fields,
+)
+from watchmove.pipeline.video.tone_mapping import HDR_TRANSFERS, to_standard_range
+
+_JUDGED_FRAMES = 48
+"""Frames that are held back until it is known whether the video is interlaced. A bound on memory, not a tuned value."""
+
+_PLAIN_GROUND = 128
+"""Grey level, of 255, that shows through transparent pixels. Set by hand: it is far from neither black nor white."""
+
+_PIXELS_OF_LIMIT = 1920 * 1080
+"""Pixels of a frame for which the time limit holds as it is; larger frames get more time, in proportion."""
 
 
-def _limit_memory(pid: int, mebibytes: int) -> None:
-    """Bound the address space of the child on Linux; on other platforms only the timeout protects."""
-    if sys.platform == "linux":
-        import resource
+class InterlacedVideo(Exception):
+    """A video is interlaced, which its first frames did not show; it must be read again, with these `fields`."""
 
-        try:
-            # set from outside, because code that runs before exec (preexec_fn) is not safe with threads
-            resource.prlimit(pid, resource.RLIMIT_AS, (mebibytes << 20, mebibytes << 20))
-        except ProcessLookupError:
-            return  # the child has already ended, and its log contains the reason
+    def __init__(self, fields: Fields) -> None:
+        super().__init__(f"interlaced in {fields}")
+        self.fields = fields
 
 
 class VideoReader:
     """The frames of one video file, decoded on demand; a context manager that can be iterated once.
 
-    Yields uint8 RGB (H, W, 3) with the shorter side `shorter_side_pixels`; rotation and pixel aspect ratio are applied.
-    All frames have the size of the first, even if the size changes within the stream. Of a damaged stream, the frames
-    that decode are yielded. `log` has the time of every frame once the reader is closed. If `max_frames` is None, all
-    frames are read and `timeout_seconds` limits the wait for each frame; otherwise it limits the sum of all waits.
+    Yields uint8 RGB (H, W, 3) with the shorter side `shorter_side_pixels`; rotation and pixel aspect ratio are applied,
+    high dynamic range is converted to the standard range, transparent pixels are grey, and of an interlaced video one
+    field of each frame is taken. If the shape changes within the stream, so does that of the frames. Of a damaged
+    stream, all frames that decode are yielded; `log` says which of them are damaged, and knows the time of every frame.
+
+    If `max_frames` is None, all frames are read and `timeout_seconds` limits the wait for each frame; otherwise it
+    limits the sum of all waits. It holds for frames of 1920x1080 pixels and grows with larger frames. Where it or
+    `deadline`, in seconds of `time.monotonic`, ends the reading after at least one frame, `ended_early` says so:
+    `decoder-timeout` or `time-limit`.
 
     Raises:
-        UnreadableVideo: with reason `missing-file` or `empty-file` on creation; `decoder-timeout` at any frame;
-            `absurd-size` also where the longer side is at least 4 times the shorter; and, if no frame decodes,
-            `not-a-video`, `truncated`, `no-picture-stream`, `absurd-size`, `decoder-memory` or `decoder-failed`.
+        UnreadableVideo: with reason `missing-file` or `empty-file` on creation; `absurd-size` at any frame whose
+            longer side is more than 4 times the shorter; and, if no frame decodes, `not-a-video`, `truncated`,
+            `no-picture-stream`, `absurd-size`, `decoder-timeout`, `decoder-memory` or `decoder-failed`.
+        InterlacedVideo: the video is interlaced, which became visible after its first frames; read it again with
+            `fields`.
         Unavailable: ffmpeg cannot be started.
     """
 
@@ -58,30 +75,22 @@ class VideoReader:
         max_source_pixels: int = 36_000_000,
         timeout_seconds: float = 120.0,
         memory_mebibytes: int = 2048,
+        deadline: float | None = None,
+        fields: Fields = "",
     ) -> None:
         if not path.is_file():
             raise UnreadableVideo("missing-file", f"{path}: no such file")
         if path.stat().st_size == 0:
             raise UnreadableVideo("empty-file", f"{path}: the file has no bytes")
         self._path = path
-        self._timeout_seconds = timeout_seconds
+        self._shorter_side = shorter_side_pixels
+        self._limits = DecoderLimits(shorter_side_pixels, max_source_pixels, memory_mebibytes)
+        self._max_frames = max_frames
+        self._timeout_seconds, self._deadline = timeout_seconds, deadline
         self._waited_seconds = 0.0
-        self._timeout_per_frame = max_frames is None
-        self._longest_side = shorter_side_pixels * LONGEST_TO_SHORTEST
-        command = decode_command(path, shorter_side_pixels, max_frames, max_source_pixels)
-        try:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-            )
-        except OSError as error:
-            raise Unavailable(
-                f"{command[0]} could not be started ({error.strerror}); install ffmpeg 5.1 or later"
-            ) from error
-        _limit_memory(self._process.pid, memory_mebibytes)
-        assert self._process.stdout is not None  # opened as a pipe above
-        assert self._process.stderr is not None  # opened as a pipe above
-        self._pixels = self._process.stdout
-        self.log = DecoderLog(self._process.stderr)
+        self._tried_streams: set[int | None] = set()
+        self.ended_early = ""
+        self._start(DecodeChoice(fields=fields))
 
     def __enter__(self) -> "VideoReader":
         return self
@@ -91,112 +100,139 @@ class VideoReader:
     ) -> None:
         self.close()
 
+    def _start(self, choice: DecodeChoice) -> None:
+        """Start the decoder."""
+        self._choice = choice
+        self._decoder = Decoder(self._path, choice, self._limits)
+
+    @property
+    def log(self) -> DecoderLog:
+        """The log of the decoder."""
+        return self._decoder.log
+
     @property
     def exit_status(self) -> int | None:
         """The exit status of the decoder, None while it runs."""
-        return self._process.poll()
+        return self._decoder.exit_status
 
     def close(self) -> None:
         """End the decoder if it still runs, and wait until its log has been read completely."""
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        self.log.join()
-        self._pixels.close()
+        self._decoder.close()
 
     def __iter__(self) -> Iterator[Image]:
-        count = 0
-        while (image := self._next_image()) is not None:
-            # the scale filter bounds the longer side at this length, so a frame that reaches it was at least as long
-            if max(image.shape[:2]) >= self._longest_side:
-                raise UnreadableVideo("absurd-size", f"{self._path}: longer side over {LONGEST_TO_SHORTEST} x shorter")
+        first = self._first_frames()
+        count = len(first)
+        while first:
+            yield first.popleft()
+        while not self.ended_early and count != self._max_frames and (image := self._next_image(count)) is not None:
             count += 1
             yield image
-        # later failures are no error: what a damaged stream still holds has been yielded
-        if count == 0:
-            status = self._process.wait()
-            self.log.join()
-            raise UnreadableVideo(self.log.failure_reason(status), f"{self._path}: {self.log.last_line()}")
+        if self._decoder.detector is not None:
+            self.close()
+            if fields := self._decoder.detector.fields():
+                raise InterlacedVideo(fields)
 
-    def _next_image(self) -> Image | None:
-        """The next frame, (H, W, 3) uint8 RGB, or None at the end of the stream; an incomplete frame ends it."""
-        if self._timeout_per_frame:
+    def _first_frames(self) -> deque[Image]:
+        """The first frames, read with the choice that turns out to be right; at least one."""
+        while True:
+            images: deque[Image] = deque()
+            most = _JUDGED_FRAMES if self._max_frames is None else min(_JUDGED_FRAMES, self._max_frames)
+            while len(images) < most and (image := self._next_image(len(images))) is not None:
+                images.append(image)
+                if len(images) == 1 and self._better_choice(1) is not None:
+                    break
+            if len(images) < most and self.exit_status is not None:
+                self.close()  # the log is complete, and knows all streams
+            better = self._better_choice(len(images))
+            if better is None:
+                if not images or self.log.stream_is_cover():
+                    raise self._unreadable()
+                return images
+            self.close()
+            self._start(better)
+
+    def _better_choice(self, count: int) -> DecodeChoice | None:
+        """How to decode the file instead, given `count` first frames; None where the choice was right."""
+        if count == 0 or self.log.stream_is_cover():
+            # cover art is never what is wanted, and a stream without frames can come before one with frames
+            self._tried_streams |= {self._choice.stream, self.log.stream}
+            films = self.log.films if len(self.log.films) > 1 or self.log.stream_is_cover() else []
+            others = [stream for stream in films if stream not in self._tried_streams]
+            return DecodeChoice(stream=others[0]) if others and not self.ended_early else None
+        first = self.log.frame(0)
+        if first is not None and first.has_alpha and not self._choice.alpha:
+            return replace(self._choice, alpha=True)
+        fields = self._decoder.detector.fields_of_first(count) if self._decoder.detector is not None else ""
+        return replace(self._choice, fields=fields) if fields else None
+
+    def _next_image(self, index: int) -> Image | None:
+        """Frame `index`, (H, W, 3) uint8 RGB, or None at the end of the stream; an incomplete frame ends it."""
+        if self._max_frames is None:
             self._waited_seconds = 0.0
-        header = b""
-        while header.count(b"\n") < 3:  # P6, then width and height, then the largest value, each on its own line
-            # byte by byte, because the header has no fixed length and what is read beyond it cannot be put back
-            byte = self._read(1)
-            if not byte:
-                return None
-            header += byte
-        width, height = (int(word) for word in header.split()[1:3])
-        data = self._read(width * height * 3)
-        if len(data) < width * height * 3:
+        # its report is written before its pixels, so that waiting for pixels is enough
+        if not self._wait_for_pixels() or (facts := self.log.frame(index)) is None:
             return None
-        return np.frombuffer(data, np.uint8).reshape(height, width, 3)
+        height, width = facts.scaled_size
+        if max(height, width) > self._shorter_side * LONGEST_TO_SHORTEST:
+            raise UnreadableVideo("absurd-size", f"{self._path}: longer side over {LONGEST_TO_SHORTEST} x shorter")
+        channels = 4 if self._choice.alpha else 3
+        data = self._read(height * width * channels)
+        if not data or len(data) < height * width * channels:
+            return None
+        image = np.frombuffer(data, np.uint8).reshape(height, width, channels)
+        if self._choice.alpha:
+            image = _on_plain_ground(image)
+        return to_standard_range(image, facts.transfer) if facts.transfer in HDR_TRANSFERS else image
 
     def _read(self, n_bytes: int) -> bytes:
-        """Read `n_bytes` from the decoder, or fewer at the end of the stream.
-
-        Only time spent waiting for the decoder counts towards the timeout, not the time in which the caller works.
-        """
+        """Read `n_bytes` from the decoder, or fewer at the end of the stream."""
         parts = bytearray()
         # the bare descriptor, because select does not see what the buffer of the pipe object holds
-        descriptor = self._pixels.fileno()
-        while len(parts) < n_bytes:
-            start = time.monotonic()
-            remaining = max(0.0, self._timeout_seconds - self._waited_seconds)
-            ready, _, _ = select.select([descriptor], [], [], remaining)
-            self._waited_seconds += time.monotonic() - start
-            if not ready:
-                self.close()
-                detail = (
-                    f"{self._path}: the decoder took over {self._timeout_seconds:g} s; raise decoder_timeout_seconds"
-                )
-                raise UnreadableVideo("decoder-timeout", detail)
+        descriptor = self._decoder.pixels.fileno()
+        while len(parts) < n_bytes and self._wait_for_pixels():
             part = os.read(descriptor, n_bytes - len(parts))
             if not part:
                 break
             parts += part
         return bytes(parts)
 
+    def _wait_for_pixels(self) -> bool:
+        """Wait until the decoder has written something or ended; false if a limit of time ends the reading.
 
-def write_video(path: Path, frames: Iterable[Image], frames_per_second: float) -> None:
-    """Write frames, uint8 RGB (H, W, 3) of one even size, as nearly lossless H.264 (crf 12, yuv420p).
+        Only time spent waiting for the decoder counts towards the timeout, not the time in which the caller works.
+        """
+        if self._decoder.pixels.closed:
+            return False  # the stream had ended within the first frames
+        start = time.monotonic()
+        limits = {"decoder-timeout": self._time_limit() - self._waited_seconds}
+        if self._deadline is not None:
+            limits["time-limit"] = self._deadline - start
+        nearest = min(limits, key=lambda name: limits[name])
+        ready, _, _ = select.select([self._decoder.pixels.fileno()], [], [], max(0.0, limits[nearest]))
+        self._waited_seconds += time.monotonic() - start
+        if not ready:
+            self.ended_early = nearest
+            self.close()
+        return bool(ready)
 
-    The same frames and the same ffmpeg give the same bytes.
+    def _time_limit(self) -> float:
+        """The timeout in seconds, longer for frames of more pixels."""
+        facts = self.log.frame(0) if self.log.has_frames() else None
+        pixels = facts.size[0] * facts.size[1] if facts else 0
+        return self._timeout_seconds * max(1.0, pixels / _PIXELS_OF_LIMIT)
 
-    Raises:
-        InvalidInput: there is no frame, or the size is odd or changes.
-        Unavailable: ffmpeg fails.
-    """
-    frames = iter(frames)
-    first = next(frames, None)
-    if first is None:
-        raise InvalidInput(f"{path}: no frames to write; give at least one")
-    height, width = first.shape[:2]
-    if height % 2 or width % 2:
-        raise InvalidInput(f"{path}: {width}x{height} frames; yuv420p video needs an even width and height")
-    command = encode_command(path, width, height, frames_per_second)
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stdin is not None  # opened as a pipe above
-    assert process.stderr is not None  # opened as a pipe above
-    log = DecoderLog(process.stderr)
-    try:
-        process.stdin.write(np.ascontiguousarray(first).tobytes())
-        for frame in frames:
-            if frame.shape != first.shape:
-                raise InvalidInput(f"{path}: a frame is {frame.shape}, the first was {first.shape}; give one size")
-            process.stdin.write(np.ascontiguousarray(frame).tobytes())
-        process.stdin.close()
-    except BrokenPipeError:
-        pass  # the encoder ended early; its exit status and log are read below
-    except BaseException:
-        # an interrupt, or an error of the frames themselves: the encoder would wait for more input forever
-        process.kill()
-        raise
-    finally:
-        status = process.wait()
-        log.join()
-    if status:
-        raise Unavailable(f"{path}: ffmpeg could not write it ({log.last_line()}); check the folder and the disk")
+    def _unreadable(self) -> UnreadableVideo:
+        """Why no frame was decoded."""
+        if self.log.stream_is_cover():
+            return UnreadableVideo("no-picture-stream", f"{self._path}: its only picture is cover art")
+        if self.ended_early:
+            seconds = f"{self._timeout_seconds:g} s; raise extract.decoder_timeout_seconds"
+            return UnreadableVideo("decoder-timeout", f"{self._path}: the decoder gave no frame in {seconds}")
+        reason = self.log.failure_reason(self.exit_status or 0)
+        return UnreadableVideo(reason, f"{self._path}: {self.log.failure_message()}")
+
+
+def _on_plain_ground(image: Image) -> Image:
+    """An image (H, W, 4) uint8 RGBA as (H, W, 3), composed on grey."""
+    opacity = image[..., 3:].astype(np.float32) / 255
+    return np.asarray(np.rint(image[..., :3] * opacity + _PLAIN_GROUND * (1 - opacity)), np.uint8)

@@ -13,7 +13,7 @@ from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.ffmpeg import VideoReader
-from watchmove.pipeline.video.ffmpeg_commands import LONGEST_TO_SHORTEST
+from watchmove.pipeline.video.ffmpeg_commands import LONGEST_TO_SHORTEST, Fields
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _DEFAULT_FRAMES_PER_SECOND = 25.0
@@ -28,7 +28,7 @@ class NamedFrame:
 
     name: file name without suffix, or the number in the video; image: (H, W, 3) uint8 RGB at the working size, None
     for a frame that cannot be read; size: (height, width) of the original, None where it is not known; problem: why
-    the frame cannot be read, empty for a readable one.
+    the frame cannot be read or is not to be trusted, empty for a good one.
     """
 
     name: str
@@ -99,10 +99,15 @@ def _read_image(path: Path, settings: ExtractionSettings) -> NamedFrame:
     except (OSError, SyntaxError, ValueError):
         return NamedFrame(path.stem, None, None, "unreadable")
     size = (height, width)
-    if height * width > settings.max_source_pixels or max(size) >= LONGEST_TO_SHORTEST * min(size):
+    if height * width > settings.max_source_pixels or max(size) > LONGEST_TO_SHORTEST * min(size):
         return NamedFrame(path.stem, None, size, "absurd-size")
     # as stored, without the orientation tag: masks get the size in the header, which does not apply it either
-    pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    try:
+        content = np.frombuffer(path.read_bytes(), np.uint8)
+        pixels = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    # the file has changed since its header was read: it was deleted, or is empty
+    except (OSError, cv2.error):
+        pixels = None
     if pixels is None:
         return NamedFrame(path.stem, None, size, "unreadable")
     small = _at_working_size(np.asarray(pixels, np.uint8), settings.shorter_side_pixels)
@@ -119,23 +124,40 @@ def _at_working_size(image: Image, shorter_side_pixels: int) -> Image:
     return image if scale == 1 else np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
 
 
+def open_video(
+    path: Path,
+    settings: ExtractionSettings,
+    *,
+    max_frames: int | None,
+    deadline: float | None = None,
+    fields: Fields = "",
+) -> VideoReader:
+    """A reader of a video file with the limits that the settings give; see `VideoReader`."""
+    return VideoReader(
+        path,
+        shorter_side_pixels=settings.shorter_side_pixels,
+        max_frames=max_frames,
+        max_source_pixels=settings.max_source_pixels,
+        timeout_seconds=settings.decoder_timeout_seconds,
+        memory_mebibytes=settings.decoder_memory_mebibytes,
+        deadline=deadline,
+        fields=fields,
+    )
+
+
 class VideoFrames:
     """All frames of a video file, named by their numbers in six digits; a context manager that can be iterated once.
 
+    A frame that was decoded from damaged data has the `problem` `damaged`.
+
     Raises:
         UnreadableVideo: the file cannot be decoded; `reason` is one of UNREADABLE_REASONS.
+        InterlacedVideo: the video is interlaced, which its first frames did not show; read it again with `fields`.
         Unavailable: ffmpeg cannot be started.
     """
 
-    def __init__(self, path: Path, settings: ExtractionSettings) -> None:
-        self._reader = VideoReader(
-            path,
-            shorter_side_pixels=settings.shorter_side_pixels,
-            max_frames=None,
-            max_source_pixels=settings.max_source_pixels,
-            timeout_seconds=settings.decoder_timeout_seconds,
-            memory_mebibytes=settings.decoder_memory_mebibytes,
-        )
+    def __init__(self, path: Path, settings: ExtractionSettings, fields: Fields = "") -> None:
+        self._reader = open_video(path, settings, max_frames=None, fields=fields)
 
     def __enter__(self) -> "VideoFrames":
         return self
@@ -145,16 +167,17 @@ class VideoFrames:
 
     def __iter__(self) -> Iterator[NamedFrame]:
         for index, image in enumerate(self._reader):
-            # without its size, because the log may report it after the pixels: `size_of_frame` waits for it
-            yield NamedFrame(f"{index:06d}", image, None)
+            size = self._reader.log.size_of_frame(index)
+            yield NamedFrame(f"{index:06d}", image, size, "damaged" if self._reader.log.is_damaged(index) else "")
 
-    def size_of_frame(self, index: int) -> tuple[int, int] | None:
-        """(height, width) in the file of frame `index`, which must have been read; None where it is not known."""
-        return self._reader.log.size_of_frame(index)
+    @property
+    def ended_early(self) -> str:
+        """Why reading ended before the end of the video, empty if it did not; see `VideoReader`."""
+        return self._reader.ended_early
 
-    def is_interlaced(self, index: int) -> bool:
-        """Whether frame `index`, which must have been read, was interlaced: two fields in one frame."""
-        return self._reader.log.is_interlaced(index)
+    def conditions_of_frame(self, index: int) -> tuple[str, ...]:
+        """How frame `index`, which must have been read, was converted when it was decoded."""
+        return self._reader.log.conditions_of_frame(index)
 
     def rate(self) -> float:
         """Frames per second, computed from the times of the frames read so far."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.video.fades import LONGEST_SPAN, fade_thumbnail, fading_frames
+from watchmove.pipeline.video.repeats import RepeatFilter, StreamFrame
 
 _THUMBNAIL_SIZE = (64, 48)
 """Width and height at which colours are compared. Set by hand, so small that noise and compression average out."""
@@ -137,15 +138,15 @@ def detect_cuts(images: Iterable[Image | None], cut_difference: float) -> Iterat
 
 @dataclass(frozen=True)
 class Window:
-    """Consecutive frames of one shot.
+    """Frames of one shot that follow each other, without repeats.
 
-    shot: number of the shot, from 0; start: number of the first frame in the video; images: (H, W, 3) uint8 RGB;
-    fading: for each image, whether it is part of a fade or a dissolve.
+    shot: number of the shot, from 0; place: how many frames of the shot, repeats not counted, come before the window;
+    frames: the frames, of one size; fading: for each of them, whether it is part of a fade or a dissolve.
     """
 
     shot: int
-    start: int
-    images: tuple[Image, ...]
+    place: int
+    frames: tuple[StreamFrame, ...]
     fading: tuple[bool, ...] = ()
 
 
@@ -165,44 +166,44 @@ class WindowSampler:
     least_frames: int
     most: int
     shot: int = 0
-    _start: int = 0
-    _open_window: list[Image] = field(default_factory=list)
+    _open_window: list[StreamFrame] = field(default_factory=list)
     _window_number: int = 0
     _stride: int = 1
     _kept: list[Window] = field(default_factory=list)
     _thumbnails: list[Image] = field(default_factory=list)
+    _repeats: RepeatFilter = field(default_factory=RepeatFilter)
 
-    def add(self, image: Image, thumbnail: Image) -> None:
-        """Take the next frame of the shot, (H, W, 3) uint8 RGB, and its thumbnail (see `FrameMark`)."""
-        self._open_window.append(image)
-        # kept for every frame, because a long fade is visible only with the frames between windows
-        self._thumbnails.append(fade_thumbnail(thumbnail))
-        if len(self._open_window) == self.window_frames:
-            self._close_window()
+    def add(self, frame: StreamFrame) -> None:
+        """Take the next frame of the shot."""
+        for kept in self._repeats.add(frame):
+            self._open_window.append(kept)
+            # kept for every frame, because a long fade is visible only with the frames between windows
+            self._thumbnails.append(fade_thumbnail(kept.thumbnail))
+            if len(self._open_window) == self.window_frames:
+                self._close_window()
 
-    def finish(self, shot: int, start: int) -> tuple[Window, ...]:
-        """End the shot and return its windows; the next frame is number `start` in the video and begins shot `shot`."""
+    def finish(self, shot: int) -> tuple[Window, ...]:
+        """End the shot and return its windows; the next frame begins the shot with the number `shot`."""
         rest = len(self._open_window)
         if rest and (not self._kept or rest >= max(self.least_frames, self.window_frames // 2)):
             self._close_window()
         windows = tuple(replace(window, fading=self._fading(window)) for window in self._kept[: self.most])
-        self.shot, self._start = shot, start
+        self.shot = shot
         self._open_window, self._window_number, self._stride = [], 0, 1
-        self._kept, self._thumbnails = [], []
+        self._kept, self._thumbnails, self._repeats = [], [], RepeatFilter()
         return windows
 
     def _fading(self, window: Window) -> tuple[bool, ...]:
         """Which frames of a window are part of a fade, judged with the frames of the shot before and after it."""
-        start = window.start - self._start
-        before, stop = max(0, start - LONGEST_SPAN), start + len(window.images)
+        before, stop = max(0, window.place - LONGEST_SPAN), window.place + len(window.frames)
         fading = fading_frames(self._thumbnails[before : stop + LONGEST_SPAN])
-        return tuple(fading[start - before : stop - before].tolist())
+        return tuple(fading[window.place - before : stop - before].tolist())
 
     def _close_window(self) -> None:
         """Keep the open window if its turn has come, and begin the next."""
         if self._window_number % self._stride == 0:
-            first = self._start + self._window_number * self.window_frames
-            self._kept.append(Window(self.shot, first, tuple(self._open_window)))
+            place = self._window_number * self.window_frames
+            self._kept.append(Window(self.shot, place, tuple(self._open_window)))
             if len(self._kept) > self.most:
                 # these are the multiples of the doubled stride: the same windows as if it had been used from the start
                 self._kept = self._kept[::2]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.atomic import replacing, write_bytes
 from watchmove.pipeline.settings.world import WorldSettings
-from watchmove.pipeline.video.ffmpeg import write_video
+from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.voc.annotations import write_split
 from watchmove.pipeline.world.detection_images import draw_voc_image
 from watchmove.pipeline.world.shots import moving_shot, shot_lengths, still_shot

@@ -15,7 +15,9 @@ from watchmove.pipeline.files.atomic import replacing, write_bytes
 from watchmove.pipeline.masks.choice import shot_segmenter
 from watchmove.pipeline.masks.teacher import masks_provenance
 from watchmove.pipeline.settings.extraction import ExtractionSettings
-from watchmove.pipeline.video.ffmpeg import write_video
+from watchmove.pipeline.video.encoder import write_video
+from watchmove.pipeline.video.ffmpeg import InterlacedVideo
+from watchmove.pipeline.video.ffmpeg_commands import Fields
 from watchmove.pipeline.video.frames import NamedFrame, VideoFrames, frames_of_folder, image_paths
 
 FACTS, OVERLAY = "frames.jsonl", "overlay.mp4"
@@ -43,27 +45,45 @@ def segment(source: Path, out: Path, settings: ExtractionSettings, *, overlay: b
     cv2.setNumThreads(1)
     # Built before anything is written or decoded, so that a missing device or weights file is named at once.
     shot_segmenter(settings)
-    flow = masks_provenance(settings)
-    rows: list[str] = []
-    # First, because an earlier frames.jsonl would mark the folder as complete while it is rewritten.
     try:
         (out / FACTS).unlink(missing_ok=True)
     except NotADirectoryError as error:
         raise InvalidInput(f"--out {out}: is a file; name a folder") from error
-    with _opened(source, settings) as stream:
-        written = _write_masks(mask_frames(stream, settings), stream, out, rows, flow)
+    except OSError as error:
+        raise InvalidInput(f"{out / FACTS}: cannot be replaced ({error.strerror}); name another folder") from error
+    try:
+        rows = _write_all(source, out, settings, overlay=overlay)
+    except InterlacedVideo as found:  # its first frames did not show it: all masks are written again
+        rows = _write_all(source, out, settings, overlay=overlay, fields=found.fields)
+    write_bytes(out / FACTS, "".join(rows).encode())
+    return len(rows)
+
+
+def _write_all(
+    source: Path, out: Path, settings: ExtractionSettings, *, overlay: bool, fields: Fields = ""
+) -> list[str]:
+    """Write the mask of each frame, and the overlay if it is wanted; returns the lines of `frames.jsonl`."""
+    rows: list[str] = []
+    with _opened(source, settings, fields) as stream:
+        written = _write_masks(mask_frames(stream, settings), stream, out, rows, masks_provenance(settings))
         if overlay:
             _write_overlay(written, stream, out)
         else:
             # Masks are written as the frames are taken from the generator.
             for _ in written:
                 pass
-    write_bytes(out / FACTS, "".join(rows).encode())
-    return len(rows)
+        if stream.ended_early:
+            raise InvalidInput(
+                f"{source}: decoding stopped after {len(rows)} frames ({stream.ended_early}), and their masks are in "
+                f"{out}; raise extract.decoder_timeout_seconds and run again"
+            )
+    return rows
 
 
 class _Folder:
     """A folder of images with the interface of VideoFrames."""
+
+    ended_early = ""
 
     def __init__(self, path: Path, settings: ExtractionSettings) -> None:
         # Only for its errors: a folder without images is refused before the first frame.
@@ -73,25 +93,22 @@ class _Folder:
     def __iter__(self) -> Iterator[NamedFrame]:
         return frames_of_folder(self._path, self._settings)
 
-    def size_of_frame(self, index: int) -> None:  # noqa: ARG002 (frames of a folder carry their sizes)
-        return None
-
-    def is_interlaced(self, index: int) -> bool:  # noqa: ARG002 (image files have no fields)
-        return False
+    def conditions_of_frame(self, index: int) -> tuple[str, ...]:  # noqa: ARG002 (images are taken as they are)
+        return ()
 
     def rate(self) -> float:
         return _FOLDER_RATE
 
 
 @contextmanager
-def _opened(source: Path, settings: ExtractionSettings) -> Iterator[VideoFrames | _Folder]:
+def _opened(source: Path, settings: ExtractionSettings, fields: Fields) -> Iterator[VideoFrames | _Folder]:
     if not source.exists():
         raise InvalidInput(f"{source}: no such file or folder; name a video or a folder of frames")
     if source.is_dir():
         yield _Folder(source, settings)
         return
     try:
-        with VideoFrames(source, settings) as frames:
+        with VideoFrames(source, settings, fields) as frames:
             yield frames
     except UnreadableVideo as error:
         raise InvalidInput(f"{error}; name a video that can be decoded") from error
@@ -102,11 +119,10 @@ def _write_masks(
 ) -> Iterator[MaskedFrame]:
     """Write the mask of each frame, append its JSON line to `rows`, and yield the frame."""
     for frame in masked:
-        # Asked for each frame, because the frame size may change within a video.
-        size = frame.frame.size or stream.size_of_frame(frame.index)
         if frame.frame.image is not None:
-            write_bytes(out / f"{frame.frame.name}.png", mask_png(frame, size or frame.frame.image.shape[:2]))
-        facts = _facts(frame, interlaced=stream.is_interlaced(frame.index))
+            size = frame.frame.size or frame.frame.image.shape[:2]
+            write_bytes(out / f"{frame.frame.name}.png", mask_png(frame, size))
+        facts = _facts(frame, stream.conditions_of_frame(frame.index))
         rows.append(json.dumps({**facts, **flow}) + "\n")
         yield frame
 
@@ -118,7 +134,7 @@ def mask_png(masked: MaskedFrame, size: tuple[int, ...]) -> bytes:
     return png.tobytes()
 
 
-def _facts(masked: MaskedFrame, *, interlaced: bool) -> dict[str, object]:
+def _facts(masked: MaskedFrame, decoded: tuple[str, ...]) -> dict[str, object]:
     return {
         "frame": masked.frame.name,
         "index": masked.index,
@@ -126,7 +142,7 @@ def _facts(masked: MaskedFrame, *, interlaced: bool) -> dict[str, object]:
         "confidence": round(masked.found.confidence, 4),
         "kept": masked.found.reject_reason is None,
         "reject_reason": masked.found.reject_reason,
-        "conditions": [*masked.found.conditions, *(["interlaced"] if interlaced else [])],
+        "conditions": [*masked.found.conditions, *decoded],
         "cpu_seconds": {stage: round(seconds, 5) for stage, seconds in masked.stage_seconds.items()},
     }
 

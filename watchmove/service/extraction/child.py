@@ -28,6 +28,11 @@ JPEG_QUALITY = 95
 """OpenCV's default quality, stated because it decides the bytes of a dataset."""
 UNAVAILABLE_EXIT_CODE = 75
 """EX_TEMPFAIL of sysexits.h: the machine was at fault, and the video may be tried again."""
+_READING_SHARE = 0.8
+"""Part of a video's time limit after which no more of it is read, so that the rest is enough to write what was found.
+
+Set by hand; not tuned.
+"""
 VERDICT, KEPT, AUDIT = "verdict.json", "kept.tar", "audit.tar"
 
 
@@ -62,8 +67,10 @@ def work(job: VideoJob, settings: ExtractionSettings, limits: Limits, device_add
         own_bytes = 0
     limit_resources(own_bytes + limits.memory_mebibytes * 2**20, limits.output_mebibytes * 2**20)
     began = time.monotonic()
+    deadline = began + _READING_SHARE * limits.timeout_seconds
     try:
-        outcome = extract_to_folder(job, settings, DeviceClient(device_address) if device_address else None)
+        client = DeviceClient(device_address) if device_address else None
+        outcome = extract_to_folder(job, settings, client, deadline)
         seconds = round(time.monotonic() - began, 3)
         # Renamed when complete: the parent takes an existing verdict as the proof that extraction ended.
         partial = job.folder / f"{VERDICT}.partial"
@@ -85,11 +92,17 @@ def _lead_process_group() -> None:
 
 
 def extract_to_folder(
-    job: VideoJob, settings: ExtractionSettings, segment: ShotSegmenter | None = None
+    job: VideoJob,
+    settings: ExtractionSettings,
+    segment: ShotSegmenter | None = None,
+    deadline: float | None = None,
 ) -> VideoOutcome:
-    """Extract a video, write its kept frames and a few rejected ones to the job's folder, and return its outcome."""
+    """Extract a video, write its kept frames and a few rejected ones to the job's folder, and return its outcome.
+
+    Reading ends at `deadline`, in seconds of `time.monotonic`, with what was found by then.
+    """
     try:
-        extraction = extract_video(job.path, settings, segment)
+        extraction = extract_video(job.path, settings, segment, deadline)
         flow = masks_provenance(settings)
         kept = (_sample(job.video, frame, flow) for frame in extraction.frames if frame.reject_reason is None)
         write_shard(job.folder / KEPT, kept)
@@ -124,6 +137,8 @@ def _verdict(video: Video, extraction: Extraction) -> VideoOutcome:
         frames_seen=extraction.frames_seen,
         frames_kept=kept,
         frames_rejected=rejected,
+        ended_early=extraction.ended_early,
+        stream=extraction.stream,
     )
 
 

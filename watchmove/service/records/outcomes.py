@@ -69,7 +69,11 @@ class Video(BaseModel):
 
 
 class VideoOutcome(BaseModel):
-    """How one video ended, with the frames it gave: seen by the decoder, kept, and rejected by reason."""
+    """How one video ended, with the frames it gave: seen by the decoder, kept, and rejected by reason.
+
+    `stream` is the index of the decoded stream in the file, and `ended_early` says why the video was not decoded to its
+    end (ENDED_EARLY); both are written only where they differ from 0 and from nothing.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -81,6 +85,8 @@ class VideoOutcome(BaseModel):
     frames_seen: int = 0
     frames_kept: int = 0
     frames_rejected: dict[str, int] = {}
+    stream: int = Field(0, ge=0, exclude_if=lambda index: not index)
+    ended_early: str = Field("", exclude_if=lambda reason: not reason)
 
 
 class DeviceUse(BaseModel):

@@ -1,0 +1,184 @@
+"""What ffmpeg's log says of each frame: its time, size and kind, and whether it is damaged."""
+
+import re
+from dataclasses import dataclass, replace
+
+from watchmove.pipeline.video.damage import DamageTracker
+from watchmove.pipeline.video.ffmpeg_commands import CONTAINERS, FilterNames
+
+_LARGEST_SIDE = 2**16
+"""Longest side of a frame that is believed. A bound on memory, not a tuned value."""
+
+_LONGEST_SECONDS = 1e7
+"""Latest time of a frame that is believed, four months. A bound, not a tuned value."""
+
+_SOURCE = re.compile(rb"\] n: *\d+ .*?\bfmt:(\S+) .*?\bs:(\d+)x(\d+) .*?\btype:.(.*)")
+_SCALED = re.compile(rb"\] n: *(\d+) +pts: *\S+ +pts_time: *(\S+) .*?\bs:(\d+)x(\d+) .*?\btype:.(.*)")
+_TRANSFER = re.compile(rb"\bcolor_trc:(\S+)")
+_ALPHA_FORMAT = re.compile(rb"yuva|rgba|bgra|argb|abgr|ya\d|gbrap|ayuv|vuya|pal8")
+_DECODED = re.compile(rb"decoder -> .*?pts_time:(\S+) .*keyframe:(\d) frame_type:(\d)")
+_DEMUXED = re.compile(rb"demuxer\+ffmpeg -> ist_index:(?:\d+:)?(\d+) .*?pkt_pts_time:(\S+) .*?pkt_dts_time:(\S+)")
+_CONTEXT = re.compile(rb"\[(dec:)?([^\] ]+) @ (?:0x)?[0-9a-fA-F]+\] ")
+_TRACE = re.compile(rb"(demuxer|decoder|filter|encoder|muxer)\S* (->|<-) ")
+_LOST_PACKET = re.compile(rb"corrupt input packet in stream (\d+)")
+
+_HARMLESS = re.compile(
+    rb"Output #\d|Stream #\d|: Video: (?:rawvideo|pgm)\b|(?:Metadata|Side data|encoder) *:|Lav[cf]\d|"
+    rb"^ ?(?:, |:\d|\(|[\d.]+k? (?:fps|tbr|tbn))|"
+    rb"deprecated pixel format used|No accelerated colorspace conversion|non monotonically increasing dts to muxer"
+)
+"""Messages that are no errors of the decoder, found between reports of sound videos: the description of the outputs,
+which ffmpeg writes in parts when the first frames have been reported, and those of the scaler and of the muxer."""
+
+_OTHER_REPORT = re.compile(rb"config (?:in|out) .*|(?: ?\w+:[\w.:-]*)* ?")
+"""What showinfo writes beside the report of a frame: the filter's configuration, and the colours of the frame."""
+
+_BIDIRECTIONAL = b"3"
+"""ffmpeg's number of a frame that is predicted from earlier and later frames (AV_PICTURE_TYPE_B)."""
+
+_ERRORS = (b"[error] ", b"[fatal] ", b"[panic] ")
+
+_NO_FRAME = (b"Error submitting packet to decoder", b"Error while decoding stream")
+"""What ffmpeg since 7, and earlier versions, write about data that the decoder has refused."""
+
+_DEMUXERS = frozenset(name.encode() for name in CONTAINERS.split(","))
+
+
+@dataclass(frozen=True)
+class FrameFacts:
+    """What the log says of one decoded frame.
+
+    time_seconds: when it is shown, from the start of the video, 0 where the stream has no time; size: (height, width)
+    in the file; scaled_size: (height, width) of the frame that is given out; transfer: ffmpeg's name of its transfer
+    function; has_alpha: whether its pixels have an alpha channel.
+    """
+
+    time_seconds: float
+    size: tuple[int, int]
+    scaled_size: tuple[int, int]
+    transfer: str
+    has_alpha: bool
+
+
+class FrameReports:
+    """Collects the reports of the frames of one stream from the lines of a log.
+
+    Lines of ffmpeg's threads can break into each other, so a report is found by its place in the sequence, and what
+    follows it in its line is read as a message of its own. frames: the facts of all frames so far; damage: the verdicts
+    on them.
+    """
+
+    def __init__(self, names: FilterNames, stream: int, decoder: str) -> None:
+        """Collect the frames of the stream with the index `stream`, decoded by the decoder of that name."""
+        self._source, self._scaled = f"[{names.source} @ ".encode(), f"[{names.scaled} @ ".encode()
+        self._stream = stream
+        self._decoder = decoder.encode()
+        self.frames: list[FrameFacts] = []
+        self.damage = DamageTracker(decoder)
+        self._facts = FrameFacts(0.0, (0, 0), (0, 0), "", has_alpha=False)
+        self._number = -1
+        self._source_is_known = False
+        self._packet_is_lost = self._data_is_lost = False
+
+    def add(self, line: bytes) -> None:
+        """Read one line of the log."""
+        if line.startswith(self._source):
+            self._add_source(line)
+        elif line.startswith(self._scaled):
+            self._add_scaled(line)
+        else:
+            self._add_message(line)
+
+    def _add_source(self, line: bytes) -> None:
+        if report := _SOURCE.search(line):
+            pixel_format, width, height, rest = report.groups()
+            self._facts = replace(
+                self._facts,
+                size=_size(height, width),
+                has_alpha=_ALPHA_FORMAT.match(pixel_format) is not None,
+            )
+            self._source_is_known = True
+            self._add_rest(rest)
+            return
+        if transfer := _TRANSFER.search(line):
+            self._facts = replace(self._facts, transfer=transfer.group(1).decode("ascii", "replace"))
+        self._add_other(line)
+
+    def _add_scaled(self, line: bytes) -> None:
+        """The last report of a frame, which makes its facts complete."""
+        if report := _SCALED.search(line):
+            number, seconds, width, height, rest = report.groups()
+            self._add_rest(rest)
+            if not self._source_is_known:  # its report was broken: the first frame gets the facts of the second
+                return
+            # numbers start again where the filters are set up for a new size; a gap is a report that was broken
+            missing = min(max(0, int(number) - self._number - 1), 1)
+            self._facts = replace(self._facts, time_seconds=_seconds(seconds) or 0.0, scaled_size=_size(height, width))
+            self.frames += [self._facts] * (1 + missing)
+            self._number = int(number)
+        else:
+            self._add_other(line)
+
+    def _add_other(self, line: bytes) -> None:
+        """A line of a filter that reports no frame; it is written in parts, between which a message can be."""
+        text = line.partition(b"[info] ")[2].rstrip(b"\n")
+        if not _OTHER_REPORT.fullmatch(text):
+            self._add_rest(text)
+
+    def _add_rest(self, rest: bytes) -> None:
+        """What follows a report in its line: the message of another thread, whose own prefix is missing."""
+        if _TRACE.search(rest):
+            self._add_message(rest)
+        elif _HARMLESS.search(rest):
+            return
+        elif rest.strip() and b"Packet corrupt" not in rest:  # ffmpeg reports that again, of the demuxer
+            self.damage.add_error()  # its level is unknown, so the worst is assumed
+
+    def _add_message(self, line: bytes) -> None:
+        # first, because it can be an error without its end, in which the trace of another thread follows
+        if any(level in line for level in _ERRORS):
+            self._add_error(line)
+        if decoded := _DECODED.search(line):
+            seconds, key, kind = decoded.groups()
+            self.damage.add_frame(_seconds(seconds), is_key=key == b"1", is_bidirectional=kind == _BIDIRECTIONAL)
+        elif demuxed := _DEMUXED.search(line):
+            self._add_packet(*demuxed.groups())
+        elif b"corrupt decoded frame" in line:
+            self.damage.add_error()
+        elif lost := _LOST_PACKET.search(line):
+            self._packet_is_lost |= int(lost.group(1)) == self._stream
+
+    def _add_error(self, line: bytes) -> None:
+        """An error concerns the data that is decoded now, or, from the demuxer, the next packet that it finds."""
+        contexts = _CONTEXT.findall(line)
+        if any(phrase in line for phrase in _NO_FRAME):
+            self.damage.add_error()
+            self.damage.end_without_frame()
+        elif any(decoder or name == self._decoder for decoder, name in contexts):
+            self.damage.add_error()
+        elif any(name.startswith(b"in#") or name.split(b",")[0] in _DEMUXERS for _, name in contexts):
+            self._data_is_lost = True
+
+    def _add_packet(self, stream: bytes, shown: bytes, decoded: bytes) -> None:
+        """The demuxer has found the next packet of a stream, with the times at which it is shown and decoded."""
+        if int(stream) != self._stream or not (self._packet_is_lost or self._data_is_lost):
+            return
+        begin = _seconds(decoded) or _seconds(shown) or 0.0
+        # demuxers read ahead: what is lost can also come after this packet, so that a key frame in it does not help
+        self.damage.add_lost_data(begin, max(begin, _seconds(shown) or begin))
+        self._packet_is_lost = self._data_is_lost = False
+
+
+def _seconds(word: bytes) -> float | None:
+    """A time in seconds within bounds, None for `NOPTS` and for what is no time."""
+    try:
+        seconds = float(word)
+    except ValueError:
+        return None
+    return seconds if abs(seconds) <= _LONGEST_SECONDS else None
+
+
+def _size(height: bytes, width: bytes) -> tuple[int, int]:
+    """(height, width) in pixels, (0, 0) where they are out of bounds."""
+    size = int(height), int(width)
+    return size if max(size) <= _LARGEST_SIDE else (0, 0)
