@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torchvision.models import alexnet
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.networks.alexnet import CHANNEL_MEAN, CHANNEL_STD, random_backbone, save_backbone
-from watchmove.pipeline.networks.weight_mapping import CAFFE_MEAN_BGR, load_mapped
+from watchmove.pipeline.networks.torchvision_layout import save_in_torchvision_layout
+from watchmove.pipeline.networks.weight_mapping import CAFFE_MEAN_BGR, Layout, load_mapped
 
 
 def normalised(rgb: torch.Tensor) -> torch.Tensor:
@@ -32,6 +33,31 @@ def test_torchvisions_alexnet_computes_what_it_did(tmp_path: Path) -> None:
         ("classifier.6.bias", "classifier.6.weight"),
     )
     torch.testing.assert_close(trunk.eval()(padded), wanted, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("layout", [None, "torchvision"])
+def test_an_exported_backbone_is_read_back(tmp_path: Path, layout: Layout | None) -> None:
+    """What the export writes under torchvision's names gives the same tensors as the trunk it was written from."""
+    source = random_backbone(5)
+    save_in_torchvision_layout(source, tmp_path / "backbone.torchvision.safetensors", {})
+    trunk, mapping = load_mapped(tmp_path / "backbone.torchvision.safetensors", layout, seed=0)
+
+    assert (mapping.layout, mapping.fresh, mapping.unused) == ("torchvision", (), ())
+    for name, value in source.folded().named_parameters():
+        assert torch.equal(trunk.get_parameter(name), value), name
+
+
+@torch.no_grad()
+def test_a_dense_kernel_that_is_no_grouped_one_is_refused(tmp_path: Path) -> None:
+    """A network with these widths that was trained without groups is another network."""
+    save_in_torchvision_layout(random_backbone(5), tmp_path / "w.safetensors", {})
+    tensors = load_file(tmp_path / "w.safetensors")
+    tensors["features.3.weight"] += 1
+    save_file(tensors, tmp_path / "dense.safetensors")
+
+    with pytest.raises(InvalidInput, match=r"features\.3\.weight is not zero between groups"):
+        load_mapped(tmp_path / "dense.safetensors", None, seed=0)
 
 
 @torch.no_grad()

@@ -54,6 +54,21 @@ def dense_kernel(weight: Tensor, groups: int) -> Tensor:
     return dense
 
 
+def grouped_kernel(weight: Tensor, groups: int) -> Tensor:
+    """Convert a dense kernel (O, C, h, w) back to that of a grouped convolution (O, C / groups, h, w).
+
+    Raises:
+        ValueError: the kernel is not zero between groups, so no grouped convolution equals it.
+    """
+    outputs, inputs = weight.shape[:2]
+    rows, columns = outputs // groups, inputs // groups
+    blocks = [weight[g * rows : (g + 1) * rows, g * columns : (g + 1) * columns] for g in range(groups)]
+    grouped = torch.cat(blocks)
+    if not torch.equal(dense_kernel(grouped, groups), weight):
+        raise ValueError("is not zero between groups")
+    return grouped
+
+
 def save_in_torchvision_layout(trunk: AlexNet, path: Path, metadata: dict[str, str]) -> None:
     """Write features.0.weight … classifier.4.bias, normalisation folded in. Raises Unavailable on a full disk."""
     tensors: dict[str, Tensor] = {}

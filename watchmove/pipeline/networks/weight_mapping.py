@@ -6,6 +6,7 @@ layout        | names                            | widths of conv1-5         | i
 `caffe`       | the same                         | the same                  | BGR, 0 to 255, mean subtracted
 `torchvision` | features.0.weight, classifier.1… | 64 192 384 256 256        | RGB, normalised as the trunk's
 
+An exported backbone has the names of `torchvision`, and the widths of `own` with dense kernels in place of groups.
 A caller must name the layout `caffe`, as its tensors have the same names and shapes as those of `own`. The conversion
 from the trunk's input to Caffe's is folded into conv1. Caffe's local response normalisation is not computed.
 """
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.networks.alexnet import CHANNEL_MEAN, CHANNEL_STD, AlexNet, refuse_resnet
-from watchmove.pipeline.networks.torchvision_layout import TORCHVISION_NAMES
+from watchmove.pipeline.networks.torchvision_layout import TORCHVISION_NAMES, grouped_kernel
 
 Layout = Literal["own", "caffe", "torchvision"]
 
@@ -79,13 +80,41 @@ def load_mapped(path: Path, layout: Layout | None, seed: int) -> tuple[AlexNet, 
             tensors = {name: file.get_tensor(name) for name in name_of.values() if name in names}
     except (SafetensorError, OSError) as error:
         raise InvalidInput(f"{path}: not a safetensors file ({error}); export it again") from error
-    trunk = OneTowerAlexNet() if chosen == "torchvision" else AlexNet()
+    is_exported = chosen == "torchvision" and _is_export(tensors)
+    tensors = _with_groups(tensors, path) if is_exported else tensors
+    trunk = OneTowerAlexNet() if chosen == "torchvision" and not is_exported else AlexNet()
     _randomise(trunk, seed)
     taken, fresh = _copy(trunk, tensors, name_of, path)
     trunk.random_layers = frozenset(name.partition(".")[0] for name in fresh)
     if chosen == "caffe":
         fold_caffe_input(trunk)
     return trunk, WeightMapping(chosen, taken, fresh, tuple(name for name in names if name not in taken))
+
+
+def _is_export(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether tensors with torchvision's names have the trunk's own widths, as in a file of an exported backbone."""
+    name = f"{TORCHVISION_NAMES['conv1']}.weight"
+    return name in tensors and tensors[name].shape == _shapes().conv1.weight.shape
+
+
+def _with_groups(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Exported tensors with the kernels of grouped convolutions in place of the dense ones that equal them."""
+    converted = dict(tensors)
+    for layer, module in _shapes().layers():
+        name = f"{TORCHVISION_NAMES[layer]}.weight"
+        if isinstance(module, nn.Conv2d) and name in tensors and tensors[name].dim() == module.weight.dim():
+            try:
+                converted[name] = grouped_kernel(tensors[name], module.groups)
+            except ValueError as error:
+                line = f"{path}: tensor {name} {error}, as in an exported backbone"
+                raise InvalidInput(f"{line}; name the file that was exported") from error
+    return converted
+
+
+def _shapes() -> AlexNet:
+    """The own trunk without memory for its weights."""
+    with torch.device("meta"):
+        return AlexNet()
 
 
 def refuse_pickled(name: str) -> None:
