@@ -27,3 +27,13 @@ def test_another_file_is_refused_by_name(content: bytes) -> None:
     """What is no proposals file is InvalidInput and says which file it was."""
     with pytest.raises(InvalidInput, match=r"cache/x\.npz"):
         proposals_from_bytes(content, "cache/x.npz")
+
+
+@pytest.mark.parametrize(("entry", "place", "value"), [(b"PK\x01\x02", 10, b"\x63"), (b"PK\x03\x04", 63, b"\xff" * 12)])
+def test_a_damaged_file_is_refused_by_name(entry: bytes, place: int, value: bytes) -> None:
+    """Two finds of the fuzzer: an unknown method of compression, and compressed data that is none."""
+    content = bytearray(proposals_to_bytes({"a": np.ones((3, 4), np.float32)}))
+    start = content.index(entry) + place
+    content[start : start + len(value)] = value
+    with pytest.raises(InvalidInput, match=r"a\.npz"):
+        proposals_from_bytes(bytes(content), "a.npz")

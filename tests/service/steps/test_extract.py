@@ -10,8 +10,9 @@ import pytest
 from tests.service.conftest import MakeContext
 from tests.service.records.snapshot_samples import snapshot_samples
 from watchmove.pipeline.errors import InvalidInput, Stopped
-from watchmove.pipeline.video.ffmpeg import write_video
+from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.world.drawing import moving_square
+from watchmove.service.planning.planned import planned_videos
 from watchmove.service.records import layout
 from watchmove.service.records.datasets import gathered_of
 from watchmove.service.records.outcomes import Outcome, ShardRecord
@@ -200,6 +201,20 @@ def test_a_tampered_list_goes_no_further(make_context: MakeContext, videos: Path
 
     with pytest.raises(InvalidInput, match="is not a video's id"):
         extract(context, "run", 0)
+
+
+def test_a_missing_list_is_not_an_empty_shard(make_context: MakeContext, videos: Path) -> None:
+    """A shard whose list was lost does not end as done, in extraction and in a retry's reading of the plan."""
+    assert videos.is_dir()
+    context = make_context()
+    planned = plan(context, "run")
+    key = layout.shard_list(planned.recipe, planned.plan, 0)
+    Path(context.store.uri.removeprefix("file://"), key).unlink()
+
+    with pytest.raises(InvalidInput, match=f"{key}: not there; plan again"):
+        extract(context, "run", 0)
+    with pytest.raises(InvalidInput, match=f"{key}: not there; plan again"):
+        planned_videos(context.store, planned, context.settings.plan)
 
 
 def test_on_a_device_the_same_frames_are_kept(make_context: MakeContext, videos: Path) -> None:

@@ -1,7 +1,9 @@
 """Both stores keep the one interface's promises."""
 
 import errno
+import os
 import random
+import stat
 import threading
 import time
 from pathlib import Path
@@ -24,6 +26,21 @@ def test_what_is_written_is_read_back(store: Store) -> None:
 
     assert store.read("a/b.json") == b"one"
     assert store.read("a/absent") is None
+
+
+@pytest.mark.parametrize("write", ["write", "create", "upload"])
+def test_objects_in_a_folder_have_the_mode_of_new_files(tmp_path: Path, write: str) -> None:
+    """As the umask says, so that other users of a shared folder read them; no temporary file stays."""
+    store = open_store(f"file://{tmp_path}/store")
+    (tmp_path / "source").write_bytes(b"one")
+    before = os.umask(0o027)
+    try:
+        getattr(store, write)("a/b", tmp_path / "source" if write == "upload" else b"one")
+    finally:
+        os.umask(before)
+
+    assert [path.name for path in (tmp_path / "store" / "a").iterdir()] == ["b"]
+    assert stat.S_IMODE((tmp_path / "store" / "a" / "b").stat().st_mode) == 0o640
 
 
 def test_listing_is_by_key_and_prefix(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 
 from watchmove.pipeline.arrays import BoxArray
 from watchmove.pipeline.errors import InvalidInput
+
+_UNREADABLE = (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+"""What NumPy and zipfile raise for damaged files; the last for a method of compression that they do not know."""
 
 
 def proposals_to_arrays(proposals: Mapping[str, BoxArray]) -> dict[str, NDArray[np.generic]]:
@@ -39,7 +43,7 @@ def proposals_from_bytes(content: bytes, name: str = "proposals") -> dict[str, B
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             image_ids, counts, boxes = (arrays[key] for key in ("image_ids", "counts", "boxes_xyxy"))
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise InvalidInput(f"{name}: not a proposals file ({error}); remove it, to have it computed again") from error
     if boxes.shape != (counts.sum(), 4) or len(image_ids) != len(counts):
         raise InvalidInput(

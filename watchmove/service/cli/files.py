@@ -7,7 +7,8 @@ import typer
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
-from watchmove.service.cli.options import AsJson, Overrides, SettingsFile, Teacher, end, with_teacher
+from watchmove.pipeline.files.numbers import number_of, whole_number_of
+from watchmove.service.cli.options import AsJson, Overrides, SettingsFile, Teacher, decimal, end, with_teacher
 from watchmove.service.extraction.recipe import local_extraction
 from watchmove.service.settings.loading import LAPTOP, load_settings
 
@@ -48,7 +49,12 @@ def segment(
 def bench_of_masks(
     davis: Annotated[Path, typer.Option(help="Folder with JPEGImages/ and Annotations/, as in DAVIS.")],
     sequences: Annotated[str, typer.Option(help="Sequences to measure, separated by commas; by default all.")] = "",
-    frames: Annotated[int, typer.Option(min=3, help="Most frames of each sequence.")] = 10_000,
+    frames: Annotated[
+        int,
+        typer.Option(
+            parser=decimal(whole_number_of, least=3), metavar="<int>", help="Most frames of each sequence, 3 or more."
+        ),
+    ] = 10_000,
     videos: Annotated[
         Path | None, typer.Option(help="Folder of SEQUENCE.mp4 files to decode instead of JPEGImages/.")
     ] = None,
@@ -80,7 +86,11 @@ def score(
     detections: Annotated[Path, typer.Option(help="Folder with comp4_det_SPLIT_CLASS.txt files.")],
     iou: Annotated[
         float,
-        typer.Option(min=0.0, max=1.0, help="Least intersection over union of a correct detection with its object."),
+        typer.Option(
+            parser=decimal(number_of, least=0.0, most=1.0),
+            metavar="<float>",
+            help="Least intersection over union of a correct detection with its object, from 0 to 1.",
+        ),
     ] = 0.5,
     split: Annotated[
         str | None, typer.Option(help="Image set; by default the one in the files' names, or all images.")

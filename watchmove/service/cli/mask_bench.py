@@ -164,11 +164,20 @@ def _video_of(videos: Path, name: str) -> Path:
 
 
 def read_truths(folder: Path) -> list[NDArray[np.bool_]]:
-    """Annotated masks (H, W) of a sequence, in order; pixels brighter than half are the object."""
-    return [
-        np.asarray(np.asarray(PIL.Image.open(path).convert("L")) > _TRUTH_LEVEL)
-        for path in sorted(folder.glob("*.png"))
-    ]
+    """Annotated masks (H, W) of a sequence, in order; pixels brighter than half are the object.
+
+    Hidden files are passed over. Raises InvalidInput for an annotation that is no image.
+    """
+    return [_read_truth(path) for path in sorted(folder.glob("*.png")) if not path.name.startswith(".")]
+
+
+def _read_truth(path: Path) -> NDArray[np.bool_]:
+    try:
+        with PIL.Image.open(path) as image:
+            return np.asarray(np.asarray(image.convert("L")) > _TRUTH_LEVEL)
+    # Pillow reports some damaged files by a SyntaxError or a ValueError
+    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
+        raise InvalidInput(f"{path}: not an image that can be read; repair it or leave out its sequence") from error
 
 
 def _scored(name: str, masked: MaskedFrame, truth: NDArray[np.bool_]) -> ScoredFrame:

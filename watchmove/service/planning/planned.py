@@ -13,7 +13,7 @@ from watchmove.service.records.attempts import Ids, ids_of, number_of
 from watchmove.service.records.listing import read_listing
 from watchmove.service.records.outcomes import Video
 from watchmove.service.records.plans import PlanRecord
-from watchmove.service.records.record import from_json_lines
+from watchmove.service.records.record import need_lines
 from watchmove.service.records.stream import in_order
 from watchmove.service.settings.settings import PlanSettings
 from watchmove.service.store.store import Store
@@ -39,11 +39,11 @@ class PlannedVideos(NamedTuple):
 
 
 def planned_videos(store: Store, plan: PlanRecord, settings: PlanSettings) -> PlannedVideos:
-    """The videos in the shards of a plan. Raises InvalidInput if the list of a shard is malformed."""
+    """The videos in the shards of a plan. Raises InvalidInput if the list of a shard is missing or malformed."""
 
     def read(shard: int) -> tuple["array[int]", "array[float]"]:
         key = layout.shard_list(plan.recipe, plan.plan, shard)
-        videos: list[Video] = from_json_lines(store.read(key) or b"", Video, f"{store.uri}/{key}")
+        videos: list[Video] = need_lines(store, key, Video)
         numbers = array("Q", (number_of(video.id, key) for video in videos))
         return numbers, array("d", (expected_seconds(video, settings) for video in videos))
 

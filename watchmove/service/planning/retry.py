@@ -86,7 +86,7 @@ def _own_plan(store: Store, run: str, retries: Retries) -> RetryRecord | None:
 
 def _free_name(store: Store, run: str) -> str:
     """The first of RUN-retry-1, RUN-retry-2, … that has no plan; a retry of a retry continues the count."""
-    stem = re.sub(r"-retry-\d+$", "", run)
+    stem = re.sub(r"-retry-[0-9]+$", "", run)
     number = 1
     while store.head(layout.run_record(f"{stem}-retry-{number}", "plan")) is not None:
         number += 1

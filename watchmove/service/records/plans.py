@@ -12,7 +12,8 @@ class PlanRecord(Record):
 
     Of `videos_new`, `videos_changed` were extracted before in another version. `videos_removed` were extracted and are
     no longer listed; the store has a list of them and of the malformed rows. `filtered` counts listed videos that
-    the settings exclude, by reason. `expected_seconds` is the work of all shards for one worker.
+    the settings exclude, by reason, and what else of a list was left out. `expected_seconds` is the work of all shards
+    for one worker.
     """
 
     recipe: str

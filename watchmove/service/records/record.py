@@ -112,6 +112,19 @@ def json_lines(rows: Sequence[BaseModel]) -> bytes:
     return b"".join(row.model_dump_json().encode() + b"\n" for row in rows)
 
 
+def need_lines(store: Store, key: str, kind: type[BaseModel]) -> list[Any]:
+    """Return the rows of the JSON lines at `key`.
+
+    Raises:
+        InvalidInput: the object is absent, or a line is not a valid row.
+    """
+    where = f"{store.uri}/{key}"
+    data = store.read(key)
+    if data is None:  # an empty list is written as an empty object, so this one was lost
+        raise InvalidInput(f"{where}: not there; plan again under another name")
+    return from_json_lines(data, kind, where)
+
+
 def from_json_lines(data: bytes, kind: type[BaseModel], where: str) -> list[Any]:
     """Return the rows of JSON lines.
 

@@ -17,7 +17,7 @@ from watchmove.service.extraction.shard_part import OpenPart, committed_parts
 from watchmove.service.records import layout
 from watchmove.service.records.outcomes import Video, VideoOutcome
 from watchmove.service.records.plans import PlanRecord
-from watchmove.service.records.record import from_json_lines, need
+from watchmove.service.records.record import need, need_lines
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.settings import Settings
 from watchmove.service.store.store import Store
@@ -69,8 +69,11 @@ def extract(context: StepContext, run: str, shard: int) -> tuple[VideoOutcome, .
 
 
 def _listed_videos(store: Store, key: str) -> list[Video]:
-    """A shard's videos. Their ids become names of local files, so an altered list with other ids is refused."""
-    videos: list[Video] = from_json_lines(store.read(key) or b"", Video, f"{store.uri}/{key}")
+    """A shard's videos, from the list that the plan has written.
+
+    Their ids become names of local files, so an altered list with other ids is refused.
+    """
+    videos: list[Video] = need_lines(store, key, Video)
     for video in videos:
         if not _VIDEO_ID.fullmatch(video.id):
             raise InvalidInput(f"{store.uri}/{key}: {video.id!r} is not a video's id; remove the file to plan again")

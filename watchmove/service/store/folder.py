@@ -2,8 +2,8 @@
 
 import errno
 import os
+import secrets
 import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +17,9 @@ _TRANSIENT = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.EMFILE,
 
 _TEMPORARY = ".partial-"
 """Prefix of a file that is still being written; listings leave such files out."""
+
+_TEMPORARY_BYTES = 8
+"""Random bytes in the name of such a file. Set by hand: no two of a store's writers draw the same."""
 
 _PIECE_BYTES = 2**18
 """Bytes per piece of a stream: a bound on memory, not a tuned value."""
@@ -123,33 +126,33 @@ class FileStore:
     def _path(self, key: str) -> Path:
         return self.folder / check_key(key)
 
-    def _place(self, key: str, fill: Callable[[Path], object], move: Callable[[str, Path], None]) -> None:
+    def _place(self, key: str, fill: Callable[[Path], object], move: Callable[[Path, Path], None]) -> None:
         # A reader must never see a partial object: the file is filled under a temporary name in the same folder.
         target = self._path(key)
         with _translated(f"writing {target}"):
             target.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=target.parent)
-            os.close(handle)
+            # not by mkstemp, whose files only their owner can read: an object has the mode of any other new file
+            temporary = target.parent / f"{_TEMPORARY}{secrets.token_hex(_TEMPORARY_BYTES)}"
             try:
-                fill(Path(temporary))
+                fill(temporary)
                 _synchronise(temporary)
                 move(temporary, target)
             finally:
-                Path(temporary).unlink(missing_ok=True)  # a hard link leaves the temporary name, a rename does not
+                temporary.unlink(missing_ok=True)  # a hard link leaves the temporary name, a rename does not
 
 
 class _TakenError(Exception):
     """Another writer has made the object first."""
 
 
-def _link(source: str, target: Path) -> None:
+def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except FileExistsError as error:
         raise _TakenError from error
 
 
-def _synchronise(path: str) -> None:
+def _synchronise(path: Path) -> None:
     """Force a file to disk before it is named, so that a power cut leaves no empty object under a good name."""
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -40,5 +40,5 @@ def videos_in(path: Path, tally: Tally) -> Iterator[ListedVideo]:
                     yield video_of(row)
                 except ValueError as error:
                     tally.pass_over(f"{path} row {number}", str(error), "\t".join(row))
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter of a message that quotes damaged text
         raise InvalidInput(f"{path}: {error}; name an SQLite file with YFCC100M's table {TABLE}") from error
