@@ -1,5 +1,6 @@
 # make run     everything on this machine: from videos to a report
 # make test    all tests that this machine can run; TESTS=path runs some
+# make fuzz    damaged inputs of every reader for an hour; MINUTES=5 for less, FORMAT=name SEED=number for one again
 # make lint    style, types and the order of the rooms
 # make hooks   the same checks before each commit, with pre-commit
 # make docs    the docs as a site in out/docs
@@ -21,7 +22,7 @@ PYTEST := .venv/bin/pytest --durations=10
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
-.PHONY: run test lint hooks docs kind-test clean
+.PHONY: run test fuzz lint hooks docs kind-test clean
 
 run: .venv/run-ready
 	$(RUN)
@@ -37,6 +38,11 @@ else
 	$(PYTEST) -m serial || status=$$?; \
 	exit $$status
 endif
+
+# One decoder and one reader run on each core; OpenCV's messages about damaged images would hide the finds.
+fuzz: .venv/test-ready
+	OPENCV_LOG_LEVEL=OFF $(ONE_THREAD) nice .venv/bin/python -W ignore -m tests.fuzz.run --minutes $(or $(MINUTES),60) \
+		$(if $(FORMAT),--format $(FORMAT)) $(if $(SEED),--seed $(SEED))
 
 lint: .venv/test-ready
 	.venv/bin/ruff check .
