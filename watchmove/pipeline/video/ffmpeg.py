@@ -208,7 +208,8 @@ class VideoReader:
         if self._deadline is not None:
             limits["time-limit"] = self._deadline - start
         nearest = min(limits, key=lambda name: limits[name])
-        ready, _, _ = select.select([self._decoder.pixels.fileno()], [], [], max(0.0, limits[nearest]))
+        # a limit that has passed ends the reading even if pixels are there, as they always are where the caller is slow
+        ready = limits[nearest] > 0 and select.select([self._decoder.pixels.fileno()], [], [], limits[nearest])[0]
         self._waited_seconds += time.monotonic() - start
         if not ready:
             self.ended_early = nearest

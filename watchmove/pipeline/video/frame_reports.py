@@ -12,7 +12,7 @@ _LARGEST_SIDE = 2**16
 _LONGEST_SECONDS = 1e7
 """Latest time of a frame that is believed, four months. A bound, not a tuned value."""
 
-_SOURCE = re.compile(rb"\] n: *\d+ .*?\bfmt:(\S+) .*?\bs:(\d+)x(\d+) .*?\btype:.(.*)")
+_SOURCE = re.compile(rb"\] n: *\d+ +pts: *\S+ +pts_time: *(\S+) .*?\bfmt:(\S+) .*?\bs:(\d+)x(\d+) .*?\btype:.(.*)")
 _SCALED = re.compile(rb"\] n: *(\d+) +pts: *\S+ +pts_time: *(\S+) .*?\bs:(\d+)x(\d+) .*?\btype:.(.*)")
 _TRANSFER = re.compile(rb"\bcolor_trc:(\S+)")
 _ALPHA_FORMAT = re.compile(rb"yuva|rgba|bgra|argb|abgr|ya\d|gbrap|ayuv|vuya|pal8")
@@ -32,6 +32,9 @@ which ffmpeg writes in parts when the first frames have been reported, and those
 
 _OTHER_REPORT = re.compile(rb"config (?:in|out) .*|(?: ?\w+:[\w.:-]*)* ?")
 """What showinfo writes beside the report of a frame: the filter's configuration, and the colours of the frame."""
+
+_MOST_LOST_REPORTS = 8
+"""Reports in a row that can be lost to the description of the outputs. A bound on memory, not a tuned value."""
 
 _BIDIRECTIONAL = b"3"
 """ffmpeg's number of a frame that is predicted from earlier and later frames (AV_PICTURE_TYPE_B)."""
@@ -78,6 +81,8 @@ class FrameReports:
         self._facts = FrameFacts(0.0, (0, 0), (0, 0), "", has_alpha=False)
         self._number = -1
         self._source_is_known = False
+        self._source_seconds: list[float] = []
+        self._unsized: list[float] = []
         self._packet_is_lost = self._data_is_lost = False
 
     def add(self, line: bytes) -> None:
@@ -91,7 +96,8 @@ class FrameReports:
 
     def _add_source(self, line: bytes) -> None:
         if report := _SOURCE.search(line):
-            pixel_format, width, height, rest = report.groups()
+            seconds, pixel_format, width, height, rest = report.groups()
+            self._source_seconds.append(_seconds(seconds) or 0.0)
             self._facts = replace(
                 self._facts,
                 size=_size(height, width),
@@ -109,13 +115,20 @@ class FrameReports:
         if report := _SCALED.search(line):
             number, seconds, width, height, rest = report.groups()
             self._add_rest(rest)
-            if not self._source_is_known:  # its report was broken: the first frame gets the facts of the second
-                return
-            # numbers start again where the filters are set up for a new size; a gap is a report that was broken
-            missing = min(max(0, int(number) - self._number - 1), 1)
-            self._facts = replace(self._facts, time_seconds=_seconds(seconds) or 0.0, scaled_size=_size(height, width))
-            self.frames += [self._facts] * (1 + missing)
+            shown = _seconds(seconds) or 0.0
+            # numbers start again where the filters are set up for a new size; a gap is of reports that were broken
+            missing = min(max(0, int(number) - self._number - 1), _MOST_LOST_REPORTS)
+            # the other filter has reported the time of a lost frame, unless that report was lost too
+            earlier = [shown] * missing + [time for time in self._source_seconds if time != shown]
+            times = [*self._unsized, *earlier[len(earlier) - missing :], shown]
+            self._source_seconds.clear()
             self._number = int(number)
+            self._facts = replace(self._facts, scaled_size=_size(height, width))
+            if not self._source_is_known:  # its report was broken: the first frame gets the size of the second
+                self._unsized = times
+                return
+            self.frames += [replace(self._facts, time_seconds=time) for time in times]
+            self._unsized = []
         else:
             self._add_other(line)
 
