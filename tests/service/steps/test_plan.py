@@ -51,7 +51,7 @@ def test_a_folder_without_videos_is_refused(make_context: MakeContext, tmp_path:
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "notes.txt").write_text("")
 
-    with pytest.raises(InvalidInput, match=r"no video there \(1 other files\); name a folder with files in \.3gp"):
+    with pytest.raises(InvalidInput, match=r"no video there \(1 other files\); name a folder with videos"):
         plan(make_context(), "run")
 
 

@@ -16,7 +16,6 @@ from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.extraction.recipe import recipe_of, with_local_teacher
 from watchmove.service.planning.sharding import Load, shard_sizes
 from watchmove.service.planning.sources.chosen import Chosen
-from watchmove.service.planning.sources.folder import VIDEO_SUFFIXES
 from watchmove.service.planning.sources.listed import Tally
 from watchmove.service.planning.sources.source import Source
 from watchmove.service.records import layout
@@ -105,8 +104,8 @@ def _no_video_message(settings: Settings, chosen: Chosen) -> str:
     passed_over = chosen.tally.text() or "nothing at all"
     if settings.plan.manifest:
         return f"manifest {settings.plan.manifest}: no video left ({passed_over}); look at the list and at `plan`"
-    known = " ".join(sorted(VIDEO_SUFFIXES))
-    return f"videos {settings.videos}: no video there ({passed_over}); name a folder with files in {known}"
+    wanted = "name a folder with videos, such as .mp4, .mov, .avi, .mkv or .webm files"
+    return f"videos {settings.videos}: no video there ({passed_over}); {wanted}"
 
 
 def _ended_ids(store: Store, recipe: str) -> Ids:
