@@ -1,5 +1,6 @@
 """Gather: what counts of all attempts, the gate, and the snapshot."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tests.service.records.made_up_run import planned_videos as made_up_videos
 from tests.service.records.snapshot_samples import snapshot_samples
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.video.encoder import write_video
+from watchmove.pipeline.video.ffmpeg_commands import ffmpeg_executable
 from watchmove.pipeline.world.drawing import moving_square
 from watchmove.service.records.datasets import gathered_of
 from watchmove.service.records.plans import PlanRecord
@@ -63,6 +65,33 @@ def test_new_and_removed_videos(make_context: MakeContext, videos: Path) -> None
     assert (planned.videos_new, gathered_of(context.store, "two").videos_removed) == (1, 1)
     assert set(keys) == {"b.mp4", "c.mp4"}
     assert len(keys) == second.kept_frames == first.kept_frames
+
+
+def test_of_near_duplicates_one_is_used(
+    make_context: MakeContext, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A copy in another encoding is counted, said and left out if the settings want it, and used by default."""
+    (tmp_path / "videos").mkdir()
+    frames = moving_square((3, 0), 60, height=320).frames
+    write_video(tmp_path / "videos" / "a.mp4", frames, 24.0)
+    copy = ["-i", str(tmp_path / "videos" / "a.mp4"), "-crf", "32", str(tmp_path / "videos" / "b.mp4")]
+    subprocess.run([ffmpeg_executable(), "-v", "error", *copy], check=True)
+    write_video(tmp_path / "videos" / "c.mp4", moving_square((0, 3), 60, height=320).frames[:, :, ::-1], 24.0)
+    context = make_context()
+    extracted(context)
+    every = gather(context, "run")
+    without = make_context("gather.leave_out_near_duplicates=true")
+    plan(without, "without")
+    dataset = gather(without, "without")
+    keys = {sample.metadata["video"] for sample in snapshot_samples(without, dataset)}
+    counts = gathered_of(without.store, "without")
+
+    assert (every.kept_videos, dataset.kept_videos, counts.near_duplicate_videos) == (3, 2, 1)
+    assert len(keys & {"a.mp4", "b.mp4"}) == 1
+    assert keys > {"c.mp4"}
+    assert counts.frames["rejected: near-duplicate-video"] == every.kept_frames - dataset.kept_frames > 0
+    assert gathered_of(context.store, "run").near_duplicate_videos == 0
+    assert "near-duplicate videos left out" in "".join(capsys.readouterr())
 
 
 def test_too_many_failures_close_the_gate(make_context: MakeContext, videos: Path) -> None:

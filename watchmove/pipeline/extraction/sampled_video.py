@@ -22,6 +22,7 @@ from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.decoder_log import UNREADABLE_REASONS, DecoderLog
 from watchmove.pipeline.video.ffmpeg import InterlacedVideo, VideoReader
 from watchmove.pipeline.video.ffmpeg_commands import Fields
+from watchmove.pipeline.video.fingerprint import Fingerprinter
 from watchmove.pipeline.video.frames import open_video
 from watchmove.pipeline.video.repeats import StreamFrame
 from watchmove.pipeline.video.shots import Window, WindowSampler, detect_cuts
@@ -60,7 +61,7 @@ class Extraction:
 
     frames_seen: number of decoded frames; shots: number of shots; frames: the examined frames, kept and rejected, in
     order of time; stream: index of the decoded stream in the file; ended_early: why the video was not decoded to its
-    end, one of ENDED_EARLY, empty if it was.
+    end, one of ENDED_EARLY, empty if it was; fingerprint: hashes of a few pictures (`video/fingerprint.py`).
     """
 
     frames_seen: int
@@ -68,16 +69,18 @@ class Extraction:
     frames: tuple[Frame, ...]
     stream: int = 0
     ended_early: str = ""
+    fingerprint: str = ""
 
 
 @dataclass
 class _Progress:
-    """What has been read so far: counts of frames, shots and windows, and the frames that are damaged."""
+    """What has been read so far: counts of frames, shots and windows, the frames that are damaged, and the hashes."""
 
     frames_seen: int = 0
     shots: int = 1
     windows: int = 0
     damaged: list[Frame] = field(default_factory=list)
+    fingerprinter: Fingerprinter = field(default_factory=Fingerprinter)
 
 
 def extract_video(
@@ -121,7 +124,14 @@ def _extract(
     ]
     in_order = sorted([*kept, *progress.damaged], key=lambda frame: frame.index)
     ended_early = reader.ended_early or ("max-frames" if progress.frames_seen == settings.max_frames else "")
-    return Extraction(progress.frames_seen, progress.shots, tuple(in_order), reader.log.stream or 0, ended_early)
+    return Extraction(
+        progress.frames_seen,
+        progress.shots,
+        tuple(in_order),
+        reader.log.stream or 0,
+        ended_early,
+        progress.fingerprinter.fingerprint(),
+    )
 
 
 def _shots(reader: VideoReader, progress: _Progress, settings: ExtractionSettings) -> Iterator[tuple[Window, ...]]:
@@ -146,6 +156,7 @@ def _shots(reader: VideoReader, progress: _Progress, settings: ExtractionSetting
                 progress.damaged.append(_frame(index, sampler.shot, image, damaged_frame(image), reader.log))
         else:
             sampler.add(StreamFrame(index, image, mark.thumbnail))
+            progress.fingerprinter.add(reader.log.time_of_frame(index), mark.thumbnail)
         damaged_run = damaged_run + 1 if damaged else 0
         progress.frames_seen += 1
     yield _finish_shot(sampler, progress)

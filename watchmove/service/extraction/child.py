@@ -139,6 +139,8 @@ def _verdict(video: Video, extraction: Extraction) -> VideoOutcome:
         frames_rejected=rejected,
         ended_early=extraction.ended_early,
         stream=extraction.stream,
+        # only frames that are kept can be repeated in a dataset
+        fingerprint=extraction.fingerprint if kept else "",
     )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.video.fingerprint import hashes_of
 from watchmove.service.records.outcomes import FAILED, DeviceUse, Outcome, ShardRecord, VideoOutcome
 
 Rows = NDArray[np.bool_]
@@ -33,6 +34,7 @@ _ROW = {
     "frames_seen": "I",
     "frames_kept": "I",
     "seconds": "d",
+    "hash_count": "B",
 }
 """Columns of the table of attempts, with the type codes of `array`."""
 
@@ -67,6 +69,7 @@ class Attempts:
         # arrays grow in place and hold machine numbers; a list would hold an object for each
         self._rows = {name: array(code) for name, code in _ROW.items()}
         self._rejected = [array(code) for code in _REJECTED]
+        self._hashes = array("Q")
         self._names: dict[str, int] = {}
         self._table: AttemptTable | None = None
 
@@ -79,6 +82,7 @@ class Attempts:
         try:
             # all columns are made before any is extended, so that a count that does not fit leaves nothing behind
             rows = {name: array(_ROW[name], values) for name, values in self._values(key, record.videos).items()}
+            hashes = array("Q", [value for row in record.videos for value in hashes_of(row.fingerprint)])
             rejected = [
                 array(code, values) for code, values in zip(_REJECTED, self._sparse(record.videos), strict=True)
             ]
@@ -90,6 +94,7 @@ class Attempts:
             self._rows[name].extend(column)
         for known, more in zip(self._rejected, rejected, strict=True):
             known.extend(more)
+        self._hashes.extend(hashes)
         data = (record.data_key, record.data_sha256, record.data_bytes, record.index_key, record.audit_key)
         written = record.made_by.written_at_unix_seconds
         self.parts.append(Part(key, record.plan, record.shard, *data, record.seconds, record.device, written))
@@ -105,6 +110,7 @@ class Attempts:
             "frames_seen": [row.frames_seen for row in videos],
             "frames_kept": [row.frames_kept for row in videos],
             "seconds": [row.seconds for row in videos],
+            "hash_count": [len(hashes_of(row.fingerprint)) for row in videos],
         }
 
     def _sparse(self, videos: Sequence[VideoOutcome]) -> tuple[list[int], list[int], list[int]]:
@@ -126,7 +132,13 @@ class Attempts:
             # copies, not views: an array whose buffer NumPy holds cannot grow
             row, reason, frames = (np.array(column) for column in self._rejected)
             columns: dict[str, Any] = {name: np.array(column) for name, column in self._rows.items()}
-            self._table = AttemptTable(tuple(self.parts), tuple(self._names), **columns, rejected=(row, reason, frames))
+            self._table = AttemptTable(
+                tuple(self.parts),
+                tuple(self._names),
+                **columns,
+                rejected=(row, reason, frames),
+                hashes=np.array(self._hashes, np.uint64),
+            )
         return self._table
 
 
@@ -136,6 +148,7 @@ class AttemptTable:
 
     `video` has the numbers of the videos, `outcome` indices of Outcome, `reason` indices of `names` and `part`
     indices of `parts`. `rejected` has the columns row of this table, reason and number of frames, each of shape (R,).
+    `hashes`, of shape (M,), has the hashes of the pictures of all rows one after the other, `hash_count` of each.
     """
 
     parts: tuple[Part, ...]
@@ -147,7 +160,9 @@ class AttemptTable:
     frames_seen: NDArray[np.uint32]
     frames_kept: NDArray[np.uint32]
     seconds: NDArray[np.float64]
+    hash_count: NDArray[np.uint8]
     rejected: tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]
+    hashes: NDArray[np.uint64]
 
     @cached_property
     def failed(self) -> Rows:

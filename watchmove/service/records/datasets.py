@@ -47,7 +47,8 @@ class DatasetRecord(Record):
 class GatherRecord(Record):
     """Which snapshot a run trains on, and how every video of its listing ended.
 
-    `audit_keys` are tars of rejected frames, chosen evenly from the whole extraction.
+    `audit_keys` are tars of rejected frames, chosen evenly from the whole extraction. `near_duplicate_videos` have kept
+    frames that are left out of the snapshot, because other videos have nearly the same pictures.
     """
 
     dataset: str
@@ -58,6 +59,7 @@ class GatherRecord(Record):
     frames_seen: int
     seconds_of_extraction: float
     audit_keys: tuple[str, ...]
+    near_duplicate_videos: int = 0
 
 
 def gathered_of(store: Store, run: str) -> GatherRecord:

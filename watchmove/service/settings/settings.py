@@ -140,6 +140,11 @@ class GatherSettings(Section):
         description="Largest fraction of videos that may be unreadable, missing or timed out; the step fails above it.",
     )
     min_kept_frames: int = Field(1, ge=1, description="Smallest number of kept frames; the step fails below it.")
+    leave_out_near_duplicates: bool = Field(
+        False,
+        description="Whether of several videos with nearly the same pictures, such as uploads of one video, only the "
+        "one with most kept frames is used. Other videos of one fixed camera can be left out too.",
+    )
 
 
 class Settings(Section):

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+import structlog
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.digest import file_sha256
@@ -12,6 +13,7 @@ from watchmove.service.records import layout
 from watchmove.service.records.attempts import Attempts, AttemptTable, Rows, id_of
 from watchmove.service.records.attribution import Credits
 from watchmove.service.records.datasets import DatasetRecord, DatasetShard, GatherRecord, dataset_of, evenly_chosen
+from watchmove.service.records.near_duplicates import near_duplicate_rows
 from watchmove.service.records.outcomes import FAILED
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import Origin, commit, find, need, origin
@@ -22,6 +24,9 @@ from watchmove.service.store.store import Store
 
 AUDITS = 24
 """Most tars of rejected frames that a run's record names. Set by hand; not tuned."""
+
+_NEAR_DUPLICATE_VIDEO = "near-duplicate-video"
+"""Why frames that extraction has kept are left out: another video has nearly the same pictures."""
 
 
 def gather(context: StepContext, run: str) -> DatasetRecord:
@@ -44,14 +49,20 @@ def gather(context: StepContext, run: str) -> DatasetRecord:
         credit.add(record)
     table = attempts.table()
     rows = table.counting & table.of(listed)
-    check_gate(len(listed), table.outcomes(rows), table.frames(rows), context.settings.gather)
-    dataset = _snapshot(context, plan, table, rows, credit)
+    wanted = context.settings.gather.leave_out_near_duplicates
+    repeated = near_duplicate_rows(table, rows) if wanted else np.zeros_like(rows)
+    check_gate(len(listed), table.outcomes(rows), _frames(table, rows, repeated), context.settings.gather)
+    if repeated.any():
+        structlog.get_logger().info(
+            "near-duplicate videos left out", videos=int(repeated.sum()), frames=_frames_kept(table, repeated)
+        )
+    dataset = _snapshot(context, plan, table, rows & ~repeated, credit)
     # The snapshot goes first, so that a run's record never names a snapshot that is missing.
     commit(context.store, layout.dataset(dataset.dataset), dataset)
     commit(
         context.store,
         key,
-        _gather_record(_origin(context.settings, context.store, plan), plan, table, rows, dataset.dataset),
+        _gather_record(_origin(context.settings, context.store, plan), plan, table, (rows, repeated), dataset.dataset),
     )
     # Read back: of two processes that gather at once, the first commit decides.
     return dataset_of(context.store, run)
@@ -90,8 +101,27 @@ def _origin(settings: Settings, store: Store, plan: PlanRecord) -> Origin:
     return origin(settings, {f"{store.uri}/{layout.listing(plan.recipe, plan.plan)}": plan.plan})
 
 
-def _gather_record(made_by: Origin, plan: PlanRecord, table: AttemptTable, rows: Rows, dataset: str) -> GatherRecord:
-    """The run's own figures, which are not part of its snapshot; `rows` holds one attempt for each listed video."""
+def _frames(table: AttemptTable, rows: Rows, repeated: Rows) -> Counter[tuple[str, str]]:
+    """Sampled frames by (`kept` or `rejected`, reason), where frames of near-duplicate videos are rejected."""
+    frames = table.frames(rows)
+    if left_out := _frames_kept(table, repeated):
+        frames["kept", ""] -= left_out
+        frames["rejected", _NEAR_DUPLICATE_VIDEO] = left_out
+    return frames
+
+
+def _frames_kept(table: AttemptTable, rows: Rows) -> int:
+    return int(table.frames_kept[rows].sum())
+
+
+def _gather_record(
+    made_by: Origin, plan: PlanRecord, table: AttemptTable, selected: tuple[Rows, Rows], dataset: str
+) -> GatherRecord:
+    """The run's own figures, which are not part of its snapshot.
+
+    `selected` has the rows with one attempt for each listed video, and those of them that are near-duplicates.
+    """
+    rows, repeated = selected
     # The parts of other runs too, if they hold attempts that count for this one.
     parts = [table.parts[number] for number in np.unique(table.part[rows]).tolist()]
     return GatherRecord(
@@ -100,10 +130,11 @@ def _gather_record(made_by: Origin, plan: PlanRecord, table: AttemptTable, rows:
         videos_listed=int(rows.sum()),
         videos_removed=plan.videos_removed,
         outcomes=flat(table.outcomes(rows)),
-        frames=flat(table.frames(rows)),
+        frames=flat(_frames(table, rows, repeated)),
         frames_seen=int(table.frames_seen[rows].sum()),
         seconds_of_extraction=sum(part.seconds for part in parts),
         audit_keys=tuple(part.audit_key for part in evenly_chosen(parts, AUDITS)),
+        near_duplicate_videos=int(repeated.sum()),
     )
 
 

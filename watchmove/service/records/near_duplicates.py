@@ -1,0 +1,22 @@
+"""Which videos of a run repeat another one, by the fingerprints in the records of extraction."""
+
+import numpy as np
+
+from watchmove.pipeline.extraction.near_duplicate_videos import near_duplicate_videos
+from watchmove.service.records.attempts import AttemptTable, Rows
+
+
+def near_duplicate_rows(table: AttemptTable, rows: Rows) -> Rows:
+    """Return a mask (N,) of the attempts in `rows`, a mask (N,), whose video repeats another one in `rows`.
+
+    Of several, the one with most kept frames stays, and of equals that with the least id, in whatever order their
+    records were read. Videos without kept frames repeat none.
+    """
+    wanted = rows & (table.frames_kept > 0)
+    numbers = np.flatnonzero(wanted)
+    hashes = table.hashes[np.repeat(wanted, table.hash_count)]
+    order = np.lexsort((table.video[numbers], -table.frames_kept[numbers].astype(np.int64)))
+    found = near_duplicate_videos(hashes, table.hash_count[numbers].astype(np.int64), order)
+    result = np.zeros(len(rows), np.bool_)
+    result[numbers[found]] = True
+    return result
