@@ -146,6 +146,27 @@ def test_a_song_with_a_cover_has_no_picture_stream(tmp_path: Path) -> None:
     assert caught.value.reason == "no-picture-stream"
 
 
+def test_words_of_the_log_in_a_path_change_nothing(tmp_path: Path) -> None:
+    """A sound in a folder that is named as a filter is named as in any other folder."""
+    song = tmp_path / "showinfo" / "encoder -> sound.mp4"
+    song.parent.mkdir()
+    ffmpeg("-f", "lavfi", "-i", "sine=d=1", song)
+    with pytest.raises(UnreadableVideo) as caught:
+        read(song)
+
+    assert caught.value.reason == "no-picture-stream"
+
+
+def test_a_picture_that_comes_late_is_read(source: Frames, tmp_path: Path) -> None:
+    """Where the picture begins 12 seconds after the sound, ffmpeg does not select its stream by itself."""
+    encode(tmp_path / "picture.ts", source)
+    tone = ("-f", "lavfi", "-i", "sine=d=14", "-itsoffset", "12", "-i", tmp_path / "picture.ts")
+    ffmpeg(*tone, "-map", "0", "-map", "1", "-c:v", "copy", "-b:a", "320k", tmp_path / "late.ts")
+    images, _ = read(tmp_path / "late.ts")
+
+    assert numbers_of(images, source) == list(range(48))
+
+
 def test_the_stream_is_the_one_that_a_player_shows(source: Frames, tmp_path: Path) -> None:
     """A preview and a cover that come first are passed over, and the index of the stream is known."""
     film = encode(tmp_path / "film.mp4", source)

@@ -101,7 +101,8 @@ class DecoderLog:
             if len(self._reports.frames) > before:
                 with self._changed:
                     self._changed.notify_all()
-        if any(word in line for word in _REPORTS):
+        # the description of the input has the path, in which any word can be
+        if any(word in line for word in _REPORTS) and b"Input #0" not in line:
             return
         text = line.decode("utf-8", "replace").rstrip()
         level = _LEVEL.match(text)

@@ -156,8 +156,8 @@ class VideoReader:
         if count == 0 or self.log.stream_is_cover():
             # cover art is never what is wanted, and a stream without frames can come before one with frames
             self._tried_streams |= {self._choice.stream, self.log.stream}
-            films = self.log.films if len(self.log.films) > 1 or self.log.stream_is_cover() else []
-            others = [stream for stream in films if stream not in self._tried_streams]
+            # ffmpeg selects no stream whose size it does not find at the start, as where the picture comes late
+            others = [stream for stream in self.log.films if stream not in self._tried_streams]
             return DecodeChoice(stream=others[0]) if others and not self.ended_early else None
         first = self.log.frame(0)
         if first is not None and first.has_alpha and not self._choice.alpha:
