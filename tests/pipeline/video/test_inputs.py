@@ -159,9 +159,9 @@ def test_words_of_the_log_in_a_path_change_nothing(tmp_path: Path) -> None:
 
 def test_a_picture_that_comes_late_is_read(source: Frames, tmp_path: Path) -> None:
     """Where the picture begins 12 seconds after the sound, ffmpeg does not select its stream by itself."""
-    encode(tmp_path / "picture.ts", source)
-    tone = ("-f", "lavfi", "-i", "sine=d=14", "-itsoffset", "12", "-i", tmp_path / "picture.ts")
-    ffmpeg(*tone, "-map", "0", "-map", "1", "-c:v", "copy", "-b:a", "320k", tmp_path / "late.ts")
+    picture = encode(tmp_path / "picture.mp4", source)
+    noise = ("-itsoffset", "12", "-i", picture, "-f", "lavfi", "-i", "anoisesrc=d=14:r=44100")
+    ffmpeg(*noise, "-map", "0:v", "-map", "1:a", "-c:v", "copy", "-c:a", "mp3", "-b:a", "320k", tmp_path / "late.ts")
     images, _ = read(tmp_path / "late.ts")
 
     assert numbers_of(images, source) == list(range(48))
