@@ -30,6 +30,14 @@ _HARMLESS = re.compile(
 """Messages that are no errors of the decoder, found between reports of sound videos: the description of the outputs,
 which ffmpeg writes in parts when the first frames have been reported, and those of the scaler and of the muxer."""
 
+_FRAMES_AT_START = 48
+"""Frames during which the outputs are described. Set by hand, above what ffmpeg's queues hold; not tuned."""
+
+_ERROR_WORDS = re.compile(
+    rb"(?i)error|invalid|corrupt|damage|conceal|missing|mismatch|truncat|illegal|fail|unsupported|out of range|overread"
+)
+"""Words of decoders' errors, of which one decides where a message without its level can also be a description."""
+
 _OTHER_REPORT = re.compile(rb"config (?:in|out) .*|(?: ?\w+:[\w.:-]*)* ?")
 """What showinfo writes beside the report of a frame: the filter's configuration, and the colours of the frame."""
 
@@ -144,6 +152,8 @@ class FrameReports:
             self._add_message(rest)
         elif _HARMLESS.search(rest):
             return
+        elif len(self.frames) < _FRAMES_AT_START and not _ERROR_WORDS.search(rest):
+            return  # a part of the description of the outputs, which is written once, at the start
         elif rest.strip() and b"Packet corrupt" not in rest:  # ffmpeg reports that again, of the demuxer
             self.damage.add_error()  # its level is unknown, so the worst is assumed
 
