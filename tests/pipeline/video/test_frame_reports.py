@@ -1,11 +1,17 @@
 """Reports of frames in the log: lines of ffmpeg's threads break into each other, and every frame keeps its facts."""
 
+import io
+
 import pytest
 
+from watchmove.pipeline.video.decoder_log import DecoderLog
 from watchmove.pipeline.video.ffmpeg_commands import FilterNames
 from watchmove.pipeline.video.frame_reports import FrameReports
 
 NAMES = FilterNames()
+
+ERROR = "\x1b[1;31merror while decoding MB 3 4, bytestream 22\x1b[0m"
+"""The message of an error, as ffmpeg writes it in colours."""
 
 
 def decoded(number: int) -> str:
@@ -22,6 +28,14 @@ def report(name: str, number: int) -> str:
         f"[{name} @ 0x1] [info] n: {number:3} pts: {number:6} pts_time:{number}       duration:      1 duration_time:1 "
         f"   fmt:yuv420p cl:left sar:1/1 s:128x96 i:P iskey:1 type:I "
     )
+
+
+def damaged_frames(lines: list[str]) -> list[bool]:
+    """Which frames are damaged according to a log."""
+    begin = "[in#0] Input #0\n  Stream #0:0: Video: h264\n  Stream #0:0 -> #0:0 (h264 (native) -> rawvideo (native))\n"
+    log = DecoderLog(io.BytesIO((begin + "".join(lines)).encode()), NAMES)
+    log.join()
+    return [log.is_damaged(number) for number in range(len(log.frame_times_seconds))]
 
 
 def reports_of(lines: list[str]) -> FrameReports:
@@ -42,33 +56,58 @@ def log_of(frames: int) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "part",
+    "text",
     [
-        "Output #1, image2pipe, to 'pipe:7':\n",
+        "Output #1, image2pipe, to 'pipe:7':",
         "  Stream #1",
-        ":0: Video: pgm, gray(pc, progressive), 128x96 [SAR 1:1 DAR 4:3], q=2-31, 200 kb/s, 25 fps, 25 tbn\n",
-        ": Video: rawvideo (RGB[24] / 0x18424752), rgb24(pc, gbr/unknown/unknown), 128x96\n",
-        "    encoder         : Lavf63.1.102\n",
-        "      encoder         : ",
-        "Lavc63.1.102 pgm\n",
-        "deprecated pixel format used, make sure you did set range correctly\n",
+        ":0: Video: pgm, gray(pc, progressive), 128x96 [SAR 1:1 DAR 4:3], q=2-31, 200 kb/s, 25 fps, 25 tbn",
+        "\x1b[0;33mdeprecated pixel format used, make sure you did set range correctly\x1b[0m",
+        "\x1b[1;31mApplication provided invalid, non monotonically increasing dts to muxer in stream 0: 2 >= 2\x1b[0m",
+        "filter_raw -> pts:0 pts_time:0 time_base:1/60000",
+        "error while decoding, in a text that is no error",
     ],
 )
 @pytest.mark.parametrize("line", [1, 2, 4])
-def test_a_harmless_message_after_a_report_is_no_damage(part: str, line: int) -> None:
-    """ffmpeg describes its outputs while it decodes; these parts and messages were found after reports."""
+def test_a_message_that_is_no_error_is_no_damage(text: str, line: int) -> None:
+    """ffmpeg describes its outputs while it decodes, in parts that follow reports without the end of a line."""
     lines = log_of(3)
-    lines[line] = lines[line].rstrip("\n") + part.rstrip("\n") + "\n"
+    lines[line] = lines[line].rstrip("\n") + text + "\n"
 
-    assert reports_of(lines).damage.damaged == [False] * 3
+    assert damaged_frames(lines) == [False] * 3
 
 
-def test_another_message_after_a_report_is_damage() -> None:
-    """A message without its level, broken into a report, can be an error: the worst is assumed."""
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[h264 @ 0x2] [error] " + ERROR + "\n",
+        "\x1b[0;36m[h264 @ 0x2] \x1b[0m\x1b[1;31m[error] \x1b[0m" + ERROR + "\n\x1b[0m",
+        "\x1b[0;36m[h264 @ 0x2] \x1b[0m\x1b[1;31m[error] \x1b[0m"
+        + ERROR
+        + "demuxer+ffmpeg -> ist_index:0:0 type:video\n",
+        report(NAMES.source, 1) + ERROR + "\n",
+        report(NAMES.source, 0) + ERROR + "\n",
+        report(NAMES.source, 0) + ERROR + "  Stream #1\n",
+        f"[{NAMES.source} @ 0x1] [info] color_range:pc" + ERROR + " color_space:gbr color_primaries:unknown\n",
+        "  Stream #1" + ERROR + ":0: Video: pgm, gray(pc, progressive), 128x96\n",
+        "\x1b[1;31mof two lines,\nof which the second has no style of its own\n\x1b[0m",
+        "x" * 5000 + ERROR + "\n",
+    ],
+)
+def test_an_error_is_damage_wherever_it_is_written(line: str) -> None:
+    """An error in the line of another message has no label, but the style of an error."""
     lines = log_of(3)
-    lines[4] = lines[4].rstrip("\n") + "error while decoding MB 3 4, bytestream 22\n"
+    lines.insert(3, line)
 
-    assert reports_of(lines).damage.damaged == [False, False, True]
+    assert damaged_frames(lines) == [False, True, True]
+
+
+@pytest.mark.parametrize("context", ["enc:rawvideo", "swscaler", "out#0/rawvideo"])
+def test_an_error_of_an_output_is_no_damage(context: str) -> None:
+    """Only errors of the decoder and the demuxer concern the frames."""
+    lines = log_of(3)
+    lines.insert(3, f"\x1b[0;36m[{context} @ 0x2] \x1b[0m\x1b[1;31m[error] \x1b[0m{ERROR}\n")
+
+    assert damaged_frames(lines) == [False] * 3
 
 
 @pytest.mark.parametrize("broken", [{1}, {2}, {1, 2}, {4}, {5}, {4, 5}])
@@ -84,46 +123,3 @@ def test_a_report_without_its_beginning_loses_no_frame(broken: set[int]) -> None
     assert [frame.time_seconds for frame in frames][2:] == [2, 3]
     # of a frame that no filter has reported, the time is that of the next
     assert len(broken) == 2 or [frame.time_seconds for frame in frames] == [0, 1, 2, 3]
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        "color_range:pcslice CRC mismatch 944EDDC1! color_space:gbr color_primaries:unknownat 0.28 seconds",
-        "color_range:pc color_space:gbrerror while decoding MB 3 4, bytestream 22",
-    ],
-)
-def test_an_error_inside_the_colours_of_a_frame_is_damage(message: str) -> None:
-    """The fuzzer found the first: an FFV1 frame with a wrong checksum that was taken as sound."""
-    lines = log_of(3)
-    lines.insert(3, f"[{NAMES.source} @ 0x1] [info] {message}\n")
-
-    assert reports_of(lines).damage.damaged == [False, True, True]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "config in time_base: 1/12800, frame_rate: 25/1",
-        "config out time_base: 0/0, frame_rate: 0/0",
-        "color_range:tv color_space:bt709 color_primaries:unknown color_trc:arib-std-b67",
-        " color_primaries:unknown color_trc:unknown",
-        "color_range:pc color_space:gbr  Stream #1:0: Video: pgm, gray(pc, progressive), 128x96, q=2-31, 25 tbn",
-        "color_range:pc color_space:gbrOutput #1, image2pipe, to 'pipe:9':",
-        "color_range:pc color_space:gbrfilter_raw -> pts:0 pts_time:0 time_base:1/60000",
-    ],
-)
-def test_what_a_filter_writes_beside_its_reports_is_no_damage(text: str) -> None:
-    """Configuration and colours of frames, complete, interrupted or continued, are no errors."""
-    lines = log_of(3)
-    lines.insert(3, f"[{NAMES.source} @ 0x1] [info] {text}\n")
-
-    assert reports_of(lines).damage.damaged == [False] * 3
-
-
-def test_an_error_whose_line_another_thread_ends_is_damage() -> None:
-    """The end of an error can come after a message of another thread."""
-    lines = log_of(3)
-    lines.insert(3, "[h264 @ 0x2] [error] slice CRC mismatch 944EDDC1!demuxer+ffmpeg -> ist_index:0:0 type:video\n")
-
-    assert reports_of(lines).damage.damaged == [False, True, True]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from watchmove.pipeline.errors import Unavailable
-from watchmove.pipeline.video.decoder_log import DecoderLog
+from watchmove.pipeline.video.decoder_log import LOG_ENVIRONMENT, DecoderLog
 from watchmove.pipeline.video.ffmpeg_commands import DecodeChoice, FilterNames, decode_command
 from watchmove.pipeline.video.fields import FieldDetector
 
@@ -50,6 +50,7 @@ class Decoder:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                env=_environment(),
                 pass_fds=() if samples_end is None else (samples_end,),
             )
         except OSError as error:
@@ -82,6 +83,12 @@ class Decoder:
         if self.detector is not None:
             self.detector.join()
         self.pixels.close()
+
+
+def _environment() -> dict[str, str]:
+    """The environment of ffmpeg, in which nothing keeps it from writing the colours of its log."""
+    # NO_COLOR and all other variables of colours are removed
+    return {name: value for name, value in os.environ.items() if "COLOR" not in name} | LOG_ENVIRONMENT
 
 
 def _limit_memory(pid: int, mebibytes: int) -> None:

@@ -2,6 +2,10 @@
 
 Titles and other text of a file can appear in the log. Sizes and times of frames are therefore taken only from lines
 that begin with the name of a filter that contains a random number (`frame_reports.py`).
+
+Messages of ffmpeg's threads break into each other, so that the label of a message's level can be missing. Its level is
+therefore read from its colour, which ffmpeg writes around every part of a message (`LOG_ENVIRONMENT`). No file can
+write colours, because ffmpeg replaces control characters in messages.
 """
 
 import re
@@ -26,6 +30,13 @@ UNREADABLE_REASONS = (
     "decoder-failed",
 )
 """Why a video cannot be read: the closed list of `UnreadableVideo.reason`."""
+
+LOG_ENVIRONMENT = {"AV_LOG_FORCE_COLOR": "1", "TERM": "dumb"}
+"""Variables with which ffmpeg writes colours to a pipe, sixteen of them."""
+
+_STYLE = re.compile(rb"\x1b\[([\d;]*)m")
+_ERROR_STYLES = (b"1;31", b"4;31")
+"""ffmpeg's styles of errors, and of fatal errors and panics (libavutil/log.c); text of level info has no style."""
 
 _LONGEST_LINE_BYTES = 4096
 """Longest part of a line that is read. A bound on memory, not a tuned value."""
@@ -71,6 +82,7 @@ class DecoderLog:
         self.stream: int | None = None
         self.films: list[int] = []
         self._reports: FrameReports | None = None
+        self._style = b""
         self._ended = False
         self._changed = threading.Condition()
         # a daemon, so that a reader that was never closed does not keep the process alive
@@ -86,18 +98,31 @@ class DecoderLog:
             # lines are read in parts of bounded length, because side data can fill megabytes without a line break
             begins_line = True
             while part := self._log.readline(_LONGEST_LINE_BYTES):
-                if begins_line:  # the rest of a long line could look like a line of its own
-                    self._add_line(part)
+                text, errors = self._separate_errors(part)
+                if begins_line:
+                    self._add_line(text, errors)
+                elif errors and self._reports is not None:
+                    self._reports.add(b"", errors)  # the rest of a long line could look like a line of its own
                 begins_line = part.endswith(b"\n")
         with self._changed:
             # a thread that waits for a frame that the log never reports would otherwise wait forever
             self._ended = True
             self._changed.notify_all()
 
-    def _add_line(self, line: bytes) -> None:
+    def _separate_errors(self, line: bytes) -> tuple[bytes, bytes]:
+        """The text of a line without its styles, and the part of it that has the style of an error."""
+        text, *styled = _STYLE.split(line)
+        errors = text if self._style in _ERROR_STYLES else b""
+        for style, part in zip(styled[::2], styled[1::2], strict=True):
+            self._style = style
+            text += part
+            errors += part if style in _ERROR_STYLES else b""
+        return text, errors
+
+    def _add_line(self, line: bytes, errors: bytes) -> None:
         if self._reports is not None:
             before = len(self._reports.frames)
-            self._reports.add(line)
+            self._reports.add(line, errors)
             if len(self._reports.frames) > before:
                 with self._changed:
                     self._changed.notify_all()

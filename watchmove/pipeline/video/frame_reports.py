@@ -12,42 +12,26 @@ _LARGEST_SIDE = 2**16
 _LONGEST_SECONDS = 1e7
 """Latest time of a frame that is believed, four months. A bound, not a tuned value."""
 
-_SOURCE = re.compile(rb"\] n: *\d+ +pts: *\S+ +pts_time: *(\S+) .*?\bfmt:(\S+) .*?\bs:(\d+)x(\d+) .*?\btype:.(.*)")
-_SCALED = re.compile(rb"\] n: *(\d+) +pts: *\S+ +pts_time: *(\S+) .*?\bs:(\d+)x(\d+) .*?\btype:.(.*)")
+_SOURCE = re.compile(rb"\] n: *\d+ +pts: *\S+ +pts_time: *(\S+) .*?\bfmt:(\S+) .*?\bs:(\d+)x(\d+) ")
+_SCALED = re.compile(rb"\] n: *(\d+) +pts: *\S+ +pts_time: *(\S+) .*?\bs:(\d+)x(\d+) ")
 _TRANSFER = re.compile(rb"\bcolor_trc:(\S+)")
 _ALPHA_FORMAT = re.compile(rb"yuva|rgba|bgra|argb|abgr|ya\d|gbrap|ayuv|vuya|pal8")
 _DECODED = re.compile(rb"decoder -> .*?pts_time:(\S+) .*keyframe:(\d) frame_type:(\d)")
 _DEMUXED = re.compile(rb"demuxer\+ffmpeg -> ist_index:(?:\d+:)?(\d+) .*?pkt_pts_time:(\S+) .*?pkt_dts_time:(\S+)")
 _CONTEXT = re.compile(rb"\[(dec:)?([^\] ]+) @ (?:0x)?[0-9a-fA-F]+\] ")
-_TRACE = re.compile(rb"(demuxer|decoder|filter|encoder|muxer)\S* (->|<-) ")
 _LOST_PACKET = re.compile(rb"corrupt input packet in stream (\d+)")
 
-_HARMLESS = re.compile(
-    rb"Output #\d|Stream #\d|: Video: (?:rawvideo|pgm)\b|(?:Metadata|Side data|encoder) *:|Lav[cf]\d|"
-    rb"^ ?(?:, |:\d|\(|[\d.]+k? (?:fps|tbr|tbn))|"
-    rb"deprecated pixel format used|No accelerated colorspace conversion|non monotonically increasing dts to muxer"
-)
-"""Messages that are no errors of the decoder, found between reports of sound videos: the description of the outputs,
-which ffmpeg writes in parts when the first frames have been reported, and those of the scaler and of the muxer."""
+_LABEL = re.compile(rb"(?:\[[^\]]* @ [^\]]*\] )*\[(?:error|fatal|panic)\] ")
+"""How the line of an error begins, unless another thread had begun the line."""
 
-_FRAMES_AT_START = 48
-"""Frames during which the outputs are described. Set by hand, above what ffmpeg's queues hold; not tuned."""
-
-_ERROR_WORDS = re.compile(
-    rb"(?i)error|invalid|corrupt|damage|conceal|missing|mismatch|truncat|illegal|fail|unsupported|out of range|overread"
-)
-"""Words of decoders' errors, of which one decides where a message without its level can also be a description."""
-
-_OTHER_REPORT = re.compile(rb"config (?:in|out) .*|(?: ?\w+:[\w.:-]*)* ?")
-"""What showinfo writes beside the report of a frame: the filter's configuration, and the colours of the frame."""
+_OF_OUTPUT = b"increasing dts to muxer"
+"""An error of the muxer, found with sound videos whose frames have equal times."""
 
 _MOST_LOST_REPORTS = 8
 """Reports in a row that can be lost to the description of the outputs. A bound on memory, not a tuned value."""
 
 _BIDIRECTIONAL = b"3"
 """ffmpeg's number of a frame that is predicted from earlier and later frames (AV_PICTURE_TYPE_B)."""
-
-_ERRORS = (b"[error] ", b"[fatal] ", b"[panic] ")
 
 _NO_FRAME = (b"Error submitting packet to decoder", b"Error while decoding stream")
 """What ffmpeg since 7, and earlier versions, write about data that the decoder has refused."""
@@ -74,9 +58,8 @@ class FrameFacts:
 class FrameReports:
     """Collects the reports of the frames of one stream from the lines of a log.
 
-    Lines of ffmpeg's threads can break into each other, so a report is found by its place in the sequence, and what
-    follows it in its line is read as a message of its own. frames: the facts of all frames so far; damage: the verdicts
-    on them.
+    Lines of ffmpeg's threads can break into each other, so a report is found by its place in the sequence, and errors
+    by the style in which they are written. frames: the facts of all frames so far; damage: the verdicts on them.
     """
 
     def __init__(self, names: FilterNames, stream: int, decoder: str) -> None:
@@ -93,18 +76,20 @@ class FrameReports:
         self._unsized: list[float] = []
         self._packet_is_lost = self._data_is_lost = False
 
-    def add(self, line: bytes) -> None:
-        """Read one line of the log."""
+    def add(self, line: bytes, errors: bytes = b"") -> None:
+        """Read one line of the log, of which `errors` is the part that was written as an error."""
         if line.startswith(self._source):
             self._add_source(line)
         elif line.startswith(self._scaled):
             self._add_scaled(line)
-        else:
-            self._add_message(line)
+        # the same line can contain messages of other threads
+        if errors or _LABEL.match(line):
+            self._add_error(line, errors)
+        self._add_trace(line)
 
     def _add_source(self, line: bytes) -> None:
         if report := _SOURCE.search(line):
-            seconds, pixel_format, width, height, rest = report.groups()
+            seconds, pixel_format, width, height = report.groups()
             self._source_seconds.append(_seconds(seconds) or 0.0)
             self._facts = replace(
                 self._facts,
@@ -112,55 +97,31 @@ class FrameReports:
                 has_alpha=_ALPHA_FORMAT.match(pixel_format) is not None,
             )
             self._source_is_known = True
-            self._add_rest(rest)
-            return
-        if transfer := _TRANSFER.search(line):
+        elif transfer := _TRANSFER.search(line):
             self._facts = replace(self._facts, transfer=transfer.group(1).decode("ascii", "replace"))
-        self._add_other(line)
 
     def _add_scaled(self, line: bytes) -> None:
         """The last report of a frame, which makes its facts complete."""
-        if report := _SCALED.search(line):
-            number, seconds, width, height, rest = report.groups()
-            self._add_rest(rest)
-            shown = _seconds(seconds) or 0.0
-            # numbers start again where the filters are set up for a new size; a gap is of reports that were broken
-            missing = min(max(0, int(number) - self._number - 1), _MOST_LOST_REPORTS)
-            # the other filter has reported the time of a lost frame, unless that report was lost too
-            earlier = [shown] * missing + [time for time in self._source_seconds if time != shown]
-            times = [*self._unsized, *earlier[len(earlier) - missing :], shown]
-            self._source_seconds.clear()
-            self._number = int(number)
-            self._facts = replace(self._facts, scaled_size=_size(height, width))
-            if not self._source_is_known:  # its report was broken: the first frame gets the size of the second
-                self._unsized = times
-                return
-            self.frames += [replace(self._facts, time_seconds=time) for time in times]
-            self._unsized = []
-        else:
-            self._add_other(line)
-
-    def _add_other(self, line: bytes) -> None:
-        """A line of a filter that reports no frame; it is written in parts, between which a message can be."""
-        text = line.partition(b"[info] ")[2].rstrip(b"\n")
-        if not _OTHER_REPORT.fullmatch(text):
-            self._add_rest(text)
-
-    def _add_rest(self, rest: bytes) -> None:
-        """What follows a report in its line: the message of another thread, whose own prefix is missing."""
-        if _TRACE.search(rest):
-            self._add_message(rest)
-        elif _HARMLESS.search(rest):
+        if (report := _SCALED.search(line)) is None:
             return
-        elif len(self.frames) < _FRAMES_AT_START and not _ERROR_WORDS.search(rest):
-            return  # a part of the description of the outputs, which is written once, at the start
-        elif rest.strip() and b"Packet corrupt" not in rest:  # ffmpeg reports that again, of the demuxer
-            self.damage.add_error()  # its level is unknown, so the worst is assumed
+        number, seconds, width, height = report.groups()
+        shown = _seconds(seconds) or 0.0
+        # numbers start again where the filters are set up for a new size; a gap is of reports that were broken
+        missing = min(max(0, int(number) - self._number - 1), _MOST_LOST_REPORTS)
+        # the other filter has reported the time of a lost frame, unless that report was lost too
+        earlier = [shown] * missing + [time for time in self._source_seconds if time != shown]
+        times = [*self._unsized, *earlier[len(earlier) - missing :], shown]
+        self._source_seconds.clear()
+        self._number = int(number)
+        self._facts = replace(self._facts, scaled_size=_size(height, width))
+        if not self._source_is_known:  # its report was broken: the first frame gets the size of the second
+            self._unsized = times
+            return
+        self.frames += [replace(self._facts, time_seconds=time) for time in times]
+        self._unsized = []
 
-    def _add_message(self, line: bytes) -> None:
-        # first, because it can be an error without its end, in which the trace of another thread follows
-        if any(level in line for level in _ERRORS):
-            self._add_error(line)
+    def _add_trace(self, line: bytes) -> None:
+        """What the decoder and the demuxer write about each frame and packet, and warnings of theirs."""
         if decoded := _DECODED.search(line):
             seconds, key, kind = decoded.groups()
             self.damage.add_frame(_seconds(seconds), is_key=key == b"1", is_bidirectional=kind == _BIDIRECTIONAL)
@@ -171,13 +132,18 @@ class FrameReports:
         elif lost := _LOST_PACKET.search(line):
             self._packet_is_lost |= int(lost.group(1)) == self._stream
 
-    def _add_error(self, line: bytes) -> None:
+    def _add_error(self, line: bytes, errors: bytes) -> None:
         """An error concerns the data that is decoded now, or, from the demuxer, the next packet that it finds."""
-        contexts = _CONTEXT.findall(line)
         if any(phrase in line for phrase in _NO_FRAME):
             self.damage.add_error()
             self.damage.end_without_frame()
-        elif any(decoder or name == self._decoder for decoder, name in contexts):
+            return
+        label = _LABEL.match(line)
+        contexts = _CONTEXT.findall(label.group()) if label else []
+        # without its label, which is missing where another thread had begun the line, the worst is assumed
+        if (not label and _OF_OUTPUT not in errors) or any(
+            decoder or name == self._decoder for decoder, name in contexts
+        ):
             self.damage.add_error()
         elif any(name.startswith(b"in#") or name.split(b",")[0] in _DEMUXERS for _, name in contexts):
             self._data_is_lost = True
