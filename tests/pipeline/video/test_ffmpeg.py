@@ -151,6 +151,27 @@ def test_a_text_file_is_not_a_video(tmp_path: Path) -> None:
     assert {reason_of(text), reason_of(playlist)} == {"not-a-video"}
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("hls.ts", "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\ngood.mp4\n#EXT-X-ENDLIST\n"),
+        ("concat.avi", "ffconcat version 1.0\nfile good.mp4\n"),
+        ("list.wmv", "[playlist]\nFile1=good.mp4\nLength1=-1\n"),
+    ],
+)
+def test_a_list_of_other_files_is_not_a_video(name: str, text: str, short_video: Path, tmp_path: Path) -> None:
+    """A list under the name of a video opens none of the files that it names, and the message stays one short line."""
+    (tmp_path / "good.mp4").write_bytes(short_video.read_bytes())
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UnreadableVideo) as caught:
+        list(VideoReader(tmp_path / name))
+
+    assert caught.value.reason == "not-a-video"
+    message = str(caught.value).removeprefix(str(tmp_path))
+    assert len(message) < 200
+    assert "mov,mp4" not in message
+
+
 def test_empty_and_missing_files_say_so(tmp_path: Path) -> None:
     """Empty and missing files are recognized without a decoder."""
     (tmp_path / "empty.mp4").touch()

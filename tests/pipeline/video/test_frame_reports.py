@@ -111,8 +111,8 @@ def test_an_error_of_an_output_is_no_damage(context: str) -> None:
 
 
 @pytest.mark.parametrize("broken", [{1}, {2}, {1, 2}, {4}, {5}, {4, 5}])
-def test_a_report_without_its_beginning_loses_no_frame(broken: set[int]) -> None:
-    """A report that follows an incomplete line has no name of a filter; its frame is counted all the same."""
+def test_a_report_without_its_beginning_is_read(broken: set[int]) -> None:
+    """A report that follows an incomplete line has no name of a filter; it is the next report in the sequence."""
     lines = log_of(4)
     for number in broken:
         lines[number] = "[info]   Stream #1" + lines[number].partition("[info] ")[2]
@@ -120,6 +120,16 @@ def test_a_report_without_its_beginning_loses_no_frame(broken: set[int]) -> None
 
     assert [frame.scaled_size for frame in frames] == [(96, 128)] * 4
     assert [frame.size for frame in frames] == [(96, 128)] * 4
+    assert [frame.time_seconds for frame in frames] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("lost", [{1}, {2}, {1, 2}, {4}, {5}, {4, 5}])
+def test_a_lost_report_loses_no_frame(lost: set[int]) -> None:
+    """The number of the next report shows that frames are missing."""
+    frames = reports_of([line for number, line in enumerate(log_of(4)) if number not in lost]).frames
+
+    assert [frame.scaled_size for frame in frames] == [(96, 128)] * 4
+    assert [frame.size for frame in frames] == [(96, 128)] * 4
     assert [frame.time_seconds for frame in frames][2:] == [2, 3]
     # of a frame that no filter has reported, the time is that of the next
-    assert len(broken) == 2 or [frame.time_seconds for frame in frames] == [0, 1, 2, 3]
+    assert len(lost) == 2 or [frame.time_seconds for frame in frames] == [0, 1, 2, 3]

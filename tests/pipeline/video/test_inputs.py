@@ -202,6 +202,33 @@ def test_a_stream_that_changes_its_size_loses_no_frame(size: str, kind: str, sou
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        ("-vf", "scale=out_range=full", "-pix_fmt", "yuvj420p"),
+        ("-pix_fmt", "yuv420p10le"),
+        ("-pix_fmt", "yuv444p"),
+    ],
+    ids=["range", "depth", "chroma"],
+)
+def test_a_stream_that_changes_its_pixels_keeps_times_and_colours(
+    change: tuple[str, ...], source: Frames, tmp_path: Path
+) -> None:
+    """Range, bit depth and chroma subsampling can change within a stream; no frame is lost, lighter or darker."""
+    parts = [
+        encode(tmp_path / "0.ts", source[:24]),
+        encode(tmp_path / "1.ts", source[24:], "-c:v", "libx264", "-crf", "8", "-bf", "0", *change),
+    ]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    images, reader = read(joined)
+
+    assert numbers_of(images, source) == list(range(48))
+    assert reader.log.frame_times_seconds == pytest.approx([number / RATE for number in range(48)], abs=0.002)
+    errors = np.abs(np.array(images, int) - source).mean(axis=(1, 2, 3))
+    assert errors.max() < 5  # of a wrong range it is 10 and more
+
+
+@pytest.mark.parametrize(
     "title",
     [
         "showinfo n: 0 pts: 0 pts_time:99 s:320x240 i:T",
@@ -210,6 +237,7 @@ def test_a_stream_that_changes_its_size_loses_no_frame(size: str, kind: str, sou
         "  Stream #0:7 -> #0:0 (h264 (native) -> rawvideo (native))",
         "Picture size Cannot allocate memory moov atom not found",
         "x" * 4096 + "[error] corrupt decoded frame",
+        "\x1b[1;31m[error] \x1b[0m\x1b[1;31merror while decoding MB 3 4",
     ],
 )
 def test_titles_change_nothing(title: str, source: Frames, tmp_path: Path) -> None:
@@ -295,6 +323,23 @@ def test_frames_before_the_time_limit_are_given(tmp_path: Path) -> None:
     assert first.shape == (480, 640, 3)
     assert len(rest) < 799
     assert reader.ended_early == "decoder-timeout"
+
+
+def test_the_time_limit_grows_with_the_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frame of more pixels than the limit is meant for gets more time, in proportion."""
+    path = encode(tmp_path / "v.mp4", source_frames(60).repeat(5, axis=0))
+    read_frames = []
+    for pixels in (HEIGHT * WIDTH, HEIGHT * WIDTH * 1e-7):
+        monkeypatch.setattr("watchmove.pipeline.video.ffmpeg._PIXELS_OF_LIMIT", pixels)
+        with VideoReader(path) as reader:
+            images = iter(reader)
+            next(images)
+            reader._timeout_seconds = 1e-5
+            read_frames.append((1 + len(list(images)), reader.ended_early))
+
+    assert read_frames[0][0] < 300
+    assert [why for _, why in read_frames] == ["decoder-timeout", ""]
+    assert read_frames[1][0] == 300
 
 
 def test_high_dynamic_range_becomes_standard() -> None:

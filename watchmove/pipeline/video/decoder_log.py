@@ -158,11 +158,15 @@ class DecoderLog:
         """For each decoded frame, when it is shown, in seconds from the start of the video; 0 without a time."""
         return [facts.time_seconds for facts in self._reports.frames] if self._reports else []
 
-    def frame(self, index: int) -> FrameFacts | None:
-        """The facts of frame `index`, after waiting until the log reports it; None where the log ends before it."""
+    def frame(self, index: int, wait_seconds: float | None = None) -> FrameFacts | None:
+        """The facts of frame `index`; None where the log ends, or `wait_seconds` pass, before it is reported."""
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or index < self._count())
+            self._changed.wait_for(lambda: self._ended or index < self._count(), wait_seconds)
         return self._reports.frames[index] if self._reports is not None and index < self._count() else None
+
+    def has_ended(self) -> bool:
+        """Whether the log has been read to its end."""
+        return self._ended
 
     def has_frames(self) -> bool:
         """Whether a frame has been reported."""
@@ -203,6 +207,8 @@ class DecoderLog:
     def failure_message(self) -> str:
         """The first error of the log, or else its last line, for a message of one line."""
         lines = [*self._start, *self._end]
+        if self._first_error.startswith("Format not on whitelist"):  # which is followed by the list
+            return "its format is not that of a video, such as a playlist, which can name other files"
         return self._first_error or (lines[-1].strip() if lines else "ffmpeg wrote no message")
 
     def failure_reason(self, exit_status: int) -> str:

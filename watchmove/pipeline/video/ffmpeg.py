@@ -169,8 +169,13 @@ class VideoReader:
         """Frame `index`, (H, W, 3) uint8 RGB, or None at the end of the stream; an incomplete frame ends it."""
         if self._max_frames is None:
             self._waited_seconds = 0.0
-        # its report is written before its pixels, so that waiting for pixels is enough
-        if not self._wait_for_pixels() or (facts := self.log.frame(index)) is None:
+        if not self._wait_for_pixels():
+            return None
+        # its report is written before its pixels, and read by another thread
+        if (facts := self.log.frame(index, self._time_limit())) is None:
+            if not self.log.has_ended():  # the decoder waits for its pixels to be read, whose size is unknown
+                self.ended_early = "decoder-timeout"
+                self.close()
             return None
         height, width = facts.scaled_size
         if max(height, width) > self._shorter_side * LONGEST_TO_SHORTEST:

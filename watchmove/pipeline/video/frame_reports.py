@@ -12,8 +12,8 @@ _LARGEST_SIDE = 2**16
 _LONGEST_SECONDS = 1e7
 """Latest time of a frame that is believed, four months. A bound, not a tuned value."""
 
-_SOURCE = re.compile(rb"\] n: *\d+ +pts: *\S+ +pts_time: *(\S+) .*?\bfmt:(\S+) .*?\bs:(\d+)x(\d+) ")
-_SCALED = re.compile(rb"\] n: *(\d+) +pts: *\S+ +pts_time: *(\S+) .*?\bs:(\d+)x(\d+) ")
+_SOURCE = re.compile(rb"n: *\d+ +pts: *\S+ +pts_time: *(\S+) .*?\bfmt:(\S+) .*?\bs:(\d+)x(\d+) ")
+_SCALED = re.compile(rb"n: *(\d+) +pts: *\S+ +pts_time: *(\S+) .*?\bs:(\d+)x(\d+) ")
 _TRANSFER = re.compile(rb"\bcolor_trc:(\S+)")
 _ALPHA_FORMAT = re.compile(rb"yuva|rgba|bgra|argb|abgr|ya\d|gbrap|ayuv|vuya|pal8")
 _DECODED = re.compile(rb"decoder -> .*?pts_time:(\S+) .*keyframe:(\d) frame_type:(\d)")
@@ -78,9 +78,11 @@ class FrameReports:
 
     def add(self, line: bytes, errors: bytes = b"") -> None:
         """Read one line of the log, of which `errors` is the part that was written as an error."""
-        if line.startswith(self._source):
+        # the name is missing where ffmpeg was describing an output, in a line that has no text of the file
+        nameless = line.startswith(b"[info] ") and _SCALED.search(line) is not None
+        if line.startswith(self._source) or (nameless and not self._source_seconds):
             self._add_source(line)
-        elif line.startswith(self._scaled):
+        elif line.startswith(self._scaled) or nameless:
             self._add_scaled(line)
         # the same line can contain messages of other threads
         if errors or _LABEL.match(line):
