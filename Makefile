@@ -27,14 +27,17 @@ PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=loadfile
 run: .venv/run-ready
 	$(RUN)
 
-# Tests marked `serial` use all cores themselves, or measure time: they run one at a time after the others, even where
-# one of the others failed. Tests that are named run one at a time too.
+# The cluster's tests mostly wait for pods, so they run one at a time during the parallel tests; their output is printed
+# when both have ended. Tests marked `serial` use all cores themselves, or measure time: they run one at a time after the
+# others, even where one of the others failed. Tests that are named run one at a time too.
 test: .venv/test-ready
 ifdef TESTS
 	$(PYTEST) $(TESTS)
 else
-	@status=0; \
-	$(ONE_THREAD) $(PYTEST) -m "not serial" $(PARALLEL) || status=$$?; \
+	@status=0; log=$$(mktemp); trap 'exit 130' INT TERM; trap 'kill $$cluster 2>/dev/null; rm -f "$$log"' EXIT; \
+	$(PYTEST) tests/cluster >"$$log" 2>&1 & cluster=$$!; \
+	$(ONE_THREAD) $(PYTEST) -m "not serial" --ignore=tests/cluster $(PARALLEL) || status=$$?; \
+	wait $$cluster || status=$$?; cluster=; cat "$$log"; \
 	$(PYTEST) -m serial || status=$$?; \
 	exit $$status
 endif

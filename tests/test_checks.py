@@ -37,15 +37,20 @@ def recorded(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("failing", "succeeds"), [("no such word", True), ("not serial", False), ("-m serial", False)])
-def test_make_test_runs_both_parts_and_fails_where_one_fails(recorded: Path, failing: str, succeeds: bool) -> None:
-    """Parallel tests first with one thread each, then the serial ones, whatever became of the first."""
+@pytest.mark.parametrize(
+    ("failing", "succeeds"),
+    [("no such word", True), ("=10 tests/cluster", False), ("not serial", False), ("-m serial", False)],
+)
+def test_make_test_runs_every_part_and_fails_where_one_fails(recorded: Path, failing: str, succeeds: bool) -> None:
+    """Parallel tests with one thread each and the cluster's during them, then the serial ones, even after a failure."""
     (recorded / "fails").write_text(f"{failing}\n")
     done = make(recorded, "test")
-    parallel, serial = (recorded / "calls").read_text().splitlines()
+    *together, serial = (recorded / "calls").read_text().splitlines()
+    cluster, parallel = sorted(together, key=lambda call: "--numprocesses" in call)
 
     assert (done.returncode == 0) == succeeds
-    assert parallel.startswith("1|--durations=10 -m not serial --numprocesses=auto")
+    assert parallel.startswith("1|--durations=10 -m not serial --ignore=tests/cluster --numprocesses=auto")
+    assert cluster.endswith("|--durations=10 tests/cluster")
     assert serial.endswith("|--durations=10 -m serial")
 
 

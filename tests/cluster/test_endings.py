@@ -8,7 +8,7 @@ import pytest
 
 from tests.cluster.installation import NAMESPACE, FirstRun, Installation, pods_of, wait_for
 
-pytestmark = [pytest.mark.serial, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(1800)
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -57,7 +57,7 @@ def test_a_workflow_that_is_retried_ends(installation: Installation, first_run: 
     name = first_run.workflow["metadata"]["name"]
     words = ["--restart-successful", "--node-field-selector", "templateName=report"]
     subprocess.run(["argo", "retry", name, "-n", NAMESPACE, *words], check=True)
-    again = installation.ended(name, 300)
+    again = installation.ended(name)
 
     assert again["status"]["phase"] == "Succeeded"
     assert again["status"]["finishedAt"] > first_run.workflow["status"]["finishedAt"]

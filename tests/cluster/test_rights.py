@@ -6,7 +6,7 @@ from kubernetes.client.exceptions import ApiException
 
 from tests.cluster.installation import NAMESPACE, Installation
 
-pytestmark = pytest.mark.serial
+pytestmark = pytest.mark.timeout(600)
 
 RESTRICTED = {
     "runAsNonRoot": True,

@@ -7,7 +7,7 @@ import pytest
 
 from tests.cluster.installation import Bucket, FirstRun, Installation, pods_of, wait_for
 
-pytestmark = [pytest.mark.serial, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(1800)
 
 
 def test_a_run_from_nothing_succeeds(first_run: FirstRun) -> None:
@@ -69,7 +69,7 @@ def test_the_exporter_shows_frame_yield_and_mean_average_precision(installation:
     text = wait_for(
         "the exporter to show the evaluation",
         lambda: re.search(pattern, found := installation.exported(), re.MULTILINE) and found,
-        timeout_seconds=60,
+        timeout_seconds=180,
     )
     kept = re.findall(r'^watchmove_frames_total\{outcome="kept".*\} ([\d.]+)$', text, re.MULTILINE)
 
