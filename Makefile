@@ -18,9 +18,10 @@ RUN := .venv/bin/watchmove run \
 	$(if $(STORE),--store "$(STORE)")
 
 # A worker for each core, so each gets one thread for its arithmetic; at most four, as each of them loads PyTorch.
+# Files are in the order of tests/conftest.py: by their number of tests, those of few long tests would come last.
 PYTEST := .venv/bin/pytest --durations=10
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
-PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=loadfile
+PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: run test fuzz lint hooks docs kind-test clean
 

@@ -18,6 +18,12 @@ too: a counterexample is a defect whenever it is found, and a fixed set of examp
 """
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with a test that is marked `long` come first, each in its own order."""
+    long_files = {item.path for item in items if item.get_closest_marker("long")}
+    items.sort(key=lambda item: item.path not in long_files)
+
+
 @pytest.fixture(scope="session")
 def test_data() -> Path:
     """The folder of real videos, masks and boxes for measuring; tests that want it are skipped where it is absent."""

@@ -34,7 +34,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.serial
+@pytest.mark.long
 @pytest.mark.timeout(TIMEOUT_SECONDS)
 @pytest.mark.parametrize("page", RUN_PAGES, ids=page_name)
 def test_commands_print_what_the_page_shows(page: Path, workplace: Path) -> None:
@@ -44,7 +44,7 @@ def test_commands_print_what_the_page_shows(page: Path, workplace: Path) -> None
             assert _shape(_output(command, workplace)) == _shape(command.output), command.text
 
 
-@pytest.mark.serial
+@pytest.mark.long
 @pytest.mark.timeout(TIMEOUT_SECONDS)
 @pytest.mark.parametrize("page", PROGRAM_PAGES, ids=page_name)
 def test_programs_run(page: Path, workplace: Path) -> None:

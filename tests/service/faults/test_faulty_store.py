@@ -8,7 +8,7 @@ from tests.service.faults.conftest import Undisturbed
 from tests.service.faults.corpus import committed, extracted, planned, words
 from tests.service.faults.faulty_proxy import FAULTS, faulty_proxy
 
-pytestmark = pytest.mark.serial
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.mark.parametrize("seed", [1, 2])

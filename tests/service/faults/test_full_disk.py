@@ -10,7 +10,8 @@ import pytest
 from tests.service.faults.conftest import Undisturbed
 from tests.service.faults.corpus import committed, planned, started, words
 
-pytestmark = pytest.mark.serial
+pytestmark = pytest.mark.timeout(900)
+
 
 SMALL_KIBIBYTES = 96
 """Size of the small disk, less than the corpus's frames take. Set by hand."""

@@ -21,7 +21,7 @@ from watchmove.pipeline.video.ffmpeg import VideoReader
 from watchmove.pipeline.video.ffmpeg_commands import ffmpeg_executable
 from watchmove.service.records.outcomes import WORKER_REASONS
 
-pytestmark = pytest.mark.serial
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 LIMIT_SECONDS = 60
 """Time limit of one video. Set by hand."""

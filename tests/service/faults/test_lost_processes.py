@@ -10,7 +10,7 @@ import pytest
 from tests.service.faults.conftest import Undisturbed
 from tests.service.faults.corpus import committed, extracted, planned, started, words
 
-pytestmark = pytest.mark.serial
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 KILLS = 50
 """Processes that are killed in all. Set by hand."""

@@ -19,7 +19,7 @@ from watchmove.service.settings.loading import LAPTOP, load_settings
 from watchmove.service.store.opening import open_store
 from watchmove.service.watching.exporter import RecordCollector
 
-pytestmark = pytest.mark.serial
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 SMALL = (
     "world.videos=3",
