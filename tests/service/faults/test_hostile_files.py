@@ -29,7 +29,6 @@ ALL_SECONDS = 400
 """Time limit of the whole extraction, far below a minute for each corrupted file. Set by hand."""
 
 
-@pytest.mark.timeout(900)
 def test_two_hundred_corrupted_videos(undisturbed: Undisturbed, tmp_path: Path) -> None:
     """Among good videos, every corrupted one ends in time with a known outcome, and none crashes its worker."""
     draw(tmp_path / "videos")

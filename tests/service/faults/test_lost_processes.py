@@ -27,7 +27,6 @@ def lose(words_of_run: list[str], after_seconds: float, how: signal.Signals) -> 
     return process.returncode, errors
 
 
-@pytest.mark.timeout(900)
 def test_killed_at_fifty_random_moments(undisturbed: Undisturbed, tmp_path: Path) -> None:
     """SIGKILL ends a process without a message or cleanup, as does the loss of a node.
 
