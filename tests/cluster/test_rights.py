@@ -1,10 +1,13 @@
 """What the namespace and the step pods' account refuse, asked of the real API server."""
 
+from typing import Any
+
 import pytest
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from tests.cluster.installation import NAMESPACE, Installation
+from tests.manifests.documents import pod_of, templates_with_pods
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -26,6 +29,12 @@ def _try_pod(installation: Installation, rights: dict[str, object]) -> None:
 def test_a_restricted_pod_is_let_in(installation: Installation) -> None:
     """What the next test changes is what is refused there, and nothing else."""
     _try_pod(installation, RESTRICTED)
+
+
+@pytest.mark.parametrize("template", templates_with_pods(), ids=lambda template: template["name"])
+def test_pods_are_let_in_whatever_argo_is_configured(installation: Installation, template: dict[str, Any]) -> None:
+    """The pods that Argo makes where its configuration gives its own containers no security context."""
+    installation.core.create_namespaced_pod(NAMESPACE, pod_of(template), dry_run="All")
 
 
 @pytest.mark.parametrize(

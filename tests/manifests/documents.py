@@ -81,3 +81,41 @@ def containers(document: Document) -> Iterator[Document]:
         yield from spec["template"]["spec"]["containers"]
     if document["kind"] == "WorkflowTemplate":
         yield from (template["container"] for template in spec["templates"] if "container" in template)
+
+
+def pod_of(template: Document) -> Document:
+    """The pod that Argo's controller makes of a template of the workflow, where its configuration is empty.
+
+    Its own containers are `init` and `wait`; of a template that makes a resource, the main one is its own too. The
+    patches of the workflow and of the template are merged by the names of containers.
+    """
+    (workflow,) = read(ROOT / "argo" / "watchmove.yaml")
+    own = {"image": "quay.io/argoproj/argoexec"}
+    main = {"name": "main", **template.get("container", own)}
+    spec: Document = {
+        "initContainers": [{"name": "init", **own}],
+        "containers": [main] if "resource" in template else [{"name": "wait", **own}, main],
+        "securityContext": workflow["spec"]["securityContext"],
+        "volumes": template["volumes"],
+    }
+    for patch in (workflow["spec"]["podSpecPatch"], template["podSpecPatch"]):
+        _merge(spec, yaml.safe_load(patch))
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "made-by-argo"}, "spec": spec}
+
+
+def _merge(document: Document, patch: Document) -> None:
+    """A strategic merge: mappings by their keys, lists of containers by the containers' names."""
+    for key, value in patch.items():
+        if isinstance(value, dict):
+            _merge(document.setdefault(key, {}), value)
+        elif key in ("initContainers", "containers"):
+            for row in value:
+                _merge(next(one for one in document[key] if one["name"] == row["name"]), row)
+        else:
+            document[key] = value
+
+
+def templates_with_pods() -> list[Document]:
+    """The templates that make pods: those of all steps, and those that make and suspend a Job."""
+    (ranks,) = read(ROOT / "argo" / "pretrain-nodes.yaml")
+    return [*map(step_template, STEPS), *ranks["spec"]["templates"]]

@@ -7,7 +7,7 @@ import pytest
 import typer
 from torch.distributed.run import parse_args as torchrun_arguments
 
-from tests.manifests.documents import ROOT, STEPS, read, step_template
+from tests.manifests.documents import ROOT, STEPS, pod_of, read, step_template, templates_with_pods
 from watchmove.service.cli.main import app
 from watchmove.service.runner.exit_codes import RETRIED_EXIT_CODES
 
@@ -28,13 +28,27 @@ def test_a_step_is_retried_for_what_the_table_says_and_for_lost_pods(step: str) 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_retries_are_limited_and_wait_longer_each_time(step: str) -> None:
-    """All waits together bridge an outage of ten minutes, and then it ends."""
+    """All waits together are longer than an outage of an hour, and no wait is longer than ten minutes."""
     strategy = step_template(step)["retryStrategy"]
-    first, factor = int(strategy["backoff"]["duration"].removesuffix("s")), strategy["backoff"]["factor"]
-    waits = sum(first * factor**retry for retry in range(strategy["limit"]))
+    backoff = strategy["backoff"]
+    first, cap = int(backoff["duration"].removesuffix("s")), 60 * int(backoff["cap"].removesuffix("m"))
+    waits = [min(cap, first * backoff["factor"] ** retry) for retry in range(strategy["limit"])]
 
     assert strategy["retryPolicy"] == "Always"
-    assert 600 <= waits <= 3600
+    assert max(waits) == 600
+    assert 3600 <= sum(waits) <= 5 * 3600
+
+
+@pytest.mark.parametrize("template", templates_with_pods(), ids=lambda template: template["name"])
+def test_every_container_is_restricted_whatever_argo_is_configured(template: dict[str, Any]) -> None:
+    """What Pod Security's level `restricted` demands of each container, also of Argo's own."""
+    spec = pod_of(template)["spec"]
+    for container in [*spec["initContainers"], *spec["containers"]]:
+        own = {**spec["securityContext"], **container.get("securityContext", {})}
+        assert own["allowPrivilegeEscalation"] is False, container["name"]
+        assert own["capabilities"]["drop"] == ["ALL"], container["name"]
+        assert own["runAsNonRoot"] is True, container["name"]
+        assert own["seccompProfile"] == {"type": "RuntimeDefault"}, container["name"]
 
 
 @pytest.mark.parametrize("step", STEPS)

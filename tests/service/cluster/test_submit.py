@@ -1,5 +1,8 @@
 """Submission through the Kubernetes API and through Argo's server, against a real HTTP server."""
 
+import base64
+import gzip
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -183,3 +186,17 @@ def test_of_a_pods_last_words_the_line_about_its_ending_is_kept() -> None:
     state = state_of({"metadata": {"name": "w"}, "status": {"phase": "Failed", "nodes": {"a": node}}})
 
     assert state.failures == ("plan(0): watchmove: no video there",)
+
+
+def test_failures_of_a_large_workflow_are_named() -> None:
+    """From some hundreds of pods on, Argo stores the nodes compressed; damaged ones leave what the workflow says."""
+    node = {"type": "Pod", "phase": "Failed", "displayName": "extract(3:3)", "message": "watchmove: invalid input: x"}
+    packed = base64.b64encode(gzip.compress(json.dumps({"a": node}).encode())).decode()
+    status = {"phase": "Failed", "message": "child 'w-1' failed"}
+    known, damaged = (
+        state_of({"metadata": {"name": "w"}, "status": {**status, "compressedNodes": nodes}})
+        for nodes in (packed, packed[:20])
+    )
+
+    assert known.failures == ("extract(3:3): watchmove: invalid input: x",)
+    assert damaged.failures == ("child 'w-1' failed",)

@@ -1,5 +1,6 @@
 """Settings: errors are one line with the place, the mistake and what would fix it."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.settings.loading import LAPTOP, load_settings
 from watchmove.service.settings.reference import as_yaml, reference_table
-from watchmove.service.settings.settings import Settings, settings_hash
+from watchmove.service.settings.settings import Settings, settings_hash, usable_cores
 
 
 def write(folder: Path, text: str) -> Path:
@@ -134,3 +135,26 @@ def test_every_setting_is_explained() -> None:
         assert meaning[0].isupper(), name
         assert meaning.endswith("."), name
         assert meaning.split()[0] not in {"And", "But", "It", "Its", "Same", "They", "This", "Also"}, name
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "100000 100000\n"}, 1),
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "100000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({"cpu.max": "a word\n"}, None),
+        ({}, None),
+    ],
+)
+def test_cores_follow_the_quota_of_either_version_of_control_groups(
+    files: dict[str, str], cores: int | None, tmp_path: Path
+) -> None:
+    """Without a quota, the cores are those that the process may run on."""
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    assert usable_cores(tmp_path) == (cores or len(os.sched_getaffinity(0)))

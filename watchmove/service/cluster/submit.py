@@ -1,6 +1,9 @@
 """Submission of a workflow from an installed template, as by `argo submit --from workflowtemplate/NAME`."""
 
+import base64
+import json
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -11,6 +14,10 @@ POLL_SECONDS = 2.0
 """Time between two requests for the state of a workflow."""
 PATIENCE_SECONDS = 120.0
 """How long the cluster may be unreachable while waiting: enough for a restart of the API server. Not tuned."""
+_GZIP = 16 + zlib.MAX_WBITS
+"""zlib's word for data with a header of gzip."""
+_MOST_NODES_BYTES = 64 * 2**20
+"""Most bytes of unpacked nodes that are read. A bound on memory, not a tuned value."""
 _ENDED = ("Succeeded", "Failed", "Error")
 
 
@@ -93,7 +100,7 @@ def state_of(document: Mapping[str, Any]) -> WorkflowState:
     # The document has no status until Argo's controller has seen it.
     status = document.get("status") or {}
     done, _, known = str(status.get("progress") or "0/0").partition("/")
-    nodes = (status.get("nodes") or {}).values()
+    nodes = (status.get("nodes") or _unpacked(status.get("compressedNodes"))).values()
     # Nodes of other types (DAGs, retries) fail because of a pod, and would repeat its failure.
     failures = tuple(
         f"{node.get('displayName', '')}: {_sentence(str(node.get('message', 'no message')))}"
@@ -105,6 +112,17 @@ def state_of(document: Mapping[str, Any]) -> WorkflowState:
         failures = (str(status["message"]),)
     phase = str(status.get("phase") or "Pending")
     return WorkflowState(str(document["metadata"]["name"]), phase, int(done), int(known or 0), failures)
+
+
+def _unpacked(nodes: str | None) -> dict[str, Any]:
+    """The nodes that Argo stores compressed in the document of a large workflow: JSON, by gzip, in Base64."""
+    if not nodes:
+        return {}
+    try:
+        found = json.loads(zlib.decompressobj(_GZIP).decompress(base64.b64decode(nodes), _MOST_NODES_BYTES))
+    except (ValueError, zlib.error):
+        return {}  # the failures of pods only add to what the workflow itself says
+    return found if isinstance(found, dict) else {}
 
 
 def _sentence(message: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from watchmove.pipeline.errors import InvalidInput, Stopped
 from watchmove.service.extraction.child import VideoJob
 from watchmove.service.records.outcomes import Outcome, Video, VideoOutcome
-from watchmove.service.store.store import ObjectChanged, ObjectRefused, Store, StoredObject, check_key
+from watchmove.service.store.store import ObjectChanged, ObjectRefused, ObjectUnserved, Store, StoredObject
 
 _MAX_KEY_BYTES = 1024
 """Longest key of an object in S3, from its documentation."""
@@ -130,13 +130,13 @@ class VideoFetcher:
             return self._bring(video)
         except ObjectChanged as error:
             return _missing(video, "changed", str(error))
-        except ObjectRefused as error:
+        except (ObjectRefused, ObjectUnserved) as error:
             return _missing(video, "refused", str(error))
 
     def _bring(self, video: Video) -> VideoJob | VideoOutcome:
         """Fetch a video; local names are made of its id, because a key from outside must never become a local path."""
         try:
-            check_key(video.key)
+            self._source.check_key(video.key)
         except InvalidInput as error:
             return _missing(video, "outside-prefix", str(error))
         # a store would answer a longer key with an error, which would end the run instead of this video

@@ -4,6 +4,7 @@
 are read from the store's records by `watchmove exporter`; they show what has been done, and no restart resets them.
 """
 
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -132,9 +133,19 @@ def serve(registry: CollectorRegistry, port: int) -> None:
         InvalidInput: the port is in use or not allowed.
     """
     try:
-        start_http_server(port, registry=registry)
+        start_http_server(port, _every_address(), registry)
     except OSError as error:
         raise InvalidInput(f"metrics port {port}: {error.strerror}; set work.metrics_port to a free one") from error
+
+
+def _every_address() -> str:
+    """The address that stands for all of this host: of IPv6, which includes those of IPv4, unless the host has none."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as trial:
+            trial.bind(("::", 0))
+    except OSError:
+        return "0.0.0.0"  # noqa: S104 (pods are scraped from outside)
+    return "::"
 
 
 def _counter(declared: Declared, registry: CollectorRegistry) -> Counter:

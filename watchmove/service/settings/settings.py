@@ -184,11 +184,22 @@ def worker_count(settings: Settings) -> int:
     return settings.work.workers or usable_cores()
 
 
-def usable_cores() -> int:
-    """Number of cores that this process may use, by its CPU affinity and its control group's CPU quota (version 2)."""
+def usable_cores(control_groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Number of cores that this process may use, by its CPU affinity and its control group's CPU quota."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):  # no control groups of version 2
-        return affinity
-    return affinity if quota == "max" else max(1, min(affinity, round(int(quota) / int(period))))
+    quota = _quota_in_cores(control_groups)
+    return affinity if quota is None else max(1, min(affinity, round(quota)))
+
+
+def _quota_in_cores(control_groups: Path) -> float | None:
+    """The CPU quota in cores, None if there is none; of control groups of version 2, or else of version 1."""
+    version_1 = control_groups / "cpu"
+    places = ((control_groups / "cpu.max",), (version_1 / "cpu.cfs_quota_us", version_1 / "cpu.cfs_period_us"))
+    for files in places:
+        try:
+            quota, period = " ".join(file.read_text() for file in files).split()
+            # without a quota, version 2 has the word `max` and version 1 a negative number
+            return None if quota == "max" or int(quota) < 0 else int(quota) / int(period)
+        except (OSError, ValueError, ZeroDivisionError):
+            continue
+    return None

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from watchmove.pipeline.errors import InvalidInput, Unavailable
-from watchmove.service.store.store import ObjectChanged, ObjectRefused, StoredObject, check_key
+from watchmove.service.store.store import ObjectChanged, ObjectRefused, StoredObject, check_path
 
 _TRANSIENT = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ESTALE}
 """Errors of the file system that a retry can overcome: a full disk, too many open files, a network file system."""
@@ -124,7 +124,11 @@ class FileStore:
             self.folder.mkdir(parents=True, exist_ok=True)
 
     def _path(self, key: str) -> Path:
-        return self.folder / check_key(key)
+        return self.folder / self.check_key(key)
+
+    def check_key(self, key: str) -> str:
+        """Return the key unchanged. Raises InvalidInput if it is no relative path below the folder."""
+        return check_path(key)
 
     def _place(self, key: str, fill: Callable[[Path], object], move: Callable[[Path, Path], None]) -> None:
         # A reader must never see a partial object: the file is filled under a temporary name in the same folder.

@@ -1,47 +1,26 @@
 """A prefix of an S3 bucket as a store (`s3://`). The AWS SDK finds the endpoint, the region and the credentials."""
 
-import os
-import random
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import boto3
-from botocore import UNSIGNED
-from botocore import exceptions as botocore_errors
-from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from watchmove.pipeline.errors import InvalidInput, Unavailable
-from watchmove.service.store.ranged_download import CONNECTIONS, download, in_order
-from watchmove.service.store.s3_errors import (
-    ABSENT,
-    CONFLICT,
-    REFUSED,
-    TAKEN,
-    UNSUPPORTED,
-    code_of,
-    translated,
-    wait_for_retry_after,
-    with_complete_body,
-)
-from watchmove.service.store.s3_object import ObjectRanges
-from watchmove.service.store.store import Access, ObjectChanged, StoredObject, check_key
-
-if TYPE_CHECKING:
-    from types_boto3_s3 import S3Client
+from watchmove.service.store.ranged_download import download, in_order
+from watchmove.service.store.s3_answers import Fault, fault_of, has_no_name, status_of
+from watchmove.service.store.s3_clients import S3Clients
+from watchmove.service.store.s3_errors import TRANSIENT_FAULTS, translated, with_complete_body
+from watchmove.service.store.s3_object import DamagedObject, EtagMeaning, ObjectRanges, etag_of
+from watchmove.service.store.s3_writer import S3Writer
+from watchmove.service.store.store import Access, ObjectChanged, ObjectUnserved, StoredObject, check_key
 
 _FETCHES = 3
 """Downloads of an object that changes or arrives damaged before that is an error. Set by hand; not tuned."""
 
-_CONFLICTS = 6
-"""Conditional writes that may conflict with another writer before that is an error. Set by hand; not tuned."""
-
-_FIRST_CONFLICT_DELAY_SECONDS = 0.1
-"""The bound on the random delay after conflict N is this times two to the N. Set by hand; not tuned."""
+_LEAST_SERVER_ERROR = 500
 
 
 class S3Store:
@@ -59,102 +38,84 @@ class S3Store:
             raise InvalidInput(f"store {uri!r}: names no bucket; write s3://BUCKET/PREFIX")
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
-        self._unsigned = access.unsigned
         self._payer: dict[str, Any] = {"RequestPayer": "requester"} if access.requester_pays else {}
-        self._client = self._new_client(attempts=6, read_timeout_seconds=60, connections=10)
-        self._client.meta.events.register_first("needs-retry.s3", wait_for_retry_after)
-
-    @cached_property
-    def _range_client(self) -> "S3Client":
-        """A client that makes one attempt for each request, because `ranged_download` resumes broken requests."""
-        return self._new_client(attempts=1, read_timeout_seconds=30, connections=8 * CONNECTIONS)
-
-    def _new_client(self, attempts: int, read_timeout_seconds: int, connections: int) -> "S3Client":
-        config = Config(
-            retries={"mode": "standard", "total_max_attempts": attempts},
-            connect_timeout=10,
-            read_timeout=read_timeout_seconds,
-            max_pool_connections=connections,
-            signature_version=UNSIGNED if self._unsigned else None,
-        )
+        self._clients = S3Clients(self.uri, unsigned=access.unsigned)
         with self._translated("connecting"):
-            # A new session, because boto3's default session is shared and keeps credentials that are no longer valid.
-            session = boto3.session.Session()
-            # botocore itself reads AWS_DEFAULT_REGION but not AWS_REGION
-            region = os.environ.get("AWS_REGION") or session.region_name or "us-east-1"
-            client: S3Client = session.client("s3", config=config, region_name=region)
-        return client
+            self._writer = S3Writer(self.uri, bucket, self._clients)
+        self._etags = EtagMeaning()
+        self._served: StoredObject | None = None
+
+    def check_key(self, key: str) -> str:
+        """Return the key unchanged. Raises InvalidInput if it would leave the prefix."""
+        return check_key(key)
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Yield the objects with keys that start with `prefix`, in the order of their keys."""
-        pages = self._client.get_paginator("list_objects_v2").paginate(
+        pages = self._writer.client.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=self._prefix + prefix, **self._payer
         )
         with self._translated(f"listing {prefix}"):
             for page in pages:
                 for item in page.get("Contents", []):
                     key = item["Key"].removeprefix(self._prefix)
-                    if key and not key.endswith("/"):  # S3's console makes a folder as an empty object "NAME/"
-                        yield StoredObject(key, item["Size"], item["ETag"].strip('"'))
+                    if not key or key.endswith("/"):  # S3's console makes a folder as an empty object "NAME/"
+                        continue
+                    # the ETag of a row is optional
+                    row = StoredObject(key, item["Size"], etag_of(item)) if "ETag" in item else self.head(key)
+                    if row is not None:
+                        yield row
 
     def head(self, key: str) -> StoredObject | None:
         """Return the size and ETag of an object, or None if it is absent."""
         request = self._request(key)
         with self._translated(f"reading the size and ETag of {key}"):
             try:
-                facts = self._client.head_object(**request)
-            except botocore_errors.ClientError as error:
-                if code_of(error) in ABSENT:
+                facts = self._writer.client.head_object(**request)
+            except ClientError as error:
+                if fault_of(error) is Fault.ABSENT:
                     return None
-                if code_of(error) in REFUSED:
-                    # An answer to HEAD has no body; that to GET tells a refused object from wrong credentials.
-                    self._client.get_object(**request, Range="bytes=0-0")["Body"].close()
+                if has_no_name(error) and status_of(error) < _LEAST_SERVER_ERROR:
+                    # An answer to HEAD has no body; that to GET names the error.
+                    self._writer.client.get_object(**request, Range="bytes=0-0")["Body"].close()
                 raise
-        return StoredObject(key, facts["ContentLength"], facts["ETag"].strip('"'))
+        return StoredObject(key, facts["ContentLength"], etag_of(facts))
 
     def read(self, key: str) -> bytes | None:
         """Return an object's bytes, or None if it is absent."""
         request = self._request(key)
         with self._translated(f"reading {key}"):
             try:
-                return with_complete_body(lambda: self._client.get_object(**request)["Body"].read())
-            except botocore_errors.ClientError as error:
-                if code_of(error) in ABSENT:
+                return with_complete_body(lambda: self._writer.client.get_object(**request)["Body"].read())
+            except ClientError as error:
+                if fault_of(error) is Fault.ABSENT:
                     return None
                 raise
 
     def write(self, key: str, data: bytes) -> None:
         """Write an object and replace any object with the same key."""
         with self._translated(f"writing {key}"):
-            self._client.put_object(Bucket=self._bucket, Key=self._key(key), Body=data)
+            self._writer.put(self._key(key), data)
 
     def create(self, key: str, data: bytes) -> bool:
         """Write an object unless the key exists, and return whether it was written.
 
         Stores without conditional writes get a check and a write, which two writers at the same moment can both pass.
+        Some ignore the condition, so that the check is made until a store is known to keep it.
         """
         with self._translated(f"creating {key}"):
-            for attempt in range(_CONFLICTS):
-                try:
-                    self._client.put_object(Bucket=self._bucket, Key=self._key(key), Body=data, IfNoneMatch="*")
-                    return True
-                except botocore_errors.ClientError as error:
-                    if code_of(error) in TAKEN:
-                        return self.read(key) == data  # this call's own, if the answer to the SDK's first try was lost
-                    if code_of(error) in UNSUPPORTED:
-                        return self._create_unconditionally(key, data)
-                    if code_of(error) not in CONFLICT:
-                        raise
-                # After a conflict it is possible that neither writer has written, so this one tries again.
-                time.sleep(random.uniform(0, _FIRST_CONFLICT_DELAY_SECONDS * 2**attempt))
-        raise Unavailable(
-            f"{self.uri}: creating {key}: {_CONFLICTS} times in conflict with another writer; run again later"
-        )
+            if not self._writer.keeps_conditions and self.head(key) is not None:
+                return False
+            written = None if self._writer.keeps_conditions is False else self._writer.put_new(self._key(key), data)
+            if written is None:  # after the check above: another writer may come in between
+                self.write(key, data)
+                return True
+            # an object that exists is this call's own if the answer to the SDK's first try was lost
+            return written or self.read(key) == data
 
     def upload(self, key: str, path: Path) -> None:
         """Write an object from a file; the SDK uploads a large file in parts."""
         with self._translated(f"uploading {key}"):
-            self._client.upload_file(str(path), self._bucket, self._key(key))
+            self._writer.upload(self._key(key), path)
 
     def local(self, key: str, target: Path) -> Path | None:
         """Download the object to `target`, complete or not at all; repeat this if the object changes meanwhile."""
@@ -170,16 +131,21 @@ class S3Store:
 
     def fetch(self, item: StoredObject, target: Path, stop: threading.Event) -> Path | None:
         """Download the object that `item` describes in ranges, and check its size and MD5."""
-        ranges = ObjectRanges(self._range_client, self._request(item.key), item)
+        ranges = self._ranges_of(item)
         with self._translated(f"fetching {item.key}"):
             for _ in range(_FETCHES):
                 try:
                     download(ranges.open_range, item.size_bytes, target, stop)
-                except botocore_errors.ClientError as error:
-                    if code_of(error) in ABSENT:
+                except ClientError as error:
+                    if fault_of(error) is Fault.ABSENT:
                         return None
                     raise
+                except Unavailable as error:
+                    raise self._blamed(item, error) from error
+                except DamagedObject:
+                    continue
                 if ranges.is_complete(target):
+                    self._served = item
                     return target
                 target.unlink()
         raise ObjectChanged(f"{item.key}: {_FETCHES} downloads brought other bytes than those of its ETag")
@@ -193,37 +159,62 @@ class S3Store:
         return self._in_order(item, 0, item.size_bytes)
 
     def _in_order(self, item: StoredObject, offset: int, size_bytes: int) -> Iterator[bytes]:
-        ranges = ObjectRanges(self._range_client, self._request(item.key), item)
+        ranges = self._ranges_of(item)
         with self._translated(f"reading {item.key}"):
             try:
                 # in_order counts from the first byte of the range, the store from the first byte of the object
                 yield from in_order(lambda at, last: ranges.open_range(offset + at, offset + last), size_bytes)
-            except botocore_errors.ClientError as error:
-                if code_of(error) in ABSENT:
+            except ClientError as error:
+                if fault_of(error) is Fault.ABSENT:
                     raise ObjectChanged(f"{self.uri}/{item.key}: deleted since it was listed") from error
                 raise
+            except DamagedObject as error:
+                raise ObjectChanged(f"{self.uri}/{item.key}: differs from the store's checksum ({error})") from error
+            except Unavailable as error:
+                raise self._blamed(item, error) from error
+
+    def _ranges_of(self, item: StoredObject) -> ObjectRanges:
+        return ObjectRanges(self._clients.for_ranges, self._request(item.key), item, self._etags)
+
+    def _blamed(self, item: StoredObject, error: Unavailable) -> Unavailable:
+        """Name the object that was not served, and say whether the store serves one that it has served before."""
+        line = f"{self.uri}/{item.key}: {error}"
+        served = self._served
+        if served is None or served.key == item.key or not served.size_bytes:
+            return Unavailable(line)
+        try:
+            self._writer.client.get_object(**self._request(served.key), Range="bytes=0-0")["Body"].close()
+        except (ClientError, *TRANSIENT_FAULTS):
+            return Unavailable(line)
+        return ObjectUnserved(f"{line}, while the store serves other objects")
 
     def make(self) -> None:
         """Make the bucket unless it exists."""
         with self._translated("making the bucket"):
             try:
-                self._client.head_bucket(Bucket=self._bucket)
-            except botocore_errors.ClientError as error:
-                if code_of(error) not in ABSENT | {"NoSuchBucket"}:
-                    raise
-                self._make_bucket()
+                self._writer.client.head_bucket(Bucket=self._bucket)
+            except ClientError as error:
+                if fault_of(error) is Fault.ABSENT:
+                    self._make_bucket()
+                    return
+                if has_no_name(error) and status_of(error) < _LEAST_SERVER_ERROR:
+                    self._writer.client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)  # names the error, as in `head`
+                raise
 
     def _make_bucket(self) -> None:
-        region = self._client.meta.region_name
+        region = self._writer.client.meta.region_name
         try:
             if region == "us-east-1":  # S3 refuses this region as a location constraint
-                self._client.create_bucket(Bucket=self._bucket)
+                self._writer.client.create_bucket(Bucket=self._bucket)
             else:
-                self._client.create_bucket(
+                self._writer.client.create_bucket(
                     Bucket=self._bucket,
                     CreateBucketConfiguration={"LocationConstraint": region},  # type: ignore[typeddict-item]
                 )
-        except (self._client.exceptions.BucketAlreadyOwnedByYou, self._client.exceptions.BucketAlreadyExists):
+        except (
+            self._writer.client.exceptions.BucketAlreadyOwnedByYou,
+            self._writer.client.exceptions.BucketAlreadyExists,
+        ):
             return
 
     def _key(self, key: str) -> str:
@@ -231,12 +222,6 @@ class S3Store:
 
     def _request(self, key: str) -> dict[str, Any]:
         return {"Bucket": self._bucket, "Key": self._key(key), **self._payer}
-
-    def _create_unconditionally(self, key: str, data: bytes) -> bool:
-        if self.head(key) is not None:  # see `create`: another writer may come in between
-            return False
-        self.write(key, data)
-        return True
 
     def _translated(self, what: str) -> AbstractContextManager[None]:
         return translated(self.uri, self._bucket, what)

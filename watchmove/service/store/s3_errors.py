@@ -1,6 +1,7 @@
-"""Classifies the errors of S3 and of the network: absent, changed, refused, transient or permanent."""
+"""Turns the exceptions of the AWS SDK into InvalidInput, ObjectRefused and Unavailable, with advice that fits them."""
 
 import itertools
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,22 +15,8 @@ from urllib3.exceptions import HTTPError
 
 from watchmove.pipeline.errors import InvalidInput, Unavailable
 from watchmove.pipeline.files.numbers import whole_number_of
+from watchmove.service.store.s3_answers import Fault, fault_of, name_of
 from watchmove.service.store.store import ObjectRefused
-
-# Each set has the names that S3 and compatible stores give, and the HTTP status for answers without a body (HEAD).
-ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
-TAKEN = frozenset({"412", "PreconditionFailed"})
-CONFLICT = frozenset({"409", "ConditionalRequestConflict"})
-UNSUPPORTED = frozenset({"501", "NotImplemented"})
-REFUSED = frozenset({"403", "AccessDenied", "AllAccessDisabled", "InvalidObjectState"})
-# BadDigest and the mismatches are damage on the way; ExpiredToken ends when a new run of the step gets credentials
-_TRANSIENT = {
-    "500", "502", "503", "504", "429", "InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout",
-    "Throttling", "ThrottlingException", "TooManyRequests", "RequestLimitExceeded", "BandwidthLimitExceeded",
-    "XMinioServerNotInitialized", "BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch",
-    "IncompleteBody", "OperationAborted", "ConditionalRequestConflict", "RequestTimeTooSkewed", "ExpiredToken",
-}  # fmt: skip
-"""Error codes that the same request may overcome later; S3's own and those of compatible stores."""
 
 TRANSIENT_FAULTS = (
     botocore_errors.HTTPClientError,
@@ -43,6 +30,12 @@ TRANSIENT_FAULTS = (
 )
 """Exceptions of the SDK and its libraries for a broken connection or a damaged answer."""
 
+_CREDENTIALS_FAULTS = (botocore_errors.CredentialRetrievalError, botocore_errors.MetadataRetrievalError)
+"""Exceptions for a service that hands out credentials: of containers, of nodes, or a program."""
+
+_REFUSED_CREDENTIALS = re.compile(r"\b(?:response|status|code)\D{0,12}4(?!08|29)\d\d\b|AccessDenied", re.IGNORECASE)
+"""Found in the message of a service that hands out no credentials, and will not later."""
+
 _LONGEST_WAIT_SECONDS = 60.0
 """Upper bound on a wait that the store asks for by Retry-After. Set by hand; not tuned."""
 
@@ -52,21 +45,20 @@ _BODY_TRIES = 5
 _FIRST_BODY_DELAY_SECONDS = 0.1
 """The delay before request N + 1 is this times two to the N. Set by hand; not tuned."""
 
-_SERVER_ERROR_STATUS = 500
-_TOO_MANY_REQUESTS_STATUS = 429
+_THROTTLED = (429, 503)
+
+_ADVICE = {
+    "AccessDenied": "grant the credentials this right",
+    "InvalidAccessKeyId": "check the credentials",
+    "SignatureDoesNotMatch": "check the credentials and the clock",
+    "InvalidToken": "check the credentials",
+    "PermanentRedirect": "set AWS_REGION to the region of the bucket",
+    "AuthorizationHeaderMalformed": "set AWS_REGION to the region of the bucket",
+    "InvalidObjectState": "restore the object from its archive",
+}
+"""What would fix an error, by its name."""
 
 Result = TypeVar("Result")
-
-
-def code_of(error: botocore_errors.ClientError) -> str:
-    """Return S3's name of an error, or the HTTP status if the answer had no body."""
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-def is_transient(error: botocore_errors.ClientError) -> bool:
-    """Return whether an error is transient: the same request may succeed later."""
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return code_of(error) in _TRANSIENT or status >= _SERVER_ERROR_STATUS or status == _TOO_MANY_REQUESTS_STATUS
 
 
 def retry_after_seconds(error: Exception) -> float:
@@ -84,10 +76,17 @@ def _wanted_seconds(word: str) -> float:
     return min(max(wanted, 0.0), _LONGEST_WAIT_SECONDS)
 
 
-def wait_for_retry_after(response: tuple[Any, dict[str, Any]] | None, **_: object) -> None:
-    """Sleep as Retry-After asks; for the SDK's event `needs-retry`, because the SDK's own delays ignore it."""
-    if response is not None and response[0].status_code in (_TOO_MANY_REQUESTS_STATUS, 503):
-        time.sleep(_wanted_seconds(response[0].headers.get("Retry-After", "")))
+def waiter_for_retry_after(most_attempts: int) -> Callable[..., None]:
+    """Return a handler for the SDK's event `needs-retry`, because the SDK's own delays ignore Retry-After.
+
+    It sleeps as the store asks, except after the last of `most_attempts`.
+    """
+
+    def wait(response: tuple[Any, dict[str, Any]] | None, attempts: int, **_: object) -> None:
+        if response is not None and response[0].status_code in _THROTTLED and attempts < most_attempts:
+            time.sleep(_wanted_seconds(response[0].headers.get("Retry-After", "")))
+
+    return wait
 
 
 def with_complete_body(read: Callable[[], Result]) -> Result:
@@ -104,15 +103,22 @@ def with_complete_body(read: Callable[[], Result]) -> Result:
 
 @contextmanager
 def translated(uri: str, bucket: str, what: str) -> Iterator[None]:
-    """Turn the SDK's exceptions into InvalidInput and Unavailable, with `what` was being done in the message."""
+    """Turn the SDK's exceptions into those of watchmove, with `what` was being done in the message."""
     try:
         yield
-    except botocore_errors.ClientError as error:
-        raise _from_answer(uri, bucket, what, error) from error
-    # before BotoCoreError, which is the base class of some of them
-    except TRANSIENT_FAULTS as error:
+    except (botocore_errors.ClientError, *TRANSIENT_FAULTS) as error:
+        answer = answer_below(error)
+        if answer is not None:
+            raise _from_answer(uri, bucket, what, answer) from error
         advice = "the store cannot be reached; check the endpoint and the network, or run again later"
         raise Unavailable(f"{uri}: {what}: {_first_line(error)}; {advice}") from error
+    except _CREDENTIALS_FAULTS as error:
+        line = f"{uri}: {what}: {_first_line(error)}"
+        if _REFUSED_CREDENTIALS.search(str(error)):
+            raise InvalidInput(
+                f"{line}; check the role or the program that the AWS SDK asks for credentials"
+            ) from error
+        raise Unavailable(f"{line}; credentials cannot be had now; run again later") from error
     except botocore_errors.BotoCoreError as error:
         advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile or role, as the AWS SDK reads them"
         raise InvalidInput(f"{uri}: {what}: {_first_line(error)}; {advice}") from error
@@ -120,14 +126,26 @@ def translated(uri: str, bucket: str, what: str) -> Iterator[None]:
         raise Unavailable(f"{uri}: {what}: {error}; free space or try again") from error
 
 
+def answer_below(error: BaseException | None) -> botocore_errors.ClientError | None:
+    """Return the answer of the store that an exception is, or that boto3 has wrapped into it."""
+    while error is not None:
+        if isinstance(error, botocore_errors.ClientError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def _from_answer(uri: str, bucket: str, what: str, error: botocore_errors.ClientError) -> InvalidInput | Unavailable:
-    code = code_of(error)
-    if code == "NoSuchBucket":
+    name, fault = name_of(error), fault_of(error)
+    if name == "NoSuchBucket":
         return InvalidInput(f"{uri}: there is no bucket {bucket!r}; make it or correct the URI")
-    if is_transient(error):
-        return Unavailable(f"{uri}: {what}: the store answered {code}; run again later")
-    kind = ObjectRefused if code in REFUSED else InvalidInput
-    return kind(f"{uri}: {what}: the store answered {code}; check the URI, endpoint and credentials")
+    line = f"{uri}: {what}: the store answered {name}"
+    if fault in (Fault.TRANSIENT, Fault.CONFLICT):
+        return Unavailable(f"{line}; run again later")
+    if name.startswith("KMS."):
+        return ObjectRefused(f"{line}; make its encryption key usable, or remove the object")
+    advice = _ADVICE.get(name, "check the URI, endpoint and credentials")
+    return (ObjectRefused if fault is Fault.OBJECT else InvalidInput)(f"{line}; {advice}")
 
 
 def _first_line(error: Exception) -> str:

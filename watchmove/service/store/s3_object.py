@@ -2,15 +2,17 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from botocore import exceptions as botocore_errors
 
 from watchmove.service.store.ranged_download import RangeBroken
-from watchmove.service.store.s3_errors import TAKEN, TRANSIENT_FAULTS, code_of, is_transient, retry_after_seconds
-from watchmove.service.store.store import ObjectChanged, StoredObject
+from watchmove.service.store.s3_answers import Fault, fault_of, name_of
+from watchmove.service.store.s3_errors import TRANSIENT_FAULTS, retry_after_seconds
+from watchmove.service.store.store import ObjectChanged, ObjectRefused, StoredObject
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -19,19 +21,51 @@ if TYPE_CHECKING:
 _CHUNK_BYTES = 2**16
 """Bytes read at a time: the most that is lost when a range breaks. Set by hand; not tuned."""
 
+_MOST_BYTES_WITHOUT_RANGES = 128 * 2**20
+"""Largest object that is read from a store without ranges: each range costs all bytes before it. Set by hand."""
+
 _MD5 = re.compile(r"[0-9a-f]{32}")  # the ETag of an object that was uploaded in parts has a suffix and is no MD5
-_RANGE_NOT_THERE = frozenset({"416", "InvalidRange"})  # the object is now shorter than it was when it was listed
+_RANGE_NOT_THERE = frozenset({"HTTP status 416", "InvalidRange"})  # the object is now shorter than it was when listed
+_WEAK, _MODIFIED = "W/", "modified-"
+
+
+class DamagedObject(Exception):
+    """The bytes of a complete object differ from the checksum that the store keeps of it."""
+
+
+@dataclass
+class EtagMeaning:
+    """What the ETags of a store mean, as far as it is known."""
+
+    are_md5: bool | None = None
+    """Whether ETags that look like MD5s are those of the objects' bytes; None before one has been compared."""
+
+
+def etag_of(facts: Mapping[str, Any]) -> str:
+    """Return the ETag in the SDK's answer, without quotes; where there is none, one made of the time of modification.
+
+    A weak ETag keeps its `W/`.
+    """
+    etag = str(facts.get("ETag", ""))
+    if etag:
+        return f"{_WEAK if etag.startswith(_WEAK) else ''}{etag.removeprefix(_WEAK).strip(chr(34))}"
+    modified = facts.get("LastModified")
+    return f"{_MODIFIED}{int(modified.timestamp())}" if modified else ""
 
 
 class ObjectRanges:
     """Ranges of the object that `item` describes; `request` holds the bucket and key as arguments of the SDK."""
 
-    def __init__(self, client: "S3Client", request: dict[str, Any], item: StoredObject) -> None:
+    def __init__(self, client: "S3Client", request: dict[str, Any], item: StoredObject, etags: EtagMeaning) -> None:
         self._client = client
-        # the store refuses a range of any other version, so that a file never mixes two
-        self._request = {**request, "IfMatch": f'"{item.etag}"'}
+        self._request = request
         self._item = item
+        self._etags = etags
         self._etag_is_md5 = _MD5.fullmatch(item.etag) is not None
+        self._md5_before = ""
+        # the store refuses a range of any other version, so that a file never mixes two; a weak ETag never matches
+        if item.etag and not item.etag.startswith((_WEAK, _MODIFIED)):
+            self._request = {**request, "IfMatch": f'"{item.etag}"'}
 
     def open_range(self, first: int, last: int) -> Iterator[bytes]:
         """Yield chunks of the bytes from `first` to `last`, both inclusive.
@@ -39,38 +73,65 @@ class ObjectRanges:
         Raises:
             RangeBroken: throttling, a server error, a broken connection, an answer with another range.
             ObjectChanged: the key now has another object.
+            ObjectRefused: the store serves no ranges, and the object is large.
+            DamagedObject: the range is the complete object, and its bytes differ from the store's checksum.
             ClientError: any other error that the store answers.
         """
+        answer: GetObjectOutputTypeDef | None = None
         try:
             answer = self._client.get_object(**self._request, Range=f"bytes={first}-{last}")
-            self._check_answer(answer, first)
-            yield from answer["Body"].iter_chunks(_CHUNK_BYTES)
+            skipped = self._check_answer(answer, first)
+            for chunk in answer["Body"].iter_chunks(_CHUNK_BYTES):
+                yield chunk[skipped:]
+                skipped = max(0, skipped - len(chunk))
         except botocore_errors.ClientError as error:
-            if code_of(error) in TAKEN | _RANGE_NOT_THERE:
+            if fault_of(error) is Fault.CHANGED or name_of(error) in _RANGE_NOT_THERE:
                 raise ObjectChanged(f"{self._item.key}: changed since it was listed") from error
-            if not is_transient(error):
+            if fault_of(error) is not Fault.TRANSIENT:
                 raise
-            raise RangeBroken(f"the store answered {code_of(error)}", retry_after_seconds(error)) from error
+            raise RangeBroken(f"the store answered {name_of(error)}", retry_after_seconds(error)) from error
+        except botocore_errors.FlexibleChecksumError as error:
+            # stores send checksums of parts, or of the complete object with a part of it, which cannot be compared
+            complete = first == 0 and last == self._item.size_bytes - 1
+            if complete and answer is not None and answer.get("ChecksumType") == "FULL_OBJECT":
+                raise DamagedObject(str(error)) from error
         except TRANSIENT_FAULTS as error:
             raise RangeBroken(str(error).partition("\n")[0]) from error
 
-    def _check_answer(self, answer: "GetObjectOutputTypeDef", first: int) -> None:
-        """Raise unless the answer is the requested range of the described object."""
+    def _check_answer(self, answer: "GetObjectOutputTypeDef", first: int) -> int:
+        """Return the number of bytes before the range in the answer; raise unless it is of the described object."""
         # AES256 is encryption with keys of S3 itself, which leaves the ETag an MD5
         if answer.get("ServerSideEncryption", "AES256") != "AES256" or answer.get("SSECustomerAlgorithm"):
             self._etag_is_md5 = False  # the ETag of an object under such keys is no MD5 of its bytes
         # compatible stores may ignore If-Match or Range and answer with the present object, or with all of it
-        if answer.get("ETag", "").strip('"') != self._item.etag:
+        if self._item.etag and etag_of(answer) != self._item.etag:
             raise ObjectChanged(f"{self._item.key}: changed since it was listed")
-        place = answer.get("ContentRange", "")
-        if not place.startswith(f"bytes {first}-") or not place.endswith(f"/{self._item.size_bytes}"):
-            raise RangeBroken(f"the store answered with {place or 'no range'} of {self._item.size_bytes} bytes")
+        place, size_bytes = answer.get("ContentRange", ""), self._item.size_bytes
+        if place.startswith(f"bytes {first}-") and place.endswith(f"/{size_bytes}"):
+            return 0
+        if place or answer.get("ContentLength") != size_bytes:
+            raise RangeBroken(f"the store answered with {place or 'no range'} of {size_bytes} bytes")
+        if size_bytes > _MOST_BYTES_WITHOUT_RANGES:
+            raise ObjectRefused(f"{self._item.key}: the store serves no ranges, which an object of its size needs")
+        return first
 
     def is_complete(self, path: Path) -> bool:
-        """Return whether a file has the object's size and, if the ETag is an MD5, the object's MD5."""
+        """Return whether a file has the object's size and, if the ETag is an MD5, the object's MD5.
+
+        Where the first two downloads bring the same bytes, and another MD5, the ETags of the store are no MD5s.
+        """
         if path.stat().st_size != self._item.size_bytes:
             return False
-        return not self._etag_is_md5 or _md5_of(path) == self._item.etag
+        if not self._etag_is_md5 or self._etags.are_md5 is False:
+            return True
+        md5 = _md5_of(path)
+        if md5 == self._item.etag:
+            self._etags.are_md5 = True
+        elif md5 == self._md5_before and self._etags.are_md5 is None:
+            self._etags.are_md5 = False
+            return True
+        self._md5_before = md5
+        return md5 == self._item.etag
 
 
 def _md5_of(path: Path) -> str:

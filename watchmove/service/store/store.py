@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.errors import InvalidInput, Unavailable
 
 
 class StoredObject(NamedTuple):
@@ -27,6 +27,10 @@ class ObjectRefused(InvalidInput):
     """The store does not let this object be read."""
 
 
+class ObjectUnserved(Unavailable):
+    """The store serves other objects, and this one not in several tries."""
+
+
 class ObjectChanged(Exception):
     """The key now has another object than the one that was described, or none."""
 
@@ -40,6 +44,9 @@ class Store(Protocol):
     uri: str
     fetches_copies: bool
     """Whether `fetch` writes a copy to its target; a folder returns the path of the object itself."""
+
+    def check_key(self, key: str) -> str:
+        """Return the key unchanged. Raises InvalidInput if it would leave the store."""
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Yield the objects with keys that start with `prefix`, in the order of their keys."""
@@ -68,6 +75,7 @@ class Store(Protocol):
         Raises:
             ObjectChanged: the key now has another object.
             ObjectRefused: the object may not be read.
+            ObjectUnserved: the store serves other objects, and not this one.
             Stopped: `stop` was set during the download.
         """
 
@@ -95,9 +103,20 @@ def check_key(key: str) -> str:
     """Return the key unchanged after checking that it stays below its store.
 
     Raises:
-        InvalidInput: the key is empty, absolute, or has a `..` part.
+        InvalidInput: the key is empty, or has a `.` or `..` part or a NUL.
     """
-    # Keys come from lists and buckets that are not trusted. A NUL would raise ValueError when the file is opened.
-    if not key or key.startswith("/") or "\\" in key or "\0" in key or ".." in key.split("/"):
+    # Keys come from lists and buckets that are not trusted, and HTTP libraries resolve dots in the path of a URL.
+    if not key or "\0" in key or not {".", ".."}.isdisjoint(key.split("/")):
         raise InvalidInput(f"key {key!r}: would leave its store")
     return key
+
+
+def check_path(key: str) -> str:
+    """Return the key unchanged after checking that it is a relative path.
+
+    Raises:
+        InvalidInput: the key is no relative path, or would leave its folder.
+    """
+    if key.startswith("/") or "\\" in key:
+        raise InvalidInput(f"key {key!r}: would leave its store")
+    return check_key(key)

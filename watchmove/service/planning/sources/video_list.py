@@ -11,7 +11,7 @@ from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.numbers import number_if_text
 from watchmove.service.planning.sources.listed import ListedVideo, Tally
 from watchmove.service.records.outcomes import Credit
-from watchmove.service.store.store import check_key
+from watchmove.service.store.store import check_key, check_path
 from watchmove.service.store.text_stream import lines
 
 _SCHEMES = ("file://", "s3://")
@@ -127,7 +127,7 @@ def _key_of(uri: str, place: str, videos_uri: str) -> str:
             )
         uri = uri.removeprefix(videos_uri + "/")
     try:
-        return check_key(uri)
+        return check_key(uri) if videos_uri.startswith("s3://") else check_path(uri)
     except InvalidInput as error:
         raise ValueError(str(error)) from error
 

@@ -1,0 +1,77 @@
+"""The SDK's clients of one store, with the endpoint, region and credentials that the SDK finds in the environment."""
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import boto3
+from botocore import UNSIGNED
+from botocore.config import Config
+
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.service.store.ranged_download import CONNECTIONS
+from watchmove.service.store.s3_errors import waiter_for_retry_after
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+_ATTEMPTS = 6
+"""Attempts of the SDK for one request. Set by hand; not tuned."""
+
+
+class S3Clients:
+    """Clients for one store; timeouts and attempts are set by hand, and not tuned."""
+
+    def __init__(self, uri: str, *, unsigned: bool) -> None:
+        self._uri = uri
+        self._unsigned = unsigned
+
+    @cached_property
+    def with_checksums(self) -> "S3Client":
+        """The client for single requests, which adds the checksum that the SDK's settings ask for."""
+        return self._for_requests(None)
+
+    @cached_property
+    def without_checksums(self) -> "S3Client":
+        """The client for single requests to a store that refuses the SDK's checksum."""
+        return self._for_requests("when_required")
+
+    @cached_property
+    def for_ranges(self) -> "S3Client":
+        """A client that makes one attempt for each request, because `ranged_download` resumes broken requests."""
+        return self._new(attempts=1, read_timeout_seconds=30, connections=8 * CONNECTIONS)
+
+    def _for_requests(self, checksums: Literal["when_required"] | None) -> "S3Client":
+        client = self._new(attempts=_ATTEMPTS, read_timeout_seconds=60, connections=10, checksums=checksums)
+        client.meta.events.register_first("needs-retry.s3", waiter_for_retry_after(_ATTEMPTS))
+        return client
+
+    def _new(
+        self,
+        attempts: int,
+        read_timeout_seconds: int,
+        connections: int,
+        checksums: Literal["when_required"] | None = None,
+    ) -> "S3Client":
+        config = Config(
+            retries={"mode": "standard", "total_max_attempts": attempts},
+            connect_timeout=10,
+            read_timeout=read_timeout_seconds,
+            max_pool_connections=connections,
+            signature_version=UNSIGNED if self._unsigned else None,
+            request_checksum_calculation=checksums,
+        )
+        bundle = os.environ.get("AWS_CA_BUNDLE")
+        if bundle and not Path(bundle).exists():
+            raise InvalidInput(f"{self._uri}: AWS_CA_BUNDLE ({bundle}): no such file; mount it or unset the variable")
+        # A new session, because boto3's default session is shared and keeps credentials that are no longer valid.
+        session = boto3.session.Session()
+        # botocore itself reads AWS_DEFAULT_REGION but not AWS_REGION
+        region = os.environ.get("AWS_REGION") or session.region_name or "us-east-1"
+        try:
+            client: S3Client = session.client("s3", config=config, region_name=region)
+        except ValueError as error:  # botocore's exception for an endpoint that is no URL
+            variable = "AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL"
+            raise InvalidInput(f"{self._uri}: {error}; write it with http:// or https:// ({variable})") from error
+        return client
