@@ -1,99 +1,197 @@
-"""How many re-uploads of real clips are found as near-duplicates, and how many different clips are taken for them.
+"""How many re-uploads of real videos are found as near-duplicates, and how many different videos are taken for them.
 
-    python tests/bench/near_duplicates.py --clips FOLDER [--copies 12]
+    python tests/bench/near_duplicates.py --data FOLDER [--copies 24] [--set 400000]
 
-Prints for each way of copying the share of copies that are found, the pairs of different clips that are taken for
-copies, the time of hashing beside that of decoding, and the time of the search in 100,000 random fingerprints.
+Prints for each way of copying how many copies are found, the pairs of videos in FOLDER that are taken for copies, the
+share of extraction's processor time that hashing takes, and the time and peak memory of the search in a made-up set.
+The set has the fingerprints of the real videos, whose half hashes are put together at random, and 1 in 10 is a copy.
 """
 
 import argparse
+import os
+import resource
 import subprocess
 import time
 from itertools import combinations
+from multiprocessing import get_context
+from multiprocessing.pool import Pool
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from watchmove.pipeline.arrays import Image
+from watchmove.pipeline.extraction import sampled_video
 from watchmove.pipeline.extraction.near_duplicate_videos import near_duplicate_videos
+from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.ffmpeg import InterlacedVideo, VideoReader
 from watchmove.pipeline.video.ffmpeg_commands import ffmpeg_executable
-from watchmove.pipeline.video.fingerprint import Fingerprinter, hashes_of
+from watchmove.pipeline.video.fingerprint import MOST_HASHES, Fingerprinter, hashes_of
 
+H264 = ["-c:v", "libx264", "-preset", "veryfast"]
 COPIES = {
-    "low quality": ["-c:v", "libx264", "-crf", "38"],
-    "half the size": ["-vf", "scale=trunc(iw/4)*2:trunc(ih/4)*2", "-c:v", "libx264"],
-    "25 frames per second": ["-r", "25", "-c:v", "mpeg4", "-q:v", "5"],
-    "10 % brighter": ["-vf", "eq=brightness=0.1", "-c:v", "libx264"],
-    "5 % cropped": ["-vf", "crop=trunc(iw*0.475)*2:trunc(ih*0.475)*2", "-c:v", "libx264"],
-    "first second cut off": ["-ss", "1", "-c:v", "libx264"],
-    "logo": ["-vf", "drawbox=x=iw*0.8:y=ih*0.05:w=iw*0.15:h=ih*0.1:color=white:t=fill", "-c:v", "libx264"],
-    "mirrored": ["-vf", "hflip", "-c:v", "libx264"],
+    "encoded at low quality (crf 38)": [*H264, "-crf", "38"],
+    "half the size": ["-vf", "scale=trunc(iw/4)*2:trunc(ih/4)*2", *H264],
+    "20 frames per second, MPEG-4": ["-r", "20", "-c:v", "mpeg4", "-q:v", "5"],
+    "10 % brighter": ["-vf", "eq=brightness=0.1", *H264],
+    "contrast and gamma": ["-vf", "eq=gamma=1.4:contrast=1.2", *H264],
+    "logo in a corner": ["-vf", "drawbox=x=iw*0.8:y=ih*0.05:w=iw*0.15:h=ih*0.1:color=white:t=fill", *H264],
+    "black bars above and below": ["-vf", "pad=iw:trunc(ih*2/3)*2:0:-1", *H264],
+    "black bars left and right": ["-vf", "pad=trunc(iw*2/3)*2:ih:-1:0", *H264],
+    "5 % cropped": ["-vf", "crop=trunc(iw*0.475)*2:trunc(ih*0.475)*2", *H264],
+    "10 % cropped": ["-vf", "crop=trunc(iw*0.45)*2:trunc(ih*0.45)*2", *H264],
+    "first second cut off": ["-ss", "1", *H264],
+    "first 1.1 seconds cut off": ["-ss", "1.1", *H264],
+    "mirrored": ["-vf", "hflip", *H264],
 }
 """Names and options of ffmpeg."""
 
+LONG_SECONDS = 3.0
+"""Videos from this length on are counted for themselves too: of a shorter one, too little remains after a cut."""
 
-def fingerprint_of(path: Path) -> tuple[str, float, float]:
-    """The fingerprint of a video, and the seconds that decoding and hashing took."""
+
+def fingerprint_of(path: Path) -> tuple[str, float]:
+    """The fingerprint of a video, and when its last frame is shown, in seconds."""
+    cv2.setNumThreads(1)
     fields: dict[str, str] = {}
     while True:
-        fingerprinter, hashing, began = Fingerprinter(), 0.0, time.perf_counter()
+        fingerprinter, seconds = Fingerprinter(), 0.0
         try:
             with VideoReader(path, **fields) as reader:  # type: ignore[arg-type]
                 for index, image in enumerate(reader):
                     thumbnail = np.asarray(cv2.resize(image, (64, 48), interpolation=cv2.INTER_AREA), np.uint8)
-                    start = time.perf_counter()
-                    fingerprinter.add(reader.log.time_of_frame(index), thumbnail)
-                    hashing += time.perf_counter() - start
+                    seconds = reader.log.time_of_frame(index)
+                    fingerprinter.add(seconds, thumbnail)
         except InterlacedVideo as found:
             fields = {"fields": found.fields}
             continue
-        return fingerprinter.fingerprint(), time.perf_counter() - began, hashing
+        return fingerprinter.fingerprint(), seconds
+
+
+def fingerprint_of_copy(work: tuple[Path, str]) -> str:
+    """The fingerprint of a copy of a video, made in one of the ways of COPIES; empty if the copy has no frame."""
+    path, name = work
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / "copy.mp4"
+        command = [
+            ffmpeg_executable(),
+            "-v",
+            "error",
+            "-threads",
+            "1",
+            "-i",
+            str(path),
+            "-an",
+            *COPIES[name],
+            str(copy),
+        ]
+        subprocess.run(command, check=True)
+        return fingerprint_of(copy)[0]
 
 
 def are_copies(first: str, second: str) -> bool:
     """Whether one of two videos would be left out."""
     lists = [hashes_of(first), hashes_of(second)]
-    counts = np.array([len(values) for values in lists], np.int64)
-    return bool(
-        near_duplicate_videos(
-            np.array([value for values in lists for value in values], np.uint64), counts, np.arange(2)
-        ).any()
+    hashes = np.array([value for values in lists for value in values], np.uint64)
+    return bool(near_duplicate_videos(hashes, np.array([len(values) for values in lists]), np.arange(2)).any())
+
+
+class TimedFingerprinter(Fingerprinter):
+    """A fingerprinter that counts the processor time of hashing."""
+
+    seconds = 0.0
+
+    def add(self, seconds: float, thumbnail: Image) -> None:
+        """Take the next frame."""
+        began = time.process_time()
+        super().add(seconds, thumbnail)
+        TimedFingerprinter.seconds += time.process_time() - began
+
+    def fingerprint(self) -> str:
+        """The hashes."""
+        began = time.process_time()
+        result = super().fingerprint()
+        TimedFingerprinter.seconds += time.process_time() - began
+        return result
+
+
+def print_share_of_hashing(paths: list[Path]) -> None:
+    """Extract some videos, and print the share of the processor time that hashing takes."""
+    setattr(sampled_video, "Fingerprinter", TimedFingerprinter)  # noqa: B010  (not exported, so mypy has no name for it)
+    decoder, began = _processor_seconds(resource.RUSAGE_CHILDREN), _processor_seconds(resource.RUSAGE_SELF)
+    for path in paths:
+        sampled_video.extract_video(path, ExtractionSettings())
+    decoding = _processor_seconds(resource.RUSAGE_CHILDREN) - decoder
+    total = _processor_seconds(resource.RUSAGE_SELF) - began + decoding
+    hashing = TimedFingerprinter.seconds
+    print(f"processor time of {len(paths)} videos: extraction {total:.1f} s, of which ffmpeg {decoding:.1f} s")
+    print(f"hashing {hashing:.2f} s: {hashing / total:.2%} of extraction, {hashing / decoding:.1%} of ffmpeg")
+
+
+def _processor_seconds(who: int) -> float:
+    usage = resource.getrusage(who)
+    return usage.ru_utime + usage.ru_stime
+
+
+def search(real: NDArray[np.uint64], videos: int) -> None:
+    """Print the time and memory of the search in a made-up set of videos with MOST_HASHES hashes each."""
+    rng = np.random.default_rng(0)
+    hashes = np.empty((videos, MOST_HASHES), np.uint64)
+    for at in range(0, videos, 10_000):
+        some = hashes[at : at + 10_000]
+        # quarters of real hashes put together at random, because half hashes of random bits are hardly ever equal
+        some[:] = 0
+        for shift in (0, 16, 32, 48):
+            some |= rng.choice(real, some.shape) & np.uint64(0xFFFF << shift)
+    copies = videos // 10
+    hashes[videos - copies :] = hashes[:copies] ^ np.uint64(3)
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    processor = _processor_seconds(resource.RUSAGE_SELF)
+    left_out = near_duplicate_videos(hashes.ravel(), np.full(videos, MOST_HASHES, np.uint8), np.arange(videos))
+    seconds, processor = time.perf_counter() - began, _processor_seconds(resource.RUSAGE_SELF) - processor
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(
+        f"search in {videos:,} videos, {hashes.nbytes / 2**20:.0f} MiB of hashes: {seconds:.0f} s, {processor:.0f} s of"
     )
+    print(f"the processor, peak of the process {peak / 2**10:.0f} MiB, before the search {before / 2**10:.0f} MiB")
+    print(
+        f"left out: {left_out[videos - copies :].sum()} of {copies} copies, {left_out[: videos - copies].sum()} others"
+    )
+
+
+def print_copies(pool: Pool, paths: list[Path], prints: list[tuple[str, float]]) -> None:
+    """Print for each way of copying how many copies are found."""
+    work = [(number, name) for name in COPIES for number in range(len(paths))]
+    copies = pool.map(fingerprint_of_copy, [(paths[number], name) for number, name in work], chunksize=1)
+    found = {key: are_copies(prints[key[0]][0], copied) for key, copied in zip(work, copies, strict=True)}
+    long = [number for number, (_, seconds) in enumerate(prints) if seconds >= LONG_SECONDS]
+    for name in COPIES:
+        every, some = (sum(found[number, name] for number in numbers) for numbers in (range(len(paths)), long))
+        print(f"{name}: {every} of {len(paths)}; of videos of {LONG_SECONDS:.0f} seconds or more {some} of {len(long)}")
 
 
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--clips", type=Path, required=True)
-    parser.add_argument("--copies", type=int, default=12)
+    parser.add_argument("--data", type=Path, required=True, help="folder with videos, also in subfolders")
+    parser.add_argument("--copies", type=int, default=24, help="videos that are copied in each way")
+    parser.add_argument("--set", type=int, default=400_000, help="videos of the made-up set")
     arguments = parser.parse_args()
-    clips = sorted(arguments.clips.rglob("*.mp4"))
-    results = [fingerprint_of(path) for path in clips]
-    prints = [result[0] for result in results]
-    share = sum(result[2] for result in results) / sum(result[1] for result in results)
-    print(f"{len(clips)} clips, {sum(len(text) >= 48 for text in prints)} with three hashes or more")
-    print(f"hashing takes {share:.2%} of the time of decoding")
-    named = zip(clips, prints, strict=True)
-    pairs = [f"{one.stem} {other.stem}" for (one, a), (other, b) in combinations(named, 2) if are_copies(a, b)]
-    print(f"different clips taken for copies: {len(pairs)} of {len(clips) * (len(clips) - 1) // 2} pairs {pairs}")
-    chosen = [n for n in range(len(clips)) if len(prints[n]) >= 48]
-    chosen = chosen[:: max(1, len(chosen) // arguments.copies)][: arguments.copies]
-    with TemporaryDirectory() as folder:
-        for name, options in COPIES.items():
-            found = 0
-            for number in chosen:
-                copy = Path(folder) / "copy.mp4"
-                source = ["-i", str(clips[number]), "-an"]
-                subprocess.run([ffmpeg_executable(), "-v", "error", "-y", *source, *options, str(copy)], check=True)
-                found += are_copies(prints[number], fingerprint_of(copy)[0])
-            print(f"{name}: {found} of {len(chosen)} found")
-    many = np.random.default_rng(0).integers(0, 2**64, (100_000, 16), np.uint64)
-    many[50_000:] = many[:50_000] ^ np.uint64(3)
-    start = time.perf_counter()
-    left_out = near_duplicate_videos(many.ravel(), np.full(len(many), 16), np.arange(len(many)))
-    print(f"search in {len(many)} fingerprints: {time.perf_counter() - start:.1f} s, {left_out.sum()} left out")
+    paths = sorted(path for path in arguments.data.rglob("*") if path.suffix in {".mp4", ".avi", ".mkv"})
+    chosen = [round(place) for place in np.linspace(0, len(paths) - 1, arguments.copies)]
+    with get_context("spawn").Pool(os.cpu_count()) as pool:
+        prints = pool.map(fingerprint_of, paths, chunksize=1)
+        print_copies(pool, [paths[number] for number in chosen], [prints[number] for number in chosen])
+    named = zip(paths, prints, strict=True)
+    pairs = [
+        f"{a.stem} {b.stem}" for (a, (one, _)), (b, (other, _)) in combinations(named, 2) if are_copies(one, other)
+    ]
+    print(f"taken for copies: {len(pairs)} of {len(paths) * (len(paths) - 1) // 2} pairs of videos: {pairs}")
+    # before any extraction in this process, whose memory would hide that of the search
+    search(np.array([value for text, _ in prints for value in hashes_of(text)], np.uint64), arguments.set)
+    print_share_of_hashing([paths[number] for number in chosen[::4]])
 
 
 if __name__ == "__main__":

@@ -105,3 +105,21 @@ def test_a_record_with_an_impossible_count_leaves_nothing_behind() -> None:
 
     assert attempts.table().outcomes(np.ones(2, bool)) == Counter({("kept", ""): 2})
     assert attempts.keys == {"good", "other"}
+
+
+def test_hashes_are_those_of_all_records() -> None:
+    """The hashes of each row follow those of the row before, and an older table stays as it was."""
+    attempts = Attempts()
+    first, second = (f"{number:016x}" * 2 for number in (5, 2**64 - 1))
+    attempts.add("a", record(1.0, row(video(1), "kept"), with_fingerprint(video(2), first)))
+    before = attempts.table()
+    attempts.add("b", record(2.0, with_fingerprint(video(3), second)))
+    after = attempts.table()
+
+    assert (before.hash_count.tolist(), before.hashes.tolist()) == ([0, 2], [5, 5])
+    assert (after.hash_count.tolist(), after.hashes.tolist()) == ([0, 2, 2], [5, 5, 2**64 - 1, 2**64 - 1])
+
+
+def with_fingerprint(listed: Video, fingerprint: str) -> VideoOutcome:
+    """The outcome of a kept video with a fingerprint."""
+    return row(listed, "kept").model_copy(update={"fingerprint": fingerprint})

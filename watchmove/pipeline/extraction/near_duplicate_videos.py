@@ -1,81 +1,136 @@
 """Near-duplicates in a set of videos: copies that were encoded, scaled or uploaded again."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
-_LEAST_HASHES = 3
-"""Hashes that a video must have to be a copy of another: fewer pictures are too little evidence. Set by hand."""
+from watchmove.pipeline.video.fingerprint import HASHES_PER_PART, MOST_HASHES
 
-_LARGEST_DISTANCE = 4
-"""Bits of 64 in which the hashes of equal pictures may differ. Of 2 to 10 bits, more find more copies that are cropped
-or have a logo, and take more videos of one camera for copies (`tests/bench/near_duplicates.py`)."""
+_LEAST_HASHES = 6 * HASHES_PER_PART
+"""Hashes that a video must have to be a copy of another: 1.5 seconds in which something changes. With 4 parts, two more
+of 24 copies without their first second are found (`tests/bench/near_duplicates.py`), on less evidence."""
 
-_LEAST_SHARE = 0.7
-"""Share of the hashes of each of two videos that must have an equal one in the other. Measured likewise, of 0.5, 0.7
-and 0.9."""
+_LARGEST_DISTANCE = 8
+"""Bits of 64 in which the hashes of equal parts may differ. Of 6, 8, 9 and 10, 6 finds fewer copies that are cropped or
+have another frame rate; 9 and 10 take clips of different persons before one fixed camera for copies."""
 
-_LARGEST_BUCKET = 64
-"""Videos with a half hash in common that are compared all with all; of more, which mostly share a title or a test card,
-each is compared with the first and with its neighbours. A bound on time, not a tuned value."""
+_LEAST_SHARE = 0.6
+"""Share of the parts of each of two videos that must have an equal one in the other. Of 0.6, 0.7 and 0.75, 0.6 finds
+the most copies, and takes no different clips for copies."""
+
+_RANGES = 4
+"""Ranges of the values of half hashes that are searched one after another, to take that fraction of the memory. Set by
+hand."""
 
 _NEIGHBOURS = 4
-"""Neighbours in a larger bucket, in order of the records, that a video is compared with. A bound on time likewise."""
+"""Videos with an equal half hash that each is compared with, in addition to the best of them: a bound on the time that
+a set of many equal hashes takes. Set by hand; not tuned."""
 
-_HALF_BITS = 32
-"""Two hashes are compared only where one of their halves is equal. Of 16 pictures of a copy, one nearly always has such
-a half, and unrelated pictures hardly ever: a few ten thousand pairs of the 12.8 million hashes of 800,000 videos."""
+_VIDEOS_AT_ONCE = 16384
+"""Videos whose hashes are read at once, 4 MiB of them. Set by hand; not tuned."""
+
+_PAIRS_AT_ONCE = 2048
+"""Pairs that are compared at once, in 16 MiB. Set by hand; not tuned."""
+
+_HALF, _LOW_HALF = np.uint64(32), np.uint64(2**32 - 1)
+"""Two videos are compared only where one of the two halves of one of their hashes is equal. Of the hashes of a copy,
+one nearly always has such a half, and unrelated hashes hardly ever."""
 
 
 def near_duplicate_videos(
-    hashes: NDArray[np.uint64], counts: NDArray[np.int64], order: NDArray[np.int64]
+    hashes: NDArray[np.uint64], counts: NDArray[np.integer], order: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
     """Which of N videos repeat another one that comes before them in `order`, as a mask (N,).
 
-    `hashes` (M,) has the hashes of all videos one after the other, of which `counts` (N,) belong to each; `order` (N,)
-    has the numbers of the videos, the best first. A video that repeats only such as are left out is kept, so that each
-    video that is left out repeats one that is kept. Time and memory grow in proportion to M log M.
+    `hashes` (M,) has the hashes of all videos one after the other, of which `counts` (N,) belong to each, at most
+    MOST_HASHES; `order` (K,) has the numbers of the videos to compare, the best first. A video that repeats only videos
+    that are left out is kept, so that each video that is left out repeats one that is kept. Time grows in proportion to
+    M log M; memory in addition to the arguments is about 8 bytes for each hash.
     """
-    rank = np.empty(len(counts), np.int64)
-    rank[order] = np.arange(len(counts))
-    ends = np.cumsum(counts)
-    of_video = np.repeat(np.arange(len(counts)), counts)
-    enough = counts[of_video] >= _LEAST_HASHES
-    pairs = np.sort(rank[_pairs(hashes[enough], of_video[enough])], axis=1)
+    # Videos are numbered by their place in `order` from here on, so that the better one of a pair has the lower number.
+    sizes = counts.astype(np.int64)
+    begins = (np.cumsum(sizes) - sizes)[order]
+    sizes = sizes[order]
+    found = np.empty(0, np.uint64)
+    for shift in (np.uint64(0), _HALF):
+        for number in range(_RANGES):
+            keys = [np.empty(0, np.uint64)]
+            for values, videos in _half_hashes(hashes, begins, sizes, shift):
+                here = values * np.uint64(_RANGES) >> _HALF == number
+                keys.append(values[here] << _HALF | videos[here])
+            pairs = _pairs(np.concatenate(keys))
+            found = np.union1d(found, pairs[_are_copies(hashes, begins, sizes, pairs)])
     left_out = np.zeros(len(counts), np.bool_)
-    # in the order of the better one of a pair, so that whether it is left out is known before it leaves out others
-    for better, worse in pairs[np.lexsort(pairs.T[::-1])].tolist():
-        one, other = order[better], order[worse]
-        if not left_out[one] and not left_out[other]:
-            first, second = (hashes[ends[number] - counts[number] : ends[number]] for number in (one, other))
-            left_out[other] = _are_equal(first, second)
+    # sorted by the better one of a pair, so that whether it is left out is known before it leaves out others
+    for pair in found.tolist():
+        if not left_out[order[pair >> 32]]:
+            left_out[order[pair & 0xFFFFFFFF]] = True
     return left_out
 
 
-def _pairs(hashes: NDArray[np.uint64], of_video: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Numbers (P, 2) of videos with a half hash in common, each pair once."""
-    low = np.uint64(2**_HALF_BITS - 1)
-    found = [np.empty((0, 2), np.int64)]
-    for half in (hashes & low, hashes >> np.uint64(_HALF_BITS)):
-        order = np.lexsort((of_video, half))
-        values, videos = half[order], of_video[order]
-        # a scene that stands still has one hash many times, of which one is enough
-        new = np.flatnonzero(np.r_[True, (values[1:] != values[:-1]) | (videos[1:] != videos[:-1])][: len(values)])
-        values, videos = values[new], videos[new]
-        begins = np.flatnonzero(np.r_[True, values[1:] != values[:-1]][: len(values)])
-        sizes = np.diff(np.r_[begins, len(values)])
-        first, size = np.repeat(begins, sizes), np.repeat(sizes, sizes)
-        place = np.arange(len(values)) - first
-        found.append(np.sort(np.stack([videos[first], videos], axis=1)[place > 0], axis=1))
-        for step in range(1, _LARGEST_BUCKET):
-            ahead = np.flatnonzero((place + step < size) & ((size <= _LARGEST_BUCKET) | (step <= _NEIGHBOURS)))
-            if not len(ahead):
-                break
-            found.append(np.sort(np.stack([videos[ahead], videos[ahead + step]], axis=1), axis=1))
-    pairs = np.concatenate(found)
-    return np.unique(pairs, axis=0)
+def _half_hashes(
+    hashes: NDArray[np.uint64], begins: NDArray[np.int64], sizes: NDArray[np.int64], shift: np.uint64
+) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.uint64]]]:
+    """The 32 bits of each hash from `shift` on, and the number of the video, for some videos at a time."""
+    for at in range(0, len(begins), _VIDEOS_AT_ONCE):
+        videos = at + np.flatnonzero(sizes[at : at + _VIDEOS_AT_ONCE] >= _LEAST_HASHES)
+        size = sizes[videos]
+        places = np.arange(size.sum()) + np.repeat(begins[videos] - (np.cumsum(size) - size), size)
+        yield hashes[places] >> shift & _LOW_HALF, np.repeat(videos, size).astype(np.uint64)
 
 
-def _are_equal(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> bool:
-    """Whether enough hashes of each of two videos have an equal one in the other."""
-    equal = np.bitwise_count(first[:, None] ^ second) <= _LARGEST_DISTANCE
-    return bool(min(equal.any(axis=1).mean(), equal.any(axis=0).mean()) >= _LEAST_SHARE)
+def _pairs(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Pairs (P,) of videos that share a value, each once: the lower number in the upper 32 bits. `keys` are changed.
+
+    `keys` (K,) have a value in the upper 32 bits and the number of a video in the lower ones.
+    """
+    keys.sort()
+    # once, because a video with many equal hashes must not fill the places of its neighbours
+    keys = keys[_are_new(keys)]
+    new = _are_new(keys >> _HALF)
+    # values that one video alone has, nearly all of them, make no pair
+    keys = keys[~(new & np.r_[new[1:], True][: len(new)])]
+    values, videos = keys >> _HALF, keys & _LOW_HALF
+    new = _are_new(values)
+    best = videos[np.flatnonzero(new)[np.cumsum(new) - 1]]
+    found = [(best << _HALF | videos)[~new]]
+    for step in range(1, _NEIGHBOURS + 1):
+        equal = values[step:] == values[:-step]
+        found.append(videos[:-step][equal] << _HALF | videos[step:][equal])
+    return np.unique(np.concatenate(found))
+
+
+def _are_new(values: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which of the sorted values (K,) differ from the one before, as (K,)."""
+    new = np.ones(len(values), np.bool_)
+    new[1:] = values[1:] != values[:-1]
+    return new
+
+
+def _are_copies(
+    hashes: NDArray[np.uint64], begins: NDArray[np.int64], sizes: NDArray[np.int64], pairs: NDArray[np.uint64]
+) -> NDArray[np.bool_]:
+    """Whether one of two videos repeats the other, or its inner area, for pairs (P,), as (P,)."""
+    result = np.zeros(len(pairs), np.bool_)
+    places = np.arange(MOST_HASHES)
+    for at in range(0, len(pairs), _PAIRS_AT_ONCE):
+        some = pairs[at : at + _PAIRS_AT_ONCE]
+        videos = np.stack([some >> _HALF, some & _LOW_HALF]).astype(np.int64)
+        # (2, P, MOST_HASHES): the hashes of both videos; places past their end are not valid
+        valid = places < sizes[videos][..., None]
+        values = hashes[np.where(valid, begins[videos][..., None] + places, 0)]
+        # even places have the hashes of complete images, odd ones those of inner areas
+        complete, inner, valid = values[..., 0::2], values[..., 1::2], valid[..., 0::2]
+        for first, second in ((complete[0], complete[1]), (inner[0], complete[1]), (complete[0], inner[1])):
+            result[at : at + _PAIRS_AT_ONCE] |= _are_equal(first, second, valid)
+    return result
+
+
+def _are_equal(first: NDArray[np.uint64], second: NDArray[np.uint64], valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether enough hashes of each of two videos (P, H) have an equal one in the other, as (P,); `valid` (2, P, H)."""
+    equal = np.bitwise_count(first[:, :, None] ^ second[:, None, :]) <= _LARGEST_DISTANCE
+    equal &= valid[0][:, :, None] & valid[1][:, None, :]
+    matched = np.stack([equal.any(axis=2).sum(axis=1), equal.any(axis=1).sum(axis=1)])
+    enough: NDArray[np.bool_] = (matched >= _LEAST_SHARE * valid.sum(axis=2)).all(axis=0)
+    return enough

@@ -61,7 +61,7 @@ class Extraction:
 
     frames_seen: number of decoded frames; shots: number of shots; frames: the examined frames, kept and rejected, in
     order of time; stream: index of the decoded stream in the file; ended_early: why the video was not decoded to its
-    end, one of ENDED_EARLY, empty if it was; fingerprint: hashes of a few pictures (`video/fingerprint.py`).
+    end, one of ENDED_EARLY, empty if it was; fingerprint: hashes of what changes (`video/fingerprint.py`).
     """
 
     frames_seen: int

@@ -14,8 +14,8 @@ from watchmove.service.store.opening import open_store
 _INSTEAD = "name the mask_network.safetensors that pretraining wrote"
 
 
-EXTRACTION_VERSION = 5
-"""Version of the code; it is increased when the same settings would give other masks."""
+EXTRACTION_VERSION = 6
+"""Version of the code; it is increased when the same settings would give other masks or fingerprints."""
 
 
 def recipe_of(settings: Settings) -> str:

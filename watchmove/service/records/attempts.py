@@ -69,7 +69,7 @@ class Attempts:
         # arrays grow in place and hold machine numbers; a list would hold an object for each
         self._rows = {name: array(code) for name, code in _ROW.items()}
         self._rejected = [array(code) for code in _REJECTED]
-        self._hashes = array("Q")
+        self._hashes = [np.empty(0, np.uint64)]
         self._names: dict[str, int] = {}
         self._table: AttemptTable | None = None
 
@@ -82,7 +82,7 @@ class Attempts:
         try:
             # all columns are made before any is extended, so that a count that does not fit leaves nothing behind
             rows = {name: array(_ROW[name], values) for name, values in self._values(key, record.videos).items()}
-            hashes = array("Q", [value for row in record.videos for value in hashes_of(row.fingerprint)])
+            hashes = np.array([value for row in record.videos for value in hashes_of(row.fingerprint)], np.uint64)
             rejected = [
                 array(code, values) for code, values in zip(_REJECTED, self._sparse(record.videos), strict=True)
             ]
@@ -94,7 +94,7 @@ class Attempts:
             self._rows[name].extend(column)
         for known, more in zip(self._rejected, rejected, strict=True):
             known.extend(more)
-        self._hashes.extend(hashes)
+        self._hashes.append(hashes)
         data = (record.data_key, record.data_sha256, record.data_bytes, record.index_key, record.audit_key)
         written = record.made_by.written_at_unix_seconds
         self.parts.append(Part(key, record.plan, record.shard, *data, record.seconds, record.device, written))
@@ -132,12 +132,14 @@ class Attempts:
             # copies, not views: an array whose buffer NumPy holds cannot grow
             row, reason, frames = (np.array(column) for column in self._rejected)
             columns: dict[str, Any] = {name: np.array(column) for name, column in self._rows.items()}
+            # joined in place of the arrays of the records: the largest column is in memory once
+            self._hashes = [np.concatenate(self._hashes)]
             self._table = AttemptTable(
                 tuple(self.parts),
                 tuple(self._names),
                 **columns,
                 rejected=(row, reason, frames),
-                hashes=np.array(self._hashes, np.uint64),
+                hashes=self._hashes[0],
             )
         return self._table
 
@@ -148,7 +150,7 @@ class AttemptTable:
 
     `video` has the numbers of the videos, `outcome` indices of Outcome, `reason` indices of `names` and `part`
     indices of `parts`. `rejected` has the columns row of this table, reason and number of frames, each of shape (R,).
-    `hashes`, of shape (M,), has the hashes of the pictures of all rows one after the other, `hash_count` of each.
+    `hashes`, of shape (M,), has the hashes of the videos of all rows one after the other, `hash_count` of each.
     """
 
     parts: tuple[Part, ...]

@@ -12,11 +12,6 @@ def near_duplicate_rows(table: AttemptTable, rows: Rows) -> Rows:
     Of several, the one with most kept frames stays, and of equals that with the least id, in whatever order their
     records were read. Videos without kept frames repeat none.
     """
-    wanted = rows & (table.frames_kept > 0)
-    numbers = np.flatnonzero(wanted)
-    hashes = table.hashes[np.repeat(wanted, table.hash_count)]
-    order = np.lexsort((table.video[numbers], -table.frames_kept[numbers].astype(np.int64)))
-    found = near_duplicate_videos(hashes, table.hash_count[numbers].astype(np.int64), order)
-    result = np.zeros(len(rows), np.bool_)
-    result[numbers[found]] = True
-    return result
+    numbers = np.flatnonzero(rows & (table.frames_kept > 0))
+    best_first = np.lexsort((table.video[numbers], -table.frames_kept[numbers].astype(np.int64)))
+    return near_duplicate_videos(table.hashes, table.hash_count, numbers[best_first])

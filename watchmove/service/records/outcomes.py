@@ -72,8 +72,8 @@ class VideoOutcome(BaseModel):
     """How one video ended, with the frames it gave: seen by the decoder, kept, and rejected by reason.
 
     `stream` is the index of the decoded stream in the file, `ended_early` says why the video was not decoded to its end
-    (ENDED_EARLY), and `fingerprint` has at most 16 hashes of its pictures, each of sixteen hex digits, if frames of it
-    are kept; each is written only where it differs from 0 or from nothing.
+    (ENDED_EARLY), and `fingerprint` has at most 32 hashes of what changes in the video, each of sixteen hex digits, if
+    frames of it are kept; each is written only where it differs from 0 or from nothing.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -88,7 +88,7 @@ class VideoOutcome(BaseModel):
     frames_rejected: dict[str, int] = {}
     stream: int = Field(0, ge=0, exclude_if=lambda index: not index)
     ended_early: str = Field("", exclude_if=lambda reason: not reason)
-    fingerprint: str = Field("", pattern="^([0-9a-f]{16}){0,16}$", exclude_if=lambda hashes: not hashes)
+    fingerprint: str = Field("", pattern="^([0-9a-f]{16}){0,32}$", exclude_if=lambda hashes: not hashes)
 
 
 class DeviceUse(BaseModel):

@@ -142,8 +142,8 @@ class GatherSettings(Section):
     min_kept_frames: int = Field(1, ge=1, description="Smallest number of kept frames; the step fails below it.")
     leave_out_near_duplicates: bool = Field(
         False,
-        description="Whether of several videos with nearly the same pictures, such as uploads of one video, only the "
-        "one with most kept frames is used. Other videos of one fixed camera can be left out too.",
+        description="Whether of several copies of one video, such as its uploads, only the one with most kept frames "
+        "is used.",
     )
 
 
