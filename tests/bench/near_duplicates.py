@@ -12,19 +12,21 @@ import os
 import resource
 import subprocess
 import time
+from collections.abc import Callable
+from functools import wraps
 from itertools import combinations
 from multiprocessing import get_context
 from multiprocessing.pool import Pool
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from watchmove.pipeline.arrays import Image
-from watchmove.pipeline.extraction import sampled_video
 from watchmove.pipeline.extraction.near_duplicate_videos import near_duplicate_videos
+from watchmove.pipeline.extraction.sampled_video import extract_video
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.ffmpeg import InterlacedVideo, VideoReader
 from watchmove.pipeline.video.ffmpeg_commands import ffmpeg_executable
@@ -98,34 +100,30 @@ def are_copies(first: str, second: str) -> bool:
     return bool(near_duplicate_videos(hashes, np.array([len(values) for values in lists]), np.arange(2)).any())
 
 
-class TimedFingerprinter(Fingerprinter):
-    """A fingerprinter that counts the processor time of hashing."""
+def timed(method: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
+    """The same method, which also adds the seconds of processor time of each call to `spent`."""
 
-    seconds = 0.0
-
-    def add(self, seconds: float, thumbnail: Image) -> None:
-        """Take the next frame."""
+    @wraps(method)
+    def call(*arguments: object) -> object:
         began = time.process_time()
-        super().add(seconds, thumbnail)
-        TimedFingerprinter.seconds += time.process_time() - began
-
-    def fingerprint(self) -> str:
-        """The hashes."""
-        began = time.process_time()
-        result = super().fingerprint()
-        TimedFingerprinter.seconds += time.process_time() - began
+        result = method(*arguments)
+        spent.append(time.process_time() - began)
         return result
+
+    return call
 
 
 def print_share_of_hashing(paths: list[Path]) -> None:
     """Extract some videos, and print the share of the processor time that hashing takes."""
-    setattr(sampled_video, "Fingerprinter", TimedFingerprinter)  # noqa: B010  (not exported, so mypy has no name for it)
+    spent: list[float] = []
+    for name in ("add", "fingerprint"):
+        setattr(Fingerprinter, name, timed(getattr(Fingerprinter, name), spent))
     decoder, began = _processor_seconds(resource.RUSAGE_CHILDREN), _processor_seconds(resource.RUSAGE_SELF)
     for path in paths:
-        sampled_video.extract_video(path, ExtractionSettings())
+        extract_video(path, ExtractionSettings())
     decoding = _processor_seconds(resource.RUSAGE_CHILDREN) - decoder
     total = _processor_seconds(resource.RUSAGE_SELF) - began + decoding
-    hashing = TimedFingerprinter.seconds
+    hashing = sum(spent)
     print(f"processor time of {len(paths)} videos: extraction {total:.1f} s, of which ffmpeg {decoding:.1f} s")
     print(f"hashing {hashing:.2f} s: {hashing / total:.2%} of extraction, {hashing / decoding:.1%} of ffmpeg")
 

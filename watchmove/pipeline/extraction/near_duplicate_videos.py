@@ -19,7 +19,7 @@ _LEAST_SHARE = 0.6
 """Share of the parts of each of two videos that must have an equal one in the other. Of 0.6, 0.7 and 0.75, 0.6 finds
 the most copies, and takes no different clips for copies."""
 
-_RANGES = 4
+_RANGES = 8
 """Ranges of the values of half hashes that are searched one after another, to take that fraction of the memory. Set by
 hand."""
 
@@ -56,10 +56,10 @@ def near_duplicate_videos(
     for shift in (np.uint64(0), _HALF):
         for number in range(_RANGES):
             keys = [np.empty(0, np.uint64)]
-            for values, videos in _half_hashes(hashes, begins, sizes, shift):
+            for values, places in _half_hashes(hashes, begins, sizes, shift):
                 here = values * np.uint64(_RANGES) >> _HALF == number
-                keys.append(values[here] << _HALF | videos[here])
-            pairs = _pairs(np.concatenate(keys))
+                keys.append(values[here] << _HALF | places[here])
+            pairs = _pairs(np.concatenate(keys), hashes, begins, np.cumsum(sizes))
             found = np.union1d(found, pairs[_are_copies(hashes, begins, sizes, pairs)])
     left_out = np.zeros(len(counts), np.bool_)
     # sorted by the better one of a pair, so that whether it is left out is known before it leaves out others
@@ -72,32 +72,43 @@ def near_duplicate_videos(
 def _half_hashes(
     hashes: NDArray[np.uint64], begins: NDArray[np.int64], sizes: NDArray[np.int64], shift: np.uint64
 ) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.uint64]]]:
-    """The 32 bits of each hash from `shift` on, and the number of the video, for some videos at a time."""
+    """The 32 bits of each hash from `shift` on, and its place among those of all videos, some videos at a time."""
+    ends = np.cumsum(sizes)
     for at in range(0, len(begins), _VIDEOS_AT_ONCE):
         videos = at + np.flatnonzero(sizes[at : at + _VIDEOS_AT_ONCE] >= _LEAST_HASHES)
         size = sizes[videos]
-        places = np.arange(size.sum()) + np.repeat(begins[videos] - (np.cumsum(size) - size), size)
-        yield hashes[places] >> shift & _LOW_HALF, np.repeat(videos, size).astype(np.uint64)
+        numbers = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
+        values = hashes[np.repeat(begins[videos], size) + numbers] >> shift & _LOW_HALF
+        yield values, (np.repeat(ends[videos] - size, size) + numbers).astype(np.uint64)
 
 
-def _pairs(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Pairs (P,) of videos that share a value, each once: the lower number in the upper 32 bits. `keys` are changed.
+def _pairs(
+    keys: NDArray[np.uint64], hashes: NDArray[np.uint64], begins: NDArray[np.int64], ends: NDArray[np.int64]
+) -> NDArray[np.uint64]:
+    """Pairs (P,) of videos with equal hashes, each once: the lower number in the upper 32 bits. `keys` are changed.
 
-    `keys` (K,) have a value in the upper 32 bits and the number of a video in the lower ones.
+    `keys` (K,) have a half hash in the upper 32 bits and the place of the hash in the lower ones; the places of the
+    hashes of each video end at `ends`. Only hashes with an equal half are compared.
     """
     keys.sort()
-    # once, because a video with many equal hashes must not fill the places of its neighbours
-    keys = keys[_are_new(keys)]
+    # half hashes that occur once, nearly all of them, make no pair
     new = _are_new(keys >> _HALF)
-    # values that one video alone has, nearly all of them, make no pair
-    keys = keys[~(new & np.r_[new[1:], True][: len(new)])]
-    values, videos = keys >> _HALF, keys & _LOW_HALF
-    new = _are_new(values)
-    best = videos[np.flatnonzero(new)[np.cumsum(new) - 1]]
-    found = [(best << _HALF | videos)[~new]]
-    for step in range(1, _NEIGHBOURS + 1):
-        equal = values[step:] == values[:-step]
-        found.append(videos[:-step][equal] << _HALF | videos[step:][equal])
+    keys = keys[~(new & np.append(new[1:], np.True_)[: len(new)])]
+    videos = np.searchsorted(ends, (keys & _LOW_HALF).astype(np.int64), side="right")
+    # once for each video, because one with many equal hashes must not fill the places of its neighbours
+    once = _are_new(keys & ~_LOW_HALF | videos.astype(np.uint64))
+    keys, videos = keys[once], videos[once]
+    full = hashes[begins[videos] + (keys & _LOW_HALF).astype(np.int64) - np.r_[0, ends][videos]]
+    new = _are_new(keys >> _HALF)
+    best = np.flatnonzero(new)[np.cumsum(new) - 1]
+    found = [np.empty(0, np.uint64)]
+    for step in range(_NEIGHBOURS + 1):
+        # the best video with this half hash, and then those just before
+        first = best if step == 0 else np.maximum(np.arange(len(keys)) - step, best)
+        # without this, hashes of different videos that have one half in common would take most of the time
+        equal = np.flatnonzero(np.bitwise_count(full[first] ^ full) <= _LARGEST_DISTANCE)
+        pairs = videos[first[equal]] << 32 | videos[equal]
+        found.append(pairs[videos[first[equal]] != videos[equal]].astype(np.uint64))
     return np.unique(np.concatenate(found))
 
 
