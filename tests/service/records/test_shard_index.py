@@ -26,3 +26,14 @@ def test_a_missing_index_is_named(tmp_path: Path) -> None:
     """The line says what would make the index again."""
     with pytest.raises(InvalidInput, match="remove the shard's record"):
         read_index(FileStore(tmp_path), "index.json.gz")
+
+
+@pytest.mark.parametrize("offset", ['"1_0"', '"10"', "true", "1.5"])
+def test_numbers_of_a_record_are_numbers(offset: str, tmp_path: Path) -> None:
+    """A text or a truth value in a number's place is refused, with the number of its line."""
+    row = f'{{"key": "v-000000", "offset": {offset}, "size_bytes": 512, "video": "v"}}\n'
+    store = FileStore(tmp_path)
+    store.write("index.json.gz", gzip.compress(row.encode()))
+
+    with pytest.raises(InvalidInput, match="line 1: not a FramePlace"):
+        read_index(store, "index.json.gz")

@@ -154,7 +154,7 @@ def judge(job: VideoJob, exit_code: int | None, seconds: float, broken_limit: st
 
 def _verdict(job: VideoJob) -> VideoOutcome | None:
     with suppress(FileNotFoundError, ValidationError):
-        verdict = VideoOutcome.model_validate_json((job.folder / VERDICT).read_bytes())
+        verdict = VideoOutcome.model_validate_json((job.folder / VERDICT).read_bytes(), strict=True)
         # the child has read an untrusted file, so it is not trusted to say which video this is
         return verdict.model_copy(update={"video": job.video})
     return None

@@ -72,7 +72,7 @@ def read_listing(store: Store, recipe: str, plan: str) -> Iterator[Video]:
     kind: type[ListingHead] | type[Video] = ListingHead
     for number, line in enumerate(lines(text_of(store, item), where), start=1):
         try:
-            row = kind.model_validate_json(line)
+            row = kind.model_validate_json(line, strict=True)
         except ValidationError as error:
             raise InvalidInput(f"{where} line {number}: not a {kind.__name__}; plan again as another run") from error
         if isinstance(row, Video):

@@ -86,7 +86,8 @@ def find(store: Store, key: str, kind: type[AnyRecord]) -> AnyRecord | None:
     if data is None:
         return None
     try:
-        return kind.model_validate_json(data)
+        # strictly, because pydantic would read the text "1_0" as the number 10
+        return kind.model_validate_json(data, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -134,7 +135,7 @@ def from_json_lines(data: bytes, kind: type[BaseModel], where: str) -> list[Any]
     rows = []
     for number, line in enumerate(data.splitlines(), start=1):
         try:
-            rows.append(kind.model_validate_json(line))
+            rows.append(kind.model_validate_json(line, strict=True))
         except ValidationError as error:
             raise InvalidInput(
                 f"{where} line {number}: not a {kind.__name__}; remove the file to plan again"
