@@ -162,6 +162,7 @@ def test_crowds_are_between_the_thresholds_and_objects_overwrite_them() -> None:
     ("segmentation", "reason"),
     [
         (None, "bad-mask"),
+        ([], "bad-mask"),
         ([[1, 2, 3, 4]], "bad-mask"),
         ([[1, 2, 3, 4, 5]], "bad-mask"),
         ([[1, 2, 3, 4, "a", 6]], "bad-mask"),

@@ -82,6 +82,8 @@ def _box(box: object, height: int, width: int) -> tuple[slice, slice]:
     if not numbers or not all(isinstance(number, int | float) and abs(number) < 2**31 for number in numbers):
         return slice(0, height), slice(0, width)
     x, y, across, down = (float(number) for number in numbers)
+    if across <= 0 or down <= 0:
+        return slice(0, height), slice(0, width)
     return (
         slice(max(0, int(y)), max(0, math.ceil(y + down))),
         slice(max(0, int(x)), max(0, math.ceil(x + across))),
@@ -92,6 +94,8 @@ def mask_of(segmentation: object, height: int, width: int) -> NDArray[np.bool_]:
     """Mask bool (H, W) of one annotation's segmentation. Raises UnreadableVideo as `soft_mask_of` does."""
     try:
         if isinstance(segmentation, list):
+            if not segmentation:  # written by tools that annotate boxes alone
+                raise ValueError("a segmentation without a polygon")
             return _filled([_corners(polygon) for polygon in segmentation], height, width)
         if isinstance(segmentation, dict):
             return _unpacked(segmentation, height, width)

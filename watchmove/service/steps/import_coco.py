@@ -30,7 +30,7 @@ from watchmove.service.settings.settings import settings_hash
 from watchmove.service.store.opening import open_videos
 from watchmove.service.store.store import Store
 
-IMPORT_VERSION = 2
+IMPORT_VERSION = 3
 """Part of the recipe; to be increased when the same annotations would give other masks."""
 
 UNLISTED = "annotation-of-unlisted-image"
