@@ -24,6 +24,15 @@ def test_every_frame_is_read_by_its_place(tmp_path: Path) -> None:
     assert int(table.size_bytes.sum()) <= sum(shard.stat().st_size for shard in shards)
 
 
+def test_an_empty_shard_among_others_is_named(tmp_path: Path) -> None:
+    """A tar that has lost its contents does not make the dataset smaller in silence."""
+    shards = [drawn_shard(tmp_path / "a.tar", videos=1, frames=3), tmp_path / "b.tar"]
+    shards[1].write_bytes(bytes(10240))
+
+    with pytest.raises(InvalidInput, match=r"b\.tar: holds no frame, other shards do"):
+        frames_in(shards)
+
+
 def test_the_digest_is_of_the_frames_and_not_of_the_folder(tmp_path: Path) -> None:
     """A training that moved goes on; one frame more is another dataset."""
     tables = [

@@ -72,6 +72,32 @@ def test_other_files_and_incomplete_samples_are_passed_over(tmp_path: Path) -> N
     assert [sample.key for sample in read_shard(shard)] == ["a"]
 
 
+@pytest.mark.parametrize("part", ["jpg", "json"])
+def test_a_mask_without_its_other_files_is_refused(tmp_path: Path, part: str) -> None:
+    """The message names the frame and what it lacks: a mask belongs to a frame of which something was lost."""
+    files = {"a.jpg": b"1", "a.mask.png": b"2", "a.json": b"{}", "b.jpg": b"3", "b.mask.png": b"4", "b.json": b"{}"}
+    del files[f"b.{part}"]
+
+    with pytest.raises(
+        InvalidInput, match=rf"1 frames are incomplete, b has no file \.{part}; extract its shard again"
+    ):
+        index_shard(tar_of(tmp_path / "shard.tar", files))
+
+
+def test_a_linked_mask_is_refused(tmp_path: Path) -> None:
+    """Programs write the second of two hard-linked files as a link, which is not followed."""
+    shard = tar_of(
+        tmp_path / "s.tar", {"a.jpg": b"1", "a.mask.png": b"2", "a.json": b"{}", "b.jpg": b"3", "b.json": b"{}"}
+    )
+    with tarfile.open(shard, "a") as tar:
+        link = tarfile.TarInfo("b.mask.png")
+        link.type, link.linkname = tarfile.LNKTYPE, "a.mask.png"
+        tar.addfile(link)
+
+    with pytest.raises(InvalidInput, match=r"b has no file \.mask\.png; extract its shard again, or pack it without"):
+        index_shard(shard)
+
+
 def test_same_names_in_two_folders_are_two_samples(tmp_path: Path) -> None:
     """WebDataset keys include the folder, so files of two folders never mix; dots in a folder's name mean nothing."""
     parts = {"jpg": b"1", "mask.png": b"2", "json": b"{}"}

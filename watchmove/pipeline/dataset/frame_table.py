@@ -134,14 +134,18 @@ def frames_in(shards: Sequence[Path]) -> FrameTable:
     """Build the table of the frames of local shards, whose keys are VIDEO-FRAME.
 
     Raises:
-        InvalidInput: a file is not a tar, or the shards hold no frame.
+        InvalidInput: a file is not a tar, has an incomplete frame, or holds no frame.
     """
 
     def frames_of(path: Path) -> list[Frame]:
         places = index_shard(path)
         return [Frame(place.key, *place.extent, place.key.rpartition("-")[0] or place.key) for place in places]
 
-    return frame_table((str(path), frames_of(path)) for path in shards)
+    found = [(str(path), frames_of(path)) for path in shards]
+    empty = [name for name, frames in found if not frames]
+    if 0 < len(empty) < len(found):  # as a tar of which the contents were lost
+        raise InvalidInput(f"{empty[0]}: holds no frame, other shards do; extract its shard again, or leave it out")
+    return frame_table(found)
 
 
 def _check(shard: str, frames: Sequence[Frame]) -> None:

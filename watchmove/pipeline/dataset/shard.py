@@ -78,17 +78,21 @@ def index_shard(path: Path) -> list[SamplePlace]:
     """Return the place of each complete sample of a shard, in order; other files in it are ignored.
 
     A file that the shard has twice counts once. Names may have any length, in the ways of POSIX, PAX or GNU, and
-    several tars may follow each other in the file.
+    several tars may follow each other in the file. A mask makes a frame, of which no part may be missing.
 
     Raises:
         InvalidInput: the file is not a tar, ends within a file, has a damaged header, more zeros at its end than tars
-            have, a sparse file, or two different files of one name; the message says where.
+            have, a sparse file, two different files of one name, or a mask without its image or metadata as a file;
+            the message says where.
     """
     places: dict[str, dict[str, tuple[int, Span]]] = {}
+    masked: set[str] = set()
     for member in members_of(path):
         folder, slash, name = member.name.removeprefix("./").rpartition("/")
         # the first dot ends the key, because the part mask.png has a dot of its own
         stem, _, part = name.partition(".")
+        if part.lower() == "mask.png":
+            masked.add(folder + slash + stem)  # a link too, which tar programs write for the second of equal files
         if member.isfile() and part.lower() in _PARTS:
             parts = places.setdefault(folder + slash + stem, {})
             place = (member.offset, Span(member.offset_data, member.size))
@@ -96,6 +100,12 @@ def index_shard(path: Path) -> list[SamplePlace]:
             if other != place[1] and not _are_equal(path, other, place[1]):
                 raise InvalidInput(f"{path}: has two files {member.name} that differ; give each frame a key of its own")
     complete = {key: parts for key, parts in places.items() if len(parts) == len(_PARTS)}
+    if incomplete := sorted(masked - complete.keys()):
+        missing = ", ".join(f".{part}" for part in _PARTS if part not in places.get(incomplete[0], {}))
+        raise InvalidInput(
+            f"{path}: {len(incomplete)} frames are incomplete, {incomplete[0]} has no file {missing}; "
+            "extract its shard again, or pack it without links"
+        )
     return [
         SamplePlace(path, key, min(begin for begin, _ in parts.values()), *(parts[part][1] for part in _PARTS))
         for key, parts in complete.items()
