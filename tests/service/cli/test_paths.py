@@ -51,6 +51,8 @@ def places(tmp_path: Path) -> Path:
         ("score --voc HERE/voc2 --detections HERE/good", "test.txt: is a folder"),
         ("score --voc HERE/file --detections HERE/good", "no Annotations/*.xml here"),
         ("import-coco --run r1 --annotations HERE/folder --images HERE/folder", "cannot be read"),
+        ("import-coco --run r1 --annotations HERE/file --images HERE/file", "is a file; name the folder of the images"),
+        ("import-coco --run r1 --annotations HERE/file --images HERE/none", "no such folder; name the folder of"),
         ("plan --run p --set videos=file://HERE/file", "no video there"),
         ("plan --run p --set videos=file://HERE/videos --set plan.manifest=file://HERE/list/l.csv", "no such file"),
         ("plan --run p --set videos=file://HERE/videos --outputs HERE/file", "could not be written"),

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.cli.options import (
     NO_METRICS,
     AsJson,
@@ -113,7 +114,14 @@ def import_coco(
 
     # Later words take precedence: --images replaces `videos` of the settings file.
     words = [*(overrides or ()), override("videos", as_uri(images)), NO_METRICS]
-    in_context(settings, words, lambda context: write_shards(context, run, annotations))
+
+    def body(context: StepContext) -> None:
+        if "://" not in images and not Path(images).expanduser().is_dir():
+            state = "is a file" if Path(images).expanduser().exists() else "no such folder"
+            raise InvalidInput(f"{images}: {state}; name the folder of the images")
+        write_shards(context, run, annotations)
+
+    in_context(settings, words, body)
 
 
 @on_runs.command()
