@@ -128,6 +128,16 @@ def test_two_images_of_one_id_are_refused_when_they_are_read(tmp_path: Path) -> 
         read_image(image_path(tmp_path, "a"))
 
 
+def test_a_truncated_image_is_refused(tmp_path: Path) -> None:
+    """Half of a JPEG is not an image whose lower half is grey."""
+    path = tmp_path / "JPEGImages" / "a.jpg"
+    write_image(path, 100)
+    path.write_bytes(path.read_bytes()[:-20])
+
+    with pytest.raises(InvalidInput, match=r"a\.jpg: cannot be decoded completely"):
+        read_image(image_path(tmp_path, "a"))
+
+
 def test_an_image_that_is_a_folder_is_named(tmp_path: Path) -> None:
     """It cannot be decoded, and the message says why."""
     (tmp_path / "JPEGImages" / "a.jpg").mkdir(parents=True)

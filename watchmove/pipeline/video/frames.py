@@ -11,6 +11,7 @@ import PIL.Image
 
 from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.files.images import decoded_image
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.ffmpeg import VideoReader
 from watchmove.pipeline.video.ffmpeg_commands import LONGEST_TO_SHORTEST, Fields
@@ -103,14 +104,12 @@ def _read_image(path: Path, settings: ExtractionSettings) -> NamedFrame:
         return NamedFrame(path.stem, None, size, "absurd-size")
     # as stored, without the orientation tag: masks get the size in the header, which does not apply it either
     try:
-        content = np.frombuffer(path.read_bytes(), np.uint8)
-        pixels = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    # the file has changed since its header was read: it was deleted, or is empty
-    except (OSError, cv2.error):
+        pixels = decoded_image(path.read_bytes())
+    except OSError:  # the file was deleted since its header was read
         pixels = None
     if pixels is None:
         return NamedFrame(path.stem, None, size, "unreadable")
-    small = _at_working_size(np.asarray(pixels, np.uint8), settings.shorter_side_pixels)
+    small = _at_working_size(pixels, settings.shorter_side_pixels)
     return NamedFrame(path.stem, np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), np.uint8), size)
 
 

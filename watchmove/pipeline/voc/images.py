@@ -3,11 +3,11 @@
 from functools import lru_cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.files.images import decoded_image
 
 _VOC_SUFFIX = ".jpg"
 """Suffix of the image that PASCAL VOC's own code reads, whatever other files there are."""
@@ -47,7 +47,7 @@ def _images_in(folder: Path, modified: int) -> dict[str, tuple[Path, ...]]:  # n
 def read_image_bgr(path: Path) -> NDArray[np.uint8] | None:
     """Read an image file as uint8 BGR (H, W, 3), grey ones too; EXIF does not rotate it: boxes refer to stored pixels.
 
-    Returns None where the file is missing or OpenCV cannot decode it.
+    Returns None where the file is missing, cannot be decoded, or is truncated.
 
     Raises:
         InvalidInput: several files are the image, none with VOC's own suffix.
@@ -56,10 +56,9 @@ def read_image_bgr(path: Path) -> NDArray[np.uint8] | None:
     if len(others) > 1:
         raise InvalidInput(f"{path}: {others[0].name} and {others[1].name} are images of one id; remove one of them")
     try:
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error:  # more pixels than it allows
+        return decoded_image(path.read_bytes())
+    except OSError:
         return None
-    return None if image is None else np.asarray(image, np.uint8)
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -69,6 +68,6 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """
     image = read_image_bgr(path)
     if image is None:
-        state = "cannot be decoded" if path.is_file() else "is a folder" if path.is_dir() else "no such file"
+        state = "cannot be decoded completely" if path.is_file() else "is a folder" if path.is_dir() else "no such file"
         raise InvalidInput(f"{path}: {state}; put the image there or take its id off the list")
     return np.ascontiguousarray(image[..., ::-1], np.uint8)

@@ -16,6 +16,7 @@ import numpy as np
 from watchmove.pipeline.coco.masks import soft_mask_of
 from watchmove.pipeline.dataset.shard import Sample, write_shard
 from watchmove.pipeline.errors import InvalidInput, UnreadableVideo
+from watchmove.pipeline.files.images import decoded_image
 from watchmove.service.extraction.child import JPEG_QUALITY, KEPT
 from watchmove.service.extraction.coco_instances import ImageAnnotations, Instances
 from watchmove.service.extraction.fetcher import ScratchSpace
@@ -199,13 +200,9 @@ def _decoded(store: Store, key: str) -> cv2.typing.MatLike:
         raise UnreadableVideo("not-in-store", f"{store.uri}/{key}: not there")
     if item.size_bytes > _MAX_IMAGE_BYTES:
         raise UnreadableVideo("too-large", f"{item.size_bytes} bytes, more than {_MAX_IMAGE_BYTES}")
-    content = np.frombuffer(store.read(key) or b"", np.uint8)
-    try:
-        image = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error:  # an empty file, or more pixels than OpenCV allows
-        image = None
+    image = decoded_image(store.read(key) or b"")
     if image is None:
-        raise UnreadableVideo("not-a-picture", f"{store.uri}/{key}: OpenCV cannot decode it")
+        raise UnreadableVideo("not-a-picture", f"{store.uri}/{key}: cannot be decoded completely")
     return image
 
 
