@@ -129,6 +129,39 @@ def test_a_stream_that_begins_without_a_key_frame_is_damaged_until_one(source: F
     assert len(damaged) < len(images)
 
 
+def test_a_beginning_that_an_edit_list_hides_is_not_missing(source: Frames, tmp_path: Path) -> None:
+    """A phone's trimmed video begins between two key frames, and is decoded from the one before."""
+    whole = encode(tmp_path / "whole.mp4", source, "-g", "16", "-bf", "2")
+    ffmpeg("-ss", "0.8", "-i", whole, "-c", "copy", tmp_path / "trimmed.mp4")
+    images, reader = read(tmp_path / "trimmed.mp4")
+    sound, _ = read(whole)
+
+    assert damaged_of(images, reader) == []
+    assert len(images) < 48
+    assert all(any(np.array_equal(image, frame) for frame in sound) for image in images)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg2video"])
+@pytest.mark.parametrize("packet", [4, 9, 0.4, 0.7])
+def test_packets_that_a_receiver_calls_wrong_are_damaged(
+    codec: str, packet: float, source: Frames, tmp_path: Path
+) -> None:
+    """Also those of the first frame, and those of which the data give a picture without an error."""
+    whole = encode(tmp_path / "whole.ts", source, "-c:v", codec, "-g", "16", "-bf", "2", "-b:v", "300k")
+    sound, _ = read(whole)
+    data, draw = bytearray(whole.read_bytes()), random.Random(3)
+    start = (packet if packet >= 1 else int(len(data) / 188 * packet)) * 188
+    data[start + 1] |= 0x80  # the transport error indicator
+    data[start + 20 : start + 120] = draw.randbytes(100)
+    (tmp_path / "wrong.ts").write_bytes(data)
+    images, reader = read(tmp_path / "wrong.ts")
+    damaged = damaged_of(images, reader)
+    errors = [min(float(np.abs(image.astype(int) - frame).mean()) for frame in sound) for image in images]
+
+    assert damaged
+    assert max((error for number, error in enumerate(errors) if number not in damaged), default=0) < 1
+
+
 def cover(folder: Path) -> Path:
     """The picture of a cover."""
     ffmpeg("-f", "lavfi", "-i", "color=orange:s=200x200", "-frames:v", "1", folder / "cover.jpg")

@@ -40,12 +40,15 @@ class DamageTracker:
     """Follows the events of a decoder, in their order, and says of each frame whether it is damaged.
 
     From an error on, frames are damaged until the next key frame, which needs no other frame. A stream that begins
-    without a key frame is damaged until its first one.
+    without a key frame is damaged until its first one, unless an edit list hides where it begins.
 
-    codec: the name of the decoder; damaged: the verdicts on the frames so far, in the order in which they are shown.
+    codec: the name of the decoder; begin_is_hidden: whether an edit list hides the first frames, which the decoder has
+    decoded from a key frame on without giving them out; damaged: the verdicts on the frames so far, in the order in
+    which they are shown.
     """
 
     codec: str = ""
+    begin_is_hidden: bool = False
     damaged: list[bool] = field(default_factory=list)
     _now: bool = False
     _in_this_frame: bool = False
@@ -73,7 +76,7 @@ class DamageTracker:
     def add_frame(self, seconds: float | None, *, is_key: bool, is_bidirectional: bool) -> None:
         """The decoder has given the next frame, which is shown at `seconds`; None where the stream has no times."""
         self._reorders |= is_bidirectional
-        if not self.damaged and not is_key and self.codec in KEY_FRAME_CODECS:
+        if not self.damaged and not is_key and not self.begin_is_hidden and self.codec in KEY_FRAME_CODECS:
             self._now = True
         if self._lost_from_seconds is not None and (seconds is None or seconds >= self._lost_from_seconds):
             self._now, self._lost_from_seconds = True, None

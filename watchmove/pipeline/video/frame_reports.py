@@ -19,7 +19,10 @@ _ALPHA_FORMAT = re.compile(rb"yuva|rgba|bgra|argb|abgr|ya\d|gbrap|ayuv|vuya|pal8
 _DECODED = re.compile(rb"decoder -> .*?pts_time:(\S+) .*keyframe:(\d) frame_type:(\d)")
 _DEMUXED = re.compile(rb"demuxer\+ffmpeg -> ist_index:(?:\d+:)?(\d+) .*?pkt_pts_time:(\S+) .*?pkt_dts_time:(\S+)")
 _CONTEXT = re.compile(rb"\[(dec:)?([^\] ]+) @ (?:0x)?[0-9a-fA-F]+\] ")
-_LOST_PACKET = re.compile(rb"corrupt input packet in stream (\d+)")
+_LOST_PACKET = re.compile(rb"(?:corrupt input packet in stream |Packet corrupt \(stream = )(\d+)")
+_PACKETS_IN_DOUBT = 2
+"""Packets that such a message can mean: demuxers that divide data into frames give the frame before the lost data only
+after it, and ffmpeg then calls that one corrupt. Found with MPEG-2 transport streams of H.264 and HEVC."""
 
 _LABEL = re.compile(rb"(?:\[[^\]]* @ [^\]]*\] )*\[(?:error|fatal|panic)\] ")
 """How the line of an error begins, unless another thread had begun the line."""
@@ -74,7 +77,9 @@ class FrameReports:
         self._source_is_known = False
         self._source_seconds: list[float] = []
         self._unsized: list[float] = []
-        self._packet_is_lost = self._data_is_lost = False
+        self._packets_in_doubt = 0
+        self._data_is_lost = False
+        self._has_packets = False
 
     def add(self, line: bytes, errors: bytes = b"") -> None:
         """Read one line of the log, of which `errors` is the part that was written as an error."""
@@ -131,8 +136,8 @@ class FrameReports:
             self._add_packet(*demuxed.groups())
         elif b"corrupt decoded frame" in line:
             self.damage.add_error()
-        elif lost := _LOST_PACKET.search(line):
-            self._packet_is_lost |= int(lost.group(1)) == self._stream
+        elif (lost := _LOST_PACKET.search(line)) and int(lost.group(1)) == self._stream:
+            self._packets_in_doubt = _PACKETS_IN_DOUBT
 
     def _add_error(self, line: bytes, errors: bytes) -> None:
         """An error concerns the data that is decoded now, or, from the demuxer, the next packet that it finds."""
@@ -152,12 +157,18 @@ class FrameReports:
 
     def _add_packet(self, stream: bytes, shown: bytes, decoded: bytes) -> None:
         """The demuxer has found the next packet of a stream, with the times at which it is shown and decoded."""
-        if int(stream) != self._stream or not (self._packet_is_lost or self._data_is_lost):
+        if int(stream) != self._stream:
             return
-        begin = _seconds(decoded) or _seconds(shown) or 0.0
-        # demuxers read ahead: what is lost can also come after this packet, so that a key frame in it does not help
-        self.damage.add_lost_data(begin, max(begin, _seconds(shown) or begin))
-        self._packet_is_lost = self._data_is_lost = False
+        times = [seconds for seconds in (_seconds(decoded), _seconds(shown)) if seconds is not None] or [0.0]
+        if not self._has_packets:
+            self._has_packets = True
+            # what is shown before time 0 is what an edit list hides
+            self.damage.begin_is_hidden = times[-1] < 0
+        if self._packets_in_doubt or self._data_is_lost:
+            # demuxers read ahead: what is lost can also come after this packet, so that a key frame in it does not help
+            self.damage.add_lost_data(times[0], max(times))
+            self._packets_in_doubt = max(0, self._packets_in_doubt - 1)
+            self._data_is_lost = False
 
 
 def _seconds(word: bytes) -> float | None:
