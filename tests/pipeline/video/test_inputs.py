@@ -162,6 +162,14 @@ def test_packets_that_a_receiver_calls_wrong_are_damaged(
     assert max((error for number, error in enumerate(errors) if number not in damaged), default=0) < 1
 
 
+def test_a_bare_stream_of_motion_jpeg_is_read(source: Frames, tmp_path: Path) -> None:
+    """Network cameras record JPEGs one after the other, without a container."""
+    images, reader = read(encode(tmp_path / "v.mjpeg", source, "-c:v", "mjpeg", "-q:v", "2"))
+
+    assert len(images) == 48
+    assert damaged_of(images, reader) == []
+
+
 def cover(folder: Path) -> Path:
     """The picture of a cover."""
     ffmpeg("-f", "lavfi", "-i", "color=orange:s=200x200", "-frames:v", "1", folder / "cover.jpg")

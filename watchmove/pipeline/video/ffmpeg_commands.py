@@ -9,10 +9,11 @@ from typing import Any, Literal
 import ffmpeg
 import imageio_ffmpeg
 
-# Formats of video or sound. Playlists (hls, concat, dash) are excluded, because they name other files to be opened.
+# Formats of video or sound; ffmpeg reads the bare stream of Motion JPEG as jpeg_pipe. Playlists (hls, concat, dash) are
+# excluded, because they name other files to be opened.
 CONTAINERS = (
     "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,ivf,ogg,flv,asf,dv,mxf,rm,gif,apng,mjpeg,yuv4mpegpipe,"
-    "nut,mp3,wav,aac,flac,mpjpeg"
+    "nut,mp3,wav,aac,flac,mpjpeg,jpeg_pipe"
 )
 LONGEST_TO_SHORTEST = 4
 """Largest ratio of the longer side to the shorter of a frame that is read. A bound on memory, not a tuned value."""

@@ -16,7 +16,9 @@ def listed(folder: Path) -> tuple[list[str], Tally]:
     return [video.key for video in videos_in(open_store(f"file://{folder}"), tally)], tally
 
 
-@pytest.mark.parametrize("suffix", ["3g2", "divx", "rm", "dv", "mxf", "qt", "m2v", "f4v", "mod", "MP4", "webm"])
+@pytest.mark.parametrize(
+    "suffix", ["3g2", "divx", "rm", "dv", "mxf", "qt", "m2v", "f4v", "mod", "h265", "lrv", "MP4", "webm"]
+)
 def test_suffixes_that_the_decoder_knows_are_listed(suffix: str, tmp_path: Path) -> None:
     """The case of a suffix does not matter."""
     (tmp_path / f"v.{suffix}").write_bytes(b"v")
@@ -37,13 +39,15 @@ def test_files_that_desktops_leave_are_counted(tmp_path: Path) -> None:
         "$RECYCLE.BIN/d.avi",
         "@eaDir/e.mp4/f.mp4",
         ".t/g.mp4",
+        "#recycle/h.mp4",
+        "$Recycle.Bin/i.mp4",
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"v")
     keys, tally = listed(tmp_path)
 
     assert keys == ["a.mp4"]
-    assert tally.filtered == {HIDDEN: 6}
+    assert tally.filtered == {HIDDEN: 8}
 
 
 def test_a_name_that_is_not_utf8_is_passed_over_and_named(tmp_path: Path) -> None:

@@ -7,15 +7,20 @@ from watchmove.service.planning.sources.listed import ListedVideo, Tally
 from watchmove.service.store.store import Store
 
 VIDEO_SUFFIXES = frozenset(
-    {".3g2", ".3gp", ".3gpp", ".amv", ".apng", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".ivf", ".m1v"}
+    {".264", ".265", ".h264", ".h265", ".hevc", ".insv", ".lrv", ".mp4v"}
+    | {".3g2", ".3gp", ".3gpp", ".amv", ".apng", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".ivf", ".m1v"}
     | {".m2p", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mod", ".mov", ".mp4", ".mpe", ".mpeg"}
     | {".mpg", ".mpv", ".mts", ".mxf", ".nut", ".ogg", ".ogm", ".ogv", ".ogx", ".qt", ".rm", ".rmvb", ".tod", ".ts"}
     | {".vob", ".vro", ".webm", ".wmv", ".xvid", ".y4m"}
 )
 """Suffixes of the containers that the decoder opens (`CONTAINERS`), as cameras, phones and sites write them."""
 
-_OF_DESKTOPS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"})
-"""Folders that operating systems and network storage add, with thumbnails, remains, or what was deleted."""
+_OF_DESKTOPS = frozenset(
+    {"__macosx", "@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin", "recycler"}
+    | {"recycled", "system volume information", "lost+found", "found.000"}
+)
+"""Folders that operating systems and network storage add, with thumbnails, remains, copies, or what was deleted; in
+lower case."""
 
 HIDDEN = "hidden-file"
 """Why a file with the suffix of a video is passed over by its name."""
@@ -31,7 +36,7 @@ def videos_in(store: Store, tally: Tally) -> Iterator[ListedVideo]:
         path = PurePosixPath(item.key)
         if path.suffix.lower() not in VIDEO_SUFFIXES:
             tally.files_ignored += 1
-        elif any(part.startswith(".") or part in _OF_DESKTOPS for part in path.parts):
+        elif any(part.startswith(".") or part.lower() in _OF_DESKTOPS for part in path.parts):
             tally.filtered[HIDDEN] += 1
         elif not _is_utf8(item.key):
             name = item.key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
