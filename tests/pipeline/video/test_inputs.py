@@ -150,7 +150,7 @@ def test_packets_that_a_receiver_calls_wrong_are_damaged(
     whole = encode(tmp_path / "whole.ts", source, "-c:v", codec, "-g", "16", "-bf", "2", "-b:v", "300k")
     sound, _ = read(whole)
     data, draw = bytearray(whole.read_bytes()), random.Random(3)
-    start = (packet if packet >= 1 else int(len(data) / 188 * packet)) * 188
+    start = int(packet if packet >= 1 else len(data) / 188 * packet) * 188
     data[start + 1] |= 0x80  # the transport error indicator
     data[start + 20 : start + 120] = draw.randbytes(100)
     (tmp_path / "wrong.ts").write_bytes(data)
