@@ -165,3 +165,14 @@ def test_features_on_disk_are_those_of_the_images(tmp_path: Path) -> None:
     paths[1].write_text("no picture")
     with pytest.raises(InvalidInput, match=r"1\.png: cannot be decoded"):
         write_features(trunk, ["conv5"], paths, tmp_path, told.append)
+
+
+def test_features_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
+    """A trunk with a NaN is refused by the name of the layer, instead of being scored as one that learned nothing."""
+    path = tmp_path / "1.png"
+    cv2.imwrite(str(path), np.zeros((40, 50, 3), np.uint8))
+    trunk = random_backbone(0)
+    trunk.conv4.weight.data[0, 0, 0, 0] = torch.nan
+
+    with pytest.raises(InvalidInput, match=r"features of conv4 are not finite for .*1\.png"):
+        write_features(trunk, ["conv3", "conv4"], [path], tmp_path, lambda _: None)

@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from watchmove.pipeline.classification.linear_svm import POSITIVE_WEIGHT, fit_svms, svm_scores
+from watchmove.pipeline.errors import InvalidInput
 
 
 def objective(
@@ -66,3 +67,12 @@ def test_examples_that_say_nothing_change_nothing() -> None:
     costs = torch.ones(2, dtype=torch.float64)
 
     assert torch.allclose(fit_svms(features, labels, costs), fit_svms(features[:20], labels[:20], costs), atol=1e-9)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, 1e200])
+def test_features_that_are_not_finite_or_overflow_are_refused(value: float) -> None:
+    """NaN, infinity, and finite values with squares beyond float64 are an error, not weights that separate nothing."""
+    features, labels = torch.tensor([[value], [-1.0]]).double(), torch.tensor([[1.0], [-1.0]]).double()
+
+    with pytest.raises(InvalidInput, match=r"linear SVMs: (features|weights) are not finite"):
+        fit_svms(features, labels, torch.tensor([0.5]).double())

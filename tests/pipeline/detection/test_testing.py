@@ -100,3 +100,14 @@ def test_several_scales_of_one_size_are_that_size(model: FastRCNN, tmp_path: Pat
 
     torch.testing.assert_close(one[1], same[1])
     assert not torch.equal(one[1], other[1])
+
+
+@pytest.mark.parametrize("layer", ["class_scores", "box_deltas"])
+def test_outputs_that_are_not_finite_are_an_error(layer: str, tmp_path: Path) -> None:
+    """A network with a NaN in its scores or its deltas does not count as one that finds nothing."""
+    model = FastRCNN(random_backbone(0), ["cat", "dog"], dropout=0.5, seed=0)
+    getattr(model, layer).bias.data.fill_(torch.nan)
+    proposals = {name: np.array([[0, 0, 20, 20]], np.float32) for name in "ab"}
+
+    with pytest.raises(InvalidInput, match=r"a\.png: the detector's output is not finite; lower"):
+        detect_objects(model, two_images(tmp_path), proposals, SETTINGS)

@@ -138,6 +138,30 @@ def test_a_loss_that_is_not_finite_ends_the_training(
         trained(drawn_set, tmp_path, settings)
 
 
+def test_weights_that_are_not_finite_after_the_last_step_end_the_training(
+    drawn_set: tuple[list[VocImage], Proposals], tmp_path: Path
+) -> None:
+    """One step of a finite loss makes the weights infinite: there is an error, and no checkpoint holds them."""
+    settings = SETTINGS.model_copy(update={"learning_rate": 1e300, "max_gradient_norm": 0.0, "iterations": 1})
+
+    with pytest.raises(InvalidInput, match=r"is not finite at iteration 1: learning_rate \(1e\+300\)"):
+        trained(drawn_set, tmp_path, settings)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_finished_checkpoint_with_infinite_weights_is_refused(
+    drawn_set: tuple[list[VocImage], Proposals], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training that was saved complete without the check, as by an earlier version, does not go on to be tested."""
+    settings = SETTINGS.model_copy(update={"learning_rate": 1e300, "max_gradient_norm": 0.0, "iterations": 1})
+    with monkeypatch.context() as unchecked:
+        unchecked.setattr("watchmove.pipeline.detection.training._check_finite", lambda *_: None)
+        trained(drawn_set, tmp_path, settings)
+
+    with pytest.raises(InvalidInput, match="is not finite"):
+        trained(drawn_set, tmp_path, settings)
+
+
 def test_ten_images_of_the_drawn_world_are_learned_by_heart(tmp_path: Path) -> None:
     """In 45 steps from random weights, mean AP on the pictures it was trained on is 0.9 or more."""
     ids, root = [f"{number:02d}" for number in range(10)], tmp_path / "voc"

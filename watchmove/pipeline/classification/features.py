@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.files.weights import name_of_not_finite
 from watchmove.pipeline.networks.alexnet import INPUT_PIXELS, AlexNet, normalise_image
 from watchmove.pipeline.voc.annotations import read_image
 
@@ -57,7 +59,7 @@ def write_features(
     Each batch is written at once, so that memory does not grow with the number of images. Runs on the trunk's device.
 
     Raises:
-        InvalidInput: an image is missing or cannot be decoded.
+        InvalidInput: an image is missing or cannot be decoded, or a feature is not finite.
     """
     trunk.eval()
     device = trunk.conv1.weight.device
@@ -67,6 +69,12 @@ def write_features(
         between(first)
         crops = torch.stack([centre_crop(read_image(path)) for path in images[first : first + _BATCH]])
         found = layer_features(trunk, crops.to(device))
+        not_finite = name_of_not_finite(found)
+        if not_finite is not None:
+            raise InvalidInput(
+                f"features of {not_finite} are not finite for {images[first]} or one of the {len(crops) - 1} images "
+                "after it; the trunk's training diverged: train it with a lower learning rate"
+            )
         for name in layers:
             rows = found[name].cpu().numpy()
             if name not in files:

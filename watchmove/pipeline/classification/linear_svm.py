@@ -8,6 +8,9 @@ region. Classes share the features, so that a step of all of them is two product
 import torch
 from torch import Tensor
 
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.files.weights import name_of_not_finite
+
 POSITIVE_WEIGHT = 2.0
 """Weight of a positive example in the loss, as in the benchmark of Goyal et al. (ICCV 2019)."""
 
@@ -26,6 +29,7 @@ def fit_svms(features: Tensor, labels: Tensor, costs: Tensor, first: Tensor | No
 
     `features` is float64 (N, D); `labels` float64 (N, K), 1 of the class, −1 not, 0 ignored; `costs` (K,) are C.
     `first` are weights to begin from, such as those for a lower cost. Ends where the gradient is 1e-5 of that at zero.
+    Raises InvalidInput where features or the fitted weights are not finite: no further step would change such weights.
     """
     problem = _Problem(features, labels, costs)
     weights = torch.zeros(features.shape[1] + 1, labels.shape[1], dtype=features.dtype, device=features.device)
@@ -45,6 +49,9 @@ def fit_svms(features: Tensor, labels: Tensor, costs: Tensor, first: Tensor | No
         length = problem.step_length(weights, scores, step, along, gradient)
         # scores are linear in the weights, so that they need no further product with the features
         weights, scores = weights + length * step, scores + length * along
+    not_finite = name_of_not_finite({"features": features, "weights": weights})
+    if not_finite is not None:
+        raise InvalidInput(f"linear SVMs: {not_finite} are not finite; give finite features of unit length")
     return weights
 
 

@@ -13,7 +13,8 @@ from watchmove.pipeline.detection.boxes import clip_boxes, decode_boxes
 from watchmove.pipeline.detection.fast_rcnn import FastRCNN
 from watchmove.pipeline.detection.images import network_image, scaled_size
 from watchmove.pipeline.detection.training_set import proposals_of
-from watchmove.pipeline.errors import Stopped
+from watchmove.pipeline.errors import InvalidInput, Stopped
+from watchmove.pipeline.files.weights import name_of_not_finite
 from watchmove.pipeline.settings.evaluation import EvaluationSettings
 from watchmove.pipeline.voc.annotations import Detection, VocImage, read_image
 
@@ -33,16 +34,19 @@ def detect_objects(
     """Detections of every class, in order of images and then of falling score; boxes in pixels of each image.
 
     `proposals` are boxes float32 (P, 4) xyxy in pixels of each image; `on_image` receives the number of finished
-    images. Raises InvalidInput where an image or its proposals are missing, Stopped where `should_stop` returns True.
+    images. Raises InvalidInput where an image or its proposals are missing or a probability is not finite, Stopped
+    where `should_stop` returns True.
     """
     model = model.to(settings.device).eval()
     detections: dict[str, list[Detection]] = {name: [] for name in model.classes}
     for done, image in enumerate(images):
         if should_stop():
             raise Stopped(f"detection stopped after {done} of {len(images)} images; run it again")
-        boxes, scores, classes = detect_in_image(
-            model, read_image(image.path), proposals_of(image, proposals), settings
-        )
+        pixels, given = read_image(image.path), proposals_of(image, proposals)
+        try:
+            boxes, scores, classes = detect_in_image(model, pixels, given, settings)
+        except InvalidInput as error:
+            raise InvalidInput(f"{image.path}: {error}") from error
         for box, score, index in zip(boxes.tolist(), scores.tolist(), classes.tolist(), strict=True):
             detections[model.classes[index]].append(Detection(image.image_id, score, tuple(box)))
         on_image(done + 1)
@@ -53,9 +57,16 @@ def detect_objects(
 def detect_in_image(
     model: FastRCNN, image: NDArray[np.uint8], proposals_xyxy: Tensor, settings: EvaluationSettings
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Boxes (D, 4) in pixels of an image uint8 RGB (H, W, 3), scores (D,) falling, and class indices (D,)."""
+    """Boxes (D, 4) in pixels of an image uint8 RGB (H, W, 3), scores (D,) falling, and class indices (D,).
+
+    Raises InvalidInput where an output of the network is not finite, which would otherwise count as no detection.
+    """
     height, width = image.shape[:2]
     probabilities, deltas = _outputs(model, image, proposals_xyxy, settings)
+    if name_of_not_finite({"probabilities": probabilities, "deltas": deltas}):
+        raise InvalidInput(
+            "the detector's output is not finite; lower evaluate.detector.learning_rate and train the detector again"
+        )
     boxes = clip_boxes(decode_boxes(proposals_xyxy, deltas), width, height)
     return best_detections(boxes, probabilities, settings)
 

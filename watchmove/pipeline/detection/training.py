@@ -15,6 +15,7 @@ from watchmove.pipeline.arrays import BoxArray
 from watchmove.pipeline.detection.fast_rcnn import FastRCNN, detection_loss
 from watchmove.pipeline.detection.training_set import Batch, TrainingSet
 from watchmove.pipeline.errors import InvalidInput, Stopped
+from watchmove.pipeline.files.weights import name_of_not_finite
 from watchmove.pipeline.networks.alexnet import INPUT_PIXELS, AlexNet, normalise_image
 from watchmove.pipeline.networks.rescaling import RESCALING_IMAGES, rescale_to_unit_variance
 from watchmove.pipeline.settings.evaluation import EvaluationSettings
@@ -98,8 +99,8 @@ def train_detector(
 
     `proposals` are boxes float32 (P, 4) xyxy in pixels of each image. The same arguments give the same weights on the
     same CPU and number of threads, stopped in between or not. Raises Stopped after saving when `should_stop` is true;
-    InvalidInput where an image, its proposals or its class is missing, or the loss is no longer finite; Unavailable
-    where a checkpoint cannot be written.
+    InvalidInput where an image, its proposals or its class is missing, or the loss or a weight is not finite, of which
+    no checkpoint is written; Unavailable where a checkpoint cannot be written.
     """
     data = TrainingSet(images, proposals, classes, settings)
     if settings.rescale_trunk:
@@ -111,6 +112,7 @@ def train_detector(
     history = DetectorHistory.from_json(load_checkpoint(hooks.checkpoint_directory, model, optimizer, identity))
 
     def save() -> None:
+        _check_finite(model, history.iteration, settings)
         save_checkpoint(hooks.checkpoint_directory, model, optimizer, vars(history), identity)
         hooks.on_checkpoint()
 
@@ -126,7 +128,23 @@ def train_detector(
         hooks.on_progress(DetectorProgress(history.iteration, loss, rate))
         if history.iteration % settings.checkpoint_every_iterations == 0 or history.iteration == settings.iterations:
             save()  # the last one too: testing, which follows, may take hours, and be stopped
+    # Also if no step was left to do: a checkpoint of an earlier version may hold such weights.
+    _check_finite(model, history.iteration, settings)
     return TrainedDetector(model.eval(), tuple(history.curve))
+
+
+def _check_finite(model: FastRCNN, iteration: int, settings: EvaluationSettings) -> None:
+    """Raise InvalidInput if a weight is not finite, which a step with a finite loss can cause."""
+    name = name_of_not_finite(model.state_dict())
+    if name is not None:
+        raise _diverged(f"{name} is not finite", iteration, settings)
+
+
+def _diverged(what: str, iteration: int, settings: EvaluationSettings) -> InvalidInput:
+    return InvalidInput(
+        f"detector: {what} at iteration {iteration}: learning_rate ({settings.learning_rate:g}) is too high; lower it, "
+        "or set warmup_iterations or max_gradient_norm"
+    )
 
 
 def _rescale(trunk: AlexNet, images: Sequence[VocImage], seed: int) -> None:
@@ -187,10 +205,7 @@ def _step(
         scores, given = model(batch.images.to(device), boxes)
     loss = detection_loss(scores, given, labels, model.normalised(deltas, labels))
     if not torch.isfinite(loss):
-        raise InvalidInput(
-            f"detector's loss is {loss.item()} at iteration {iteration}: learning_rate ({settings.learning_rate:g}) is "
-            "too high; lower it, or set warmup_iterations or max_gradient_norm"
-        )
+        raise _diverged(f"the loss is {loss.item()}", iteration, settings)
     optimizer.zero_grad()
     torch.autograd.backward(loss)
     if settings.max_gradient_norm:

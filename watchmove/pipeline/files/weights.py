@@ -1,9 +1,10 @@
-"""Writing of tensors as safetensors, with the errors and permissions of any other file."""
+"""Writing of tensors as safetensors, with the errors and permissions of any other file, and the check for NaN."""
 
 import errno
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
@@ -20,3 +21,8 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[st
         # as OSError, which `replacing` reports like that of any other file
         raise OSError(errno.EIO, str(error)) from error
     path.chmod(mode)
+
+
+def name_of_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """Return the name of the first tensor with a value that is NaN or infinite; None if all values are finite."""
+    return next((name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())), None)

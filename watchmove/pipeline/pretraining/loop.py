@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-import torch
 from torch import nn
 
 from watchmove.pipeline.errors import InvalidInput, Stopped
+from watchmove.pipeline.files.weights import name_of_not_finite
 from watchmove.pipeline.pretraining.batches import Batch, MaskDataset
 from watchmove.pipeline.pretraining.device_examples import UncutBatch
 from watchmove.pipeline.pretraining.held_out import measure_held_out
@@ -222,9 +222,10 @@ class TrainingLoop:
             writer.write(snapshot_of(stepper.network, stepper.optimizer, *facts, average))
 
     def _check_finite(self) -> None:
-        """Raise InvalidInput if a weight is not finite, which a step with a finite loss can cause."""
-        for name, tensor in self._stepper.network.state_dict().items():
-            if not torch.isfinite(tensor).all():
+        """Raise InvalidInput if a weight or its average is not finite, which a step with a finite loss can cause."""
+        for tensors in (self._stepper.network.state_dict(), self._stepper.average_state()):
+            name = name_of_not_finite(tensors)
+            if name is not None:
                 raise self._diverged(f"{name} is not finite")
 
     def _diverged(self, what: str) -> InvalidInput:
