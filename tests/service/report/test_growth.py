@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
+from rich.console import Console
 
 from tests.service.report.test_result import MADE_BY, records
+from watchmove.service.cli.result_table import print_result
 from watchmove.service.records import layout
 from watchmove.service.report.figures import frames_figure, freezing_figure
 from watchmove.service.report.growth import growth
@@ -20,12 +22,12 @@ LINE = "backbones", "+0.098 for ten times the frames", "95 % band"
 SUPERVISED = "s3://weights/imagenet.safetensors"
 
 
-def result(name: str, frames: int, figure: float, comparable: str = "same", level: int = 0) -> RunResult:
+def result(name: str, frames: int, figure: float, recipe: str = "same", level: int = 0) -> RunResult:
     """The result of a run with a pretrained backbone over two seeds and a supervised baseline."""
     rows = result_rows(
         [*records("pretrained", [figure - 0.01, figure + 0.01], level), *records(SUPERVISED, [0.61, 0.59], level)]
     )
-    facts = PretrainingFacts(backbone=f"backbone-{frames}", frames=frames, comparable=comparable)
+    facts = PretrainingFacts(backbone=f"backbone-{frames}", frames=frames, decides={"extraction recipe": recipe})
     return RunResult(made_by=MADE_BY, run=name, rows=rows, evaluation_keys=(), pretraining=facts)
 
 
@@ -52,6 +54,31 @@ def test_runs_that_compare_make_one_line(store: FileStore) -> None:
     assert (found.goal_of, found.refused) == (SUPERVISED, "")
     assert found.frames == pytest.approx(10 ** (4 + (0.6 - 0.4) / 0.0975), rel=1e-6)
     assert 100_000 < (found.frames_low or 0) < (found.frames or 0) < (found.frames_high or 0)
+
+
+def test_a_run_that_is_left_out_is_named_with_the_setting_that_differs(store: FileStore) -> None:
+    """Another recipe, another freezing level and a damaged result have a line each; comparable runs have none."""
+    found = growth(store, result("b", 10_000, 0.405), SUPERVISED)
+
+    reasons = {left.run: left.why for left in found.left_out}
+    assert list(reasons) == ["frozen", "other", "torn"]
+    assert reasons["other"] == "extraction recipe is another instead of same"
+    assert reasons["frozen"] == "it has no figure of the pretrained trunk with 0 frozen convolutions"
+    assert "no valid record" in reasons["torn"]
+    page = _environment().get_template("growth.html.j2").render(growth=found, frames_figure="")
+    assert "3 other runs of this store left out" in page
+    assert "<li>other: extraction recipe is another instead of same</li>" in page
+
+
+def test_the_terminal_shows_points_and_the_runs_left_out(store: FileStore, capsys: pytest.CaptureFixture[str]) -> None:
+    """`watchmove results` prints each point of the curve, and a line for each run left out."""
+    own = result("b", 10_000, 0.405)
+    print_result(own.model_copy(update={"growth": growth(store, own, "")}), Console(), as_json=False)
+
+    printed = capsys.readouterr().out
+    assert "100,000" in printed
+    assert "no forecast: there is no supervised baseline" in printed
+    assert "left out of the growth: other: extraction recipe is another instead of same" in printed
 
 
 def test_without_a_baseline_there_is_no_forecast(store: FileStore) -> None:

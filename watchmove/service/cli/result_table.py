@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from watchmove.pipeline.voc.average_precision import DetectionScores
-from watchmove.service.report.result import ClassificationResult, RunResult
+from watchmove.service.report.result import ClassificationResult, Growth, RunResult
 from watchmove.service.steps.run import CompletedRun
 
 
@@ -51,6 +51,23 @@ def print_result(result: RunResult, console: Console, *, as_json: bool) -> None:
     console.print(table)
     if result.classification:
         console.print(_layers_table(result.classification))
+    if result.growth is not None:
+        _print_growth(result.growth, console)
+
+
+def _print_growth(growth: Growth, console: Console) -> None:
+    """Print the points of the curve over frames, the forecast or why there is none, and the runs left out."""
+    table = Table(title="growth with pretraining frames")
+    for heading in ("run", "frames", "mean"):
+        table.add_column(heading, justify="left" if heading == "run" else "right")
+    for point in growth.points:
+        table.add_row(escape(point.run), f"{point.frames:,}", _figure(point.ap_11_point.mean))
+    console.print(table)
+    reached = f"forecast: {growth.goal_of} is reached at {growth.frames:,.0f} frames" if growth.frames else ""
+    lines = [reached or f"no forecast: {growth.refused}"]
+    lines += [f"left out of the growth: {left.run}: {left.why}" for left in growth.left_out]
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def _layers_table(rows: Sequence[ClassificationResult]) -> Table:

@@ -5,6 +5,7 @@ has its own champion and a numbered history. If two runs promote at once, the fi
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from scipy.stats import ttest_ind
 
@@ -47,12 +48,17 @@ def protocol_of(record: EvaluationRecord) -> str:
     It covers the detection set, the detector's settings and the version of its code, but not seeds, freezing and
     settings of the machine. The record must have been written by this version of the code, or be one it would write.
     """
+    settings, detection_set = protocol_settings(record)
+    return settings_hash(settings, detection_set, EVALUATION_VERSION)
+
+
+def protocol_settings(record: EvaluationRecord) -> tuple[dict[str, Any], str]:
+    """The settings of the evaluate step that `protocol_of` covers, and the identity of the detection set."""
     settings = {
         key: value for key, value in record.made_by.settings["evaluate"].items() if key not in _BESIDE_THE_DETECTOR
     }
     detector = {key: value for key, value in settings["detector"].items() if key not in _OF_THE_MACHINE}
-    voc = record.made_by.settings["voc"]
-    return settings_hash(settings | {"detector": detector}, record.made_by.inputs[voc], EVALUATION_VERSION)
+    return settings | {"detector": detector}, record.made_by.inputs[record.made_by.settings["voc"]]
 
 
 def promote(

@@ -1,37 +1,14 @@
 """Growth of mean average precision with the number of pretraining frames, over comparable backbones of a store."""
 
-from collections.abc import Iterator, Sequence
-
-import structlog
+from collections.abc import Iterator
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.statistics.forecast import fit_frames, forecast
-from watchmove.service.records.datasets import DatasetRecord
 from watchmove.service.records.record import find
-from watchmove.service.records.training import PRETRAINED, BackboneRecord, EvaluationRecord
-from watchmove.service.report.champion import protocol_of
-from watchmove.service.report.result import Growth, GrowthPoint, PretrainingFacts, ResultRow, RunResult
-from watchmove.service.settings.settings import settings_hash
+from watchmove.service.records.training import PRETRAINED
+from watchmove.service.report.comparison import difference
+from watchmove.service.report.result import Growth, GrowthPoint, LeftOut, PretrainingFacts, ResultRow, RunResult
 from watchmove.service.store.store import Store
-
-_LOG = structlog.get_logger()
-_MAY_DIFFER = (
-    *("iterations", "seed", "device", "max_device_batch", "crop_on", "compile"),
-    *("validate_every_iterations", "validation_frames", "checkpoint_every_iterations", "keep_checkpoints"),
-)
-"""Settings of pretraining that comparable backbones may differ in: more frames take more iterations, and the rest does
-not affect what is learnt from a frame.
-"""
-
-
-def pretraining_facts(
-    backbone: BackboneRecord, dataset: DatasetRecord, records: Sequence[EvaluationRecord]
-) -> PretrainingFacts:
-    """The facts of a run's pretraining; `comparable` is equal for runs that differ only in frames and iterations."""
-    settings = {key: value for key, value in backbone.made_by.settings["pretrain"].items() if key not in _MAY_DIFFER}
-    # All evaluations of a run share one protocol, so the first gives it.
-    comparable = settings_hash(protocol_of(records[0]), dataset.masks_from, settings)
-    return PretrainingFacts(backbone=backbone.backbone, frames=dataset.kept_frames, comparable=comparable)
 
 
 def growth(store: Store, result: RunResult, supervised: str) -> Growth:
@@ -40,9 +17,9 @@ def growth(store: Store, result: RunResult, supervised: str) -> Growth:
     `supervised` is the initialisation of the baseline's row; without one there is no forecast.
     """
     level = result.rows[0].freeze_through
-    points = _points(store, result, level)
+    points, left_out = _points(store, result, level)
     curve = fit_frames([point.frames for point in points], [point.ap_11_point.mean for point in points])
-    made = Growth(freeze_through=level, points=points)
+    made = Growth(freeze_through=level, points=points, left_out=left_out)
     if curve is not None:
         line = {"slope": curve.slope, "slope_low": curve.slope_low, "slope_high": curve.slope_high}
         made = made.model_copy(update={**line, "intercept": curve.intercept})
@@ -64,35 +41,48 @@ def growth(store: Store, result: RunResult, supervised: str) -> Growth:
     )
 
 
-def _points(store: Store, result: RunResult, level: int) -> tuple[GrowthPoint, ...]:
-    """A point for each backbone; of several runs that evaluated one, this run's figures take precedence."""
+def _points(store: Store, result: RunResult, level: int) -> tuple[tuple[GrowthPoint, ...], tuple[LeftOut, ...]]:
+    """A point for each backbone, and the runs left out; of several runs that evaluated one, this run's comes first."""
     points: dict[str, GrowthPoint] = {}
-    for evaluated in (result, *_others(store, result)):
+    left_out: list[LeftOut] = []
+    for evaluated in (result, *_others(store, result.run, left_out)):
         row, facts = _row(evaluated, PRETRAINED, level), evaluated.pretraining
-        # The fit takes the logarithm of the frames, which must not be zero.
-        if row is not None and row.ap_11_point is not None and facts is not None and facts.frames > 0:
-            points.setdefault(
-                facts.backbone,
-                GrowthPoint(
-                    run=evaluated.run, backbone=facts.backbone, frames=facts.frames, ap_11_point=row.ap_11_point
-                ),
+        why = _why_not(result, facts, row, level)
+        if why:
+            left_out.append(LeftOut(run=evaluated.run, why=why))
+        elif facts is not None and row is not None and row.ap_11_point is not None:
+            point = GrowthPoint(
+                run=evaluated.run, backbone=facts.backbone, frames=facts.frames, ap_11_point=row.ap_11_point
             )
-    return tuple(sorted(points.values(), key=lambda point: (point.frames, point.backbone)))
+            points.setdefault(facts.backbone, point)
+    in_order = sorted(points.values(), key=lambda point: (point.frames, point.backbone))
+    return tuple(in_order), tuple(sorted(left_out, key=lambda left: left.run))
 
 
-def _others(store: Store, result: RunResult) -> Iterator[RunResult]:
-    """The comparable results of other runs; one that cannot be read is logged and left out."""
+def _why_not(result: RunResult, facts: PretrainingFacts | None, row: ResultRow | None, level: int) -> str:
+    """Why a run is no point of this result's curve; empty if it is one."""
+    # The fit takes the logarithm of the frames, which must not be zero.
+    if facts is None or result.pretraining is None or not facts.frames:
+        return "it has no pretraining frames"
+    differs = difference(result.pretraining, facts)
+    if differs:
+        return differs
+    if row is None or row.ap_11_point is None:
+        return f"it has no figure of the pretrained trunk with {level} frozen convolutions"
+    return ""
+
+
+def _others(store: Store, run: str, left_out: list[LeftOut]) -> Iterator[RunResult]:
+    """The results of other runs; one that cannot be read is added to `left_out`."""
     for item in store.list("runs/"):
         if not item.key.endswith("/result.json"):
             continue
         try:
             other = find(store, item.key, RunResult)
         except InvalidInput as error:
-            _LOG.warning("result of another run left out", reason=str(error))
+            left_out.append(LeftOut(run=item.key.split("/")[1], why=str(error)))
             continue
-        if other is None or other.run == result.run or other.pretraining is None or result.pretraining is None:
-            continue
-        if other.pretraining.comparable == result.pretraining.comparable:
+        if other is not None and other.run != run:
             yield other
 
 

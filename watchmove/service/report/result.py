@@ -71,16 +71,16 @@ class ClassificationResult(BaseModel):
 
 
 class PretrainingFacts(BaseModel):
-    """The backbone of a run and its number of pretraining frames.
+    """The backbone of a run, its number of pretraining frames, and all else that decides the run's figures.
 
-    Runs with an equal `comparable` differ only in the number of frames and iterations.
+    Runs with equal values in `decides` differ in the number of frames alone. Results of earlier versions have none.
     """
 
     model_config = ConfigDict(frozen=True)
 
     backbone: str
     frames: int
-    comparable: str
+    decides: dict[str, str] = {}
 
 
 class GrowthPoint(BaseModel):
@@ -94,17 +94,28 @@ class GrowthPoint(BaseModel):
     ap_11_point: SeedSpread
 
 
+class LeftOut(BaseModel):
+    """A run that is no point of the curve over frames, and the reason."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run: str
+    why: str
+
+
 class Growth(BaseModel):
     """Average precision over frames: points in order of frames, the fitted line, and the forecast.
 
     The line and the forecast are those of `statistics.forecast`. `goal` is the mean of the supervised baseline;
-    `frames` is where the line reaches it. `refused` is the reason if there is no forecast.
+    `frames` is where the line reaches it. `refused` is the reason if there is no forecast. `left_out` are the store's
+    other runs, which differ in more than the number of frames.
     """
 
     model_config = ConfigDict(frozen=True)
 
     freeze_through: int
     points: tuple[GrowthPoint, ...]
+    left_out: tuple[LeftOut, ...] = ()
     slope: float | None = None
     slope_low: float | None = None
     slope_high: float | None = None

@@ -20,11 +20,13 @@ from watchmove.service.records.training import (
     backbone_id_of,
 )
 from watchmove.service.report.champion import promote
+from watchmove.service.report.comparison import pretraining_facts
 from watchmove.service.report.figures import frames_figure, freezing_figure
-from watchmove.service.report.growth import growth, pretraining_facts
+from watchmove.service.report.growth import growth
 from watchmove.service.report.images import CaptionedImage, curve_image, detection_image, image_of, svg, svg_uri
 from watchmove.service.report.result import (
     Growth,
+    PretrainingFacts,
     RunResult,
     classification_records,
     classification_rows,
@@ -68,9 +70,10 @@ def report(context: StepContext, run: str) -> str:
     backbone = need(store, backbone_key, BackboneRecord, "pretrain")
     evaluated = dict(evaluation_records(store, run, context.settings.evaluate, backbone.backbone))
     rows = [_row(record) for record in evaluated.values()]
-    result, grown = _write_result(context, run, dataset, backbone, evaluated)
-    champion, verdict = promote(context.settings, store, run, backbone, list(evaluated.values()))
     gathered = gathered_of(store, run)
+    facts = pretraining_facts(plan, gathered, dataset, backbone, list(evaluated.values()))
+    result, grown = _write_result(context, run, facts, evaluated)
+    champion, verdict = promote(context.settings, store, run, backbone, list(evaluated.values()))
     page = (
         _environment()
         .get_template("report.html.j2")
@@ -101,11 +104,7 @@ def report(context: StepContext, run: str) -> str:
 
 
 def _write_result(
-    context: StepContext,
-    run: str,
-    dataset: DatasetRecord,
-    backbone: BackboneRecord,
-    evaluated: Mapping[str, EvaluationRecord],
+    context: StepContext, run: str, facts: PretrainingFacts, evaluated: Mapping[str, EvaluationRecord]
 ) -> tuple[RunResult, Growth]:
     """Write and return the run's result, given its evaluations by their keys, and the growth that is part of it."""
     store, settings = context.store, context.settings.evaluate
@@ -116,7 +115,7 @@ def _write_result(
         rows=result_rows(records),
         evaluation_keys=tuple(evaluated),
         classification=classification_rows(list(classification_records(store, run, settings))),
-        pretraining=pretraining_facts(backbone, dataset, records),
+        pretraining=facts,
     )
     # The growth includes this run's own figures, so the result is made without it first.
     grown = growth(store, result, settings.supervised)
