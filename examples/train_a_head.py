@@ -14,7 +14,7 @@ from torch.nn import functional
 from torchvision.models import alexnet
 
 from watchmove.pipeline.classification.classification import image_labels
-from watchmove.pipeline.classification.features import centre_crop
+from watchmove.pipeline.classification.features import squeezed_image
 from watchmove.pipeline.voc.annotations import read_image, read_voc
 
 
@@ -49,7 +49,7 @@ def main(weights: Path, voc: Path) -> None:
     classes = sorted({one.name for image in images for one in image.objects})
     labels = torch.from_numpy(image_labels(images, classes) > 0).float()
     with torch.no_grad():
-        features = exported_network(weights)(torch.stack([centre_crop(read_image(image.path)) for image in images]))
+        features = exported_network(weights)(torch.stack([squeezed_image(read_image(image.path)) for image in images]))
     features = functional.normalize(features)
     right = (trained_head(features, labels)(features) > 0) == (labels > 0)
     print(f"{len(images)} images, {len(classes)} classes: {float(right.float().mean()):.1%} of the labels are right")

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.docs.pages import DOCS, PAGES, ROOT, anchors, links, page_name
 from watchmove.pipeline.extraction.conditions import CONDITIONS
@@ -13,6 +14,7 @@ from watchmove.service.cli.reference import cli_reference
 from watchmove.service.records import layout
 from watchmove.service.records.outcomes import MISSING_REASONS, WORKER_REASONS, Outcome
 from watchmove.service.runner import exit_codes, metrics
+from watchmove.service.settings.evaluate import EvaluateSettings
 from watchmove.service.settings.reference import reference_table
 
 MOST_README_LINES = 150
@@ -69,6 +71,16 @@ def test_the_settings_page_is_the_generated_table() -> None:
     assert page.endswith(f"\n{reference_table()}\n"), (
         "run `watchmove settings --reference` and replace the page's table"
     )
+
+
+def test_the_published_schedule_is_valid_settings() -> None:
+    """The page's block of settings for multi-scale training is accepted, and tests at one scale."""
+    page = (DOCS / "explanation" / "evaluation.md").read_text(encoding="utf-8")
+    block = page.split("```yaml\n")[1].split("```")[0]
+    detector = EvaluateSettings.model_validate(yaml.safe_load(block)["evaluate"]).detector
+
+    assert len(detector.at_training_scales()) == 5
+    assert detector.at_testing_scales() == (detector,)
 
 
 def test_every_metric_is_listed() -> None:

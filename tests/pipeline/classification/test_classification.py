@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from watchmove.pipeline.classification.classification import COSTS, classification_scores, image_labels
-from watchmove.pipeline.classification.features import GRIDS, centre_crop, layer_features, write_features
+from watchmove.pipeline.classification.features import POOLING_WINDOWS, layer_features, squeezed_image, write_features
 from watchmove.pipeline.classification.linear_svm import fit_svms, svm_scores
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.networks.alexnet import random_backbone
@@ -51,26 +52,43 @@ def test_what_can_be_told_is_told_and_noise_is_not() -> None:
 
 
 def test_the_cost_is_that_of_the_best_mean_over_what_was_left_out() -> None:
-    """Found anew cost by cost, part by part and class by class, each from nothing."""
+    """It is computed again cost by cost, part by part and class by class, each from zero weights."""
     train, labels = blobs(0, 45, 0.8)
+    labels = labels[np.random.default_rng(3).permutation(45)]  # so that the parts differ from alternating ones
     scores = classification_scores(train, labels, train, labels, ["a", "b", "c"])
     for column, one in enumerate(scores.per_class.values()):
         mine = labels[:, column]
         parts = np.empty(45, int)
-        for sign in (1, -1):
-            parts[mine == sign] = np.arange((mine == sign).sum()) % 3
+        # of 15 positives the first 5 are the first part, of 30 others the first 10
+        parts[mine == 1], parts[mine == -1] = np.repeat([0, 1, 2], 5), np.repeat([0, 1, 2], 10)
         means = [np.mean([area_left_out(train, mine, parts == part, cost) for part in range(3)]) for cost in COSTS]
         assert one.cost == COSTS[int(np.argmax(means))]
 
 
 def area_left_out(features: torch.Tensor, labels: np.ndarray, left_out: np.ndarray, cost: float) -> float:
-    """Average precision on what was left out, ranks counted one after another."""
+    """Mean precision at the positives of what was left out, ranks counted one after another."""
     taught = torch.from_numpy(np.where(left_out, 0, labels)[:, None]).double()
     weights = fit_svms(features.double(), taught, torch.tensor([cost]).double())
     scores = svm_scores(features.double(), weights)[:, 0].numpy()[left_out]
     hits = labels[left_out][np.argsort(-scores, kind="stable")] == 1
-    precisions = [hits[: rank + 1].mean() for rank in range(len(hits))]
-    return float(np.mean([max(precisions[rank:]) for rank in range(len(hits)) if hits[rank]]))
+    return float(np.mean([hits[: rank + 1].mean() for rank in range(len(hits)) if hits[rank]]))
+
+
+def test_costs_are_the_benchmarks() -> None:
+    """The powers of ten of its commands and the powers of two that its code adds to them, in rising order."""
+    commands = [1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0, 100.0]
+
+    assert list(COSTS) == pytest.approx(sorted(commands + [0.5**n for n in range(4, 20)]))
+
+
+def test_difficult_images_are_negatives_in_training() -> None:
+    """An image whose objects of a class are all difficult is fitted as one without the class."""
+    (train, labels), test = blobs(0, 60, 0.4), blobs(1, 30, 0.4)
+    unsure, without = labels.copy(), labels.copy()
+    unsure[:9], without[:9] = np.where(labels[:9] == 1, 0, -1), -1
+    found = [classification_scores(train, given, *test, ["a", "b", "c"]) for given in (unsure, without)]
+
+    assert found[0] == found[1]
 
 
 def test_classes_without_enough_images_are_left_out_and_say_so() -> None:
@@ -114,12 +132,10 @@ def test_difficult_images_are_not_scored() -> None:
 
 
 def test_features_of_each_layer() -> None:
-    """Of unit length, about nine thousand values; fc7's is the trunk's own output, conv1's a mean over cells."""
+    """Each has unit length and about nine thousand values; fc7's is the trunk's own output."""
     trunk = random_backbone(0).eval()
     images = torch.randn(2, 3, 227, 227, generator=torch.Generator().manual_seed(0))
     found = layer_features(trunk, images)
-    conv1 = dict(trunk.layer_outputs(images))["conv1"]
-    first_cell = conv1[:, :, :6, :6].mean(dim=(2, 3))  # 55 pixels in ten cells: 0 to 6, 5 to 11, …
 
     sizes = {name: features.shape[1] for name, features in found.items()}
     assert sizes == {
@@ -133,19 +149,37 @@ def test_features_of_each_layer() -> None:
     }
     assert all(torch.allclose(one.norm(dim=1), torch.ones(2), atol=1e-5) for one in found.values())
     assert torch.allclose(found["fc7"], torch.nn.functional.normalize(trunk(images)), atol=1e-5)
-    cells = found["conv1"].reshape(2, 96, GRIDS["conv1"] ** 2)[:, :, 0]
-    assert torch.allclose(torch.nn.functional.normalize(cells), torch.nn.functional.normalize(first_cell), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("layer", "row", "column", "top", "left", "side"),
+    [("conv1", 9, 2, 36, 8, 19), ("conv2", 5, 1, 15, 3, 12), ("conv3", 4, 4, 4, 4, 9), ("conv5", 5, 0, 5, 0, 8)],
+)
+def test_windows_overlap_as_in_the_benchmark(layer: str, row: int, column: int, top: int, left: int, side: int) -> None:
+    """A value is the mean over the window that the benchmark's kernel and stride give, divided by the common norm."""
+    trunk = random_backbone(0).eval()
+    images = torch.randn(1, 3, 227, 227, generator=torch.Generator().manual_seed(0))
+    output = dict(trunk.layer_outputs(images))[layer][0]
+    mean = output[:, top : top + side, left : left + side].mean(dim=(1, 2))
+    cells = {"conv1": 10, "conv2": 6, "conv3": 5, "conv5": 6}[layer]
+    found = layer_features(trunk, images)[layer].reshape(-1, cells, cells)[:, row, column]
+
+    assert POOLING_WINDOWS[layer][0] == side
+    assert torch.allclose(functional.normalize(found, dim=0), functional.normalize(mean, dim=0), atol=1e-4)
 
 
 @pytest.mark.parametrize(("height", "width"), [(100, 300), (600, 400), (5, 5), (256, 256)])
-def test_the_middle_of_an_image(height: int, width: int) -> None:
-    """227 pixels on a side whatever the image; its middle stays in the middle."""
-    picture = np.zeros((height, width, 3), np.uint8)
-    picture[:, width // 2 :] = 255
-    crop = centre_crop(picture)
+def test_the_whole_image_is_squeezed(height: int, width: int) -> None:
+    """The input has 227 pixels a side whatever the image, and its left and right edges are the image's."""
+    picture = np.full((height, width, 3), 128, np.uint8)
+    picture[:, : width // 5], picture[:, -(width // 5) :] = 0, 255
+    square = squeezed_image(picture)
 
-    assert crop.shape == (3, 227, 227)
-    assert crop[:, :, 20].max() < 0 < crop[:, :, 206].min()
+    assert square.shape == (3, 227, 227)
+    # a fifth of 227 is 45, and interpolation blurs an edge of a 5-pixel image over as much
+    assert square[:, :, :20].max() < -1
+    assert square[:, :, 207:].min() > 1
+    assert square[:, :, 113].abs().max() < 1
 
 
 def test_features_on_disk_are_those_of_the_images(tmp_path: Path) -> None:
@@ -157,11 +191,11 @@ def test_features_on_disk_are_those_of_the_images(tmp_path: Path) -> None:
     trunk = random_backbone(0)
     told: list[int] = []
     files = write_features(trunk, ["conv5"], paths, tmp_path, told.append)
-    crop = centre_crop(read_image(paths[33]))
+    square = squeezed_image(read_image(paths[33]))
 
     assert list(files) == ["conv5"]
     assert told == [0, 32]
-    assert np.allclose(np.load(files["conv5"])[33], layer_features(trunk, crop[None])["conv5"][0], atol=1e-6)
+    assert np.allclose(np.load(files["conv5"])[33], layer_features(trunk, square[None])["conv5"][0], atol=1e-6)
     paths[1].write_text("no picture")
     with pytest.raises(InvalidInput, match=r"1\.png: cannot be decoded"):
         write_features(trunk, ["conv5"], paths, tmp_path, told.append)

@@ -6,8 +6,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from watchmove.pipeline.detection.fast_rcnn import FastRCNN
+from watchmove.pipeline.detection.images import scaled_size
 from watchmove.pipeline.detection.testing import best_detections, best_scales, detect_in_image, detect_objects
 from watchmove.pipeline.errors import InvalidInput, Stopped
 from watchmove.pipeline.networks.alexnet import random_backbone
@@ -83,7 +85,7 @@ def test_testing_can_be_stopped(model: FastRCNN, tmp_path: Path) -> None:
 
 def test_each_region_is_seen_at_the_scale_that_suits_it() -> None:
     """At sides 480 and 960 of a 480-pixel picture, a small box takes the larger, one of 224 pixels the smaller."""
-    scales = EvaluationSettings(scales_pixels=(480, 960), longer_side_pixels=2000).at_scales()
+    scales = EvaluationSettings(scales_pixels=(480, 960)).at_testing_scales()
     boxes = torch.tensor([[0.0, 0, 112, 112], [0, 0, 224, 224], [0, 0, 400, 400]])
 
     assert best_scales(boxes, (480, 640), scales).tolist() == [1, 0, 0]
@@ -111,3 +113,29 @@ def test_outputs_that_are_not_finite_are_an_error(layer: str, tmp_path: Path) ->
 
     with pytest.raises(InvalidInput, match=r"a\.png: the detector's output is not finite; lower"):
         detect_objects(model, two_images(tmp_path), proposals, SETTINGS)
+
+
+def test_testing_can_have_one_scale_after_training_with_several(model: FastRCNN, tmp_path: Path) -> None:
+    """Without `scales_in_testing` detections are those of `shorter_side_pixels`; training keeps its scales."""
+    image, boxes = two_images(tmp_path)[0], torch.tensor([[5.0, 5, 25, 25], [10, 3, 47, 31]])
+    one = EvaluationSettings(shorter_side_pixels=128, min_score=0.0)
+    several = one.model_copy(update={"scales_pixels": (192, 256), "scales_in_testing": False})
+    found = [detect_in_image(model, read_image(image.path), boxes, settings) for settings in (one, several)]
+
+    torch.testing.assert_close(found[0], found[1])
+    assert [at.shorter_side_pixels for at in several.at_training_scales()] == [192, 256]
+
+
+def test_published_scales_have_their_published_size() -> None:
+    """A VOC image of 375 by 500 is enlarged to each of the five scales, also to 1200, which one scale's limit cuts."""
+    settings = EvaluationSettings(scales_pixels=(480, 576, 688, 864, 1200))
+    sizes = [scaled_size(375, 500, at) for at in settings.at_training_scales()]
+
+    assert sizes == [(480, 640), (576, 768), (688, 917), (864, 1152), (1200, 1600)]
+    assert scaled_size(375, 500, EvaluationSettings(shorter_side_pixels=1200)) == (750, 1000)
+
+
+def test_a_limit_that_would_shrink_the_scales_is_refused() -> None:
+    """The message names the limit, the scale and the least limit that fits it."""
+    with pytest.raises(ValidationError, match=r"scales_longer_side_pixels \(1000\) .* scale 1200; set it to 2000"):
+        EvaluationSettings(scales_pixels=(480, 1200), scales_longer_side_pixels=1000)

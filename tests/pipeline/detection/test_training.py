@@ -77,6 +77,14 @@ def test_the_learning_rate_is_the_published_one() -> None:
     assert [detector_learning_rate(step, settings) for step in (0, 29_999, 30_000, 39_999)] == [1e-3, 1e-3, 1e-4, 1e-4]
 
 
+def test_the_learning_rate_can_drop_several_times() -> None:
+    """With a fraction of a third it drops after 50,000 and after 100,000 of 150,000 iterations."""
+    settings = EvaluationSettings(iterations=150_000, learning_rate_drop_fraction=0.33333)
+    rates = [detector_learning_rate(step, settings) for step in (49_999, 50_000, 99_999, 100_000, 149_999)]
+
+    assert rates == pytest.approx([1e-3, 1e-4, 1e-4, 1e-5, 1e-5])
+
+
 def test_the_learning_rate_warms_up() -> None:
     """In 4 steps it grows by a quarter each."""
     settings = EvaluationSettings(learning_rate=0.4, warmup_iterations=4)

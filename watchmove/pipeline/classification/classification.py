@@ -1,8 +1,9 @@
 """Image classification by linear SVMs on frozen features, which measures what a trunk has learned.
 
-The protocol is that of Goyal et al. (ICCV 2019, section 6.1) for VOC 2007: an SVM for each class against all others,
-its cost chosen by cross-validation in three parts, average precision on the test images. An image in which all objects
-of a class are difficult is ignored for that class, in training and in testing.
+The protocol is that of Goyal et al. (ICCV 2019, section 6.1) for VOC 2007, as their code has it
+(facebookresearch/fair_self_supervision_benchmark, tools/svm): an SVM for each class against all others, its cost chosen
+by cross-validation in three parts, average precision on the test images. An image in which all objects of a class are
+difficult is ignored for that class in testing; in training it counts as one without the class.
 """
 
 from collections.abc import Sequence
@@ -17,8 +18,8 @@ from watchmove.pipeline.classification.linear_svm import fit_svms, svm_scores
 from watchmove.pipeline.voc.annotations import VocImage
 from watchmove.pipeline.voc.average_precision import average_precision
 
-COSTS = tuple(2.0**power for power in range(-18, 5, 2))
-"""Candidate costs, 2⁻¹⁸ to 2⁴. The benchmark's powers of two end at 2⁻⁴; small training sets need higher costs."""
+COSTS = tuple(sorted([2.0**power for power in range(-19, -3)] + [10.0**power for power in range(-7, 3)]))
+"""Candidate costs: 2⁻¹⁹ to 2⁻⁴ and 10⁻⁷ to 10² (tools/svm/svm_helper.py, and the commands in GETTING_STARTED.md)."""
 FOLDS = 3
 """Parts of the cross-validation (Goyal et al., ICCV 2019, section 6.1)."""
 
@@ -66,6 +67,8 @@ def classification_scores(
     Labels are `image_labels`, (N, K) and (M, K). A class that fewer than three training images show, or all of them, or
     no test image, has no figures and a reason in `left_out`.
     """
+    # the benchmark's tools/svm/train_svm_kfold.py fits to images with difficult objects only as negatives
+    train_labels = np.where(train_labels == 0, np.int8(-1), train_labels)
     reasons = [_left_out(train_labels[:, k], test_labels[:, k]) for k in range(len(classes))]
     known = [k for k, reason in enumerate(reasons) if not reason]
     figures: dict[str, ClassFigures] = {}
@@ -113,24 +116,41 @@ def _choose_costs(features: Tensor, labels: Tensor) -> Tensor:
     found = torch.zeros(len(COSTS), labels.shape[1], dtype=torch.float64)
     for fold in range(FOLDS):
         weights: Tensor | None = None
-        held_out = torch.where(folds == fold, labels, 0).cpu().numpy().astype(np.int8)
         # costs rise, so that each fit begins at the solution for the next lower cost
         for row, cost in enumerate(COSTS):
             costs = torch.full((labels.shape[1],), cost, dtype=features.dtype, device=features.device)
             # 0 marks an image as ignored
             weights = fit_svms(features, torch.where(folds == fold, 0, labels), costs, weights)
-            scores = svm_scores(features, weights).cpu().numpy()
+            scores = svm_scores(features, weights)
             for column in range(labels.shape[1]):
-                found[row, column] += _curve_areas(scores[:, column], held_out[:, column])[1]
+                held_out = folds[:, column] == fold
+                found[row, column] += _mean_precision(scores[held_out, column], labels[held_out, column])
     # of equally good costs argmax takes the lowest, which regularises most
     return torch.tensor(COSTS, dtype=features.dtype)[found.argmax(dim=0)].to(features.device)
 
 
 def _folds(labels: Tensor) -> Tensor:
-    """Part (N, K) of each image for each class: positives take turns among the parts, and so do the other images."""
-    # divided separately, because otherwise a part could have no positives of a rare class
-    positive = labels > 0
-    return torch.where(positive, positive.cumsum(dim=0) - 1, (~positive).cumsum(dim=0) - 1) % FOLDS
+    """Part (N, K) of each image for each class: a class's positives in order in equal parts, and so the other images.
+
+    These are the parts of scikit-learn's StratifiedKFold without shuffling, which the benchmark's cross-validation has.
+    """
+    folds = torch.zeros_like(labels, dtype=torch.int64)
+    for column in range(labels.shape[1]):
+        # divided separately, because otherwise a part could have no positives of a rare class
+        for of_class in (labels[:, column] > 0, labels[:, column] <= 0):
+            for fold, rows in enumerate(torch.tensor_split(torch.nonzero(of_class).flatten(), FOLDS)):
+                folds[rows, column] = fold
+    return folds
+
+
+def _mean_precision(scores: Tensor, labels: Tensor) -> float:
+    """Mean of the precision at the rank of each positive, by which the benchmark's cross-validation compares costs.
+
+    It is scikit-learn's `average_precision`: unlike VOC's, precision is not raised to the best at a higher recall.
+    """
+    hits = (labels[scores.argsort(descending=True, stable=True)] > 0).double()
+    precision = hits.cumsum(dim=0) / torch.arange(1, len(hits) + 1, device=hits.device)
+    return float((precision * hits).sum() / hits.sum())
 
 
 def _figures(scores: NDArray[np.float64], labels: Labels, cost: float) -> ClassFigures:

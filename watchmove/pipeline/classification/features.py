@@ -1,8 +1,9 @@
 """Features of every layer of a frozen trunk, for linear classifiers.
 
-The protocol is that of the benchmark of Goyal et al. (ICCV 2019, section 6.1): one centre crop of an image whose
-shorter side is 256 pixels, each convolution's output averaged over a grid that leaves about 9,000 values, all of unit
-length.
+The protocol is that of the benchmark of Goyal et al. (ICCV 2019, section 6.1), as its code extracts features of
+CaffeNet (facebookresearch/fair_self_supervision_benchmark: configs/benchmark_tasks/image_classification/voc07 and
+modeling/supervised/caffenet_bvlc_supervised_finetune_linear.py): the whole image squeezed to 227 pixels a side, each
+convolution's output after the ReLU averaged by overlapping windows, which leave about 9,000 values, all of unit length.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,31 +22,40 @@ from watchmove.pipeline.networks.alexnet import INPUT_PIXELS, AlexNet, normalise
 from watchmove.pipeline.voc.annotations import read_image
 
 SHORTER_SIDE_PIXELS = 256
-"""Shorter side before the centre crop (Goyal et al., ICCV 2019, section 6.1)."""
-GRIDS = {"conv1": 10, "conv2": 6, "conv3": 5, "conv4": 5, "conv5": 6}
-"""Cells on a side over which a convolution's output is averaged: 9,600, 9,216, 9,600, 9,600 and 9,216 values."""
+"""Shorter side to which an image is scaled before it is squeezed (the benchmark's transform `scale`)."""
+POOLING_WINDOWS = {"conv1": (19, 4), "conv2": (12, 3), "conv3": (9, 1), "conv4": (9, 1), "conv5": (8, 1)}
+"""Side and stride, in cells, of the windows that average a convolution's output, from the benchmark's CaffeNet.
+
+They leave 10, 6, 5, 5 and 6 values a side: 9,600, 9,216, 9,600, 9,600 and 9,216 values in all.
+"""
 
 _BATCH = 32
 """Images in one forward pass: a bound on memory, set by hand."""
 
 
-def centre_crop(image: NDArray[np.uint8]) -> Tensor:
-    """The middle of an image uint8 RGB (H, W, 3), scaled to a shorter side of 256, as float32 (3, 227, 227)."""
+def squeezed_image(image: NDArray[np.uint8]) -> Tensor:
+    """The whole of an image uint8 RGB (H, W, 3), squeezed to a square, as normalised float32 (3, 227, 227).
+
+    It is scaled twice, as in the benchmark: to a shorter side of 256, then to the square, both times bilinearly.
+    """
     height, width = image.shape[:2]
-    scale = SHORTER_SIDE_PIXELS / min(height, width)
-    size = max(round(width * scale), INPUT_PIXELS), max(round(height * scale), INPUT_PIXELS)
-    # averaging over areas avoids aliasing; enlarging by it would repeat pixels
-    scaled = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    left, top = (size[0] - INPUT_PIXELS) // 2, (size[1] - INPUT_PIXELS) // 2
-    return normalise_image(np.asarray(scaled[top : top + INPUT_PIXELS, left : left + INPUT_PIXELS], np.uint8))
+    shorter = min(height, width)
+    # in integers, as the benchmark rounds the longer side down
+    size = width * SHORTER_SIDE_PIXELS // shorter, height * SHORTER_SIDE_PIXELS // shorter
+    scaled = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+    square = cv2.resize(scaled, (INPUT_PIXELS, INPUT_PIXELS), interpolation=cv2.INTER_LINEAR)
+    return normalise_image(np.asarray(square, np.uint8))
 
 
 @torch.inference_mode()
 def layer_features(trunk: AlexNet, images: Tensor) -> dict[str, Tensor]:
-    """Features float32 (N, D) of unit length by layer, of normalised images (N, 3, 227, 227)."""
+    """Features float32 (N, D) of unit length by layer, of normalised images (N, 3, 227, 227).
+
+    fc6 and fc7, which the benchmark does not measure on AlexNet, are taken as they are.
+    """
     features = {}
     for name, output in trunk.layer_outputs(images):
-        pooled = functional.adaptive_avg_pool2d(output, GRIDS[name]) if name in GRIDS else output
+        pooled = functional.avg_pool2d(output, *POOLING_WINDOWS[name]) if name in POOLING_WINDOWS else output
         features[name] = functional.normalize(pooled.flatten(1).float())
     return features
 
@@ -67,12 +77,12 @@ def write_features(
     files: dict[str, NDArray[np.float32]] = {}
     for first in range(0, len(images), _BATCH):
         between(first)
-        crops = torch.stack([centre_crop(read_image(path)) for path in images[first : first + _BATCH]])
-        found = layer_features(trunk, crops.to(device))
+        squares = torch.stack([squeezed_image(read_image(path)) for path in images[first : first + _BATCH]])
+        found = layer_features(trunk, squares.to(device))
         not_finite = name_of_not_finite(found)
         if not_finite is not None:
             raise InvalidInput(
-                f"features of {not_finite} are not finite for {images[first]} or one of the {len(crops) - 1} images "
+                f"features of {not_finite} are not finite for {images[first]} or one of the {len(squares) - 1} images "
                 "after it; the trunk's training diverged: train it with a lower learning rate"
             )
         for name in layers:

@@ -77,7 +77,7 @@ def _outputs(
     """Probabilities (P, C) without the background's and deltas (P, C, 4) of proposals (P, 4) in pixels of the image."""
     probabilities = torch.zeros(len(proposals_xyxy), len(model.classes))
     deltas = torch.zeros(len(proposals_xyxy), len(model.classes), 4)
-    scales = settings.at_scales()
+    scales = settings.at_testing_scales()
     chosen = best_scales(proposals_xyxy, (image.shape[0], image.shape[1]), scales)
     for number, at in enumerate(scales):
         rows = torch.nonzero(chosen == number).flatten()

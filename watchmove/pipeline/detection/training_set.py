@@ -126,7 +126,7 @@ class TrainingSet:
         return Batch(padded_batch(images), regions)
 
     def _sample(self, image: VocImage, generator: np.random.Generator) -> tuple[Tensor, Regions]:
-        scales = self._settings.at_scales()
+        scales = self._settings.at_training_scales()
         # nothing is drawn for a single scale, so that trainings with one scale keep their random numbers
         at = scales[int(generator.integers(len(scales)))] if len(scales) > 1 else scales[0]
         pixels, scale = network_image(read_image(image.path), at)

@@ -1,21 +1,39 @@
 """Settings of the detector that evaluates a trunk. The defaults are the published CaffeNet configuration of Fast R-CNN.
 
-The source is Girshick, Fast R-CNN, ICCV 2015, sections 2.3 and 4.1, and the code published with it. The differences:
+The source is Girshick, Fast R-CNN, ICCV 2015, sections 2.3 and 4.1, and the code published with it
+(github.com/rbgirshick/fast-rcnn, models/CaffeNet). All known differences from that code, which
+`docs/explanation/evaluation.md` repeats:
 
-    published                              | here
+    the code                               | here
     ---------------------------------------|--------------------------------------------------------------
-    conv1 is frozen (section 4.5)          | no layer is frozen, to compare trunks; `freeze_through` 1 freezes it
+    conv1 is frozen                        | no layer is frozen, to compare trunks; `freeze_through` 1 freezes it
     response normalisation after pooling   | none, because the trunks here have none
+    weights are used as they are           | trunks are rescaled; `rescale_trunk` false turns it off
+    mean pixel 102.98, 115.95, 122.77 BGR  | ImageNet's mean and standard deviation, as in pretraining
+    pooled maps are rounded up in size     | rounded down: a map of even size has one row and column less
+    published boxes of selective search    | boxes of the search here; `proposal_files` reads the published ones
     difficult objects are trained on       | regions on difficult objects are ignored in training
-    detections from a probability of 0.05  | from 0.01, which extends the precision-recall curve
+    background has an IoU of 0.1 or more   | an image without such regions gives any background
     images and mirror images alternate     | each image is mirrored with a probability of one half
+    all detections are kept up to limits   | from a probability of 0.01, at most 100 in an image after
+    before suppression: 100 of a class in  |   suppression, over all classes
+    an image, 40 of a class on average     |
+    an IoU of 0.3 suppresses a detection   | only an IoU above 0.3 does
+    regions in one cell share their scores | each region has its own
 """
 
-from typing import Literal
+import math
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from watchmove.pipeline.settings import Section
+
+_LEAST_ASPECT = 5 / 3
+"""Least ratio of the limit of the longer side to the largest scale: that of the published 1000 to 600 and 2000 to 1200.
+
+Images that are longer are shrunk in the published code too; without it, ordinary ones would lose their larger scales.
+"""
 
 
 class ProposalSettings(Section):
@@ -64,7 +82,23 @@ class EvaluationSettings(Section):
         (),
         description=(
             "Several shorter sides, in pixels, used instead of `shorter_side_pixels`: a random one in "
-            "training, the best one for each region in testing. Empty: one scale."
+            "training, the best one for each region in testing. Empty: one scale. Published: 480, 576, 688, 864, 1200."
+        ),
+    )
+    scales_longer_side_pixels: int = Field(
+        2000,
+        ge=64,
+        le=4000,
+        description=(
+            "Largest longer side at `scales_pixels`, in pixels, used instead of `longer_side_pixels`; at least 5/3 of "
+            "the largest scale."
+        ),
+    )
+    scales_in_testing: bool = Field(
+        True,
+        description=(
+            "Whether `scales_pixels` are used in testing too; false: training uses them, and testing uses "
+            "`shorter_side_pixels`."
         ),
     )
     flips: bool = Field(True, description="Whether each training image is mirrored with a probability of one half.")
@@ -94,7 +128,10 @@ class EvaluationSettings(Section):
         0.001, gt=0, description="Initial learning rate of weights; that of biases is twice as high."
     )
     learning_rate_drop_fraction: float = Field(
-        0.75, gt=0, le=1, description="Fraction of the iterations after which the learning rate drops."
+        0.75,
+        gt=0,
+        le=1,
+        description="Fraction of the iterations after which the learning rate drops, each time that they pass.",
     )
     learning_rate_drop_factor: float = Field(
         0.1, gt=0, le=1, description="Factor by which the learning rate is multiplied when it drops."
@@ -129,9 +166,25 @@ class EvaluationSettings(Section):
             raise ValueError("a scale is a shorter side of 64 to 2000 pixels")
         return scales
 
-    def at_scales(self) -> tuple["EvaluationSettings", ...]:
+    @model_validator(mode="after")
+    def _scales_are_not_capped(self) -> Self:
+        largest, limit = max(self.scales_pixels, default=0), self.scales_longer_side_pixels
+        needed = math.ceil(_LEAST_ASPECT * largest)
+        if limit < needed:
+            raise ValueError(
+                f"scales_longer_side_pixels ({limit}) would shrink images at scale {largest}; set it to {needed}"
+            )
+        return self
+
+    def at_training_scales(self) -> tuple["EvaluationSettings", ...]:
         """These settings at each of `scales_pixels`, or unchanged if it is empty."""
-        return tuple(self.model_copy(update={"shorter_side_pixels": side}) for side in self.scales_pixels) or (self,)
+        limit = {"longer_side_pixels": self.scales_longer_side_pixels}
+        scales = (self.model_copy(update={"shorter_side_pixels": side} | limit) for side in self.scales_pixels)
+        return tuple(scales) or (self,)
+
+    def at_testing_scales(self) -> tuple["EvaluationSettings", ...]:
+        """These settings at each scale of testing: those of training, or one if `scales_in_testing` is false."""
+        return self.at_training_scales() if self.scales_in_testing else (self,)
 
 
 QUICK = EvaluationSettings(

@@ -26,7 +26,7 @@ from watchmove.service.runner.progress import ProgressReport
 from watchmove.service.settings.settings import Settings, settings_hash
 from watchmove.service.store.store import Store
 
-CLASSIFICATION_VERSION = 1
+CLASSIFICATION_VERSION = 2
 """Version of the code; it is increased when the same trunk and images would give other figures."""
 
 

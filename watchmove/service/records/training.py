@@ -9,7 +9,7 @@ from watchmove.service.records.record import Record
 from watchmove.service.settings.evaluate import EvaluateSettings
 from watchmove.service.settings.settings import Settings, settings_hash
 
-EVALUATION_VERSION = 3
+EVALUATION_VERSION = 4
 """Raised when the same trunk, images and settings would give other figures."""
 
 RANDOM = "random"
