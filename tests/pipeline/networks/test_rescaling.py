@@ -6,6 +6,7 @@ from torch import Tensor
 
 from watchmove.pipeline.networks.alexnet import AlexNet, random_backbone
 from watchmove.pipeline.networks.rescaling import rescale_to_unit_variance
+from watchmove.pipeline.networks.response_normalisation import ResponseNormalisation
 
 
 def images(count: int, seed: int = 0) -> Tensor:
@@ -38,6 +39,23 @@ def test_learnt_layers_have_unit_variance_and_the_same_function() -> None:
     assert abs(float(first.std()) - 1) < 1e-3
     torch.testing.assert_close(after, before * factor, rtol=1e-3, atol=1e-3)
     assert 0.2 < float(after.pow(2).mean()) < 0.8  # a rectified unit variance keeps about half
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("before_pooling", [False, True])
+def test_response_normalisation_is_adapted_to_the_scale(before_pooling: bool) -> None:
+    """A trunk whose responses of hundreds are normalised computes what it did, up to a factor."""
+    network = learnt_backbone()
+    network.conv1.weight.mul_(300)
+    plain = network(images(4))
+    network.response = ResponseNormalisation(before_pooling)
+    before = network(images(4))
+    rescale_to_unit_variance(network, images(4))
+    after = network(images(4))
+    factor, other = ((after * one).sum() / (one * one).sum() for one in (before, plain))
+
+    torch.testing.assert_close(after, before * factor, rtol=1e-3, atol=1e-3)
+    assert float((after - plain * other).abs().max()) > 0.1
 
 
 def outputs_of(network: AlexNet, pixels: Tensor) -> dict[str, Tensor]:

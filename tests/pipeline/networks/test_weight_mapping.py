@@ -1,16 +1,21 @@
 """Weights of other AlexNets: what is taken of them, and that they compute what they did."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.nn import functional
 from torchvision.models import alexnet
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.networks.alexnet import CHANNEL_MEAN, CHANNEL_STD, random_backbone, save_backbone
 from watchmove.pipeline.networks.torchvision_layout import save_in_torchvision_layout
 from watchmove.pipeline.networks.weight_mapping import CAFFE_MEAN_BGR, Layout, load_mapped
+from watchmove.service.settings.evaluate import LAYOUTS
 
 
 def normalised(rgb: torch.Tensor) -> torch.Tensor:
@@ -72,6 +77,62 @@ def test_caffes_input_is_folded_into_conv1(tmp_path: Path) -> None:
 
     assert len(mapping.taken) == 14
     torch.testing.assert_close(trunk.conv1(normalised(rgb)), wanted, rtol=1e-4, atol=1e-2)
+
+
+def normalised_by_hand(values: np.ndarray) -> np.ndarray:
+    """Each value over (1 + 1e-4 / 5 times the sum of squares of up to five adjacent channels) to the power 0.75."""
+    result = np.empty_like(values)
+    for channel in range(values.shape[1]):
+        window = values[:, max(channel - 2, 0) : channel + 3]
+        result[:, channel] = values[:, channel] / (1 + 1e-4 / 5 * (window**2).sum(axis=1)) ** 0.75
+    return result
+
+
+def pooled_by_hand(values: np.ndarray) -> np.ndarray:
+    """Largest value of each 3 x 3 window, two cells apart."""
+    size = (values.shape[2] - 3) // 2 + 1
+    cells = [
+        [values[:, :, 2 * y : 2 * y + 3, 2 * x : 2 * x + 3].max(axis=(2, 3)) for x in range(size)] for y in range(size)
+    ]
+    return np.stack([np.stack(row, axis=-1) for row in cells], axis=2)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("layout", "steps"),
+    [
+        ("caffe", [pooled_by_hand, normalised_by_hand]),
+        ("caffe-alexnet", [normalised_by_hand, pooled_by_hand]),
+        ("caffe-plain", [pooled_by_hand]),
+    ],
+)
+def test_caffes_layers_are_computed_in_their_order(
+    layout: Layout, steps: list[Callable[[np.ndarray], np.ndarray]], tmp_path: Path
+) -> None:
+    """conv2's output is that of Caffe's input, its two groups, and normalisation and pooling in the layout's order."""
+    source = random_backbone(3)
+    source.conv1.weight.mul_(0.5)  # so that responses of hundreds, as published weights give, are normalised noticeably
+    save_backbone(source, tmp_path / "caffe.safetensors", {})
+    trunk, _ = load_mapped(tmp_path / "caffe.safetensors", layout, seed=0)
+    rgb = torch.rand(1, 3, 227, 227, generator=torch.Generator().manual_seed(0))
+    values = functional.relu(source.conv1(255 * rgb.flip(1) - torch.tensor(CAFFE_MEAN_BGR).view(3, 1, 1))).numpy()
+    for step in steps:
+        values = step(values)
+    halves = [
+        functional.conv2d(
+            torch.from_numpy(values[:, 48 * g : 48 * g + 48]), source.conv2.weight[128 * g : 128 * g + 128], padding=2
+        )
+        for g in (0, 1)
+    ]
+
+    found = dict(trunk.eval().layer_outputs(normalised(rgb)))["conv2"]
+    wanted = functional.relu(torch.cat(halves, dim=1))
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3 * float(wanted.max()))
+
+
+def test_the_settings_know_every_layout() -> None:
+    """The settings list the layouts again, because they must load without torch."""
+    assert get_args(Layout) == LAYOUTS
 
 
 def test_fully_connected_layers_that_differ_are_left_random(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """AlexNet (Krizhevsky et al., NIPS 2012) with the layer shapes of CaffeNet, which Fast R-CNN's configuration loads.
 
-The input has 227 pixels a side; conv2, conv4 and conv5 have two groups, as in Caffe's published weights. Local response
-normalisation (section 3.3) is left out. Pretraining uses batch normalisation instead, which is folded into the layers
-when weights are saved.
+The input has 227 pixels a side; conv2, conv4 and conv5 have two groups, as in Caffe's published weights. Only trunks
+of Caffe's weights have local response normalisation (section 3.3). Pretraining uses batch normalisation instead, which
+is folded into the layers when weights are saved.
 """
 
 from collections.abc import Container, Iterator
@@ -18,6 +18,7 @@ from torch.nn import functional
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.atomic import replacing
 from watchmove.pipeline.files.weights import save_tensors
+from watchmove.pipeline.networks.response_normalisation import ResponseNormalisation
 
 CHANNEL_MEAN = (0.485, 0.456, 0.406)
 """Mean of red, green and blue in [0, 1], subtracted from the input: ImageNet's, as torchvision's models use it."""
@@ -57,6 +58,8 @@ class AlexNet(nn.Module):
         self.norms = nn.ModuleDict(self._norms() if batch_norm else {})
         self.random_layers: frozenset[str] = frozenset()
         """Names of layers whose weights are still random, so that their units may be rescaled one by one."""
+        self.response: ResponseNormalisation | None = None
+        """Response normalisation of conv1 and conv2, which files of weights do not hold."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Return fc7's output, float32 (N, 4096), of normalised images (N, 3, 227, 227)."""
@@ -140,17 +143,21 @@ class AlexNet(nn.Module):
         x = functional.conv2d(images, self.conv1.weight, self.conv1.bias, stride=_CONV1_STRIDE, padding=padding)
         x = functional.relu(self._normalised("conv1", x))
         yield x
-        x = functional.relu(self._normalised("conv2", self.conv2(self._pooled(x, aligned))))
+        x = functional.relu(self._normalised("conv2", self.conv2(self.pooled("conv1", x, aligned=aligned))))
         yield x
-        x = self._pooled(x, aligned)
+        x = self.pooled("conv2", x, aligned=aligned)
         for name in ("conv3", "conv4", "conv5"):
             x = functional.relu(self._normalised(name, getattr(self, name)(x)))
             yield x
 
-    @staticmethod
-    def _pooled(features: Tensor, aligned: bool) -> Tensor:
-        # Aligned, padding of 1 centres the 3-pixel window of output i on input 2 i.
-        return functional.max_pool2d(features, _POOL_PIXELS, _POOL_STRIDE, padding=int(aligned))
+    def pooled(self, name: str, features: Tensor, *, aligned: bool = False) -> Tensor:
+        """Pool the output (N, C, h, w) of conv1 or conv2, which `name` names, and apply `response` if there is one."""
+        response = self.response
+        if response is not None and response.before_pooling:
+            features = response.apply(name, features)
+        # aligned, padding of 1 centres the 3-pixel window of output i on input 2 i
+        features = functional.max_pool2d(features, _POOL_PIXELS, _POOL_STRIDE, padding=int(aligned))
+        return features if response is None or response.before_pooling else response.apply(name, features)
 
 
 def random_backbone(seed: int, *, batch_norm: bool = False) -> AlexNet:

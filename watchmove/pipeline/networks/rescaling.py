@@ -22,7 +22,8 @@ def rescale_to_unit_variance(trunk: AlexNet, images: Tensor) -> None:
     """Rescale every layer so that its output before the ReLU has unit variance on `images` (N, 3, 227, 227).
 
     The weights of a trained layer are multiplied by one factor and its bias by the product of all factors so far. As
-    ReLU and pooling are positively homogeneous, such layers compute what they did before, up to a factor (section 3.2).
+    ReLU and pooling are positively homogeneous, such layers compute what they did before, up to a factor (section 3.2);
+    response normalisation, which is not, is adapted to the factor.
     In a random layer each unit is given mean 0 and variance 1 (section 3.1): if units were always on or always off, all
     regions would have the same features in the layers that follow. A random and a trained trunk then train at
     comparable learning rates.
@@ -36,9 +37,12 @@ def rescale_to_unit_variance(trunk: AlexNet, images: Tensor) -> None:
             product = 1.0  # the layer was fitted to `x` as it is, so what follows sees no factor
         else:
             product *= _rescale(layer, x, product)
+        if trunk.response is not None:
+            trunk.response.adapt(name, product)
         x = functional.relu(layer(x))
-        if name in ("conv1", "conv2", "conv5"):
-            # the poolings after conv1 and conv2 have pool5's window and stride
+        if name in ("conv1", "conv2"):
+            x = trunk.pooled(name, x)
+        elif name == "conv5":
             x = trunk.pool5(x)
 
 

@@ -1,14 +1,18 @@
-"""Loading of AlexNet weights from other projects: three layouts, mapped to a trunk by name and shape.
+"""Loading of AlexNet weights from other projects: five layouts, mapped to a trunk by name and shape.
 
-layout        | names                            | widths of conv1-5         | its input
---------------|----------------------------------|---------------------------|------------------------------------
-`own`         | conv1.weight … fc7.bias          | 96 256 384 384 256 groups | RGB, normalised as the trunk's
-`caffe`       | the same                         | the same                  | BGR, 0 to 255, mean subtracted
-`torchvision` | features.0.weight, classifier.1… | 64 192 384 256 256        | RGB, normalised as the trunk's
+layout          | names                          | widths of conv1-5         | input | response normalisation
+----------------|--------------------------------|---------------------------|-------|-----------------------
+`own`           | conv1.weight … fc7.bias        | 96 256 384 384 256 groups | own   | none
+`caffe`         | the same                       | the same                  | Caffe | after pooling
+`caffe-alexnet` | the same                       | the same                  | Caffe | before pooling
+`caffe-plain`   | the same                       | the same                  | Caffe | none
+`torchvision`   | features.0.weight, classifier… | 64 192 384 256 256        | own   | none
 
-An exported backbone has the names of `torchvision`, and the widths of `own` with dense kernels in place of groups.
-A caller must name the layout `caffe`, as its tensors have the same names and shapes as those of `own`. The conversion
-from the trunk's input to Caffe's is folded into conv1. Caffe's local response normalisation is not computed.
+The own input is RGB, normalised as the trunk's; Caffe's is BGR from 0 to 255 with the mean subtracted. `caffe` is
+bvlc_reference_caffenet, `caffe-alexnet` is bvlc_alexnet, and `caffe-plain` is for networks without the normalisation,
+as those that were trained with batch normalisation. An exported backbone has the names of `torchvision`, and the widths
+of `own` with dense kernels in place of groups. A caller must name Caffe's layouts, as their tensors have the same names
+and shapes as those of `own`. The conversion from the trunk's input to Caffe's is folded into conv1.
 """
 
 from collections.abc import Mapping
@@ -22,9 +26,10 @@ from torch import Tensor, nn
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.networks.alexnet import CHANNEL_MEAN, CHANNEL_STD, AlexNet, refuse_resnet
+from watchmove.pipeline.networks.response_normalisation import ResponseNormalisation
 from watchmove.pipeline.networks.torchvision_layout import TORCHVISION_NAMES, grouped_kernel
 
-Layout = Literal["own", "caffe", "torchvision"]
+Layout = Literal["own", "caffe", "caffe-alexnet", "caffe-plain", "torchvision"]
 
 CAFFE_MEAN_BGR = (104.00698793, 116.66876762, 122.67891434)
 """Mean pixel of Caffe's published ImageNet models, in [0, 255]."""
@@ -86,8 +91,10 @@ def load_mapped(path: Path, layout: Layout | None, seed: int) -> tuple[AlexNet, 
     _randomise(trunk, seed)
     taken, fresh = _copy(trunk, tensors, name_of, path)
     trunk.random_layers = frozenset(name.partition(".")[0] for name in fresh)
-    if chosen == "caffe":
+    if chosen.startswith("caffe"):
         fold_caffe_input(trunk)
+    if chosen in ("caffe", "caffe-alexnet"):
+        trunk.response = ResponseNormalisation(before_pooling=chosen == "caffe-alexnet")
     return trunk, WeightMapping(chosen, taken, fresh, tuple(name for name in names if name not in taken))
 
 
@@ -172,7 +179,7 @@ def _copy(
         wrong = [_difference(tensors, name_of[name], parameter) for name, parameter in parameters.items()]
         if any(wrong) and layer.startswith("conv"):
             reason = next(filter(None, wrong))
-            raise InvalidInput(f"{path}: {reason}; name an AlexNet, or say its layout: #own, #caffe, #torchvision")
+            raise InvalidInput(f"{path}: {reason}; name an AlexNet, or say its layout, as in #caffe")
         for name, parameter in parameters.items():
             # A layer is taken only as a whole: a bias without its weights would mean nothing.
             if any(wrong):

@@ -7,7 +7,7 @@ The source is Girshick, Fast R-CNN, ICCV 2015, sections 2.3 and 4.1, and the cod
     the code                               | here
     ---------------------------------------|--------------------------------------------------------------
     conv1 is frozen                        | no layer is frozen, to compare trunks; `freeze_through` 1 freezes it
-    response normalisation after pooling   | none, because the trunks here have none
+    response normalisation after pooling   | only in weights of the layout `caffe`; the trunks here have none
     weights are used as they are           | trunks are rescaled; `rescale_trunk` false turns it off
     mean pixel 102.98, 115.95, 122.77 BGR  | ImageNet's mean and standard deviation, as in pretraining
     pooled maps are rounded up in size     | rounded down: a map of even size has one row and column less

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.networks.alexnet import AlexNet
@@ -23,7 +23,7 @@ class NamedWeights(NamedTuple):
 def named_weights(initialisation: str) -> NamedWeights:
     """The file of `URI` or `URI#layout`. Raises InvalidInput if it does not exist or would have to be unpickled."""
     uri, _, word = initialisation.partition("#")
-    layouts: dict[str, Layout] = {"own": "own", "caffe": "caffe", "torchvision": "torchvision"}
+    layouts: dict[str, Layout] = {layout: layout for layout in get_args(Layout)}
     folder, _, name = uri.rpartition("/")
     # By its name, so that such a file is refused before it is fetched.
     refuse_pickled(name)

@@ -9,6 +9,8 @@ from watchmove.pipeline.settings.evaluation import QUICK, EvaluationSettings
 
 URI_SCHEMES = ("file://", "s3://")
 """The kinds of store that a URI may name."""
+LAYOUTS = ("own", "caffe", "caffe-alexnet", "caffe-plain", "torchvision")
+"""Layouts of weights files that `networks/weight_mapping.py` knows. Not imported, as that would import torch."""
 
 
 class EvaluateSettings(Section):
@@ -25,8 +27,8 @@ class EvaluateSettings(Section):
         ("random", "pretrained"),
         min_length=1,
         description=(
-            "Trunks to compare: `random`, `pretrained`, or safetensors files as `URI`, `URI#own`, `URI#caffe` "
-            "or `URI#torchvision`."
+            "Trunks to compare: `random`, `pretrained`, or safetensors files as `URI` or `URI#LAYOUT`; LAYOUT "
+            "is `own`, `caffe`, `caffe-alexnet`, `caffe-plain` or `torchvision`."
         ),
     )
     supervised: str = Field(
@@ -88,8 +90,10 @@ class EvaluateSettings(Section):
         for name in names:
             uri, _, layout = name.partition("#")
             known = name in ("random", "pretrained") or (uri.startswith(URI_SCHEMES) and not uri.endswith("/"))
-            if not known or layout not in ("", "own", "caffe", "torchvision"):
-                raise ValueError(f"{name} is no trunk: give random, pretrained, URI or URI#own, #caffe or #torchvision")
+            if not known or layout not in ("", *LAYOUTS):
+                raise ValueError(
+                    f"{name} is no trunk: give random, pretrained, URI or URI#LAYOUT, one of {', '.join(LAYOUTS)}"
+                )
         return names
 
     @field_validator("detector")
