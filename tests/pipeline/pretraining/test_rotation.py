@@ -18,17 +18,26 @@ from watchmove.pipeline.dataset.shard import Sample, write_shard
 from watchmove.pipeline.errors import InvalidInput, Stopped
 from watchmove.pipeline.networks.alexnet import load_backbone
 from watchmove.pipeline.networks.resnet import random_resnet
+from watchmove.pipeline.pretraining.batches import Batch
 from watchmove.pipeline.pretraining.examples import Square, example_of, move_inside_frame
 from watchmove.pipeline.pretraining.pretraining import PretrainingHooks, PretrainingResult, pretrain
-from watchmove.pipeline.pretraining.rotation import RotationNetwork, rotation_example_of, rotation_hits, rotation_loss
+from watchmove.pipeline.pretraining.rotation import (
+    RotationNetwork,
+    rotated_four_ways,
+    rotation_example_of,
+    rotation_hits,
+    rotation_loss,
+)
+from watchmove.pipeline.pretraining.step import Stepper, pretraining_learning_rate
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
+from watchmove.pipeline.training.ranks import Ranks
 
 SETTINGS = PretrainingSettings(
     objective="rotation",
     device="cpu",
     iterations=8,
     batch_size=8,
-    learning_rate=0.01,
+    rotation_learning_rate=0.01,
     validation_fraction=0.3,
     validation_frames=24,
     validate_every_iterations=8,
@@ -63,33 +72,67 @@ def trained(shard: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     shutil.rmtree(folder)
 
 
-def turned(sample: Sample, seed: int) -> tuple[NDArray[np.uint8], int]:
-    """Make the example of a usable frame: image and turns."""
+def crop_of(sample: Sample, seed: int) -> NDArray[np.uint8]:
+    """Make the upright crop of a usable frame."""
     example = rotation_example_of(sample, SETTINGS, np.random.default_rng(seed))
     assert example is not None
-    return example[0], int(example[1])
+    assert int(example[1]) == 0
+    return example[0]
 
 
-def test_turned_back_it_is_the_crop_that_a_mask_is_learnt_from() -> None:
-    """All four turns come up, and each only moves pixels."""
+def test_the_crop_is_that_of_a_mask() -> None:
+    """With the same random numbers both objectives cut the same crop, if it is inside the frame."""
     sample = drawn_sample("video", 0)
-    seen = set()
-    for seed in range(20):
-        image, turns = turned(sample, seed)
-        upright = example_of(sample, SETTINGS, np.random.default_rng(seed), inside_frame=True)
-        assert upright is not None
-        np.testing.assert_array_equal(np.rot90(image, -turns), upright.image)
-        seen.add(turns)
+    upright = example_of(sample, SETTINGS, np.random.default_rng(3), inside_frame=True)
 
-    assert seen == {0, 1, 2, 3}
+    assert upright is not None
+    np.testing.assert_array_equal(crop_of(sample, 3), upright.image)
 
 
-def test_one_turn_is_counter_clockwise() -> None:
-    """The top is on the left after one turn, at the bottom after two, and on the right after three."""
-    for seed in range(12):
-        image, turns = turned(lit_from_above("video", 3), seed)
+def test_each_image_is_rotated_four_ways() -> None:
+    """Image by image the four rotations follow each other, counter-clockwise, and only pixels move."""
+    crops = [crop_of(lit_from_above("video", frame), 0) for frame in (3, 5)]
+    images = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+    rotated, turns = rotated_four_ways(images, torch.zeros(2, dtype=torch.int8))
+
+    assert turns.tolist() == [0, 1, 2, 3, 0, 1, 2, 3]
+    assert turns.dtype == torch.int8
+    for number, image in enumerate(rotated.permute(0, 2, 3, 1).numpy()):
+        np.testing.assert_array_equal(image, np.rot90(crops[number // 4], number % 4))
+        # the frame is brightest at its top, which is on the left after one turn, and then at the bottom
         brightness = [float(side.mean()) for side in (image[:80], image[:, :80], image[-80:], image[:, -80:])]
-        assert int(np.argmax(brightness)) == turns
+        assert int(np.argmax(brightness)) == number % 4
+
+
+def test_a_step_shows_every_rotation_and_its_loss_is_their_mean() -> None:
+    """The network gets four images of each frame; the step's loss is the mean over them, also if it is split."""
+    rates = {"learning_rate": 0.5, "rotation_learning_rate": 1e-9}
+    frames = torch.from_numpy(np.stack([crop_of(lit_from_above("video", frame), 0) for frame in range(4)]))
+    batch = Batch(frames.permute(0, 3, 1, 2), torch.zeros(4, dtype=torch.int8), 0)
+    for limit in (0, 2):
+        settings = SETTINGS.model_copy(update={"batch_size": 4, "max_device_batch": limit, **rates})
+        network = RotationNetwork(random_resnet("resnet18", 0), torch.Generator().manual_seed(0))
+        answers: list[torch.Tensor] = []
+        network.register_forward_hook(lambda _, __, logits, answers=answers: answers.append(logits))
+        loss = Stepper(network, settings, Ranks(torch.device("cpu"))).step(batch, 0)
+        turns = torch.arange(4, dtype=torch.int8).repeat(4)
+
+        assert [len(part) for part in answers] == ([16] if limit == 0 else [8, 8])
+        assert loss == pytest.approx(float(rotation_loss(torch.cat(answers).detach(), turns)), rel=1e-5)
+
+
+def test_the_objectives_have_their_own_learning_rates() -> None:
+    """Each uses its own, and the other one's changes neither its schedule nor its identity."""
+    turns, masks = (
+        PretrainingSettings.model_validate({"objective": name, "learning_rate": 0.3, "rotation_learning_rate": 0.7})
+        for name in ("rotation", "masks")
+    )
+    middle = turns.iterations // 20  # the end of the warm-up
+
+    assert pretraining_learning_rate(middle, turns) == pytest.approx(0.7)
+    assert pretraining_learning_rate(middle, masks) == pytest.approx(0.3)
+    assert masks.model_copy(update={"rotation_learning_rate": 0.1}).deciding() == masks.deciding()
+    assert turns.model_copy(update={"rotation_learning_rate": 0.1}).deciding() != turns.deciding()
 
 
 @pytest.mark.parametrize(
@@ -114,7 +157,7 @@ def test_no_edge_is_repeated() -> None:
     mask = np.zeros((HEIGHT, WIDTH), np.float32)
     mask[:20, :20] = 1
     for seed in range(10):
-        crop, _ = turned(encoded(image, mask, "corner-0"), seed)
+        crop = crop_of(encoded(image, mask, "corner-0"), seed)
         assert (crop > 128).mean() < 0.16
 
 

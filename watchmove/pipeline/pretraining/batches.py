@@ -29,7 +29,7 @@ class Batch(NamedTuple):
     images: Tensor
     """uint8 RGB (N, 3, 227, 227)."""
     targets: Tensor
-    """int8: trimaps (N, 56, 56), or quarter turns (N,) if the objective is rotation."""
+    """int8: trimaps (N, 56, 56), or 0 quarter turns (N,) if the objective is rotation, which turns the images later."""
     unusable: int
     """Number of frames of the share that were left out because they cannot be used."""
 

@@ -14,7 +14,7 @@ from watchmove.pipeline.training.ranks import Ranks
 
 
 class HeldOut(NamedTuple):
-    """Mean loss over certain entries, in nats, and the mean over frames of the objective's score, in [0, 1]."""
+    """Mean loss over certain entries, in nats, and the mean over images of the objective's score, in [0, 1]."""
 
     loss: float
     score: float
@@ -30,8 +30,8 @@ def measure_held_out(
     for batch in batches:
         if not len(batch.images):
             continue
-        target = batch.targets.to(ranks.device)
-        logits = network(normalise_images(batch.images.to(ranks.device)))
+        images, target = objective.views(batch.images.to(ranks.device), batch.targets.to(ranks.device))
+        logits = network(normalise_images(images))
         # Batches are weighted by what they contribute, so the result does not depend on how frames are batched.
         certain = float((target != IGNORED).sum())
         loss, entries = loss + float(objective.loss(logits, target)) * certain, entries + certain

@@ -229,7 +229,7 @@ class TrainingLoop:
                 raise self._diverged(f"{name} is not finite")
 
     def _diverged(self, what: str) -> InvalidInput:
-        rate = f"pretrain.learning_rate ({self._settings.learning_rate})"
+        rate = f"pretrain.{self._settings.learning_rate_name} ({self._settings.highest_learning_rate})"
         at = f"at iteration {self.history.iteration}"
         return InvalidInput(f"{what} {at}; lower {rate}; the last good checkpoint is kept")
 

@@ -20,6 +20,7 @@ from watchmove.pipeline.pretraining.mask_network import MaskNetwork, mask_iou, m
 from watchmove.pipeline.pretraining.rotation import (
     QUARTER_TURNS,
     RotationNetwork,
+    rotated_four_ways,
     rotation_example_of,
     rotation_hits,
     rotation_loss,
@@ -42,16 +43,40 @@ class Objective:
     """Makes the image (227, 227, 3) uint8 RGB and the target of a frame; None if the frame cannot be used."""
     network: Callable[[Trunk, torch.Generator], PretextNetwork]
     """Builds the network on a trunk, its head drawn from the generator."""
+    views: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    """Makes what the network sees of examples: images (N, 3, 227, 227) and targets to `views_per_example` N of them."""
+    views_per_example: int
+    """Number of images that the network sees of one example."""
     loss: Callable[[Tensor, Tensor], Tensor]
     """Mean loss in nats, of logits and targets, over entries that are not ignored; 0 if all are."""
     scores: Callable[[Tensor, Tensor], Tensor]
-    """Score (N,) in [0, 1] of each frame, of logits and targets; higher is better."""
+    """Score in [0, 1] of each image that the network sees, of logits and targets; higher is better."""
+
+
+def _unchanged(images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    return images, targets
 
 
 _OBJECTIVES = {
-    "masks": Objective((TARGET_PIXELS, TARGET_PIXELS), math.log(2), example_of, MaskNetwork, mask_loss, mask_iou),
+    "masks": Objective(
+        target_shape=(TARGET_PIXELS, TARGET_PIXELS),
+        chance_loss=math.log(2),
+        example_of=example_of,
+        network=MaskNetwork,
+        views=_unchanged,
+        views_per_example=1,
+        loss=mask_loss,
+        scores=mask_iou,
+    ),
     "rotation": Objective(
-        (), math.log(QUARTER_TURNS), rotation_example_of, RotationNetwork, rotation_loss, rotation_hits
+        target_shape=(),
+        chance_loss=math.log(QUARTER_TURNS),
+        example_of=rotation_example_of,
+        network=RotationNetwork,
+        views=rotated_four_ways,
+        views_per_example=QUARTER_TURNS,
+        loss=rotation_loss,
+        scores=rotation_hits,
     ),
 }
 

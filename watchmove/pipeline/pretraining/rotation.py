@@ -2,8 +2,8 @@
 
 It is a control for the objective `masks`: trained on the same crops by the same loop, it shows how much of a gain comes
 from the frames alone. Its crops differ in one respect: none extends beyond its frame, because repeated borders would
-reveal the rotation. Unlike in the paper (section 2), each frame is seen in one rotation per epoch instead of in all
-four at once, so that a step reads as many frames under both objectives.
+reveal the rotation. As in the paper (section 2), a step contains each of its crops in all four rotations, so that it
+reads as many frames under both objectives and the network sees four times as many images.
 """
 
 import numpy as np
@@ -46,18 +46,25 @@ class RotationNetwork(nn.Module):
 def rotation_example_of(
     sample: Sample, settings: PretrainingSettings, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.int8]] | None:
-    """Make the rotated crop of a frame, (227, 227, 3) uint8 RGB, and its target, () int8.
+    """Make the upright crop of a frame, (227, 227, 3) uint8 RGB, and its number of quarter turns, 0, () int8.
 
-    The target is the number of counter-clockwise quarter turns, 0 to 3. Returns None if the frame has no example of a
-    mask, so that both objectives are trained on the same frames.
+    Returns None if the frame has no example of a mask, so that both objectives are trained on the same frames.
     """
     upright = example_of(sample, settings, rng, inside_frame=True)
-    if upright is None:
-        return None
-    # drawn after the random choices of the crop, which are therefore those of the objective masks
-    turns = int(rng.integers(QUARTER_TURNS))
-    # Rotating by quarter turns moves pixels without interpolation, which would leave traces to learn from.
-    return np.ascontiguousarray(np.rot90(upright.image, turns)), np.array(turns, np.int8)
+    return None if upright is None else (upright.image, np.array(0, np.int8))
+
+
+def rotated_four_ways(images: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotate each image (N, 3, S, S) by 0 to 3 counter-clockwise quarter turns: (4 N, 3, S, S), and turns (4 N,).
+
+    `turns` (N,) are 0. The four rotations of an image follow each other. Only pixels move: interpolation would leave
+    traces to learn from.
+    """
+    rotated = torch.stack([torch.rot90(images, turn, dims=(2, 3)) for turn in range(QUARTER_TURNS)], dim=1)
+    # axes: (N, 4, 3, S, S) -> (4 N, 3, S, S), in the network's memory format
+    every = rotated.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    added = torch.arange(QUARTER_TURNS, dtype=turns.dtype, device=turns.device)
+    return every, (turns[:, None] + added).flatten()
 
 
 def rotation_loss(logits: Tensor, turns: Tensor) -> Tensor:

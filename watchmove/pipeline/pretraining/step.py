@@ -93,7 +93,8 @@ class Stepper:
         """Return this rank's part of the loss; the gradients are then those of the loss of all ranks."""
         self.network.train()
         device = self._ranks.device
-        certain = self._ranks.total_of((batch.targets != IGNORED).sum().to(device)).clamp(min=1)
+        entries = (batch.targets != IGNORED).sum() * self._objective.views_per_example
+        certain = self._ranks.total_of(entries.to(device)).clamp(min=1)
         # tensor_split also gives empty parts, so that every rank has the same number of exchanges
         images, targets = (torch.tensor_split(tensor, self._parts(batch)) for tensor in (batch.images, batch.targets))
         loss = torch.zeros((), device=device)
@@ -108,9 +109,11 @@ class Stepper:
     def _part_of_loss(self, images: Tensor, targets: Tensor) -> Tensor:
         """Return the loss summed over the certain entries of a part of the batch."""
         device = self._ranks.device
-        target = targets.to(device, non_blocking=True)
+        seen, target = self._objective.views(
+            images.to(device, non_blocking=True), targets.to(device, non_blocking=True)
+        )
         with torch.autocast(device.type, torch.bfloat16, enabled=self._settings.bfloat16):
-            logits = self._callable_network()(normalise_images(images.to(device, non_blocking=True)))
+            logits = self._callable_network()(normalise_images(seen))
         # The objective's loss is a mean, so multiplying by the number of certain entries gives the sum.
         # In float32, because sums over many pixels lose digits in bfloat16.
         return self._objective.loss(logits.float(), target) * (target != IGNORED).sum()
@@ -164,7 +167,7 @@ def _optimizer(network: nn.Module, settings: PretrainingSettings) -> torch.optim
     weights = [parameter for parameter in network.parameters() if parameter.dim() > 1]
     others = [parameter for parameter in network.parameters() if parameter.dim() <= 1]
     groups = [{"params": weights, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum, fused=True)
+    return torch.optim.SGD(groups, lr=settings.highest_learning_rate, momentum=settings.momentum, fused=True)
 
 
 def pretraining_learning_rate(iteration: int, settings: PretrainingSettings) -> float:
@@ -176,9 +179,9 @@ def pretraining_learning_rate(iteration: int, settings: PretrainingSettings) -> 
     warmup = settings.warmup_fraction * settings.iterations
     if iteration < warmup:
         # above 0 in the first step, and below the full rate in the last one of the warm-up
-        return settings.learning_rate * (iteration + 1) / (warmup + 1)
+        return settings.highest_learning_rate * (iteration + 1) / (warmup + 1)
     if settings.schedule == "step":
         drops = sum(iteration >= fraction * settings.iterations for fraction in settings.drop_fractions)
-        return settings.learning_rate * _DROP_FACTOR**drops
+        return settings.highest_learning_rate * _DROP_FACTOR**drops
     done = (iteration - warmup) / (settings.iterations - warmup)
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+    return settings.highest_learning_rate * 0.5 * (1 + math.cos(math.pi * done))

@@ -19,7 +19,8 @@ class PretrainingSettings(Section):
     objective: Literal["masks", "rotation"] = Field(
         "masks",
         description=(
-            "Training target: the mask of a frame (`masks`) or, as a control, the rotation of a crop (`rotation`)."
+            "Training target: the mask of a frame (`masks`) or, as a control, the rotation of a crop, which each step "
+            "contains in all four rotations (`rotation`)."
         ),
     )
     trunk: Literal["alexnet", "resnet18", "resnet50"] = Field(
@@ -37,14 +38,19 @@ class PretrainingSettings(Section):
     max_device_batch: int = Field(
         0,
         ge=0,
-        description="Largest number of frames processed at once on a device; larger batches are split. 0: no limit.",
+        description=(
+            "Largest number of frames processed at once on a device, each in four rotations if the objective is "
+            "`rotation`; larger batches are split. 0: no limit."
+        ),
     )
     shuffle_window_frames: int = Field(
         65_536,
         ge=1,
         description="Number of frames among which an epoch is shuffled; choose one that fits in the shard cache.",
     )
-    learning_rate: float = Field(0.01, gt=0, description="Highest learning rate.")
+    learning_rate: float = Field(0.01, gt=0, description="Highest learning rate of the objective `masks`.")
+    # Gidaris et al. (ICLR 2018, section 3.2) train AlexNet at 0.01 too, on batches of 192 images.
+    rotation_learning_rate: float = Field(0.01, gt=0, description="Highest learning rate of the objective `rotation`.")
     schedule: Literal["cosine", "step"] = Field(
         "cosine", description="Decay of the learning rate: along a cosine to zero, or in steps."
     )
@@ -133,9 +139,20 @@ class PretrainingSettings(Section):
         description="Largest fraction of the frames read that may be unusable; training fails above it.",
     )
 
+    @property
+    def learning_rate_name(self) -> str:
+        """Name of the setting with the objective's highest learning rate."""
+        return "rotation_learning_rate" if self.objective == "rotation" else "learning_rate"
+
+    @property
+    def highest_learning_rate(self) -> float:
+        """The objective's highest learning rate."""
+        return self.rotation_learning_rate if self.objective == "rotation" else self.learning_rate
+
     def deciding(self) -> dict[str, Any]:
         """The settings that decide weights and curve, as plain JSON; a training resumes only if all of them agree."""
-        return self.model_dump(mode="json", exclude=set(_DECIDES_NO_WEIGHT))
+        other_rate = {"learning_rate", "rotation_learning_rate"} - {self.learning_rate_name}
+        return self.model_dump(mode="json", exclude=set(_DECIDES_NO_WEIGHT) | other_rate)
 
     @model_validator(mode="after")
     def _thresholds_are_in_order(self) -> Self:
