@@ -70,6 +70,21 @@ def trained(
     return train_detector(random_backbone(0), *drawn_set, CLASSES, settings, hooks)
 
 
+def test_the_settings_choose_the_rescaling(drawn_set: tuple[list[VocImage], Proposals], tmp_path: Path) -> None:
+    """Of a random trunk both ways give every unit of conv1 variance 1; one then multiplies the layer by a factor."""
+    kernels = []
+    for rescaling in ("unit-variance", "between-layers"):
+        update = {"rescale_trunk": True, "rescaling": rescaling, "iterations": 1, "learning_rate": 1e-12}
+        settings = SETTINGS.model_copy(update=update)
+        hooks = DetectorHooks(tmp_path / rescaling)
+        trained = train_detector(random_backbone(0), *drawn_set, CLASSES, settings, hooks)
+        kernels.append(trained.model.trunk.conv1.weight.detach())
+    ratio = kernels[1] / kernels[0]
+
+    assert abs(float(ratio.mean()) - 1) > 0.02
+    torch.testing.assert_close(ratio, ratio.mean().expand_as(ratio), rtol=1e-3, atol=0)
+
+
 def test_the_learning_rate_is_the_published_one() -> None:
     """0.001 for 30,000 of 40,000 iterations, then a tenth."""
     settings = EvaluationSettings()

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from watchmove.pipeline.networks.alexnet import AlexNet, random_backbone
-from watchmove.pipeline.networks.rescaling import rescale_to_unit_variance
+from watchmove.pipeline.networks.rescaling import equalise_rates_of_change, rescale_to_unit_variance
 from watchmove.pipeline.networks.response_normalisation import ResponseNormalisation
 
 
@@ -120,3 +120,56 @@ def test_pictures_of_one_colour_leave_the_trunk_finite(value: float) -> None:
     rescale_to_unit_variance(network, torch.full((9, 3, 227, 227), value))
 
     assert float(network(images(2)).abs().max()) < 1e4
+
+
+def log_rates(network: AlexNet, pixels: Tensor) -> list[float]:
+    """Logarithm of each layer's gradient relative to its weights, for a random gradient of the features."""
+    features = network(pixels)
+    weights = [layer.weight for _, layer in network.layers()]
+    given = torch.randn(features.shape, generator=torch.Generator().manual_seed(7))
+    gradients = torch.autograd.grad(features, weights, given)
+    return [float((one.norm() / weight.detach().norm()).log()) for one, weight in zip(gradients, weights, strict=True)]
+
+
+def test_layers_of_learnt_trunks_change_at_the_same_rate() -> None:
+    """Layers of very different scales get equal rates, and the function stays the same up to a factor."""
+    network = learnt_backbone()
+    network.response = ResponseNormalisation(before_pooling=False)
+    with torch.no_grad():
+        network.conv1.weight.mul_(100)
+        before = network(images(4))
+    spread = torch.tensor(log_rates(network, images(4))).std()
+    equalise_rates_of_change(network, images(4), seed=0)
+    with torch.no_grad():
+        after = network(images(4))
+        factor = (after * before).sum() / (before * before).sum()
+
+    assert spread > 1
+    assert torch.tensor(log_rates(network, images(4))).std() < 0.1
+    torch.testing.assert_close(after, before * factor, rtol=1e-3, atol=1e-3)
+    assert float(after.std(dim=0, correction=0).mean()) == pytest.approx(1, abs=0.3)
+
+
+def test_layers_of_random_trunks_change_at_the_same_rate() -> None:
+    """Units are normalised first, so that images differ in their features; then the rates are equal."""
+    network = random_backbone(0).eval()
+    with torch.no_grad():
+        before = network(images(8))
+    equalise_rates_of_change(network, images(8), seed=0)
+    with torch.no_grad():
+        after = network(images(8))
+    before_share, after_share = (float(one.std(dim=0).pow(2).mean() / one.pow(2).mean()) for one in (before, after))
+
+    assert torch.tensor(log_rates(network, images(8))).std() < 0.1
+    assert after_share > 3 * before_share
+
+
+def test_a_trunk_without_gradients_is_left_as_it_is() -> None:
+    """Where fc7 is 0 for every image there is no rate to equalise, and no weight becomes infinite."""
+    network = learnt_backbone()
+    with torch.no_grad():
+        network.fc7.weight.zero_()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    equalise_rates_of_change(network, images(2), seed=0)
+
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

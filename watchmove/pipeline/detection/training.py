@@ -18,7 +18,11 @@ from watchmove.pipeline.detection.training_set import Batch, TrainingSet
 from watchmove.pipeline.errors import InvalidInput, Stopped
 from watchmove.pipeline.files.weights import name_of_not_finite
 from watchmove.pipeline.networks.alexnet import INPUT_PIXELS, AlexNet, normalise_image
-from watchmove.pipeline.networks.rescaling import RESCALING_IMAGES, rescale_to_unit_variance
+from watchmove.pipeline.networks.rescaling import (
+    RESCALING_IMAGES,
+    equalise_rates_of_change,
+    rescale_to_unit_variance,
+)
 from watchmove.pipeline.settings.evaluation import EvaluationSettings
 from watchmove.pipeline.training.checkpoints import load_checkpoint, save_checkpoint
 from watchmove.pipeline.training.identity import training_identity
@@ -109,7 +113,7 @@ def train_detector(
     """
     data = TrainingSet(images, proposals, classes, settings)
     if settings.rescale_trunk:
-        _rescale(trunk, data.images, settings.seed)
+        _rescale(trunk, data.images, settings)
     model = _new_model(trunk, data, classes, settings)
     optimizer = _optimizer(model, settings)
     image_ids = [image.image_id for image in images]
@@ -152,12 +156,16 @@ def _diverged(what: str, iteration: int, settings: EvaluationSettings) -> Invali
     )
 
 
-def _rescale(trunk: AlexNet, images: Sequence[VocImage], seed: int) -> None:
-    """Rescale each layer on some training images (Krähenbühl et al., ICLR 2016): one learning rate fits all trunks."""
-    chosen = np.random.default_rng(seed).permutation(len(images))[:RESCALING_IMAGES]
+def _rescale(trunk: AlexNet, images: Sequence[VocImage], settings: EvaluationSettings) -> None:
+    """Rescale each layer on some training images, as the settings say, so that one learning rate fits all trunks."""
+    chosen = np.random.default_rng(settings.seed).permutation(len(images))[:RESCALING_IMAGES]
     size = (INPUT_PIXELS, INPUT_PIXELS)
     squares = [cv2.resize(read_image(images[index].path), size, interpolation=cv2.INTER_AREA) for index in chosen]
-    rescale_to_unit_variance(trunk, torch.stack([normalise_image(np.asarray(square, np.uint8)) for square in squares]))
+    pixels = torch.stack([normalise_image(np.asarray(square, np.uint8)) for square in squares])
+    if settings.rescaling == "between-layers":
+        equalise_rates_of_change(trunk, pixels, settings.seed)
+    else:
+        rescale_to_unit_variance(trunk, pixels)
 
 
 def _new_model(trunk: AlexNet, data: TrainingSet, classes: Sequence[str], settings: EvaluationSettings) -> FastRCNN:

@@ -65,7 +65,14 @@ class EvaluationSettings(Section):
     )
     rescale_trunk: bool = Field(
         True,
-        description="Whether the trunk is rescaled to unit variance on training images before training.",
+        description="Whether the trunk's layers are rescaled on training images before training.",
+    )
+    rescaling: Literal["unit-variance", "between-layers"] = Field(
+        "unit-variance",
+        description=(
+            "How `rescale_trunk` rescales: every layer to `unit-variance`, or so that all layers change at the same "
+            "rate (`between-layers`, Krähenbühl et al., ICLR 2016, section 3.2)."
+        ),
     )
     proposals: ProposalSettings = ProposalSettings()
 
