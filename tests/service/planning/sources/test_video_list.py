@@ -55,6 +55,11 @@ def test_both_forms_say_the_same() -> None:
     ]
 
 
+def test_a_complete_uri_can_have_empty_parts() -> None:
+    """They are part of a key in S3."""
+    assert read_csv(f"uri\n{STORE}//a//b.mp4\n") == [ListedVideo("/a//b.mp4")]
+
+
 def test_a_uri_in_another_store_is_told_at_once() -> None:
     """A run reads one store: this is a mistake in the settings and not in a row."""
     for uri in ("s3://others/all/a.mp4", "s3://clips/alles/a.mp4", "file:///a.mp4"):

@@ -126,8 +126,12 @@ def _key_of(uri: str, place: str, videos_uri: str) -> str:
                 f"{place}: {uri} is not below videos ({videos_uri}); a run reads the videos of one store"
             )
         uri = uri.removeprefix(videos_uri + "/")
+        # a complete URI says that an empty part is meant; a key that begins with a slash is rather a path by mistake
+        check = check_key if videos_uri.startswith("s3://") else check_path
+    else:
+        check = check_path
     try:
-        return check_key(uri) if videos_uri.startswith("s3://") else check_path(uri)
+        return check(uri)
     except InvalidInput as error:
         raise ValueError(str(error)) from error
 
