@@ -340,6 +340,28 @@ def test_transparent_pixels_are_grey(tmp_path: Path) -> None:
     assert images[0][72, 64].tolist() == [128, 128, 128]
 
 
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+@pytest.mark.parametrize("has_decoder", [True, False])
+def test_the_alpha_channel_of_webm_is_read(
+    codec: str, has_decoder: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ffmpeg's own decoders of VP8 and VP9 ignore it; where there is no other one, the colours are read."""
+    colours = np.zeros((6, HEIGHT, WIDTH, 4), np.uint8)
+    colours[..., 0], colours[:, :48, :, 3] = 255, 255
+    raw = ("-f", "rawvideo", "-pix_fmt", "rgba", "-s", f"{WIDTH}x{HEIGHT}", "-r", "24", "-i", "pipe:0")
+    ffmpeg(
+        *raw, "-c:v", codec, "-pix_fmt", "yuva420p", "-auto-alt-ref", "0", tmp_path / "v.webm", raw=colours.tobytes()
+    )
+    if not has_decoder:
+        monkeypatch.setattr("watchmove.pipeline.video.ffmpeg.ALPHA_DECODERS", {"vp8": "absent", "vp9": "absent"})
+    images, reader = read(tmp_path / "v.webm")
+
+    assert len(images) == 6
+    assert damaged_of(images, reader) == []
+    assert np.abs(images[0][24, 64].astype(int) - [255, 0, 0]).max() < 12
+    assert np.abs(images[0][72, 64].astype(int) - 128).max() < 12 or not has_decoder
+
+
 def test_four_to_one_is_read(tmp_path: Path) -> None:
     """A frame exactly four times as wide as high is read, a wider one is not."""
     for name, width in (("wide", 384), ("wider", 400)):

@@ -50,7 +50,10 @@ _LINES_AT_END = 40
 _LEVEL = re.compile(r"^(?:\[[^\]]* @ [^\]]*\] )*\[(info|warning|error|fatal|panic|verbose|debug)\] ")
 _STREAM = re.compile(r"^(?:  |    )Stream #0:(\d+)\S*: Video: (\S+)")
 _NO_FILM = re.compile(r"\((attached pic|timed thumbnails|still image)\)")
-_MAPPED = re.compile(r"^  Stream #0:(\d+) -> #0:0 \((\w+) \((\w+)\)")
+_ALPHA = re.compile(r"^      alpha_mode +: 1$", re.IGNORECASE)
+"""How WebM says that a stream of VP8 or VP9 has an alpha channel. Other text of the file can imitate it, to no effect
+but the choice of the decoder."""
+_MAPPED = re.compile(r"^  Stream #0:(\d+) -> #0:0 \((\w+) \(([\w-]+)\)")
 _REPORTS = (b"showinfo", b"demuxer", b"encoder -> ", b"muxer <- ")
 """Words of lines that come for every frame or packet, which are parsed and not kept."""
 
@@ -65,7 +68,8 @@ class DecoderLog:
     """Reads one stderr stream to its end in its own thread; after `join`, all attributes and results are final.
 
     stream: index of the stream that is decoded, None before it is known; films: the indices of the streams that are
-    videos, without cover art and unknown codecs; stream_is_cover: whether the decoded stream is cover art.
+    videos, without cover art and unknown codecs; alpha_codec: the codec of the decoded stream if its container says
+    that it has an alpha channel, else empty.
     """
 
     def __init__(self, stream: IO[bytes], names: FilterNames | None = None, *, interlaced: bool = False) -> None:
@@ -81,6 +85,9 @@ class DecoderLog:
         self._first_error = ""
         self.stream: int | None = None
         self.films: list[int] = []
+        self.alpha_codec = ""
+        self._alpha_codecs: dict[int, str] = {}
+        self._described = (0, "")
         self._reports: FrameReports | None = None
         self._style = b""
         self._ended = False
@@ -146,12 +153,17 @@ class DecoderLog:
         if mapped := _MAPPED.match(message):
             index, codec, decoder = mapped.groups()
             self.stream = int(index)
+            self.alpha_codec = self._alpha_codecs.get(self.stream, "")
             if self._names is not None:
                 self._reports = FrameReports(self._names, self.stream, codec if decoder == "native" else decoder)
         elif self.stream is None and (found := _STREAM.match(message)):
-            index, codec = found.groups()
-            if codec.rstrip(",") != "none" and not _NO_FILM.search(message):
+            index, codec = found[1], found[2].rstrip(",")
+            self._described = (int(index), codec)
+            if codec != "none" and not _NO_FILM.search(message):
                 self.films.append(int(index))
+        elif self.stream is None and _ALPHA.match(message):
+            index_of_alpha, codec = self._described
+            self._alpha_codecs[index_of_alpha] = codec
 
     @property
     def frame_times_seconds(self) -> list[float]:

@@ -19,11 +19,7 @@ from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.errors import UnreadableVideo
 from watchmove.pipeline.video.decoder import Decoder, DecoderLimits
 from watchmove.pipeline.video.decoder_log import DecoderLog
-from watchmove.pipeline.video.ffmpeg_commands import (
-    LONGEST_TO_SHORTEST,
-    DecodeChoice,
-    Fields,
-)
+from watchmove.pipeline.video.ffmpeg_commands import ALPHA_DECODERS, LONGEST_TO_SHORTEST, DecodeChoice, Fields
 from watchmove.pipeline.video.tone_mapping import HDR_TRANSFERS, to_standard_range
 
 _JUDGED_FRAMES = 48
@@ -89,6 +85,7 @@ class VideoReader:
         self._timeout_seconds, self._deadline = timeout_seconds, deadline
         self._waited_seconds = 0.0
         self._tried_streams: set[int | None] = set()
+        self._has_alpha_decoder = True
         self.ended_early = ""
         self._start(DecodeChoice(fields=fields))
 
@@ -153,12 +150,18 @@ class VideoReader:
 
     def _better_choice(self, count: int) -> DecodeChoice | None:
         """How to decode the file instead, given `count` first frames; None where the choice was right."""
+        if count == 0 and self._choice.decoder:
+            self._has_alpha_decoder = False  # a program without that decoder reads no frame
+            return replace(self._choice, decoder="")
         if count == 0 or self.log.stream_is_cover():
             # cover art is never what is wanted, and a stream without frames can come before one with frames
             self._tried_streams |= {self._choice.stream, self.log.stream}
             # ffmpeg selects no stream whose size it does not find at the start, as where the picture comes late
             others = [stream for stream in self.log.films if stream not in self._tried_streams]
             return DecodeChoice(stream=others[0]) if others and not self.ended_early else None
+        decoder = ALPHA_DECODERS.get(self.log.alpha_codec, "") if self._has_alpha_decoder else ""
+        if decoder and not self._choice.decoder:
+            return replace(self._choice, stream=self.log.stream, decoder=decoder)
         first = self.log.frame(0)
         if first is not None and first.has_alpha and not self._choice.alpha:
             return replace(self._choice, alpha=True)

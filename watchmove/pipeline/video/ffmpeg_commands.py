@@ -46,12 +46,17 @@ class DecodeChoice:
 
     stream: index of the video stream in the file, None for the one that ffmpeg chooses as a player does: with packets,
     then marked as default, then largest; fields: how the frames are divided into fields, of which one is read; alpha:
-    whether frames are read with their alpha channel.
+    whether frames are read with their alpha channel; decoder: ffmpeg's name of the decoder, empty for its own choice.
     """
 
     stream: int | None = None
     fields: Fields = ""
     alpha: bool = False
+    decoder: str = ""
+
+
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""Decoders that read the alpha channel of a codec, where ffmpeg's own decoder ignores it, by the codec."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,7 @@ def decode_command(
         err_detect=_FOUND_ERRORS,
         # one thread, because callers use the cores by running one process on each
         threads=1,
+        **({f"c:{choice.stream}": choice.decoder} if choice.decoder else {}),
     )
     stream = source if choice.stream is None else source[str(choice.stream)]
     # without side data, of which showinfo writes each byte in a message of its own, between those of other threads
