@@ -27,7 +27,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     [
         (["run"], "no detection set there"),
         (["plan", "--run", "x", "--set", "videos=file://EMPTY"], "no video there"),
-        (["import-coco", "--run", "x", "--images", "EMPTY/#1: a", "--annotations", "EMPTY/absent"], "cannot be read"),
+        (["import-coco", "--run", "x", "--images", "EMPTY/#1: a", "--annotations", "EMPTY/absent"], "no such folder"),
+        (["import-coco", "--run", "x", "--images", "EMPTY", "--annotations", "EMPTY/absent"], "cannot be read"),
         (["run", "--set", "pretrain.iteration=3"], "pretrain.iteration is no setting"),
         (["run", "--settings", "EMPTY/absent.yaml"], "cannot be read"),
         (["gather", "--run", "../x"], "a run's name"),

@@ -99,7 +99,7 @@ def test_a_second_run_computes_nothing(finished: tuple[StepContext, str]) -> Non
     assert done.returncode == 0, done.stderr
     assert {key: after[key] for key in before} == before
     assert all(key.startswith("runs/second/") or "/plans/" in key for key in after.keys() - before.keys())
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 180
 
 
 def test_the_exporter_reads_it_all_from_records(finished: tuple[StepContext, str]) -> None:
