@@ -79,7 +79,7 @@ def test_a_mask_without_its_other_files_is_refused(tmp_path: Path, part: str) ->
     del files[f"b.{part}"]
 
     with pytest.raises(
-        InvalidInput, match=rf"1 frames are incomplete, b has no file \.{part}; extract its shard again"
+        InvalidInput, match=rf"1 frames are incomplete, 'b' has no file \.{part}; extract its shard again"
     ):
         index_shard(tar_of(tmp_path / "shard.tar", files))
 
@@ -94,7 +94,7 @@ def test_a_linked_mask_is_refused(tmp_path: Path) -> None:
         link.type, link.linkname = tarfile.LNKTYPE, "a.mask.png"
         tar.addfile(link)
 
-    with pytest.raises(InvalidInput, match=r"b has no file \.mask\.png; extract its shard again, or pack it without"):
+    with pytest.raises(InvalidInput, match=r"'b' has no file \.mask\.png; extract its shard again, or pack it without"):
         index_shard(shard)
 
 
@@ -185,3 +185,12 @@ def test_metadata_that_is_no_object_is_named(tmp_path: Path, text: bytes) -> Non
 
     with pytest.raises(InvalidInput, match=r"shard\.tar: k\.json"):
         list(read_shard(shard))
+
+
+def test_a_name_with_a_line_break_stays_in_one_line(tmp_path: Path) -> None:
+    """Names in a tar are not trusted; a message quotes them."""
+    shard = tar_of(tmp_path / "shard.tar", {"a\nb.mask.png": b"2"})
+    with pytest.raises(InvalidInput, match=r"'a\\nb' has no file") as refused:
+        index_shard(shard)
+
+    assert "\n" not in str(refused.value)

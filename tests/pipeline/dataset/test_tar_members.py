@@ -95,7 +95,7 @@ def test_a_file_twice_counts_once_if_it_is_the_same(tmp_path: Path) -> None:
     content = tar_bytes(KEYS)
 
     assert keys_in(tmp_path / "s.tar", content + content) == KEYS
-    with pytest.raises(InvalidInput, match=r"s\.tar: has two files v-0\.jpg that differ"):
+    with pytest.raises(InvalidInput, match=r"s\.tar: has two files 'v-0\.jpg' that differ"):
         keys_in(tmp_path / "s.tar", content + content.replace(b"1" * 600, b"3" * 600, 1))
 
 

@@ -48,6 +48,16 @@ def test_ctrl_c_where_nothing_waits_for_it_has_the_code_of_a_stop(capsys: pytest
     assert capsys.readouterr().err == "watchmove: stopped: received Ctrl-C; run again to start over\n"
 
 
+def test_a_message_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Names in a message can have line breaks, which could imitate another message."""
+
+    def body() -> None:
+        raise InvalidInput("a\nwatchmove: b\u2028c: is wrong")
+
+    assert run_to_exit_code(body) == 65
+    assert capsys.readouterr().err == "watchmove: invalid input: a watchmove: b c: is wrong\n"
+
+
 def test_success_is_zero() -> None:
     """Nothing raised is done."""
     assert run_to_exit_code(lambda: None) == 0

@@ -98,12 +98,14 @@ def index_shard(path: Path) -> list[SamplePlace]:
             place = (member.offset, Span(member.offset_data, member.size))
             _, other = parts.setdefault(part.lower(), place)
             if other != place[1] and not _are_equal(path, other, place[1]):
-                raise InvalidInput(f"{path}: has two files {member.name} that differ; give each frame a key of its own")
+                raise InvalidInput(
+                    f"{path}: has two files {member.name!r} that differ; give each frame a key of its own"
+                )
     complete = {key: parts for key, parts in places.items() if len(parts) == len(_PARTS)}
     if incomplete := sorted(masked - complete.keys()):
         missing = ", ".join(f".{part}" for part in _PARTS if part not in places.get(incomplete[0], {}))
         raise InvalidInput(
-            f"{path}: {len(incomplete)} frames are incomplete, {incomplete[0]} has no file {missing}; "
+            f"{path}: {len(incomplete)} frames are incomplete, {incomplete[0]!r} has no file {missing}; "
             "extract its shard again, or pack it without links"
         )
     return [

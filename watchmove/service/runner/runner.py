@@ -83,7 +83,9 @@ def _report_error(error: Exception) -> int:
     ending = ending_of(error)
     if ending is BUG:
         traceback.print_exc()
-    print(f"watchmove: {ending.prefix}: {str(error) or type(error).__name__}", file=sys.stderr)
+    # names of files and keys can have line breaks
+    message = " ".join(str(error).splitlines()) or type(error).__name__
+    print(f"watchmove: {ending.prefix}: {message}", file=sys.stderr)
     return ending.exit_code
 
 
