@@ -63,8 +63,14 @@ def evaluated(made: Origin, seeds: tuple[int, ...]) -> list[EvaluationRecord]:
 
 @pytest.mark.parametrize(
     "words",
-    [(), ("plan.sample_fraction=0.5",), ("plan.max_shard_videos=7", "work.workers=3"), ("pretrain.device=cuda",)],
-    ids=["none", "sample", "shards", "machine"],
+    [
+        (),
+        ("plan.sample_fraction=0.5",),
+        ("plan.max_shard_videos=7", "work.workers=3"),
+        ("pretrain.device=cuda",),
+        ("pretrain.rotation_learning_rate=0.5",),
+    ],
+    ids=["none", "sample", "shards", "machine", "rate-of-the-other-objective"],
 )
 def test_runs_that_differ_in_frames_alone_compare(words: tuple[str, ...]) -> None:
     """A smaller sample, other shards and another machine change the number of frames or nothing."""

@@ -32,7 +32,7 @@ UNREADABLE_REASONS = (
 """Why a video cannot be read: the closed list of `UnreadableVideo.reason`."""
 
 LOG_ENVIRONMENT = {"AV_LOG_FORCE_COLOR": "1", "TERM": "dumb"}
-"""Variables with which ffmpeg writes colours to a pipe, sixteen of them."""
+"""Variables with which ffmpeg writes colours to a pipe, in the styles of terminals with sixteen colours."""
 
 _STYLE = re.compile(rb"\x1b\[([\d;]*)m")
 _ERROR_STYLES = (b"1;31", b"4;31")

@@ -34,7 +34,9 @@ def pretraining_facts(
     """The backbone of a run, its number of frames, and all else that decides the run's figures, by name."""
     planned, pretrained = plan.made_by.settings, backbone.made_by.settings["pretrain"]
     chosen = {name: value for name, value in planned["plan"].items() if name not in _SIZE_OF_A_RUN + _SIZE_OF_A_SHARD}
-    learnt = {name: value for name, value in pretrained.items() if name not in _OF_THE_MACHINE}
+    # each objective has a learning rate of its own, and the other one decides nothing
+    other_rate = "learning_rate" if pretrained.get("objective") == "rotation" else "rotation_learning_rate"
+    learnt = {name: value for name, value in pretrained.items() if name not in (*_OF_THE_MACHINE, other_rate)}
     near_duplicates = gathered.made_by.settings["gather"].get("leave_out_near_duplicates", False)
     # All evaluations of a run share one protocol, so the first gives it.
     evaluate, detection_set = protocol_settings(records[0])

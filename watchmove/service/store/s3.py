@@ -186,7 +186,7 @@ class S3Store:
             self._writer.client.get_object(**self._request(served.key), Range="bytes=0-0")["Body"].close()
         except (ClientError, *TRANSIENT_FAULTS):
             return Unavailable(line)
-        return ObjectUnserved(f"{line}, while the store serves other objects")
+        return ObjectUnserved(f"{line} (the store serves other objects)")
 
     def make(self) -> None:
         """Make the bucket unless it exists."""

@@ -62,7 +62,8 @@ _BY_STATUS = {
 
 _SERVER_ERRORS = range(500, 600)
 
-# Names of errors that say by themselves which header a store does not know; the message differs from store to store.
+# What stores answer that do not take the SDK's checksum, or a condition on a write. Each has other causes too, so that
+# the request is made again without the header before anything is concluded.
 CHECKSUM_REFUSALS = frozenset(
     {"NotImplemented", "InvalidArgument", "InvalidRequest", "XAmzContentSHA256Mismatch", "MissingContentLength"}
 )
