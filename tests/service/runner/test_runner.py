@@ -2,10 +2,13 @@
 
 import errno
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.waiting import poll
 from watchmove.pipeline.errors import InvalidInput, Stopped, Unavailable, UnreadableVideo
 from watchmove.service.runner.exit_codes import RETRIED_EXIT_CODES
 from watchmove.service.runner.runner import run_to_exit_code, step_context
@@ -45,7 +48,35 @@ def test_ctrl_c_where_nothing_waits_for_it_has_the_code_of_a_stop(capsys: pytest
         raise KeyboardInterrupt
 
     assert run_to_exit_code(body) == 143
-    assert capsys.readouterr().err == "watchmove: stopped: received Ctrl-C; run again to start over\n"
+    assert capsys.readouterr().err == "watchmove: stopped: received a signal; run again to start over\n"
+
+
+def test_sigterm_where_nothing_waits_for_it_ends_like_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
+    """Commands on local files clean up and end with the code of a stop, also where a pod is deleted."""
+    assert run_to_exit_code(lambda: signal.raise_signal(signal.SIGTERM)) == 143
+    assert capsys.readouterr().err == "watchmove: stopped: received a signal; run again to start over\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_libraries_load_has_the_code_of_a_stop(number: signal.Signals) -> None:
+    """A pod that is deleted within its first seconds counts as stopped, and so is run again."""
+    words = [sys.executable, "-m", "watchmove", "settings"]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert poll(lambda: _catches(process.pid, number), 60, every_seconds=0.005)
+        process.send_signal(number)
+        _, printed = process.communicate(timeout=60)
+
+    assert (process.returncode, printed) == (
+        143,
+        "watchmove: stopped: received a signal before any work; run it again\n",
+    )
+
+
+def _catches(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for a signal, by Linux's mask of caught signals. Python has one for SIGINT."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = int(next(line for line in status.splitlines() if line.startswith("SigCgt")).split()[1], 16)
+    return all(caught >> (each - 1) & 1 for each in (number, signal.SIGTERM))
 
 
 def test_a_message_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,11 +64,12 @@ def configure_logs() -> None:
 def run_to_exit_code(body: Callable[[], None]) -> int:
     """Run `body` and return the exit code of its ending; an error is printed as one line on standard error."""
     try:
-        body()
+        with _interrupted_by_signals():
+            body()
         # here and not at exit, where Python would report a closed pipe by a trace
         sys.stdout.flush()
     except KeyboardInterrupt:
-        print(f"watchmove: {STOPPED.prefix}: received Ctrl-C; run again to start over", file=sys.stderr)
+        print(f"watchmove: {STOPPED.prefix}: received a signal; run again to start over", file=sys.stderr)
         return STOPPED.exit_code
     except BrokenPipeError as error:
         # sockets raise BrokenPipeError too; only a reader of the output that has seen enough, like `head`, is no error
@@ -76,6 +77,21 @@ def run_to_exit_code(body: Callable[[], None]) -> int:
     except Exception as error:  # noqa: BLE001 (the one place where every exception becomes an exit code)
         return _report_error(error)
     return DONE.exit_code
+
+
+@contextmanager
+def _interrupted_by_signals() -> Iterator[None]:
+    """Let SIGTERM raise KeyboardInterrupt, as Ctrl-C does, so that files and processes of a command are cleaned up."""
+    # Python receives signals in the main thread only, which is also the only one that may set their handlers.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _report_error(error: Exception) -> int:
