@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.networks.alexnet import AlexNet, load_backbone, random_backbone, save_backbone
+from watchmove.pipeline.networks.alexnet_shape import SMALL_ALEXNET
 
 # (out channels, in channels of a group, kernel, kernel) of Caffe's AlexNet, as Fast R-CNN's CaffeNet loads them
 CAFFE_SHAPES = {
@@ -51,6 +52,22 @@ def used_normalisation(seed: int) -> AlexNet:
 def test_layers_have_caffes_shapes(trunk: AlexNet) -> None:
     """Weights of CaffeNet's layout load without reshaping."""
     assert {name: tuple(layer.weight.shape) for name, layer in trunk.layers()} == CAFFE_SHAPES
+
+
+def test_the_small_size_has_the_same_layers_and_survives_its_file(tmp_path: Path) -> None:
+    """conv5 has 6 x 6 cells of 115 pixels without the last pooling, and a file's conv1 says which size it holds."""
+    network = random_backbone(1, SMALL_ALEXNET, batch_norm=True).eval()
+    pixels = torch.randn((2, 3, 115, 115), generator=torch.Generator().manual_seed(0))
+    save_backbone(network, tmp_path / "small.safetensors", {})
+    loaded = load_backbone(tmp_path / "small.safetensors").eval()
+    with torch.no_grad():
+        shapes = [tuple(output.shape[1:]) for _, output in network.layer_outputs(pixels)]
+        again, before = loaded(pixels), network(pixels)
+
+    assert shapes == [(48, 27, 27), (128, 13, 13), (192, 6, 6), (192, 6, 6), (128, 6, 6), (512,), (512,)]
+    assert [name for name, _ in network.layers()] == list(CAFFE_SHAPES)
+    assert loaded.shape == SMALL_ALEXNET
+    torch.testing.assert_close(again, before, atol=1e-4, rtol=1e-4)
 
 
 def test_a_227_pixel_image_gives_4096_features(trunk: AlexNet) -> None:

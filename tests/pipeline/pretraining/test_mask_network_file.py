@@ -12,6 +12,7 @@ from torch import Tensor
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.networks.alexnet import random_backbone
+from watchmove.pipeline.networks.alexnet_shape import SMALL_ALEXNET
 from watchmove.pipeline.pretraining.mask_network import MaskNetwork
 from watchmove.pipeline.pretraining.mask_network_file import load_mask_network, save_mask_network
 
@@ -49,6 +50,16 @@ def test_a_network_from_its_file_answers_the_same(network: MaskNetwork, file: Pa
     assert not loaded.training
     assert header["iterations"] == "7"
     assert json.loads(header["network"])["input_pixels"] == 227
+
+
+@torch.no_grad()
+def test_a_small_network_is_built_again_from_its_file(tmp_path: Path) -> None:
+    """The header names the size, whose input has 115 pixels."""
+    made = MaskNetwork(random_backbone(4, SMALL_ALEXNET), torch.Generator().manual_seed(1)).eval()
+    save_mask_network(made, tmp_path / "small.safetensors", {})
+    images = torch.randn(2, 3, 115, 115, generator=torch.Generator().manual_seed(3))
+
+    torch.testing.assert_close(load_mask_network(tmp_path / "small.safetensors")(images), made(images))
 
 
 def _without_mask(tensors: Tensors, _: Header) -> None:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from watchmove.pipeline.voc.annotations import VocObject, read_voc
 from watchmove.pipeline.world.detection_images import draw_image, draw_voc_image
 from watchmove.pipeline.world.shapes import SHAPES
+from watchmove.pipeline.world.textures import TEXTURES
+from watchmove.pipeline.world.unseen import UNSEEN_SHAPES, UNSEEN_TEXTURES, unseen_background
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,30 @@ def test_images_hold_one_to_three_objects_within_them(images: list[DrawnImage]) 
     assert (boxes[:, 2:] <= (320, 240)).all()
     assert sides.min() > 0.15 * 240
     assert sides.max() < 0.55 * 240
+
+
+@pytest.fixture(scope="module")
+def unseen_images() -> list[DrawnImage]:
+    """120 images of what no video shows."""
+    return [DrawnImage(*draw_image(np.random.default_rng([7, n]), (320, 240), "unseen")) for n in range(120)]
+
+
+def test_unseen_images_share_no_class_and_no_texture_with_the_videos(unseen_images: list[DrawnImage]) -> None:
+    """Each of the six other shapes occurs, none rarely, so that features have to transfer."""
+    names = [voc_object.name for drawn in unseen_images for voc_object in drawn.objects]
+
+    assert set(names) == set(UNSEEN_SHAPES)
+    assert min(names.count(name) for name in UNSEEN_SHAPES) > 0.09 * len(names)
+    assert not set(UNSEEN_SHAPES) & set(SHAPES)
+    assert not set(UNSEEN_TEXTURES) & set(TEXTURES)
+
+
+def test_an_unseen_background_has_edges_and_no_saturated_colour() -> None:
+    """Cells and lines have edges where no object is, and objects stay more colourful than they are."""
+    image = unseen_background(np.random.default_rng(3), 240, 320, 0.3).astype(int)
+
+    assert (np.abs(np.diff(image.mean(axis=2), axis=1)) > 20).sum() > 500
+    assert np.median(np.ptp(image, axis=2)) < 80
 
 
 def test_every_class_is_drawn_and_few_objects_are_difficult(images: list[DrawnImage]) -> None:

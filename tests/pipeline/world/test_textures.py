@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from watchmove.pipeline.world.textures import TEXTURES, background, object_texture, smooth_noise
+from watchmove.pipeline.world.unseen import UNSEEN_TEXTURES, unseen_pattern
 
 
 def test_noise_is_smooth_at_its_scale() -> None:
@@ -25,6 +26,17 @@ def test_textures_have_grain_and_follow_the_seed(kind: str) -> None:
     assert float(draw[0].std(axis=(0, 1)).max()) > 4
     assert np.array_equal(draw[0], draw[1])
     assert not np.array_equal(draw[0], draw[2])
+
+
+@pytest.mark.parametrize("kind", UNSEEN_TEXTURES)
+def test_unseen_textures_have_two_tones_and_follow_the_seed(kind: str) -> None:
+    """Both colours occur, with soft borders between them, and the same seed gives the same pattern."""
+    pattern, again = (unseen_pattern(np.random.default_rng(3), kind, 64) for _ in range(2))
+
+    assert pattern.min() == 0
+    assert pattern.max() == 1
+    assert 0.05 < float(pattern.mean()) < 0.95
+    assert np.array_equal(pattern, again)
 
 
 def test_stripes_differ_from_plain() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from safetensors.torch import save_file
 from scipy.io import savemat
 from torchvision.models import alexnet, resnet18
@@ -148,6 +149,23 @@ def test_the_defaults_are_the_published_configuration() -> None:
     defaults = EvaluationSettings().model_dump(mode="json")
 
     assert {key: defaults[key] for key in published} == published
+
+
+def test_a_random_trunk_has_the_size_of_the_pretrained_one(settings: dict[str, Any], tmp_path: Path) -> None:
+    """A small pretrained trunk compares with a small random one, which is another trunk than the published one."""
+    settings["evaluate"] |= {"initialisations": ["random"], "proposal_files": [write_mat(tmp_path / "a.mat", IDS)]}
+    records = []
+    for trunk in ("alexnet", "alexnet-small"):
+        settings["pretrain"] = {"trunk": trunk}
+        records.append(evaluate(context_of(Settings.model_validate(settings), tmp_path), "r", 0))
+
+    assert [record.backbone for record in records] == ["random", "random alexnet-small"]
+
+
+def test_images_are_not_classified_by_the_small_trunk() -> None:
+    """The benchmark's windows are for the published size: the message names both settings."""
+    with pytest.raises(ValidationError, match=r"evaluate\.classification .* alexnet-small"):
+        Settings.model_validate({"pretrain": {"trunk": "alexnet-small"}, "evaluate": {"classification": True}})
 
 
 def test_stopped_while_testing_it_tests_again_and_trains_no_more(settings: dict[str, Any], tmp_path: Path) -> None:

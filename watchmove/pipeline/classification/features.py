@@ -18,7 +18,8 @@ from torch.nn import functional
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.weights import name_of_not_finite
-from watchmove.pipeline.networks.alexnet import INPUT_PIXELS, AlexNet, normalise_image
+from watchmove.pipeline.networks.alexnet import AlexNet, normalise_image
+from watchmove.pipeline.networks.alexnet_shape import ALEXNET
 from watchmove.pipeline.voc.annotations import read_image
 
 SHORTER_SIDE_PIXELS = 256
@@ -43,7 +44,7 @@ def squeezed_image(image: NDArray[np.uint8]) -> Tensor:
     # in integers, as the benchmark rounds the longer side down
     size = width * SHORTER_SIDE_PIXELS // shorter, height * SHORTER_SIDE_PIXELS // shorter
     scaled = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
-    square = cv2.resize(scaled, (INPUT_PIXELS, INPUT_PIXELS), interpolation=cv2.INTER_LINEAR)
+    square = cv2.resize(scaled, (ALEXNET.input_pixels, ALEXNET.input_pixels), interpolation=cv2.INTER_LINEAR)
     return normalise_image(np.asarray(square, np.uint8))
 
 

@@ -9,13 +9,10 @@ from torchvision.ops import roi_pool
 
 from watchmove.pipeline.detection.regions import BACKGROUND
 from watchmove.pipeline.networks.alexnet import AlexNet
+from watchmove.pipeline.networks.alexnet_shape import CELLS
 
-POOLED_CELLS = 6
-"""Cells on a side of a pooled region: AlexNet's fc6 takes 6 x 6 (Fast R-CNN, section 2.2)."""
 FEATURE_STRIDE = 16
 """Pixels between two cells of conv5: AlexNet's strides 4, 2 and 2 multiplied."""
-FC7_UNITS = 4096
-"""Outputs of fc7 (Krizhevsky et al., NeurIPS 2012, section 3.5)."""
 _SCORE_STANDARD_DEVIATION, _DELTA_STANDARD_DEVIATION = 0.01, 0.001
 """Of the initial weights of the two output layers (Fast R-CNN, section 2.3, SGD hyper-parameters)."""
 
@@ -39,8 +36,10 @@ class FastRCNN(nn.Module):
                 layer.p = dropout
         self.classes = tuple(classes)
         generator = torch.Generator().manual_seed(seed)
-        self.class_scores = _output_layer(len(self.classes) + 1, _SCORE_STANDARD_DEVIATION, generator)
-        self.box_deltas = _output_layer(4 * len(self.classes), _DELTA_STANDARD_DEVIATION, generator)
+        self.class_scores = _output_layer(
+            trunk.shape.units, len(self.classes) + 1, _SCORE_STANDARD_DEVIATION, generator
+        )
+        self.box_deltas = _output_layer(trunk.shape.units, 4 * len(self.classes), _DELTA_STANDARD_DEVIATION, generator)
         # buffers, so that checkpoints hold them and they follow the model to its device
         self.register_buffer("target_mean", torch.zeros(len(self.classes), 4))
         self.register_buffer("target_deviation", torch.ones(len(self.classes), 4))
@@ -53,7 +52,7 @@ class FastRCNN(nn.Module):
         """Features (R, 256, 6, 6) of regions (R_i, 4) of each image, in pixels of the network's image."""
         # roi_pool expects the last pixel to be included, as Caffe's layer does; boxes here exclude it
         inclusive = [regions - regions.new_tensor([0, 0, 1, 1]) for regions in regions_xyxy]
-        pooled: Tensor = roi_pool(features, inclusive, POOLED_CELLS, 1 / FEATURE_STRIDE)
+        pooled: Tensor = roi_pool(features, inclusive, CELLS, 1 / FEATURE_STRIDE)
         return pooled
 
     def outputs(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,9 +77,9 @@ class FastRCNN(nn.Module):
         return normalised * self.target_deviation + self.target_mean
 
 
-def _output_layer(outputs: int, standard_deviation: float, generator: torch.Generator) -> nn.Linear:
+def _output_layer(inputs: int, outputs: int, standard_deviation: float, generator: torch.Generator) -> nn.Linear:
     """A linear layer on fc7, initialised as in section 2.3: Gaussian weights, zero biases."""
-    layer = nn.Linear(FC7_UNITS, outputs)
+    layer = nn.Linear(inputs, outputs)
     with torch.no_grad():
         layer.weight.normal_(0, standard_deviation, generator=generator)
         layer.bias.zero_()

@@ -17,7 +17,7 @@ from watchmove.pipeline.detection.fast_rcnn import FastRCNN, detection_loss
 from watchmove.pipeline.detection.training_set import Batch, TrainingSet
 from watchmove.pipeline.errors import InvalidInput, Stopped
 from watchmove.pipeline.files.weights import name_of_not_finite
-from watchmove.pipeline.networks.alexnet import INPUT_PIXELS, AlexNet, normalise_image
+from watchmove.pipeline.networks.alexnet import AlexNet, normalise_image
 from watchmove.pipeline.networks.rescaling import (
     RESCALING_IMAGES,
     equalise_rates_of_change,
@@ -159,7 +159,7 @@ def _diverged(what: str, iteration: int, settings: EvaluationSettings) -> Invali
 def _rescale(trunk: AlexNet, images: Sequence[VocImage], settings: EvaluationSettings) -> None:
     """Rescale each layer on some training images, as the settings say, so that one learning rate fits all trunks."""
     chosen = np.random.default_rng(settings.seed).permutation(len(images))[:RESCALING_IMAGES]
-    size = (INPUT_PIXELS, INPUT_PIXELS)
+    size = (trunk.shape.input_pixels, trunk.shape.input_pixels)
     squares = [cv2.resize(read_image(images[index].path), size, interpolation=cv2.INTER_AREA) for index in chosen]
     pixels = torch.stack([normalise_image(np.asarray(square, np.uint8)) for square in squares])
     if settings.rescaling == "between-layers":

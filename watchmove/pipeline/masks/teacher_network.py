@@ -15,7 +15,9 @@ from torch import nn
 from watchmove.pipeline.arrays import FloatArray, Image
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.masks.chain import WORKING_SCALE
-from watchmove.pipeline.networks.alexnet import INPUT_PIXELS, normalise_images
+from watchmove.pipeline.networks.alexnet import normalise_images
+from watchmove.pipeline.networks.alexnet_shape import ALEXNET
+from watchmove.pipeline.networks.choice import input_pixels_of, kind_of
 from watchmove.pipeline.pretraining.examples import TARGET_PIXELS, Square, into_square
 from watchmove.pipeline.pretraining.mask_network_file import load_mask_network
 
@@ -47,11 +49,12 @@ _CROPS_PER_BATCH = 16
 class TeacherNetwork:
     """A mask network on one device, applied to crops of frames."""
 
-    def __init__(self, network: nn.Module, device: torch.device) -> None:
-        """`network` gives logits (N, 56, 56) of normalised images (N, 3, 227, 227); it is moved to `device`."""
+    def __init__(self, network: nn.Module, device: torch.device, pixels: int = ALEXNET.input_pixels) -> None:
+        """`network` gives logits (N, 56, 56) of normalised images (N, 3, pixels, pixels); it is moved to `device`."""
         # evaluation mode turns dropout off: the same frames must give the same masks
         self._network = network.eval().to(device)
         self._device = device
+        self._pixels = pixels
 
     def predict(self, images: Sequence[Image], motion_evidence: Sequence[FloatArray]) -> list[FloatArray]:
         """For each frame, the probability that a pixel belongs to a moving object: float32 (h, w) in [0, 1], or NaN.
@@ -62,7 +65,7 @@ class TeacherNetwork:
         squares_of_frames = [list(object_squares(evidence)) for evidence in motion_evidence]
         # crops of all frames in one list, so that batches are full although each frame has only a few
         crops = [
-            _crop(image, _at_full_size(square))
+            _crop(image, _at_full_size(square), self._pixels)
             for image, squares in zip(images, squares_of_frames, strict=True)
             for square in squares
         ]
@@ -74,7 +77,7 @@ class TeacherNetwork:
 
     @torch.inference_mode()
     def _probabilities(self, crops: Sequence[Image]) -> Iterator[FloatArray]:
-        """Yield a mask (56, 56) in [0, 1] for each crop (227, 227, 3)."""
+        """Yield a mask (56, 56) in [0, 1] for each crop (S, S, 3) of the size of the network's input."""
         for start in range(0, len(crops), _CROPS_PER_BATCH):
             pixels = torch.from_numpy(np.stack(crops[start : start + _CROPS_PER_BATCH])).to(self._device)
             # axes: (N, rows, columns, 3) -> (N, 3, rows, columns)
@@ -84,7 +87,8 @@ class TeacherNetwork:
 def load_teacher_network(weights: Path, device: torch.device) -> TeacherNetwork:
     """Load a teacher from a mask network's file. Raises InvalidInput where the file is missing or does not fit."""
     try:
-        return TeacherNetwork(load_mask_network(weights), device)
+        network = load_mask_network(weights)
+        return TeacherNetwork(network, device, input_pixels_of(kind_of(network.trunk)))
     except InvalidInput as error:
         raise InvalidInput(f"extract.teacher: {error}") from error
 
@@ -113,11 +117,10 @@ def _at_full_size(square: Square) -> Square:
     return Square(*(WORKING_SCALE * number for number in square))
 
 
-def _crop(image: Image, square: Square) -> Image:
-    """The part of an image (H, W, 3) inside a square, (227, 227, 3); beyond the image its border is repeated."""
-    size = (INPUT_PIXELS, INPUT_PIXELS)
+def _crop(image: Image, square: Square, pixels: int) -> Image:
+    """The part of an image (H, W, 3) inside a square, (`pixels`, `pixels`, 3); beyond the image its border repeats."""
     crop = cv2.warpAffine(
-        image, into_square(square, INPUT_PIXELS), size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        image, into_square(square, pixels), (pixels, pixels), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     return np.asarray(crop, np.uint8)
 

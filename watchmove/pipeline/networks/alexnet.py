@@ -18,41 +18,40 @@ from torch.nn import functional
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.atomic import replacing
 from watchmove.pipeline.files.weights import save_tensors
+from watchmove.pipeline.networks.alexnet_shape import ALEXNET, CELLS, AlexNetShape, shape_in
 from watchmove.pipeline.networks.response_normalisation import ResponseNormalisation
 
 CHANNEL_MEAN = (0.485, 0.456, 0.406)
 """Mean of red, green and blue in [0, 1], subtracted from the input: ImageNet's, as torchvision's models use it."""
 CHANNEL_STD = (0.229, 0.224, 0.225)
 """Standard deviation of red, green and blue by which the input is then divided: ImageNet's, as torchvision has it."""
-INPUT_PIXELS = 227
-"""Side of the input. The paper says 224, but only 227 gives conv1's 55 x 55 outputs without padding, as in Caffe."""
-
 _CONV1_PIXELS, _CONV1_STRIDE = 11, 4
 """Kernel size and stride of conv1 (section 3.5)."""
 _ALIGNED_PADDING = _CONV1_PIXELS // 2
 """Half of conv1's kernel, so that its output (i, j) is centred on pixel (4 i, 4 j)."""
 _POOL_PIXELS, _POOL_STRIDE = 3, 2
 """Overlapping pooling (section 3.4)."""
-_FC_UNITS = 4096
-"""Units of fc6 and of fc7 (section 3.5)."""
 
 
 class AlexNet(nn.Module):
-    """The trunk: five convolutions (section 3.5), then two layers of 4096 units, each followed by dropout.
+    """The trunk: five convolutions (section 3.5), then two fully connected layers, each followed by dropout.
 
-    The probability of dropout is 0 until `drop6.p` and `drop7.p` are set. With `batch_norm`, batch normalisation
-    precedes each layer's ReLU; `folded` returns an equal function without it.
+    Docstrings give the array shapes of the published size; those of another follow from `shape`. Dropout is off until
+    `drop6.p` and `drop7.p` are set. With `batch_norm`, batch normalisation precedes each layer's ReLU; `folded` returns
+    an equal function without it.
     """
 
-    def __init__(self, *, batch_norm: bool = False) -> None:
+    def __init__(self, shape: AlexNetShape = ALEXNET, *, batch_norm: bool = False) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 96, _CONV1_PIXELS, stride=_CONV1_STRIDE)
-        self.conv2 = nn.Conv2d(96, 256, 5, padding=2, groups=2)
-        self.conv3 = nn.Conv2d(256, 384, 3, padding=1)
-        self.conv4 = nn.Conv2d(384, 384, 3, padding=1, groups=2)
-        self.conv5 = nn.Conv2d(384, 256, 3, padding=1, groups=2)
-        self.fc6 = nn.Linear(256 * 6 * 6, _FC_UNITS)
-        self.fc7 = nn.Linear(_FC_UNITS, _FC_UNITS)
+        self.shape = shape
+        one, two, three, four, five = shape.channels
+        self.conv1 = nn.Conv2d(3, one, _CONV1_PIXELS, stride=_CONV1_STRIDE)
+        self.conv2 = nn.Conv2d(one, two, 5, padding=2, groups=2)
+        self.conv3 = nn.Conv2d(two, three, 3, padding=1)
+        self.conv4 = nn.Conv2d(three, four, 3, padding=1, groups=2)
+        self.conv5 = nn.Conv2d(four, five, 3, padding=1, groups=2)
+        self.fc6 = nn.Linear(five * CELLS**2, shape.units)
+        self.fc7 = nn.Linear(shape.units, shape.units)
         self.drop6 = nn.Dropout(0.0)
         self.drop7 = nn.Dropout(0.0)
         self.norms = nn.ModuleDict(self._norms() if batch_norm else {})
@@ -73,7 +72,9 @@ class AlexNet(nn.Module):
         return self._convolutions(images, aligned=True)
 
     def pool5(self, features: Tensor) -> Tensor:
-        """Apply the last pooling: (N, 256, 13, 13) to (N, 256, 6, 6)."""
+        """Apply the last pooling, if the shape has one: (N, 256, 13, 13) to (N, 256, 6, 6)."""
+        if not self.shape.pools_conv5:
+            return features
         return functional.max_pool2d(features, _POOL_PIXELS, _POOL_STRIDE)
 
     def fully_connected(self, pooled: Tensor) -> Tensor:
@@ -109,10 +110,9 @@ class AlexNet(nn.Module):
 
     def folded(self) -> "AlexNet":
         """Return a trunk that computes what this one does in evaluation, each normalisation folded into its layer."""
-        plain = AlexNet()
+        plain = AlexNet(self.shape)
         for (name, source), (_, target) in zip(self.layers(), plain.layers(), strict=True):
             weight, bias = source.weight.detach(), bias_of(source).detach()
-            # nn.ModuleDict has no get()
             norm = dict(self.norms.items()).get(name)
             if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
                 scale, shift = _scale_and_shift(norm)
@@ -160,9 +160,9 @@ class AlexNet(nn.Module):
         return features if response is None or response.before_pooling else response.apply(name, features)
 
 
-def random_backbone(seed: int, *, batch_norm: bool = False) -> AlexNet:
+def random_backbone(seed: int, shape: AlexNetShape = ALEXNET, *, batch_norm: bool = False) -> AlexNet:
     """Return a trunk with random weights: normal, of variance 2 / fan-in (He et al., ICCV 2015), and biases of 0."""
-    trunk = AlexNet(batch_norm=batch_norm)
+    trunk = AlexNet(shape, batch_norm=batch_norm)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for _, layer in trunk.layers():
@@ -185,16 +185,16 @@ def save_backbone(trunk: AlexNet, path: Path, metadata: dict[str, str]) -> None:
 
 
 def load_backbone(path: Path) -> AlexNet:
-    """Read a trunk from a safetensors file with conv1.weight … fc7.bias.
+    """Read a trunk of either size from a safetensors file with conv1.weight … fc7.bias.
 
     Raises:
         InvalidInput: the file is not safetensors, or a tensor is missing, of another shape, or not finite.
     """
-    trunk = AlexNet()
     try:
         with safe_open(path, "pt") as file:
             names = set(file.keys())
             refuse_resnet(names, path)
+            trunk = AlexNet(shape_in(file))
             for name, parameter in trunk.named_parameters():
                 if name not in names:
                     raise InvalidInput(f"{path}: tensor {name} is missing; export an AlexNet's conv1 to fc7")

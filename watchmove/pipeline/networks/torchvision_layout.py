@@ -1,8 +1,8 @@
 """Export of a trunk with the names and dense kernels of torchvision's `alexnet()`, to load without this project.
 
 Pooling, ReLU, the order of layers, fc6 and fc7 are those of torchvision. conv1 has 96 channels and no padding, and
-conv2 to conv5 have CaffeNet's widths, so LOADING_LINES replaces these layers. A grouped convolution equals a dense one
-whose kernel is zero between groups, so the exported network computes the same function.
+conv2 to conv5 have CaffeNet's widths, so `loading_lines` replaces these layers. A grouped convolution equals a dense
+one whose kernel is zero between groups, so the exported network computes the same function.
 """
 
 from pathlib import Path
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from watchmove.pipeline.files.atomic import replacing
 from watchmove.pipeline.files.weights import save_tensors
 from watchmove.pipeline.networks.alexnet import AlexNet
+from watchmove.pipeline.networks.alexnet_shape import ALEXNET, CELLS, AlexNetShape
 
 TORCHVISION_NAMES = {
     "conv1": "features.0",
@@ -25,22 +26,37 @@ TORCHVISION_NAMES = {
 }
 """Name of each of AlexNet's layers, first to last, in `torchvision.models.alexnet()`."""
 
-LOADING_LINES = """\
-import torchvision
-from safetensors.torch import load_file
-from torch import nn
 
-net = torchvision.models.alexnet()
-net.features[0] = nn.Conv2d(3, 96, 11, stride=4)
-net.features[3] = nn.Conv2d(96, 256, 5, padding=2)
-net.features[6] = nn.Conv2d(256, 384, 3, padding=1)
-net.features[8] = nn.Conv2d(384, 384, 3, padding=1)
-net.features[10] = nn.Conv2d(384, 256, 3, padding=1)
-net.classifier[6] = nn.Identity()
-net.load_state_dict(load_file("backbone.torchvision.safetensors"))
-net.eval()
-"""
-"""Python that loads the exported file; its `net` returns fc7 (N, 4096) of normalised images (N, 3, 227, 227)."""
+def loading_lines(shape: AlexNetShape) -> str:
+    """Return Python that loads the exported file of a trunk of this size.
+
+    Its `net` returns fc7, (N, 4096) of normalised images (N, 3, 227, 227) at the published size.
+    """
+    one, two, three, four, five = shape.channels
+    lines = [
+        "import torchvision",
+        "from safetensors.torch import load_file",
+        "from torch import nn",
+        "",
+        "net = torchvision.models.alexnet()",
+        f"net.features[0] = nn.Conv2d(3, {one}, 11, stride=4)",
+        f"net.features[3] = nn.Conv2d({one}, {two}, 5, padding=2)",
+        f"net.features[6] = nn.Conv2d({two}, {three}, 3, padding=1)",
+        f"net.features[8] = nn.Conv2d({three}, {four}, 3, padding=1)",
+        f"net.features[10] = nn.Conv2d({four}, {five}, 3, padding=1)",
+    ]
+    if shape != ALEXNET:
+        lines += [
+            "net.features[12] = nn.Identity()",
+            f"net.classifier[1] = nn.Linear({five * CELLS**2}, {shape.units})",
+            f"net.classifier[4] = nn.Linear({shape.units}, {shape.units})",
+        ]
+    lines += [
+        "net.classifier[6] = nn.Identity()",
+        'net.load_state_dict(load_file("backbone.torchvision.safetensors"))',
+        "net.eval()",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def dense_kernel(weight: Tensor, groups: int) -> Tensor:

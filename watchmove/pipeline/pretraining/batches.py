@@ -16,7 +16,7 @@ from watchmove.pipeline.dataset.frame_order import ALONE, Share, epoch_order, ru
 from watchmove.pipeline.dataset.frame_table import FrameTable, LocalShards, ShardBytes, frames_in
 from watchmove.pipeline.dataset.shard import Sample, sample_in
 from watchmove.pipeline.errors import InvalidInput
-from watchmove.pipeline.networks.alexnet import INPUT_PIXELS
+from watchmove.pipeline.networks.choice import input_pixels_of
 from watchmove.pipeline.pretraining.device_examples import UncutBatch, cut_on_device, stack_uncut
 from watchmove.pipeline.pretraining.examples import IGNORED, uncut_example_of
 from watchmove.pipeline.pretraining.objectives import Example, objective_of
@@ -144,7 +144,8 @@ class MaskDataset:
 
     def _batch(self, examples: Sequence[Example | None]) -> Batch:
         usable = [example for example in examples if example is not None]
-        images = np.zeros((len(usable), INPUT_PIXELS, INPUT_PIXELS, 3), np.uint8)
+        pixels = input_pixels_of(self._settings.trunk)
+        images = np.zeros((len(usable), pixels, pixels, 3), np.uint8)
         targets = np.full((len(usable), *self._objective.target_shape), IGNORED, np.int8)
         for number, example in enumerate(usable):
             images[number], targets[number] = example

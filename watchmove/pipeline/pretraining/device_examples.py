@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from watchmove.pipeline.networks.alexnet import INPUT_PIXELS
+from watchmove.pipeline.networks.choice import input_pixels_of
 from watchmove.pipeline.pretraining.colour_jitter import ColourChange, changed
 from watchmove.pipeline.pretraining.examples import BACKGROUND, FINE, FOREGROUND, IGNORED, TARGET_PIXELS, UncutExample
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
@@ -86,16 +86,17 @@ def stack_uncut(examples: Sequence[UncutExample | None]) -> UncutBatch:
 
 def cut_on_device(batch: UncutBatch, settings: PretrainingSettings) -> tuple[Tensor, Tensor]:
     """Cut images uint8 (N, 3, 227, 227) and trimaps int8 (N, 56, 56) on the batch's device, as `examples.cut` does."""
+    pixels = input_pixels_of(settings.trunk)
     if not len(batch.frames):
-        return batch.frames.new_zeros((0, 3, INPUT_PIXELS, INPUT_PIXELS)), torch.zeros(
+        return batch.frames.new_zeros((0, 3, pixels, pixels)), torch.zeros(
             (0, TARGET_PIXELS, TARGET_PIXELS), dtype=torch.int8, device=batch.frames.device
         )
     parts = list(batch.pieces())
-    return torch.cat([_images(part) for part in parts]), torch.cat([_trimaps(part, settings) for part in parts])
+    return torch.cat([_images(part, pixels) for part in parts]), torch.cat([_trimaps(part, settings) for part in parts])
 
 
-def _images(batch: UncutBatch) -> Tensor:
-    places = _places(batch, INPUT_PIXELS)
+def _images(batch: UncutBatch, pixels: int) -> Tensor:
+    places = _places(batch, pixels)
     # Beyond the frame its border is repeated: a place there is replaced by the nearest one inside.
     last = (batch.sizes.flip(1) - 1).view(-1, 1, 1, 2)
     # rounded first, because byte() truncates

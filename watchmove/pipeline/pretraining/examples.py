@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from watchmove.pipeline.dataset.shard import Sample
-from watchmove.pipeline.networks.alexnet import INPUT_PIXELS
+from watchmove.pipeline.networks.choice import input_pixels_of
 from watchmove.pipeline.pretraining.colour_jitter import ColourChange, changed, drawn_change
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 
@@ -35,7 +35,7 @@ class MaskExample(NamedTuple):
     """A crop of a frame and its training target."""
 
     image: NDArray[np.uint8]
-    """RGB (227, 227, 3)."""
+    """RGB (227, 227, 3), or as large as the trunk's input is."""
     trimap: NDArray[np.int8]
     """(56, 56): 1 certainly the moving object, 0 certainly not, -1 ignored."""
 
@@ -120,10 +120,11 @@ def cut(
 
     Beyond the frame the image repeats its border and the target is ignored.
     """
+    pixels = input_pixels_of(settings.trunk)
     crop = cv2.warpAffine(
         image,
-        into_square(square, INPUT_PIXELS),
-        (INPUT_PIXELS, INPUT_PIXELS),
+        into_square(square, pixels),
+        (pixels, pixels),
         flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )

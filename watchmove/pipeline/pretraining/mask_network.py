@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from watchmove.pipeline.networks.alexnet import INPUT_PIXELS, AlexNet
-from watchmove.pipeline.networks.choice import Trunk
+from watchmove.pipeline.networks.alexnet import AlexNet
+from watchmove.pipeline.networks.choice import Trunk, input_pixels_of
 from watchmove.pipeline.pretraining.examples import FOREGROUND, IGNORED, TARGET_PIXELS
 
 LOGIT_WEIGHT_STD = 0.001
@@ -40,7 +40,7 @@ def _mask_head(trunk: Trunk, generator: torch.Generator) -> nn.Module:
     if isinstance(trunk, AlexNet):
         return _random_linear(trunk.fc7.out_features, TARGET_PIXELS**2, LOGIT_WEIGHT_STD, generator)
     # every halving of the size rounds up
-    places = (-(-INPUT_PIXELS // trunk.stride)) ** 2
+    places = (-(-input_pixels_of(trunk.kind) // trunk.stride)) ** 2
     narrow = nn.Conv2d(trunk.channels, _NARROW_CHANNELS, 1)
     with torch.no_grad():
         # A ReLU follows: variance 2 / fan-in (He et al., ICCV 2015). None follows the next layer: 1 / fan-in.

@@ -10,8 +10,9 @@ from safetensors import SafetensorError, safe_open
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.atomic import replacing
 from watchmove.pipeline.files.weights import save_tensors
-from watchmove.pipeline.networks.alexnet import CHANNEL_MEAN, CHANNEL_STD, INPUT_PIXELS, AlexNet
-from watchmove.pipeline.networks.choice import ALEXNET, kind_of
+from watchmove.pipeline.networks.alexnet import CHANNEL_MEAN, CHANNEL_STD, AlexNet
+from watchmove.pipeline.networks.alexnet_shape import SHAPES
+from watchmove.pipeline.networks.choice import input_pixels_of, kind_of
 from watchmove.pipeline.networks.resnet import RESNETS, ResNetTrunk, copy_checked
 from watchmove.pipeline.pretraining.mask_network import MaskNetwork
 from watchmove.pipeline.settings.pretraining import PRETRAINING_VERSION
@@ -32,7 +33,11 @@ def save_mask_network(network: MaskNetwork, path: Path, metadata: Mapping[str, s
     trunk = network.trunk.folded() if isinstance(network.trunk, AlexNet) else network.trunk
     tensors = {f"trunk.{name}": tensor for name, tensor in trunk.state_dict().items()}
     tensors |= {f"mask.{name}": tensor for name, tensor in network.mask.state_dict().items()}
-    description = {"trunk": kind_of(trunk), "pretraining_version": PRETRAINING_VERSION, **_input_description()}
+    description = {
+        "trunk": kind_of(trunk),
+        "pretraining_version": PRETRAINING_VERSION,
+        **_input_description(kind_of(trunk)),
+    }
     header = {**metadata, "format": _FORMAT, "network": json.dumps(description, sort_keys=True)}
     with replacing(path) as temporary:
         save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, header)
@@ -48,7 +53,7 @@ def load_mask_network(path: Path) -> MaskNetwork:
     try:
         with safe_open(path, "pt") as file:
             kind = _kind_in(path, file.metadata() or {})
-            trunk = AlexNet() if kind == ALEXNET else ResNetTrunk(kind)
+            trunk = AlexNet(SHAPES[kind]) if kind in SHAPES else ResNetTrunk(kind)
             network = MaskNetwork(trunk, torch.Generator())  # its random weights are overwritten
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
             copy_checked(tensors, network.state_dict(), path)
@@ -57,9 +62,13 @@ def load_mask_network(path: Path) -> MaskNetwork:
     return network.eval()
 
 
-def _input_description() -> dict[str, object]:
-    """Return size and normalisation of the input that this code gives to a network."""
-    return {"input_pixels": INPUT_PIXELS, "channel_mean": list(CHANNEL_MEAN), "channel_std": list(CHANNEL_STD)}
+def _input_description(trunk: str) -> dict[str, object]:
+    """Return size and normalisation of the input that this code gives to a network on a trunk."""
+    return {
+        "input_pixels": input_pixels_of(trunk),
+        "channel_mean": list(CHANNEL_MEAN),
+        "channel_std": list(CHANNEL_STD),
+    }
 
 
 def _kind_in(path: Path, metadata: Mapping[str, str]) -> str:
@@ -72,10 +81,10 @@ def _kind_in(path: Path, metadata: Mapping[str, str]) -> str:
         raise InvalidInput(f"{path}: is not a mask network; {instead}") from error
     if metadata.get("format") != _FORMAT or not isinstance(description, dict):
         raise InvalidInput(f"{path}: is not a mask network; {instead}")
-    for name, wanted in _input_description().items():
-        if description.get(name) != wanted:
-            raise InvalidInput(f"{path}: its {name} is {str(description.get(name))[:60]}, not {wanted}; {instead}")
-    kind, known = str(description.get("trunk"))[:60], (ALEXNET, *RESNETS)
+    kind, known = str(description.get("trunk"))[:60], (*SHAPES, *RESNETS)
     if kind not in known:
         raise InvalidInput(f"{path}: its trunk is {kind}, not one of {', '.join(known)}; {instead}")
+    for name, wanted in _input_description(kind).items():
+        if description.get(name) != wanted:
+            raise InvalidInput(f"{path}: its {name} is {str(description.get(name))[:60]}, not {wanted}; {instead}")
     return kind

@@ -23,9 +23,12 @@ class PretrainingSettings(Section):
             "contains in all four rotations (`rotation`)."
         ),
     )
-    trunk: Literal["alexnet", "resnet18", "resnet50"] = Field(
+    trunk: Literal["alexnet", "alexnet-small", "resnet18", "resnet50"] = Field(
         "alexnet",
-        description="Network that is pretrained: the paper's AlexNet, or torchvision's ResNet-18 or ResNet-50.",
+        description=(
+            "Network that is pretrained: the paper's AlexNet, one of half its channels and input for experiments on a "
+            "few cores (`alexnet-small`), or torchvision's ResNet-18 or ResNet-50."
+        ),
     )
     seed: int = Field(0, ge=0, description="Seed of initial weights, the order of frames, crops and dropout.")
     device: str = Field(
@@ -163,7 +166,7 @@ class PretrainingSettings(Section):
 
     @model_validator(mode="after")
     def _options_fit_the_trunk(self) -> Self:
-        if self.trunk != "alexnet" and (self.dropout or not self.batch_norm):
+        if self.trunk.startswith("resnet") and (self.dropout or not self.batch_norm):
             raise ValueError(f"{self.trunk} has batch_norm and no dropout; leave batch_norm true and dropout 0")
         if self.rescale_trunk and self.batch_norm:
             raise ValueError("rescale_trunk has no use with batch_norm, which rescales in every step; set one to false")

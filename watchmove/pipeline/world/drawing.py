@@ -3,7 +3,7 @@
 directory/world.json          the settings it was drawn from
 directory/videos/NAME.mp4     moving objects, cuts, still scenes, camera motion alone, noise
 directory/truth/NAME.npz      masks, boxes, cuts and classes of each video
-directory/voc/                a detection set of the same shapes, in the layout of PASCAL VOC
+directory/voc/                a detection set of the same or of other shapes, in the layout of PASCAL VOC
 
 Every probability and range in this room is set by hand, so that the videos have a known share of each difficulty; none
 is tuned on a result.
@@ -152,8 +152,9 @@ def _record_settings(directory: Path, settings: WorldSettings) -> None:
     path, now = directory / "world.json", settings.model_dump(exclude=_COUNTS)
     if path.is_file():
         try:
-            before = json.loads(path.read_text())
-        except ValueError:
+            # worlds that were drawn before there was a setting have its default
+            before = WorldSettings().model_dump(exclude=_COUNTS) | json.loads(path.read_text())
+        except (ValueError, TypeError):
             before = None
         if before != now:
             raise InvalidInput(f"{directory}: holds a world drawn from other settings; name another or an empty folder")
@@ -178,7 +179,8 @@ def draw_world(directory: Path, settings: WorldSettings, workers: int = 1) -> No
 
     # every image has its own random generator, so that the order in which threads draw makes no difference
     def voc_job(stream: int, number: int, image_id: str) -> Callable[[], None]:
-        return lambda: draw_voc_image(root, image_id, np.random.default_rng([settings.seed, 2 + stream, number]), size)
+        rng = np.random.default_rng([settings.seed, 2 + stream, number])
+        return lambda: draw_voc_image(root, image_id, rng, size, settings.detection_motifs)
 
     def video_job(number: int) -> Callable[[], None]:
         return lambda: _draw_video_files(directory, settings, number)

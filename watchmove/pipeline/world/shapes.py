@@ -58,14 +58,19 @@ def shape_outline(name: str) -> NDArray[np.float64]:
 
 def shape_coverage(name: str, side_pixels: int) -> NDArray[np.float32]:
     """The fraction of each pixel that a shape covers, float32 (side, side) in [0, 1]; outermost pixels are empty."""
+    return outline_coverage(shape_outline(name), side_pixels, hole=name == "ring")
+
+
+def outline_coverage(outline: NDArray[np.float64], side_pixels: int, *, hole: bool = False) -> NDArray[np.float32]:
+    """The fraction of each pixel that an outline encloses, float32 (side, side); with `hole`, less that of a ring."""
     large = side_pixels * _SUPERSAMPLING
     radius = (side_pixels / 2 - 1) * _SUPERSAMPLING
     coverage = np.zeros((large, large), np.uint8)
-    corners = shape_outline(name) * radius + (large - 1) / 2
+    corners = outline * radius + (large - 1) / 2
     unit = 1 << SUBPIXEL_BITS
     cv2.fillPoly(coverage, [np.rint(corners * unit).astype(np.int32)], 255, shift=SUBPIXEL_BITS)
-    if name == "ring":
-        hole = shape_outline("disk") * radius * _RING_HOLE + (large - 1) / 2
-        cv2.fillPoly(coverage, [np.rint(hole * unit).astype(np.int32)], 0, shift=SUBPIXEL_BITS)
+    if hole:
+        inner = shape_outline("disk") * radius * _RING_HOLE + (large - 1) / 2
+        cv2.fillPoly(coverage, [np.rint(inner * unit).astype(np.int32)], 0, shift=SUBPIXEL_BITS)
     small = cv2.resize(coverage, (side_pixels, side_pixels), interpolation=cv2.INTER_AREA)
     return np.asarray(small / np.float32(255), np.float32)

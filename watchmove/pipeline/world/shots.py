@@ -18,7 +18,7 @@ _REFERENCE_PIXELS = 240
 _SIDE_FRACTION = (0.28, 0.45)
 """Range of the sides of objects, as fractions of the shorter side of the frame."""
 
-_SHADED_SHARE = 0.5
+SHADED_SHARE = 0.5
 """Share of the objects that are shaded."""
 
 _HUE_CONTRAST = (0.25, 0.75)
@@ -72,7 +72,7 @@ def draw_object(
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Draw one object: its texture, uint8 RGB (S, S, 3), and its coverage, float32 (S, S) in [0, 1]."""
     kind = TEXTURES[rng.integers(len(TEXTURES))]
-    shaded = bool(rng.random() < _SHADED_SHARE)
+    shaded = bool(rng.random() < SHADED_SHARE)
     return object_texture(rng, kind, side_pixels, hue, shaded=shaded), shape_coverage(class_name, side_pixels)
 
 

@@ -5,6 +5,7 @@ follow. Saturation and value are those of the HSV colour model, in [0, 1].
 """
 
 import colorsys
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -14,6 +15,9 @@ from watchmove.pipeline.arrays import FloatArray
 from watchmove.pipeline.world.shapes import SUBPIXEL_BITS
 
 TEXTURES = ("stripes", "checks", "blotches", "plain")
+
+Pattern = Callable[[np.random.Generator, str, int], FloatArray]
+"""Draws one of several textures: how much of the second of two colours each pixel has, (side, side) in [0, 1]."""
 
 _PERIOD_SIDES = (0.16, 0.3)
 """Range of the period of stripes and checks, in sides of the object."""
@@ -60,7 +64,7 @@ def rgb_from_hsv(hue: float, saturation: float, value: float) -> FloatArray:
     return np.array(colorsys.hsv_to_rgb(hue % 1.0, saturation, value), np.float32)
 
 
-def _pattern(rng: np.random.Generator, kind: str, side: int) -> FloatArray:
+def object_pattern(rng: np.random.Generator, kind: str, side: int) -> FloatArray:
     """How much of the second of two colours each pixel has, float32 (side, side) in [0, 1], with soft borders."""
     y, x = np.mgrid[:side, :side].astype(np.float32)
     angle, period = rng.uniform(0, np.pi), rng.uniform(*_PERIOD_SIDES) * side
@@ -86,22 +90,24 @@ def _shading(rng: np.random.Generator, side: int) -> FloatArray:
     return np.asarray(_SHADOW + _LIGHT_RANGE * light, np.float32)[..., None]
 
 
-def object_texture(rng: np.random.Generator, kind: str, side: int, hue: float, *, shaded: bool) -> NDArray[np.uint8]:
+def object_texture(
+    rng: np.random.Generator, kind: str, side: int, hue: float, *, shaded: bool, pattern: Pattern = object_pattern
+) -> NDArray[np.uint8]:
     """The texture of an object, uint8 RGB (side, side, 3): a pattern of two tones of one hue, and noise of two scales.
 
-    `kind` is one of TEXTURES.
+    `kind` is one of the textures that `pattern` knows: TEXTURES for `object_pattern`.
     """
     value = rng.uniform(0.75, 1.0)
     first = rgb_from_hsv(hue, rng.uniform(0.65, 0.95), value)
     second = rgb_from_hsv(hue + rng.uniform(-0.06, 0.06), rng.uniform(0.25, 0.6), rng.uniform(0.45, 1.0) * value)
-    blend = _pattern(rng, kind, side)[..., None]
+    blend = pattern(rng, kind, side)[..., None]
     texture = first * (1 - blend) + second * blend
     coarse, fine = (smooth_noise(rng, side, side, scale) * strength for scale, strength in _OBJECT_GRAIN)
     grain = coarse + fine
     texture = texture + grain[..., None]
     if shaded:
         texture = texture * _shading(rng, side)
-    return _to_bytes(texture)
+    return as_bytes(texture)
 
 
 def _add_clutter(rng: np.random.Generator, scene: FloatArray, hue: float) -> None:
@@ -133,10 +139,10 @@ def background(rng: np.random.Generator, height: int, width: int, hue: float) ->
     for _ in range(int(rng.integers(*_CLUTTER_COUNT)) * height * width // _CLUTTER_AREA_PIXELS):
         _add_clutter(rng, scene, hue)
     grain = sum(smooth_noise(rng, height, width, scale) * _BACKGROUND_GRAIN for scale in _BACKGROUND_GRAIN_PIXELS)
-    return _to_bytes(scene + np.asarray(grain, np.float32)[..., None])
+    return as_bytes(scene + np.asarray(grain, np.float32)[..., None])
 
 
-def _to_bytes(image: FloatArray) -> NDArray[np.uint8]:
+def as_bytes(image: FloatArray) -> NDArray[np.uint8]:
     """An image in [0, 1], lightly blurred, as uint8."""
     blurred = cv2.GaussianBlur(np.clip(image, 0, 1).astype(np.float32), (0, 0), _BLUR_PIXELS)
     return np.rint(np.asarray(blurred) * 255).astype(np.uint8)

@@ -8,10 +8,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from watchmove.pipeline.files.atomic import replacing, write_bytes
 from watchmove.pipeline.files.digest import file_sha256
-from watchmove.pipeline.networks.alexnet import CHANNEL_MEAN, CHANNEL_STD, INPUT_PIXELS, load_backbone, save_backbone
-from watchmove.pipeline.networks.choice import ALEXNET
+from watchmove.pipeline.networks.alexnet import CHANNEL_MEAN, CHANNEL_STD, load_backbone, save_backbone
+from watchmove.pipeline.networks.alexnet_shape import ALEXNET, SHAPES
+from watchmove.pipeline.networks.choice import input_pixels_of
 from watchmove.pipeline.networks.resnet import load_resnet, resnet_lines, save_resnet
-from watchmove.pipeline.networks.torchvision_layout import LOADING_LINES, save_in_torchvision_layout
+from watchmove.pipeline.networks.torchvision_layout import loading_lines, save_in_torchvision_layout
 from watchmove.pipeline.pretraining.mask_network_file import MASK_NETWORK_NAME
 from watchmove.service.records import layout
 from watchmove.service.records.datasets import dataset_of
@@ -46,7 +47,7 @@ def export(settings: Settings, store: Store, scratch: Path, run: str, out: Path)
     record = need(store, key, BackboneRecord, "pretrain")
     pretrain_settings = record.made_by.settings.get("pretrain", {})
     # Records that were written before there was a choice of trunks do not name one.
-    trunk = str(pretrain_settings.get("trunk", ALEXNET))
+    trunk = str(pretrain_settings.get("trunk", ALEXNET.kind))
     written = [
         *_write_weights(store, scratch, record, trunk, out),
         *_write_mask_network(store, scratch, record, out),
@@ -59,10 +60,10 @@ def export(settings: Settings, store: Store, scratch: Path, run: str, out: Path)
         trunk=trunk,
         evaluations=list(_evaluations(store, settings.evaluate, run, record)),
         files={name: file_sha256(out / name) for name in written},
-        loading_lines=LOADING_LINES if trunk == ALEXNET else resnet_lines(trunk),
+        loading_lines=loading_lines(SHAPES[trunk]) if trunk in SHAPES else resnet_lines(trunk),
         mean=CHANNEL_MEAN,
         std=CHANNEL_STD,
-        pixels=INPUT_PIXELS,
+        pixels=input_pixels_of(trunk),
     )
     write_bytes(out / CURVE, curve_png(record.curve, record.score_name))
     write_bytes(out / CARD, page.encode())
@@ -74,7 +75,7 @@ def _write_weights(store: Store, scratch: Path, record: BackboneRecord, kind: st
     fetched = fetch_backbone(store, record, scratch / WEIGHTS)
     # Loaded and saved again instead of copied, so that the exported files name their backbone and dataset.
     metadata = {"format": "pt", "backbone": record.backbone, "dataset": record.dataset}
-    if kind != ALEXNET:
+    if kind not in SHAPES:
         save_resnet(load_resnet(fetched, kind), out / WEIGHTS, metadata)
         return [WEIGHTS]
     trunk = load_backbone(fetched)

@@ -4,9 +4,9 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from watchmove.pipeline.settings import Section
 from watchmove.pipeline.settings.extraction import ExtractionSettings
@@ -163,6 +163,15 @@ class Settings(Section):
     evaluate: EvaluateSettings = EvaluateSettings()
     world: WorldSettings = WorldSettings()
     work: WorkSettings = WorkSettings()
+
+    @model_validator(mode="after")
+    def _classification_fits_the_trunk(self) -> Self:
+        if self.evaluate.classification and self.pretrain.trunk == "alexnet-small":
+            raise ValueError(
+                "evaluate.classification has the published windows of pretrain.trunk alexnet, not of alexnet-small; "
+                "set one of the two"
+            )
+        return self
 
     @field_validator("store", "videos", "voc")
     @classmethod

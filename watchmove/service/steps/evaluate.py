@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from watchmove.pipeline.detection.testing import detect_objects
 from watchmove.pipeline.detection.training import DetectorHooks, DetectorProgress, train_detector
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.networks.alexnet import AlexNet, load_backbone, random_backbone
+from watchmove.pipeline.networks.alexnet_shape import ALEXNET, SHAPES, AlexNetShape
 from watchmove.pipeline.settings.evaluation import EvaluationSettings
 from watchmove.pipeline.voc.annotations import read_voc
 from watchmove.pipeline.voc.average_precision import DetectionScores, evaluate_detections
@@ -40,7 +40,6 @@ from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.evaluate import EvaluateSettings, preset_in_words
 from watchmove.service.settings.settings import settings_hash, worker_count
 from watchmove.service.store.folder_sync import FolderSync
-from watchmove.service.store.store import Store
 from watchmove.service.training.backbone_files import fetch_backbone
 
 
@@ -58,7 +57,7 @@ def evaluate(context: StepContext, run: str, number: int) -> EvaluationRecord:
     cell = cells[number]
     detector = detector_settings(context.settings.evaluate, cell)
     source = _trunk_source(context, run, cell)
-    backbone_id = RANDOM if source is None else _identity_of(source)
+    backbone_id = _random_id(context) if source is None else _identity_of(source)
     voc = DetectionSet.at(context.settings)
     splits = [context.settings.evaluate.train_split, context.settings.evaluate.test_split]
     # Boxes of selective search need no entry: they follow from the images and the settings of the detector.
@@ -67,13 +66,13 @@ def evaluate(context: StepContext, run: str, number: int) -> EvaluationRecord:
     key = layout.evaluation(identity, "record.json")
     record = find(context.store, key, EvaluationRecord)
     if record is None:
-        trunk, weights = _load_trunk(context.store, context.scratch, source, cell)
+        trunk, weights = _load_trunk(context, source, cell)
         record = _train_and_score(context, _Work(cell, detector, backbone_id, voc, identity, weights), trunk)
         commit(context.store, key, record)
     _publish(context.metrics, record)
     if context.settings.evaluate.classification and is_first_of_trunk(context.settings.evaluate, cell):
         # The trunk is loaded again, because training the detector has changed it.
-        trunk, _ = _load_trunk(context.store, context.scratch, source, cell)
+        trunk, _ = _load_trunk(context, source, cell)
         keys = _classify_layers(context, Trunk(cell, backbone_id, trunk), voc)
         classified = ClassificationPointer(made_by=origin(context.settings, {}), keys=keys)
         point(context.store, layout.run_record(run, f"classify-{number}"), classified)
@@ -116,15 +115,26 @@ def _identity_of(source: BackboneRecord | NamedWeights) -> str:
     return source.backbone if isinstance(source, BackboneRecord) else source.identity
 
 
+def _random_shape(context: StepContext) -> AlexNetShape:
+    """The size of a random trunk: that of the pretrained one, so that the two compare."""
+    return SHAPES.get(context.settings.pretrain.trunk, ALEXNET)
+
+
+def _random_id(context: StepContext) -> str:
+    shape = _random_shape(context)
+    # the published size came first, and so has no name in the identities of stored evaluations
+    return RANDOM if shape == ALEXNET else f"{RANDOM} {shape.kind}"
+
+
 def _load_trunk(
-    store: Store, scratch: Path, source: BackboneRecord | NamedWeights | None, cell: Evaluation
+    context: StepContext, source: BackboneRecord | NamedWeights | None, cell: Evaluation
 ) -> tuple[AlexNet, MappedWeights | None]:
     """The trunk, and for named weights how their file was mapped to its layers."""
     if source is None:
-        return random_backbone(cell.seed), None
+        return random_backbone(cell.seed, _random_shape(context)), None
     if isinstance(source, NamedWeights):
-        return load_named(source, cell.seed, scratch)
-    return load_backbone(fetch_backbone(store, source, scratch / "backbone.safetensors")), None
+        return load_named(source, cell.seed, context.scratch)
+    return load_backbone(fetch_backbone(context.store, source, context.scratch / "backbone.safetensors")), None
 
 
 def _train_and_score(context: StepContext, work: _Work, trunk: AlexNet) -> EvaluationRecord:
