@@ -2,9 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 
-from watchmove.pipeline.statistics.seed_spread import spread_of
+from watchmove.pipeline.statistics.seed_spread import Components, components_of, spread_of, units_of
 
 
 def test_one_value_has_no_interval() -> None:
@@ -33,3 +34,24 @@ def test_equal_values_have_an_interval_of_no_width() -> None:
     spread = spread_of([0.5, 0.5, 0.5])
 
     assert (spread.deviation, spread.low, spread.high) == (0.0, 0.5, 0.5)
+
+
+def test_variance_components_are_those_of_nested_draws() -> None:
+    """Over 4,000 trunks with 3 detectors each, both deviations that the figures were drawn with are found again."""
+    generator = np.random.default_rng(0)
+    trunks = generator.normal(0.5, 0.03, 4000)
+    groups = [list(generator.normal(trunk, 0.01, 3)) for trunk in trunks]
+    found = components_of(groups)
+
+    assert found.outer == pytest.approx(0.03, rel=0.05)
+    assert found.inner == pytest.approx(0.01, rel=0.05)
+    assert len(units_of(groups)) == 4000
+
+
+def test_one_trunk_says_nothing_of_others() -> None:
+    """With one group its values are the units; with one value in each group no component is known."""
+    assert units_of([[0.1, 0.2]]) == (0.1, 0.2)
+    assert components_of([[0.1, 0.3]]).outer is None
+    assert components_of([[0.1, 0.3]]).inner == pytest.approx(0.02**0.5)
+    assert components_of([[0.1], [0.3]]) == Components(None, None)
+    assert units_of([[0.1, 0.3], [0.5]]) == pytest.approx((0.2, 0.5))

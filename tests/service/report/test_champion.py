@@ -60,7 +60,7 @@ def evaluated(
 def run(context: StepContext, name: str, *figures: float | None, **changed: object) -> tuple[Champion | None, str]:
     """Promote the backbone of a run; both have the given name."""
     records = evaluated(context, figures, **changed)  # type: ignore[arg-type]
-    return promote(context.settings, context.store, name, backbone(context, name), records)
+    return promote(context.settings, context.store, name, [backbone(context, name)], records)
 
 
 def present(store: Store, protocol: str) -> Champion | None:
@@ -189,3 +189,19 @@ def test_the_exporter_reads_the_history(context: StepContext) -> None:
     value = registry.get_sample_value("watchmove_champion_map", {"protocol": better.protocol})
 
     assert value == pytest.approx(0.605)
+
+
+def test_seeds_of_pretraining_are_the_units_of_the_comparison(context: StepContext) -> None:
+    """Two trunks with two detectors each count as two figures, their means, and both backbones are the champion's."""
+    made = [
+        record.model_copy(update={"evaluation": record.evaluation.model_copy(update={"pretraining_seed": seed})})
+        for seed, figures in ((0, [0.3, 0.4]), (1, [0.5, 0.6]))
+        for record in evaluated(context, figures)
+    ]
+    both = [backbone(context, "zero"), backbone(context, "one")]
+    first, verdict = promote(context.settings, context.store, "r", both, made)
+    assert first is not None
+    assert first.figures == pytest.approx((0.35, 0.55))
+    assert (first.backbone, first.backbones) == ("zero", ("zero", "one"))
+    assert "detector seeds only" not in verdict
+    assert "covers detector seeds only" in run(context, "single", 0.1, 0.2)[1]

@@ -19,9 +19,12 @@ from watchmove.service.records.training import (
     Evaluation,
     EvaluationPointer,
     EvaluationRecord,
+    backbone_id_of,
 )
-from watchmove.service.report.result import RunResult, classification_records, evaluation_records, result_rows
+from watchmove.service.report.evaluated_cells import classification_records, evaluation_records
+from watchmove.service.report.result import RunResult, result_rows
 from watchmove.service.settings.evaluate import EvaluateSettings
+from watchmove.service.settings.settings import Settings
 from watchmove.service.store.folder import FileStore
 
 MADE_BY = Origin(settings={}, settings_hash="0" * 16, version="0", image="", inputs={}, written_at_unix_seconds=0)
@@ -93,17 +96,41 @@ def test_one_seed_is_printed_without_an_interval(capsys: pytest.CaptureFixture[s
 def test_evaluations_of_other_settings_or_weights_are_not_taken_for_these(tmp_path: Path) -> None:
     """If a run's name is reused, evaluations of the earlier run under the same numbers are refused."""
     store = FileStore(tmp_path)
-    for number, record in enumerate([*records("random", [0.3]), *records("pretrained", [0.4])]):
+    own = {"backbone": backbone_id_of(Settings(), "frames")}
+    for number, record in enumerate([*records("random", [0.3]), records("run:x", [0.4])[0].model_copy(update=own)]):
         key = layout.evaluation(str(number), "record.json")
         store.write(key, record.model_dump_json().encode())
         point(store, layout.run_record("r", f"evaluate-{number}"), EvaluationPointer(made_by=MADE_BY, key=key))
-    found = [record.mean_ap_area for _, record in evaluation_records(store, "r", EvaluateSettings(), "pretrained")]
+    found = [record for _, record in evaluation_records(store, "r", Settings(), "frames")]
 
-    assert found == [0.3, 0.4]
+    assert [record.mean_ap_area for record in found] == [0.3, 0.4]
+    # An equal backbone may have been evaluated first as that of another run.
+    assert [record.evaluation.initialisation for record in found] == ["random", "pretrained"]
     with pytest.raises(InvalidInput, match="evaluation 1 was made with other settings or weights; run evaluate again"):
-        list(evaluation_records(store, "r", EvaluateSettings(seeds=(0, 1)), "pretrained"))
+        list(evaluation_records(store, "r", Settings(evaluate=EvaluateSettings(seeds=(0, 1))), "frames"))
     with pytest.raises(InvalidInput, match="evaluation 1 was made with other settings or weights"):
-        list(evaluation_records(store, "r", EvaluateSettings(), "another backbone"))
+        list(evaluation_records(store, "r", Settings(), "other frames"))
+
+
+def test_pretrained_figures_are_over_seeds_of_pretraining_times_those_of_the_detector(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The interval is that of the means of the trunks: with means 0.4 and 0.6 it is t(0.975; 1) · 0.1 to each side."""
+    made = [
+        one.model_copy(update={"evaluation": one.evaluation.model_copy(update={"pretraining_seed": seed})})
+        for seed, figures in ((0, [0.39, 0.41]), (1, [0.58, 0.62]))
+        for one in records("pretrained", figures)
+    ]
+    nested, alone = result_rows(made)[0], result_rows(made[:2])[0]
+    spread = nested.ap_11_point
+    assert spread is not None
+    assert (spread.count, spread.over, nested.seeds_in_words()) == (2, "pretraining seeds", "2 × 2")
+    assert (spread.mean, spread.low, spread.high) == pytest.approx((0.5, 0.5 - 1.27062, 0.5 + 1.27062), abs=1e-4)
+    assert spread.detector_deviation == pytest.approx(((0.01**2 * 2 + 0.02**2 * 2) / 2) ** 0.5)
+    assert (alone.seeds_in_words(), nested.caution()) == ("1 × 2", "")
+    result = RunResult(made_by=MADE_BY, run="r", rows=(alone,), evaluation_keys=())
+    print_result(result, Console(width=160), as_json=False)
+    assert "caution: the spread of pretrained covers detector seeds only" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -132,7 +159,7 @@ def test_layers_are_those_of_the_settings(tmp_path: Path, changed: dict[str, Any
         store.write(layout.classification("any", layer), record.model_dump_json().encode())
     keys = tuple(layout.classification("any", layer) for layer in ("conv1", "fc7"))
     point(store, layout.run_record("r", "classify-0"), ClassificationPointer(made_by=MADE_BY, keys=keys))
-    found = classification_records(store, "r", EvaluateSettings(**changed))
+    found = classification_records(store, "r", Settings(evaluate=EvaluateSettings(**changed)), "frames")
 
     assert [record.layer for record in found] == layers
 

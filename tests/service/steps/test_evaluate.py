@@ -18,10 +18,14 @@ from watchmove.pipeline.settings.evaluation import QUICK, EvaluationSettings
 from watchmove.pipeline.voc.annotations import VocImage, write_split
 from watchmove.pipeline.world.detection_images import draw_voc_image
 from watchmove.service.evaluation.detection_set import first_by_hash
-from watchmove.service.records.training import evaluations_of, is_first_of_trunk
-from watchmove.service.report.result import classification_records, classification_rows, evaluation_records
+from watchmove.service.records import layout
+from watchmove.service.records.record import origin, point
+from watchmove.service.records.training import PretrainPointer, backbone_of_cell, evaluations_of, is_first_of_trunk
+from watchmove.service.report.evaluated_cells import classification_records, evaluation_records
+from watchmove.service.report.result import classification_rows
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.evaluate import EvaluateSettings, preset_in_words
+from watchmove.service.settings.pretrain import PretrainSettings
 from watchmove.service.settings.settings import Settings
 from watchmove.service.steps.evaluate import evaluate
 
@@ -194,7 +198,7 @@ def test_a_run_that_is_evaluated_by_other_settings_points_to_what_they_gave(
     evaluate(context, "r", 0)
     every = {item.key: item.etag for item in context.store.list()}
     evaluate(context, "r", 0)
-    [(_, record)] = evaluation_records(context.store, "r", context.settings.evaluate, "none")
+    [(_, record)] = evaluation_records(context.store, "r", context.settings, "none")
 
     assert [iteration for iteration, _ in record.loss] == [1, 2]
     assert {item.key: item.etag for item in context.store.list()} == every
@@ -241,7 +245,7 @@ def test_layers_of_trunks_are_classified_once(settings: dict[str, Any], tmp_path
     evaluate(context, "r", 0)
     every = {item.key: item.etag for item in context.store.list("classifications/")}
     evaluate(context, "again", 0)
-    records = list(classification_records(context.store, "r", context.settings.evaluate))
+    records = list(classification_records(context.store, "r", context.settings, "none"))
     rows = classification_rows(records)
 
     assert len(first) == 1
@@ -254,14 +258,46 @@ def test_layers_of_trunks_are_classified_once(settings: dict[str, Any], tmp_path
 
 def test_one_cell_classifies_for_its_trunk() -> None:
     """Of all levels of freezing the first; of all seeds the first, but for a random trunk, which is another each."""
-    settings = EvaluateSettings(freeze_through=(2, 0), seeds=(7, 8))
-    first = [cell for cell in evaluations_of(settings) if is_first_of_trunk(settings, cell)]
+    evaluate = EvaluateSettings(freeze_through=(2, 0), seeds=(7, 8))
+    settings = Settings(evaluate=evaluate, pretrain=PretrainSettings(seeds=(1, 5)))
+    first = [cell for cell in evaluations_of(settings) if is_first_of_trunk(evaluate, cell)]
 
-    assert [(cell.initialisation, cell.freeze_through, cell.seed) for cell in first] == [
+    assert [(cell.trunk, cell.freeze_through, cell.seed) for cell in first] == [
         ("random", 2, 7),
         ("random", 2, 8),
-        ("pretrained", 2, 7),
+        ("pretrained, pretraining seed 1", 2, 7),
+        ("pretrained, pretraining seed 5", 2, 7),
     ]
+
+
+def test_pretrained_trunks_are_evaluated_with_every_pair_of_seeds() -> None:
+    """Own and other runs' backbones have a cell for each pair; random trunks have one for each seed of the detector."""
+    settings = Settings(
+        evaluate=EvaluateSettings(initialisations=("random", "pretrained", "run:other"), seeds=(0, 1)),
+        pretrain=PretrainSettings(seeds=(3, 4)),
+    )
+    cells = [(cell.initialisation, cell.pretraining_seed, cell.seed) for cell in evaluations_of(settings)]
+
+    pairs = [(3, 0), (3, 1), (4, 0), (4, 1)]
+    assert cells == [("random", 0, 0), ("random", 0, 1)] + [
+        (name, *pair) for name in ("pretrained", "run:other") for pair in pairs
+    ]
+
+
+def test_another_runs_backbone_is_found_by_its_name(settings: dict[str, Any], tmp_path: Path) -> None:
+    """`run:NAME` is the backbone of the run's pointer; a run that is not pretrained, or not with a seed, is named."""
+    settings["pretrain"] = {"seeds": [0, 2]}
+    settings["evaluate"] |= {"initialisations": ["run:other"]}
+    context = context_of(Settings.model_validate(settings), tmp_path)
+    first, second = evaluations_of(context.settings)
+    with pytest.raises(InvalidInput, match=r"other/pretrain\.json: not there; run `watchmove pretrain --run other`"):
+        backbone_of_cell(context.store, context.settings, "mine", first)
+    pointer = PretrainPointer(made_by=origin(context.settings, {}), backbones={0: "theirs"})
+    point(context.store, layout.run_record("other", "pretrain"), pointer)
+
+    assert backbone_of_cell(context.store, context.settings, "mine", first) == "theirs"
+    with pytest.raises(InvalidInput, match="run:other: pretrained with the seeds 0, not 2; pretrain that run with"):
+        backbone_of_cell(context.store, context.settings, "mine", second)
 
 
 def stop_after_a_layer(context: StepContext) -> None:

@@ -18,9 +18,9 @@ from watchmove.pipeline.errors import InvalidInput, Stopped
 from watchmove.pipeline.pretraining.batches import MaskDataset
 from watchmove.service.records import layout
 from watchmove.service.records.datasets import DatasetRecord, DatasetShard, GatherRecord, dataset_of
-from watchmove.service.records.record import commit, origin
+from watchmove.service.records.record import commit, need, origin
 from watchmove.service.records.shard_index import index_bytes, index_key
-from watchmove.service.records.training import backbone_id_of
+from watchmove.service.records.training import PretrainPointer, backbone_id_of
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.steps.pretrain import pretrain
 from watchmove.service.training.shard_cache import StoredFiles
@@ -38,7 +38,7 @@ SMALL = (
 
 
 class Told:
-    """Progress that remembers, and tells the step to stop at an iteration."""
+    """Progress that remembers, and tells the step to stop after a number of iterations."""
 
     def __init__(self, context: StepContext, stop_at: int = 0) -> None:
         self.iterations: list[int] = []
@@ -47,10 +47,10 @@ class Told:
 
     def update(self, step: str, done: int, total: int, facts: str) -> None:
         """One more."""
-        assert (step, total) == ("pretrain", 3)
+        assert (step.partition(", seed ")[0], total) == ("pretrain", 3)
         assert "images/s" in facts
         self.iterations.append(done)
-        if done == self._stop_at:
+        if len(self.iterations) == self._stop_at:
             self._context.stop.set()
 
     def close(self) -> None:
@@ -97,15 +97,37 @@ def test_stopped_on_one_machine_and_torn_it_ends_on_another(make_context: MakeCo
     elsewhere = make_context(*SMALL)
     (tmp_path / "other").mkdir()
     told_then = Told(elsewhere)
-    record = pretrain(replace(elsewhere, progress=told_then, scratch=tmp_path / "other"), "run")
+    (record,) = pretrain(replace(elsewhere, progress=told_then, scratch=tmp_path / "other"), "run")
 
     assert (told.iterations, told_then.iterations) == ([1, 2], [2, 3])
     assert record.curve[-1].validation_loss is not None
     assert record.curve[-1].validation_iou is not None
     for key in (record.weights_key, record.mask_network_key):
         assert elsewhere.store.head(key) is not None
-    assert pretrain(elsewhere, "run") == record
-    assert pretrain(make_context(*SMALL, "pretrain.keep_checkpoints=5"), "run") == record  # no weight depends on it
+    assert pretrain(elsewhere, "run") == (record,)
+    assert pretrain(make_context(*SMALL, "pretrain.keep_checkpoints=5"), "run") == (record,)  # no weight depends on it
+
+
+def test_seeds_give_a_backbone_each_and_a_stop_keeps_the_finished_ones(
+    make_context: MakeContext, tmp_path: Path
+) -> None:
+    """Stopped in its second training, the step resumes there; its pointer names both backbones, with unlike weights."""
+    context = make_context(*SMALL, "pretrain.seeds=[0,4]")
+    made_up_snapshot(context, tmp_path)
+    told = Told(context, stop_at=5)
+    with pytest.raises(Stopped, match="stopped at iteration 2"):
+        pretrain(replace(context, progress=told), "run")
+    elsewhere = make_context(*SMALL, "pretrain.seeds=[0,4]")
+    told_then = Told(elsewhere)
+    first, second = pretrain(replace(elsewhere, progress=told_then), "run")
+
+    assert (told.iterations, told_then.iterations) == ([1, 2, 3, 1, 2], [3])
+    assert (first.seed, second.seed) == (0, 4)
+    assert first.weights_sha256 != second.weights_sha256
+    pointer = need(elsewhere.store, layout.run_record("run", "pretrain"), PretrainPointer, "pretrain")
+    assert pointer.backbones == {0: first.backbone, 4: second.backbone}
+    assert pretrain(make_context(*SMALL), "run") == (first,)
+    assert pretrain(make_context(*SMALL, "pretrain.seed=4"), "run") == (second,)
 
 
 def test_a_snapshot_whose_index_says_another_number_is_refused(make_context: MakeContext, tmp_path: Path) -> None:

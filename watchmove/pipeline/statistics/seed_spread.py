@@ -1,4 +1,9 @@
-"""The spread of figures over several seeds, and the confidence interval of their mean."""
+"""The spread of figures over several seeds, and the confidence interval of their mean.
+
+Figures of pretrained trunks are nested: each seed of pretraining gives a trunk, on which detectors are trained with
+several seeds. Detectors of one trunk are not independent of each other, so the units of an interval or a test are the
+means of the trunks (Snedecor and Cochran, Statistical Methods, on nested classifications).
+"""
 
 import math
 from collections.abc import Sequence
@@ -38,3 +43,44 @@ def spread_of(values: Sequence[float]) -> Spread:
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
     half = float(student.ppf((1 + CONFIDENCE) / 2, count - 1)) * deviation / math.sqrt(count)
     return Spread(count, mean, deviation, mean - half, mean + half)
+
+
+@dataclass(frozen=True)
+class Components:
+    """Standard deviations of the two levels of nested figures; None where one value in each group leaves it unknown.
+
+    outer: between the groups' true means; inner: between the values of one group.
+    """
+
+    outer: float | None
+    inner: float | None
+
+
+def units_of(groups: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """The independent figures of nested ones: the mean of each group, or the values if there is one group.
+
+    Each group, at least one, holds the figures of one seed of pretraining, at least one.
+    """
+    if len(groups) == 1:
+        return tuple(groups[0])
+    return tuple(math.fsum(group) / len(group) for group in groups)
+
+
+def components_of(groups: Sequence[Sequence[float]]) -> Components:
+    """The variance components of nested figures by the analysis of variance, as standard deviations.
+
+    The mean square within groups estimates the inner variance; the variance of the groups' means exceeds the outer
+    variance by the inner variance over the number of values in a group, and is 0 if the difference is negative.
+    """
+    freedom = sum(len(group) - 1 for group in groups)
+    if not freedom:
+        return Components(None, None)
+    means = [math.fsum(group) / len(group) for group in groups]
+    squares = math.fsum((value - mean) ** 2 for group, mean in zip(groups, means, strict=True) for value in group)
+    inner = squares / freedom
+    if len(groups) == 1:
+        return Components(None, math.sqrt(inner))
+    between = (spread_of(means).deviation or 0.0) ** 2
+    # for groups of different sizes, the mean of 1 / n
+    excess = inner * math.fsum(1 / len(group) for group in groups) / len(groups)
+    return Components(math.sqrt(max(between - excess, 0.0)), math.sqrt(inner))

@@ -93,7 +93,7 @@ def plan(
     def body(context: StepContext) -> None:
         record = step(context, run)
         if outputs is not None:  # files that argo/plan.yaml reads as output parameters
-            cells = evaluations_of(context.settings.evaluate)
+            cells = evaluations_of(context.settings)
             write_bytes(outputs / "shards", json.dumps(list(range(record.shards))).encode())
             write_bytes(outputs / "evaluations", json.dumps(list(range(len(cells)))).encode())
 

@@ -26,7 +26,7 @@ def print_summary(completed: CompletedRun, console: Console) -> None:
         cell = record.evaluation
         frozen = f"conv1-{cell.freeze_through}" if cell.freeze_through else "none"
         scores = (_figure(record.mean_ap_11_point), _figure(record.mean_ap_area))
-        table.add_row(escape(cell.initialisation), frozen, str(cell.seed), *scores)
+        table.add_row(escape(cell.trunk), frozen, str(cell.seed), *scores)
     console.print(table)
     # Not broken into lines, so that the URI can be copied.
     console.print(f"report: {completed.report}", soft_wrap=True, highlight=False, markup=False)
@@ -47,8 +47,10 @@ def print_result(result: RunResult, console: Console, *, as_json: bool) -> None:
         known = spread is not None and spread.low is not None
         interval = f"{_figure(spread.low)} to {_figure(spread.high)}" if spread and known else "–"
         name = escape(row.initialisation)
-        table.add_row(name, frozen, str(len(row.seeds)), mean, deviation, interval, row.preset_in_short())
+        table.add_row(name, frozen, row.seeds_in_words(), mean, deviation, interval, row.preset_in_short())
     console.print(table)
+    for caution in dict.fromkeys(row.caution() for row in result.rows if row.caution()):
+        console.print(f"caution: {caution}", soft_wrap=True, highlight=False, markup=False)
     if result.classification:
         console.print(_layers_table(result.classification))
     if result.growth is not None:

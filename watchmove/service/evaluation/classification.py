@@ -98,7 +98,7 @@ def _classify(
     classes = sorted({item.name for image in images.train for item in image.objects})
     labels = image_labels(images.train, classes), image_labels(images.test, classes)
     device = torch.device(settings.evaluate.detector.device)
-    name = f"classify {trunk.cell.initialisation} s{trunk.cell.seed}"
+    name = f"classify {trunk.cell.trunk} s{trunk.cell.seed}"
     paths = [image.path for image in (*images.train, *images.test)]
 
     def after_images(done: int) -> None:

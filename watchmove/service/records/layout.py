@@ -19,6 +19,7 @@ classifications/CLASSIFICATION/LAYER.json     scores of linear classifiers on on
 champions/PROTOCOL/00001.json                 first promoted backbone under an evaluation protocol, and so on
 champions/PROTOCOL/champion.json              the present champion
 runs/RUN/STEP.json                            what each step of a run decided or made
+runs/RUN/pretrain.json                        the run's backbones by the seed of their pretraining
 runs/RUN/result.json                          mean average precision over seeds, with its spread
 runs/RUN/FIGURE.svg                           the report's figures
 runs/RUN/report.html                          the report

@@ -4,10 +4,13 @@ import itertools
 
 from pydantic import BaseModel, ConfigDict
 
+from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.settings.pretraining import PRETRAINING_VERSION
-from watchmove.service.records.record import Record
-from watchmove.service.settings.evaluate import EvaluateSettings
+from watchmove.service.records import layout
+from watchmove.service.records.record import Record, need
+from watchmove.service.settings.evaluate import RUN_PREFIX, EvaluateSettings
 from watchmove.service.settings.settings import Settings, settings_hash
+from watchmove.service.store.store import Store
 
 EVALUATION_VERSION = 4
 """Raised when the same trunk, images and settings would give other figures."""
@@ -43,6 +46,7 @@ class BackboneRecord(Record):
 
     backbone: str
     dataset: str
+    seed: int = 0
     objective: str = "masks"
     weights_key: str
     weights_sha256: str
@@ -58,19 +62,43 @@ class BackboneRecord(Record):
         return "accuracy" if self.objective == "rotation" else "IoU"
 
 
-def backbone_id_of(settings: Settings, dataset: str) -> str:
-    """Return the id of a backbone: a hash of its snapshot, pretraining's settings and the version of its code."""
-    return settings_hash(dataset, settings.pretrain.deciding(), PRETRAINING_VERSION)
+class PretrainPointer(Record):
+    """The ids of the backbones of a run, by the seed of their pretraining."""
+
+    backbones: dict[int, str]
+
+
+def backbone_id_of(settings: Settings, dataset: str, seed: int | None = None) -> str:
+    """Return the id of a backbone: a hash of its snapshot, pretraining's settings and the version of its code.
+
+    `seed` is that of its pretraining; None: the first of the settings.
+    """
+    chosen = settings.pretrain.all_seeds()[0] if seed is None else seed
+    return settings_hash(dataset, settings.pretrain.with_seed(chosen).deciding(), PRETRAINING_VERSION)
 
 
 class Evaluation(BaseModel):
-    """One cell of the fan-out: the trunk's initialisation, the last layer that stays frozen, and the seed."""
+    """One cell of the fan-out: the trunk's initialisation, the last layer that stays frozen, and the seeds.
+
+    `seed` is that of the detector; `pretraining_seed` that of the backbone, 0 for other trunks.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     initialisation: str
     freeze_through: int
     seed: int
+    pretraining_seed: int = 0
+
+    @property
+    def trunk(self) -> str:
+        """The initialisation, with the seed of pretraining unless it is 0."""
+        return self.initialisation + (f", pretraining seed {self.pretraining_seed}" if self.pretraining_seed else "")
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether the trunk is the backbone of this or another run, which has a seed of pretraining."""
+        return self.initialisation == PRETRAINED or self.initialisation.startswith(RUN_PREFIX)
 
 
 class ClassRow(BaseModel):
@@ -149,16 +177,50 @@ class ClassificationPointer(Record):
     keys: tuple[str, ...]
 
 
-def evaluations_of(settings: EvaluateSettings) -> tuple[Evaluation, ...]:
-    """Return the cells of the fan-out in a fixed order, which `--evaluation N` indexes."""
-    cells = itertools.product(settings.initialisations, settings.freeze_through, settings.seeds)
-    return tuple(Evaluation(initialisation=i, freeze_through=f, seed=s) for i, f, s in cells)
+def evaluations_of(settings: Settings) -> tuple[Evaluation, ...]:
+    """Return the cells of the fan-out in a fixed order, which `--evaluation N` indexes.
+
+    A pretrained trunk has a cell for each pair of a seed of pretraining and a seed of the detector.
+    """
+    evaluate = settings.evaluate
+    cells = itertools.product(
+        evaluate.initialisations, evaluate.freeze_through, settings.pretrain.all_seeds(), evaluate.seeds
+    )
+    made = (
+        Evaluation(initialisation=initialisation, freeze_through=level, pretraining_seed=first, seed=second)
+        for initialisation, level, first, second in cells
+    )
+    # Other trunks have no seed of pretraining, so their cells would repeat for each.
+    return tuple(
+        dict.fromkeys(cell if cell.is_pretrained else cell.model_copy(update={"pretraining_seed": 0}) for cell in made)
+    )
+
+
+def backbone_of_cell(store: Store, settings: Settings, dataset: str, cell: Evaluation) -> str | None:
+    """Return the id of the backbone that a cell evaluates; None if its trunk is random or a weights file.
+
+    `dataset` is the snapshot of the cell's run. Raises InvalidInput if the run that it names has no such backbone.
+    """
+    if not cell.is_pretrained:
+        return None
+    if cell.initialisation == PRETRAINED:
+        return backbone_id_of(settings, dataset, cell.pretraining_seed)
+    run = cell.initialisation.removeprefix(RUN_PREFIX)
+    pointer = need(store, layout.run_record(run, "pretrain"), PretrainPointer, f"pretrain --run {run}")
+    if cell.pretraining_seed not in pointer.backbones:
+        seeds = ", ".join(map(str, sorted(pointer.backbones)))
+        raise InvalidInput(
+            f"{cell.initialisation}: pretrained with the seeds {seeds}, not {cell.pretraining_seed}; pretrain that run "
+            "with the same pretrain.seeds"
+        )
+    return pointer.backbones[cell.pretraining_seed]
 
 
 def is_first_of_trunk(settings: EvaluateSettings, cell: Evaluation) -> bool:
     """Return whether a cell is the first of its trunk, which is the cell that classifies images.
 
-    Cells that differ only in `freeze_through` share a trunk; a trunk that is not random is also shared by all seeds.
+    Cells that differ only in `freeze_through` share a trunk; one that is not random is also shared by the detector's
+    seeds.
     """
     seeds = settings.seeds if cell.initialisation == RANDOM else settings.seeds[:1]
     return cell.freeze_through == settings.freeze_through[0] and cell.seed in seeds

@@ -9,11 +9,11 @@ from typing import Any
 
 from scipy.stats import ttest_ind
 
-from watchmove.pipeline.statistics.seed_spread import CONFIDENCE, spread_of
+from watchmove.pipeline.statistics.seed_spread import CONFIDENCE, spread_of, units_of
 from watchmove.service.records import layout
 from watchmove.service.records.record import Record, commit, find, origin
 from watchmove.service.records.training import EVALUATION_VERSION, PRETRAINED, BackboneRecord, EvaluationRecord
-from watchmove.service.report.result import SeedSpread, seed_spread
+from watchmove.service.report.result import SeedSpread, nested_figures, seed_spread
 from watchmove.service.settings.settings import Settings, settings_hash
 from watchmove.service.store.store import Store
 
@@ -26,7 +26,9 @@ _OF_THE_MACHINE = ("device", "seed", "freeze_through", "checkpoint_every_iterati
 class Champion(Record):
     """A promotion: the backbone, its figures, the champion that it replaces, and the reason.
 
-    `figures` are 11-point mean average precisions over seeds, without frozen layers.
+    `figures` are 11-point mean average precisions without frozen layers: the mean of each seed of pretraining if there
+    are several, else one for each seed of the detector. `backbone` is that of the first seed of pretraining, not of the
+    best, and `backbones` are all.
     """
 
     protocol: str
@@ -39,6 +41,7 @@ class Champion(Record):
     figures: tuple[float, ...]
     spread: SeedSpread
     before: str = ""
+    backbones: tuple[str, ...] = ()
     why: str
 
 
@@ -62,9 +65,9 @@ def protocol_settings(record: EvaluationRecord) -> tuple[dict[str, Any], str]:
 
 
 def promote(
-    settings: Settings, store: Store, run: str, backbone: BackboneRecord, records: Sequence[EvaluationRecord]
+    settings: Settings, store: Store, run: str, backbones: Sequence[BackboneRecord], records: Sequence[EvaluationRecord]
 ) -> tuple[Champion | None, str]:
-    """Promote the run's backbone if it is better; return the champion, if there is one, and the verdict in a sentence.
+    """Promote the run's backbones if they are better; return the champion, if there is one, and the verdict.
 
     A backbone is promoted at most once, so running this again changes nothing, except that it updates a champion
     pointer that a killed process left behind.
@@ -74,17 +77,21 @@ def promote(
         for record in records
         if record.evaluation.initialisation == PRETRAINED and not record.evaluation.freeze_through
     ]
-    figures = tuple(record.mean_ap_11_point for record in own if record.mean_ap_11_point is not None)
+    groups = nested_figures([(record.evaluation, record.mean_ap_11_point) for record in own])
+    figures = units_of(groups) if groups else ()
+    backbone, names = backbones[0], tuple(record.backbone for record in backbones)
     if not figures:
         return None, "not compared, because there is no evaluation of the pretrained trunk without frozen layers"
     protocol = protocol_of(own[0])
     while True:
         known = champions(store, protocol)
         present = known[-1] if known else None
-        if any(champion.backbone == backbone.backbone for champion in known):
+        if any((champion.backbones or (champion.backbone,)) == names for champion in known):
             verdict = "this backbone has been promoted before"
             break
         better, verdict = is_better(present.figures if present else (), figures)
+        if len(groups) == 1:
+            verdict += "; with one seed of pretraining, its spread covers detector seeds only"
         if not better:
             break
         made = Champion(
@@ -99,6 +106,7 @@ def promote(
             figures=figures,
             spread=seed_spread(figures),
             before=present.backbone if present else "",
+            backbones=names,
             why=verdict,
         )
         if commit(store, layout.champion(protocol, f"{made.number:05d}"), made).new:

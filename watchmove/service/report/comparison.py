@@ -28,15 +28,19 @@ def pretraining_facts(
     plan: PlanRecord,
     gathered: GatherRecord,
     dataset: DatasetRecord,
-    backbone: BackboneRecord,
+    backbones: Sequence[BackboneRecord],
     records: Sequence[EvaluationRecord],
 ) -> PretrainingFacts:
-    """The backbone of a run, its number of frames, and all else that decides the run's figures, by name."""
-    planned, pretrained = plan.made_by.settings, backbone.made_by.settings["pretrain"]
+    """The backbones of a run, its number of frames, and all else that decides the run's figures, by name."""
+    planned, pretrained = plan.made_by.settings, backbones[0].made_by.settings["pretrain"]
     chosen = {name: value for name, value in planned["plan"].items() if name not in _SIZE_OF_A_RUN + _SIZE_OF_A_SHARD}
-    # each objective has a learning rate of its own, and the other one decides nothing
+    # Each objective has a learning rate of its own, and the other one decides nothing.
     other_rate = "learning_rate" if pretrained.get("objective") == "rotation" else "rotation_learning_rate"
-    learnt = {name: value for name, value in pretrained.items() if name not in (*_OF_THE_MACHINE, other_rate)}
+    ignored = (*_OF_THE_MACHINE, other_rate, "seed", "seeds")
+    learnt = {name: value for name, value in pretrained.items() if name not in ignored}
+    learnt["seeds"] = sorted(
+        {record.evaluation.pretraining_seed for record in records if record.evaluation.is_pretrained}
+    )
     near_duplicates = gathered.made_by.settings["gather"].get("leave_out_near_duplicates", False)
     # All evaluations of a run share one protocol, so the first gives it.
     evaluate, detection_set = protocol_settings(records[0])
@@ -53,7 +57,11 @@ def pretraining_facts(
         "evaluate": {**evaluate, "seeds": sorted({record.evaluation.seed for record in records})},
         "evaluation protocol": protocol_of(records[0]),
     }
-    return PretrainingFacts(backbone=backbone.backbone, frames=dataset.kept_frames, decides=dict(_flat(decides)))
+    return PretrainingFacts(
+        backbone=" ".join(record.backbone for record in backbones),
+        frames=dataset.kept_frames,
+        decides=dict(_flat(decides)),
+    )
 
 
 def difference(facts: PretrainingFacts, other: PretrainingFacts) -> str:

@@ -26,7 +26,6 @@ from watchmove.service.records.training import (
     evaluations_of,
 )
 from watchmove.service.report.images import curve_png
-from watchmove.service.settings.evaluate import EvaluateSettings
 from watchmove.service.settings.settings import Settings
 from watchmove.service.store.store import Store
 from watchmove.service.training.backbone_files import fetch_backbone, fetch_mask_network
@@ -37,6 +36,8 @@ CURVE = "curve.png"
 
 def export(settings: Settings, store: Store, scratch: Path, run: str, out: Path) -> Path:
     """Write the weights, the training curve and, last, the model card into `out`; return the card's path.
+
+    Of several seeds of pretraining, the backbone is that of the first.
 
     Raises:
         InvalidInput: the run has no backbone, or its weights differ from its record.
@@ -58,7 +59,7 @@ def export(settings: Settings, store: Store, scratch: Path, run: str, out: Path)
         dataset=dataset,
         settings=pretrain_settings,
         trunk=trunk,
-        evaluations=list(_evaluations(store, settings.evaluate, run, record)),
+        evaluations=list(_evaluations(store, settings, run, record)),
         files={name: file_sha256(out / name) for name in written},
         loading_lines=loading_lines(SHAPES[trunk]) if trunk in SHAPES else resnet_lines(trunk),
         mean=CHANNEL_MEAN,
@@ -94,9 +95,7 @@ def _write_mask_network(store: Store, scratch: Path, record: BackboneRecord, out
     return [MASK_NETWORK_NAME]
 
 
-def _evaluations(
-    store: Store, settings: EvaluateSettings, run: str, record: BackboneRecord
-) -> Iterator[EvaluationRecord]:
+def _evaluations(store: Store, settings: Settings, run: str, record: BackboneRecord) -> Iterator[EvaluationRecord]:
     """The evaluations of this backbone that the run has finished so far."""
     for number, cell in enumerate(evaluations_of(settings)):
         pointer = find(store, layout.run_record(run, f"evaluate-{number}"), EvaluationPointer)

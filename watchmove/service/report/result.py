@@ -1,31 +1,26 @@
 """The result of a run: for each initialisation and freezing level, average precision over seeds."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from watchmove.pipeline.errors import InvalidInput
-from watchmove.pipeline.statistics.seed_spread import spread_of
-from watchmove.service.records import layout
-from watchmove.service.records.record import Record, find, need
+from watchmove.pipeline.statistics.seed_spread import components_of, spread_of, units_of
+from watchmove.service.records.record import Record
 from watchmove.service.records.training import (
-    PRETRAINED,
-    ClassificationPointer,
     ClassificationRecord,
-    EvaluationPointer,
+    Evaluation,
     EvaluationRecord,
-    evaluations_of,
-    is_first_of_trunk,
 )
-from watchmove.service.settings.evaluate import EvaluateSettings
-from watchmove.service.store.store import Store
 
 
 class SeedSpread(BaseModel):
-    """Mean average precision over `count` seeds.
+    """Mean average precision over `count` seeds: those of pretraining if there are several, else the detector's.
 
-    The standard deviation, and the 95 % interval of the mean (`low` to `high`), are None for a single seed.
+    The standard deviation, and the 95 % interval of the mean (`low` to `high`), are None for a single seed. Of several
+    seeds of pretraining, each one's value is its mean over the detector's seeds. The two other deviations are variance
+    components, between trunks and between detectors of one trunk; None where they are unknown.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -35,10 +30,16 @@ class SeedSpread(BaseModel):
     deviation: float | None
     low: float | None
     high: float | None
+    over: Literal["detector seeds", "pretraining seeds"] = "detector seeds"
+    pretraining_deviation: float | None = None
+    detector_deviation: float | None = None
 
 
 class ResultRow(BaseModel):
-    """One initialisation at one freezing level, over seeds. Precisions are None if the test set has no objects."""
+    """One initialisation at one freezing level, over seeds. Precisions are None if the test set has no objects.
+
+    `seeds` are the detector's; `pretraining_seeds` are empty if the trunk has none.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -50,6 +51,17 @@ class ResultRow(BaseModel):
     ap_11_point: SeedSpread | None
     ap_area: SeedSpread | None
     seconds: float
+    pretraining_seeds: tuple[int, ...] = ()
+
+    def seeds_in_words(self) -> str:
+        """The number of seeds: of pretraining times of the detector for a pretrained trunk, else of the detector."""
+        return f"{len(self.pretraining_seeds)} × {len(self.seeds)}" if self.pretraining_seeds else str(len(self.seeds))
+
+    def caution(self) -> str:
+        """What the spread leaves out, in a sentence; empty if it covers all chance."""
+        if len(self.pretraining_seeds) != 1:
+            return ""
+        return f"the spread of {self.initialisation} covers detector seeds only; set several pretrain.seeds"
 
     def preset_in_short(self) -> str:
         """The preset's name, followed by "changed" if settings differ from it; `preset` lists them."""
@@ -139,38 +151,6 @@ class RunResult(Record):
     growth: Growth | None = None
 
 
-def evaluation_records(
-    store: Store, run: str, settings: EvaluateSettings, backbone: str
-) -> Iterator[tuple[str, EvaluationRecord]]:
-    """The key and record of each evaluation that the settings list.
-
-    Raises InvalidInput if one is missing, or was made with other settings or another backbone than the run's.
-    """
-    for number, cell in enumerate(evaluations_of(settings)):
-        pointer = need(store, layout.run_record(run, f"evaluate-{number}"), EvaluationPointer, "evaluate")
-        record = need(store, pointer.key, EvaluationRecord, "evaluate")
-        # A run's name may be used again with other settings; its pointers then name the earlier evaluations.
-        if record.evaluation != cell or (cell.initialisation == PRETRAINED and record.backbone != backbone):
-            raise InvalidInput(
-                f"run {run}: evaluation {number} was made with other settings or weights; run evaluate again"
-            )
-        yield pointer.key, record
-
-
-def classification_records(store: Store, run: str, settings: EvaluateSettings) -> Iterator[ClassificationRecord]:
-    """The classification record of each layer of each trunk; none if `evaluate.classification` is off."""
-    for number, cell in enumerate(evaluations_of(settings)):
-        if not settings.classification or not is_first_of_trunk(settings, cell):
-            continue
-        # A run that was evaluated before classification was turned on has no pointer.
-        pointer = find(store, layout.run_record(run, f"classify-{number}"), ClassificationPointer)
-        for key in pointer.keys if pointer else ():
-            record = need(store, key, ClassificationRecord, "evaluate")
-            # With changed settings, the pointer of the same number may be that of another trunk.
-            if (record.initialisation, record.seed) == (cell.initialisation, cell.seed):
-                yield record
-
-
 def classification_rows(records: Sequence[ClassificationRecord]) -> tuple[ClassificationResult, ...]:
     """Average precision over seeds for each layer of each trunk, in the order of the records."""
     groups: dict[tuple[str, str], list[ClassificationRecord]] = {}
@@ -200,14 +180,16 @@ def result_rows(records: Sequence[EvaluationRecord]) -> tuple[ResultRow, ...]:
 
 
 def _row(initialisation: str, freeze_through: int, records: Sequence[EvaluationRecord]) -> ResultRow:
+    cells = [record.evaluation for record in records]
     return ResultRow(
         initialisation=initialisation,
         freeze_through=freeze_through,
-        seeds=tuple(record.evaluation.seed for record in records),
+        seeds=tuple(dict.fromkeys(cell.seed for cell in cells)),
+        pretraining_seeds=tuple(dict.fromkeys(cell.pretraining_seed for cell in cells if cell.is_pretrained)),
         preset=records[0].preset,
         train_images=len(records[0].train_image_ids),
-        ap_11_point=_over_seeds([record.mean_ap_11_point for record in records]),
-        ap_area=_over_seeds([record.mean_ap_area for record in records]),
+        ap_11_point=nested_spread([(record.evaluation, record.mean_ap_11_point) for record in records]),
+        ap_area=nested_spread([(record.evaluation, record.mean_ap_area) for record in records]),
         seconds=round(sum(record.seconds for record in records), 1),
     )
 
@@ -220,3 +202,27 @@ def _over_seeds(values: Sequence[float | None]) -> SeedSpread | None:
 def seed_spread(values: Sequence[float]) -> SeedSpread:
     """The mean of at least one value, with its deviation and interval."""
     return SeedSpread(**asdict(spread_of(values)))
+
+
+def nested_figures(values: Sequence[tuple[Evaluation, float | None]]) -> list[list[float]]:
+    """The figures of cells, without those of test sets without objects: a list for each seed of pretraining."""
+    groups: dict[int, list[float]] = {}
+    for cell, value in values:
+        if value is not None:
+            groups.setdefault(cell.pretraining_seed, []).append(value)
+    return list(groups.values())
+
+
+def nested_spread(values: Sequence[tuple[Evaluation, float | None]]) -> SeedSpread | None:
+    """The spread of the figures of one initialisation and freezing level; None if there are none."""
+    groups = nested_figures(values)
+    if not groups:
+        return None
+    components = components_of(groups)
+    return seed_spread(units_of(groups)).model_copy(
+        update={
+            "over": "pretraining seeds" if len(groups) > 1 else "detector seeds",
+            "pretraining_deviation": components.outer,
+            "detector_deviation": components.inner,
+        }
+    )

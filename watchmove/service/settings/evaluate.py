@@ -11,6 +11,8 @@ URI_SCHEMES = ("file://", "s3://")
 """The kinds of store that a URI may name."""
 LAYOUTS = ("own", "caffe", "caffe-alexnet", "caffe-plain", "torchvision")
 """Layouts of weights files that `networks/weight_mapping.py` knows. Not imported, as that would import torch."""
+RUN_PREFIX = "run:"
+"""What the initialisation of another run's backbone begins with, followed by the run's name."""
 
 
 class EvaluateSettings(Section):
@@ -27,8 +29,9 @@ class EvaluateSettings(Section):
         ("random", "pretrained"),
         min_length=1,
         description=(
-            "Trunks to compare: `random`, `pretrained`, or safetensors files as `URI` or `URI#LAYOUT`; LAYOUT "
-            "is `own`, `caffe`, `caffe-alexnet`, `caffe-plain` or `torchvision`."
+            "Trunks to compare: `random`, `pretrained`, another run's backbones as `run:NAME` (with the seeds of "
+            "`pretrain.seeds`), or safetensors files as `URI` or `URI#LAYOUT`; LAYOUT is `own`, `caffe`, "
+            "`caffe-alexnet`, `caffe-plain` or `torchvision`."
         ),
     )
     supervised: str = Field(
@@ -88,11 +91,14 @@ class EvaluateSettings(Section):
     @classmethod
     def _are_trunks(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
+            if len(name) > len(RUN_PREFIX) and name.startswith(RUN_PREFIX):
+                continue  # the run's name is checked where it becomes a key
             uri, _, layout = name.partition("#")
             known = name in ("random", "pretrained") or (uri.startswith(URI_SCHEMES) and not uri.endswith("/"))
             if not known or layout not in ("", *LAYOUTS):
                 raise ValueError(
-                    f"{name} is no trunk: give random, pretrained, URI or URI#LAYOUT, one of {', '.join(LAYOUTS)}"
+                    f"{name} is no trunk: give random, pretrained, run:NAME, URI or URI#LAYOUT, "
+                    f"one of {', '.join(LAYOUTS)}"
                 )
         return names
 

@@ -10,9 +10,9 @@ from pydantic import Field, field_validator, model_validator
 
 from watchmove.pipeline.settings import Section
 from watchmove.pipeline.settings.extraction import ExtractionSettings
-from watchmove.pipeline.settings.pretraining import PretrainingSettings
 from watchmove.pipeline.settings.world import WorldSettings
 from watchmove.service.settings.evaluate import URI_SCHEMES, EvaluateSettings
+from watchmove.service.settings.pretrain import PretrainSettings
 
 LicenceWord = Literal[
     "commercial", "derivatives", "by", "by-sa", "by-nd", "by-nc", "by-nc-sa", "by-nc-nd", "cc0", "publicdomain"
@@ -159,7 +159,7 @@ class Settings(Section):
     plan: PlanSettings = PlanSettings()
     extract: ExtractionSettings = ExtractionSettings()
     gather: GatherSettings = GatherSettings()
-    pretrain: PretrainingSettings = PretrainingSettings()
+    pretrain: PretrainSettings = PretrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     world: WorldSettings = WorldSettings()
     work: WorkSettings = WorkSettings()

@@ -22,7 +22,6 @@ from watchmove.service.records.datasets import dataset_of
 from watchmove.service.records.record import commit, find, need, origin, point
 from watchmove.service.records.training import (
     EVALUATION_VERSION,
-    PRETRAINED,
     RANDOM,
     BackboneRecord,
     ClassificationPointer,
@@ -31,7 +30,7 @@ from watchmove.service.records.training import (
     EvaluationPointer,
     EvaluationRecord,
     MappedWeights,
-    backbone_id_of,
+    backbone_of_cell,
     evaluations_of,
     is_first_of_trunk,
 )
@@ -51,7 +50,7 @@ def evaluate(context: StepContext, run: str, number: int) -> EvaluationRecord:
         Stopped: stopped by a signal; a checkpoint is in the store and the next call continues from it.
         Unavailable: the store cannot be reached.
     """
-    cells = evaluations_of(context.settings.evaluate)
+    cells = evaluations_of(context.settings)
     if not 0 <= number < len(cells):
         raise InvalidInput(f"evaluation {number}: the settings make {len(cells)}, counted from 0; name one of them")
     cell = cells[number]
@@ -87,12 +86,6 @@ def detector_settings(settings: EvaluateSettings, cell: Evaluation) -> Evaluatio
     return settings.detector.model_copy(update={"freeze_through": cell.freeze_through, "seed": cell.seed})
 
 
-def backbone_of(context: StepContext, run: str) -> BackboneRecord:
-    """Return the record of the run's backbone. Raises InvalidInput if it has not been trained yet."""
-    identity = backbone_id_of(context.settings, dataset_of(context.store, run).dataset)
-    return need(context.store, layout.backbone(identity, "record.json"), BackboneRecord, "pretrain")
-
-
 class _Work(NamedTuple):
     """One evaluation: its cell of the settings, its inputs, and the identity that names its record."""
 
@@ -108,7 +101,10 @@ def _trunk_source(context: StepContext, run: str, cell: Evaluation) -> BackboneR
     """The weights that a cell's trunk starts from; None for random weights."""
     if cell.initialisation == RANDOM:
         return None
-    return backbone_of(context, run) if cell.initialisation == PRETRAINED else named_weights(cell.initialisation)
+    if not cell.is_pretrained:
+        return named_weights(cell.initialisation)
+    identity = backbone_of_cell(context.store, context.settings, dataset_of(context.store, run).dataset, cell)
+    return need(context.store, layout.backbone(str(identity), "record.json"), BackboneRecord, "pretrain")
 
 
 def _identity_of(source: BackboneRecord | NamedWeights) -> str:
@@ -154,7 +150,7 @@ def _train_and_score(context: StepContext, work: _Work, trunk: AlexNet) -> Evalu
     )
     # Sorted, because a class's position is its output unit, and sets of strings have another order in each process.
     classes = sorted({item.name for image in train for item in image.objects})
-    name = f"evaluate {work.cell.initialisation} f{work.cell.freeze_through} s{work.cell.seed}"
+    name = f"evaluate {work.cell.trunk} f{work.cell.freeze_through} s{work.cell.seed}"
     prefix = layout.evaluation(work.identity, "checkpoints")
     # A folder for each evaluation, because `watchmove run` trains several detectors in one scratch folder.
     checkpoints = FolderSync(context.store, prefix, context.scratch / f"detector-{work.identity}")
@@ -231,7 +227,7 @@ def _record(
 def _publish(metrics: ProcessMetrics, record: EvaluationRecord) -> None:
     """Set the metrics of mean average precision."""
     cell = record.evaluation
-    labels = [cell.initialisation, str(cell.freeze_through), str(cell.seed)]
+    labels = [cell.trunk, str(cell.freeze_through), str(cell.seed)]
     for method, value in (("11-point", record.mean_ap_11_point), ("area", record.mean_ap_area)):
         if value is not None:
             metrics.set_mean_ap([*labels, method], value)

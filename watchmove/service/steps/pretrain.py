@@ -1,14 +1,15 @@
-"""Pretrain: a dataset snapshot to a backbone, by one process or many, resumable from the checkpoints in the store."""
+"""Pretrain: a dataset snapshot to a backbone for each seed, by one process or many, resumable from checkpoints."""
 
 from pathlib import Path
 
+from watchmove.pipeline.dataset.frame_table import ShardBytes
 from watchmove.pipeline.files.digest import file_sha256
 from watchmove.pipeline.pretraining.pretraining import PretrainingHooks, PretrainingProgress, pretrain_frames
 from watchmove.pipeline.training.ranks import Ranks, joined_ranks, ranks_on_this_machine
 from watchmove.service.records import layout
 from watchmove.service.records.datasets import DatasetRecord, dataset_of
-from watchmove.service.records.record import commit, find, need, origin
-from watchmove.service.records.training import BackboneRecord, CurveRow, backbone_id_of
+from watchmove.service.records.record import commit, find, need, origin, point
+from watchmove.service.records.training import BackboneRecord, CurveRow, PretrainPointer, backbone_id_of
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.settings import usable_cores
 from watchmove.service.store.folder_sync import FolderSync
@@ -20,10 +21,11 @@ _MOST_READERS = 16
 """Most threads that read frames for one rank. Set by hand; not tuned."""
 
 
-def pretrain(context: StepContext, run: str) -> BackboneRecord:
-    """Pretrain on the run's snapshot, or return the record of an equal training that has ended.
+def pretrain(context: StepContext, run: str) -> tuple[BackboneRecord, ...]:
+    """Pretrain on the run's snapshot with each seed, or return the records of equal trainings that have ended.
 
-    Under torchrun all ranks call this function, and only the first rank writes to the store.
+    The trainings follow each other, because each already uses all cores or devices. Under torchrun all ranks call this
+    function, and only the first rank writes to the store.
 
     Raises:
         InvalidInput: there is no snapshot, or it has too few usable frames.
@@ -31,35 +33,49 @@ def pretrain(context: StepContext, run: str) -> BackboneRecord:
         Unavailable: the store cannot be reached, or another rank is lost.
     """
     dataset = dataset_of(context.store, run)
-    identity = backbone_id_of(context.settings, dataset.dataset)
-    key = layout.backbone(identity, "record.json")
-    known = find(context.store, key, BackboneRecord)
-    if known is not None:
-        return known
-    timeout = context.settings.work.rank_timeout_seconds
-    with joined_ranks(context.settings.pretrain.device, timeout) as ranks:
-        record = _train(context, dataset, identity, ranks)
-        if ranks.is_first:
-            commit(context.store, key, record)
-        # A barrier: the other ranks read the record only after the first has committed it.
-        ranks.total(0)
+    identities = {
+        seed: backbone_id_of(context.settings, dataset.dataset, seed) for seed in context.settings.pretrain.all_seeds()
+    }
+    keys = {seed: layout.backbone(identity, "record.json") for seed, identity in identities.items()}
+    missing = [seed for seed, key in keys.items() if find(context.store, key, BackboneRecord) is None]
+    if missing:
+        with joined_ranks(context.settings.pretrain.device, context.settings.work.rank_timeout_seconds) as ranks:
+            source = _source(context, dataset)
+            for seed in missing:
+                record = _train(context, dataset, seed, source, ranks)
+                if ranks.is_first:
+                    commit(context.store, keys[seed], record)
+            # A barrier: the other ranks read the records only after the first has committed them.
+            ranks.total(0)
     # Read back on every rank: only the first rank uploads the weights and knows their keys.
-    return need(context.store, key, BackboneRecord, "pretrain")
+    records = tuple(need(context.store, key, BackboneRecord, "pretrain") for key in keys.values())
+    pointer = PretrainPointer(made_by=origin(context.settings, {}), backbones=identities)
+    # Every rank writes the same pointer, which later runs may name as `run:NAME`.
+    point(context.store, layout.run_record(run, "pretrain"), pointer)
+    return records
 
 
-def _train(context: StepContext, dataset: DatasetRecord, identity: str, ranks: Ranks) -> BackboneRecord:
-    """Train, store the weights, and return the record, which is not written yet."""
-    checkpoints = FolderSync(context.store, layout.backbone(identity, "checkpoints"), context.scratch / "checkpoints")
-    # The other ranks need no copy: the training sends them the state that the first has loaded.
-    if ranks.is_first:
-        checkpoints.fetch()
+def _source(context: StepContext, dataset: DatasetRecord) -> ShardBytes:
+    """The bytes of the snapshot's shards, from a cache that all trainings of this process share."""
     sizes = {shard.key: shard.size_bytes for shard in dataset.shards}
     # The setting is for a machine, and each rank has a cache of its own.
     limit = context.settings.work.training_cache_mebibytes * 2**20 // ranks_on_this_machine()
-    source = shard_bytes(context.store, sizes, context.scratch / "pieces", limit)
+    return shard_bytes(context.store, sizes, context.scratch / "pieces", limit)
+
+
+def _train(context: StepContext, dataset: DatasetRecord, seed: int, source: ShardBytes, ranks: Ranks) -> BackboneRecord:
+    """Train with one seed, store the weights, and return the record, which is not written yet."""
+    settings = context.settings.pretrain.with_seed(seed)
+    identity = backbone_id_of(context.settings, dataset.dataset, seed)
+    # A folder for each training, because they share one scratch folder.
+    folder = context.scratch / f"checkpoints-{identity}"
+    checkpoints = FolderSync(context.store, layout.backbone(identity, "checkpoints"), folder)
+    # The other ranks need no copy: the training sends them the state that the first has loaded.
+    if ranks.is_first:
+        checkpoints.fetch()
     hooks = PretrainingHooks(
         checkpoints.folder,
-        lambda progress: _report_progress(context, progress),
+        lambda progress: _report_progress(context, seed, progress),
         context.stop.is_set,
         checkpoints.store_new,
         ranks,
@@ -67,7 +83,7 @@ def _train(context: StepContext, dataset: DatasetRecord, identity: str, ranks: R
     )
     frames = snapshot_frames(context.store, dataset.shards)
     with checkpoints.naming_the_store():
-        result = pretrain_frames(frames, source, context.settings.pretrain, hooks)
+        result = pretrain_frames(frames, source, settings, hooks)
     # Other ranks upload nothing, and the objective `rotation` has no mask network.
     backbone, mask_network = (
         _upload_weights(context.store, identity, path) if ranks.is_first and path else ("", "")
@@ -77,7 +93,8 @@ def _train(context: StepContext, dataset: DatasetRecord, identity: str, ranks: R
         made_by=origin(context.settings, {f"{context.store.uri}/{layout.dataset(dataset.dataset)}": dataset.dataset}),
         backbone=identity,
         dataset=dataset.dataset,
-        objective=context.settings.pretrain.objective,
+        seed=seed,
+        objective=settings.objective,
         weights_key=backbone[0],
         weights_sha256=backbone[1],
         mask_network_key=mask_network[0],
@@ -104,10 +121,12 @@ def _readers(ranks: Ranks) -> int:
     return max(1, min(_MOST_READERS, cores if ranks.device.type == "cuda" else cores // 2))
 
 
-def _report_progress(context: StepContext, progress: PretrainingProgress) -> None:
-    """Show the progress, and publish it as metrics."""
+def _report_progress(context: StepContext, seed: int, progress: PretrainingProgress) -> None:
+    """Show the progress of the training with one seed, and publish it as metrics."""
+    # One label for all seeds, which are trained one after another: metrics show the present training.
     context.metrics.set_training("pretrain", progress.iteration, progress.loss)
+    name = "pretrain" if len(context.settings.pretrain.all_seeds()) == 1 else f"pretrain, seed {seed}"
     facts = f"loss {progress.loss:.3f}, {progress.images_per_second:.0f} images/s"
     if progress.frames_unusable:
         facts += f", {progress.frames_unusable} frames unusable"
-    context.progress.update("pretrain", progress.iteration, progress.iterations, facts)
+    context.progress.update(name, progress.iteration, progress.iterations, facts)

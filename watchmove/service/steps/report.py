@@ -21,6 +21,7 @@ from watchmove.service.records.training import (
 )
 from watchmove.service.report.champion import promote
 from watchmove.service.report.comparison import pretraining_facts
+from watchmove.service.report.evaluated_cells import classification_records, evaluation_records
 from watchmove.service.report.figures import frames_figure, freezing_figure
 from watchmove.service.report.growth import growth
 from watchmove.service.report.images import CaptionedImage, curve_image, detection_image, image_of, svg, svg_uri
@@ -28,9 +29,7 @@ from watchmove.service.report.result import (
     Growth,
     PretrainingFacts,
     RunResult,
-    classification_records,
     classification_rows,
-    evaluation_records,
     result_rows,
 )
 from watchmove.service.runner.runner import StepContext
@@ -66,14 +65,13 @@ def report(context: StepContext, run: str) -> str:
     store = context.store
     plan = need(store, layout.run_record(run, "plan"), PlanRecord, "plan")
     dataset = dataset_of(store, run)
-    backbone_key = layout.backbone(backbone_id_of(context.settings, dataset.dataset), "record.json")
-    backbone = need(store, backbone_key, BackboneRecord, "pretrain")
-    evaluated = dict(evaluation_records(store, run, context.settings.evaluate, backbone.backbone))
+    backbones = _backbones(context, dataset)
+    evaluated = dict(evaluation_records(store, run, context.settings, dataset.dataset))
     rows = [_row(record) for record in evaluated.values()]
     gathered = gathered_of(store, run)
-    facts = pretraining_facts(plan, gathered, dataset, backbone, list(evaluated.values()))
-    result, grown = _write_result(context, run, facts, evaluated)
-    champion, verdict = promote(context.settings, store, run, backbone, list(evaluated.values()))
+    facts = pretraining_facts(plan, gathered, dataset, backbones, list(evaluated.values()))
+    result, grown = _write_result(context, run, dataset, facts, evaluated)
+    champion, verdict = promote(context.settings, store, run, backbones, list(evaluated.values()))
     page = (
         _environment()
         .get_template("report.html.j2")
@@ -82,7 +80,8 @@ def report(context: StepContext, run: str) -> str:
             plan=plan,
             dataset=dataset,
             gathered=gathered,
-            backbone=backbone,
+            backbone=backbones[0],
+            backbones=backbones,
             rows=rows,
             summary=result.rows,
             layers=result.classification,
@@ -94,7 +93,7 @@ def report(context: StepContext, run: str) -> str:
             classes=sorted({name for row in rows for name in row.record.per_class}),
             kept=_images(_kept_samples(store, context.scratch, dataset))[:KEPT_IMAGES],
             rejected=_images(_rejected_samples(store, context.scratch, gathered.audit_keys)),
-            curve=_curve(backbone),
+            curves=[(record.seed, _curve(record)) for record in backbones],
             bars=_bars(rows),
             settings_hash=settings_hash(context.settings),
         )
@@ -103,22 +102,35 @@ def report(context: StepContext, run: str) -> str:
     return f"{store.uri}/{layout.report(run)}"
 
 
+def _backbones(context: StepContext, dataset: DatasetRecord) -> list[BackboneRecord]:
+    """The record of the backbone of each seed of pretraining."""
+    keys = (
+        layout.backbone(backbone_id_of(context.settings, dataset.dataset, seed), "record.json")
+        for seed in context.settings.pretrain.all_seeds()
+    )
+    return [need(context.store, key, BackboneRecord, "pretrain") for key in keys]
+
+
 def _write_result(
-    context: StepContext, run: str, facts: PretrainingFacts, evaluated: Mapping[str, EvaluationRecord]
+    context: StepContext,
+    run: str,
+    dataset: DatasetRecord,
+    facts: PretrainingFacts,
+    evaluated: Mapping[str, EvaluationRecord],
 ) -> tuple[RunResult, Growth]:
     """Write and return the run's result, given its evaluations by their keys, and the growth that is part of it."""
-    store, settings = context.store, context.settings.evaluate
+    store = context.store
     records = list(evaluated.values())
     result = RunResult(
         made_by=origin(context.settings, {f"{store.uri}/{key}": record.backbone for key, record in evaluated.items()}),
         run=run,
         rows=result_rows(records),
         evaluation_keys=tuple(evaluated),
-        classification=classification_rows(list(classification_records(store, run, settings))),
+        classification=classification_rows(list(classification_records(store, run, context.settings, dataset.dataset))),
         pretraining=facts,
     )
     # The growth includes this run's own figures, so the result is made without it first.
-    grown = growth(store, result, settings.supervised)
+    grown = growth(store, result, context.settings.evaluate.supervised)
     result = result.model_copy(update={"growth": grown})
     store.write(layout.run_record(run, "result"), result.model_dump_json(indent=1).encode())
     return result, grown
@@ -136,9 +148,7 @@ def _figure(store: Store, run: str, name: str, figure: Figure | None) -> str:
 def _row(record: EvaluationRecord) -> _Row:
     cell = record.evaluation
     frozen = f", conv1–{cell.freeze_through} frozen" if cell.freeze_through else ""
-    return _Row(
-        f"{cell.initialisation}{frozen}, seed {cell.seed}", record.mean_ap_11_point, record.mean_ap_area, record
-    )
+    return _Row(f"{cell.trunk}{frozen}, seed {cell.seed}", record.mean_ap_11_point, record.mean_ap_area, record)
 
 
 def _kept_samples(store: Store, scratch: Path, dataset: DatasetRecord) -> Iterator[Sample]:

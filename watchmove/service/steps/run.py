@@ -17,7 +17,7 @@ class CompletedRun(BaseModel):
     run: str
     gathered: GatherRecord
     dataset: DatasetRecord
-    backbone: BackboneRecord
+    backbones: tuple[BackboneRecord, ...]
     evaluations: tuple[EvaluationRecord, ...]
     report: str
 
@@ -52,14 +52,14 @@ def run_all(context: StepContext, run: str, *, draw_videos: bool, draw_detection
     for shard in range(plan(context, run).shards):
         extract(context, run, shard)
     dataset = gather(context, run)
-    backbone = pretrain(context, run)
-    cells = range(len(evaluations_of(context.settings.evaluate)))
+    backbones = pretrain(context, run)
+    cells = range(len(evaluations_of(context.settings)))
     evaluations = tuple(evaluate(context, run, number) for number in cells)
     return CompletedRun(
         run=run,
         gathered=gathered_of(context.store, run),
         dataset=dataset,
-        backbone=backbone,
+        backbones=backbones,
         evaluations=evaluations,
         report=report(context, run),
     )
