@@ -205,3 +205,4 @@ def test_seeds_of_pretraining_are_the_units_of_the_comparison(context: StepConte
     assert (first.backbone, first.backbones) == ("zero", ("zero", "one"))
     assert "detector seeds only" not in verdict
     assert "covers detector seeds only" in run(context, "single", 0.1, 0.2)[1]
+    assert "promoted before" in promote(context.settings, context.store, "r", both[::-1], made)[1]

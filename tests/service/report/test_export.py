@@ -67,7 +67,7 @@ def trained_run(context: StepContext, scratch: Path) -> tuple[Trunk, str]:
     context.store.upload(whole_key, whole)
     record = BackboneRecord(
         made_by=made_by, backbone=identity, dataset="seen", weights_key=key,
-        weights_sha256=file_sha256(path), images_per_second=1.0,
+        weights_sha256=file_sha256(path), images_per_second=1.0, seed=context.settings.pretrain.all_seeds()[0],
         mask_network_key=whole_key, mask_network_sha256=file_sha256(whole),
         curve=(CurveRow(iteration=4, loss=0.5, learning_rate=0.01, validation_iou=0.25),),
     )  # fmt: skip
@@ -113,6 +113,21 @@ def test_the_card_says_what_it_was_made_of(make_context: MakeContext, tmp_path: 
     assert "| 4 | 0.5000 | 0.01 | – | 0.250 |" in card
     assert f"| batch_size | {context.settings.pretrain.batch_size} |" in card
     assert "This backbone had not been evaluated when the card was written." in card
+
+
+def test_of_several_seeds_one_is_exported_and_named(make_context: MakeContext, tmp_path: Path) -> None:
+    """The option takes one of the seeds, the card has it among the settings, and another seed is refused."""
+    trained_run(make_context("pretrain.seeds=[4]"), tmp_path)
+    several = make_context("pretrain.seeds=[0,4]")
+    words = several.settings, several.store, several.scratch, "run", tmp_path / "out"
+    card = export(*words, seed=4).read_text()
+
+    assert "| seed | 4 |" in card
+    assert "| seeds |" not in card
+    with pytest.raises(InvalidInput, match=r"seed 7 is not among those of pretraining \(0, 4\); name one of them"):
+        export(*words, seed=7)
+    with pytest.raises(InvalidInput, match="run `watchmove pretrain"):
+        export(*words)
 
 
 def test_weights_that_are_not_the_records_are_refused(make_context: MakeContext, tmp_path: Path) -> None:

@@ -14,13 +14,21 @@ from torchvision.models import alexnet, resnet18
 
 from tests.service.conftest import context_of
 from watchmove.pipeline.errors import InvalidInput, Stopped
+from watchmove.pipeline.files.digest import file_sha256
+from watchmove.pipeline.networks.alexnet import random_backbone, save_backbone
 from watchmove.pipeline.settings.evaluation import QUICK, EvaluationSettings
 from watchmove.pipeline.voc.annotations import VocImage, write_split
 from watchmove.pipeline.world.detection_images import draw_voc_image
 from watchmove.service.evaluation.detection_set import first_by_hash
 from watchmove.service.records import layout
-from watchmove.service.records.record import origin, point
-from watchmove.service.records.training import PretrainPointer, backbone_of_cell, evaluations_of, is_first_of_trunk
+from watchmove.service.records.record import commit, origin, point
+from watchmove.service.records.training import (
+    BackboneRecord,
+    PretrainPointer,
+    backbone_of_cell,
+    evaluations_of,
+    is_first_of_trunk,
+)
 from watchmove.service.report.evaluated_cells import classification_records, evaluation_records
 from watchmove.service.report.result import classification_rows
 from watchmove.service.runner.runner import StepContext
@@ -298,6 +306,30 @@ def test_another_runs_backbone_is_found_by_its_name(settings: dict[str, Any], tm
     assert backbone_of_cell(context.store, context.settings, "mine", first) == "theirs"
     with pytest.raises(InvalidInput, match="run:other: pretrained with the seeds 0, not 2; pretrain that run with"):
         backbone_of_cell(context.store, context.settings, "mine", second)
+
+
+def test_another_runs_backbone_is_evaluated(settings: dict[str, Any], tmp_path: Path) -> None:
+    """The record names that run's backbone; once the run has another one, the evaluation is no longer taken for its."""
+    settings["evaluate"] |= {"initialisations": ["run:other"], "proposal_files": [write_mat(tmp_path / "a.mat", IDS)]}
+    context = context_of(Settings.model_validate(settings), tmp_path)
+    save_backbone(random_backbone(5), tmp_path / "theirs.safetensors", {})
+    context.store.upload("backbones/theirs/backbone.safetensors", tmp_path / "theirs.safetensors")
+    backbone = BackboneRecord(
+        made_by=origin(context.settings, {}), backbone="theirs", dataset="frames", images_per_second=1.0, curve=(),
+        weights_key="backbones/theirs/backbone.safetensors",
+        weights_sha256=file_sha256(tmp_path / "theirs.safetensors"),
+    )  # fmt: skip
+    commit(context.store, layout.backbone("theirs", "record.json"), backbone)
+    pointer = PretrainPointer(made_by=backbone.made_by, backbones={0: "theirs"})
+    point(context.store, layout.run_record("other", "pretrain"), pointer)
+    record = evaluate(context, "r", 0)
+
+    assert (record.backbone, record.evaluation.initialisation) == ("theirs", "run:other")
+    assert [found for _, found in evaluation_records(context.store, "r", context.settings, "mine")] == [record]
+    changed = pointer.model_copy(update={"backbones": {0: "their next"}})
+    point(context.store, layout.run_record("other", "pretrain"), changed)
+    with pytest.raises(InvalidInput, match="run r: evaluation 0 was made with other settings or weights"):
+        list(evaluation_records(context.store, "r", context.settings, "mine"))
 
 
 def stop_after_a_layer(context: StepContext) -> None:

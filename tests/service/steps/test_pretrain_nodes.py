@@ -29,7 +29,11 @@ def _free_port() -> int:
 def _nodes(store: Path, metrics_port: int, log: Path) -> list[subprocess.Popen[bytes]]:
     """Two launchers, each leading a session; what both say goes to `log`. The port is the first's: here is one host."""
     words = [f"store=file://{store}", *SMALL, f"pretrain.iterations={_STEPS}"]
-    words += ["pretrain.validate_every_iterations=1000", f"pretrain.checkpoint_every_iterations={_EVERY}"]
+    words += [
+        "pretrain.seeds=[0,1]",
+        "pretrain.validate_every_iterations=1000",
+        f"pretrain.checkpoint_every_iterations={_EVERY}",
+    ]
     master = ["--master-addr", "localhost", "--master-port", str(_free_port())]
     line = [*master, "--", "pretrain", "--run", "run", *(part for word in words for part in ("--set", word))]
     with log.open("wb") as said:
@@ -51,7 +55,7 @@ def _lose(node: subprocess.Popen[bytes]) -> None:
 
 
 def test_a_lost_node_ends_the_other_with_75_and_together_they_go_on(make_context: MakeContext, tmp_path: Path) -> None:
-    """The second try begins at a checkpoint of the first, and ends with the record."""
+    """The second try begins at a checkpoint of the first, and ends with the records of both seeds."""
     context = make_context(*SMALL)
     made_up_snapshot(context, tmp_path)
     port, log = _free_port(), tmp_path / "said"
@@ -62,9 +66,10 @@ def test_a_lost_node_ends_the_other_with_75_and_together_they_go_on(make_context
     checkpoints = sorted((tmp_path / "store").glob("backbones/*/checkpoints/*.json"))
     saved = [int(found) for path in checkpoints for found in re.findall(r'"iteration": ?(\d+)', path.read_text())]
     then = [node.wait(120) for node in _nodes(tmp_path / "store", port, tmp_path / "said-then")]
-    (record,) = (tmp_path / "store").glob("backbones/*/record.json")
+    found = [path.read_text() for path in (tmp_path / "store").glob("backbones/*/record.json")]
+    records = sorted(map(BackboneRecord.model_validate_json, found), key=lambda record: record.seed)
 
     assert ends == (75, -signal.SIGKILL), log.read_text()
     assert max(saved) in range(_EVERY, _STEPS)
     assert then == [0, 0], (tmp_path / "said-then").read_text()
-    assert BackboneRecord.model_validate_json(record.read_text()).curve[-1].iteration == _STEPS
+    assert [(record.seed, record.curve[-1].iteration) for record in records] == [(0, _STEPS), (1, _STEPS)]

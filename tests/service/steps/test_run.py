@@ -112,6 +112,7 @@ def test_the_exporter_reads_it_all_from_records(finished: tuple[StepContext, str
     [recipe] = {item.key.split("/")[1] for item in context.store.list("extractions/")}
     kept = registry.get_sample_value("watchmove_frames_total", {"recipe": recipe, "outcome": "kept", "reason": ""})
     labels = {"initialisation": "random", "freeze_through": "0", "seed": "0", "method": "11-point"}
+    labels["pretraining_seed"] = ""
 
     assert kept == registry.get_sample_value("watchmove_dataset_frames")
     assert kept

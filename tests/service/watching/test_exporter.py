@@ -11,7 +11,7 @@ from watchmove.service.planning.retry import retry
 from watchmove.service.records import layout
 from watchmove.service.records.outcomes import DeviceUse
 from watchmove.service.records.record import commit, origin
-from watchmove.service.records.training import ClassificationRecord
+from watchmove.service.records.training import ClassificationRecord, Evaluation, EvaluationRecord
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.steps.plan import plan
 from watchmove.service.watching.exporter import RecordCollector
@@ -118,3 +118,26 @@ def test_each_layer_has_the_figure_of_its_newest_classification(context: StepCon
 
     assert values.of("watchmove_classification_map", initialisation="random", seed="0", layer="conv5") == 0.4
     assert values.of("watchmove_classification_map", initialisation="random", seed="0", layer="fc6") is None
+
+
+def test_each_seed_of_pretraining_has_a_sample_of_its_own(context: StepContext) -> None:
+    """Evaluations that differ in the seed of pretraining alone do not replace each other; random trunks have none."""
+    values = Values(context)
+    for number, (trunk, seed) in enumerate((("random", 0), ("pretrained", 0), ("pretrained", 4))):
+        record = EvaluationRecord(
+            made_by=origin(context.settings, {}),
+            evaluation=Evaluation(initialisation=trunk, freeze_through=1, seed=2, pretraining_seed=seed),
+            backbone=str(number),
+            mean_ap_11_point=number / 10,
+            mean_ap_area=None,
+            per_class={},
+            loss=(),
+            seconds=1.0,
+        )
+        commit(context.store, layout.evaluation(str(number), "record.json"), record)
+    values.collector.refresh()
+
+    for number, labels in enumerate((("random", ""), ("pretrained", "0"), ("pretrained", "4"))):
+        named = dict(zip(("initialisation", "pretraining_seed"), labels, strict=True))
+        others = {"freeze_through": "1", "seed": "2", "method": "11-point"}
+        assert values.of("watchmove_detection_map", **named, **others) == number / 10

@@ -9,6 +9,7 @@ from rich.console import Console
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.cli.options import (
     NO_METRICS,
+    WHOLE_NUMBER,
     AsJson,
     Overrides,
     Run,
@@ -128,6 +129,14 @@ def import_coco(
 def export(
     run: RunArgument,
     out: Annotated[Path, typer.Option(help="Folder for the weights and their model card.")],
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="Seed of the backbone's pretraining, one of pretrain.seeds.",
+            show_default="the first",
+            parser=WHOLE_NUMBER,
+        ),
+    ] = None,
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
 ) -> None:
@@ -140,6 +149,6 @@ def export(
     words = [*(overrides or ()), NO_METRICS]
 
     def body(context: StepContext) -> None:
-        print(write_files(context.settings, context.store, context.scratch, run, out))
+        print(write_files(context.settings, context.store, context.scratch, run, out, seed))
 
     in_context(settings, words, body)

@@ -132,7 +132,7 @@ def _record(
     return ClassificationRecord(
         made_by=origin(settings, {settings.voc: images, "backbone": trunk.backbone_id}),
         initialisation=trunk.cell.initialisation,
-        seed=trunk.cell.seed,
+        seed=trunk.cell.trunk_seed,
         layer=layer,
         backbone=trunk.backbone_id,
         mean_ap_11_point=scores.mean_ap_11_point,

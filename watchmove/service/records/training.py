@@ -100,6 +100,16 @@ class Evaluation(BaseModel):
         """Whether the trunk is the backbone of this or another run, which has a seed of pretraining."""
         return self.initialisation == PRETRAINED or self.initialisation.startswith(RUN_PREFIX)
 
+    @property
+    def trunk_seed(self) -> int:
+        """The seed that the trunk's weights depend on: of pretraining, or of random weights."""
+        return self.pretraining_seed if self.is_pretrained else self.seed
+
+    def metric_labels(self) -> tuple[str, str, str, str]:
+        """The labels of the cell's metrics: initialisation, freezing, seed of pretraining ("" if none), and seed."""
+        pretraining_seed = str(self.pretraining_seed) if self.is_pretrained else ""
+        return self.initialisation, str(self.freeze_through), pretraining_seed, str(self.seed)
+
 
 class ClassRow(BaseModel):
     """Average precision of one class; None if the test set has no object of the class."""
@@ -159,7 +169,10 @@ class ClassificationRow(BaseModel):
 
 
 class ClassificationRecord(Record):
-    """Scores of linear SVMs on one layer of a trunk; `initialisation` and `seed` are those of the trunk."""
+    """Scores of linear SVMs on one layer of a trunk; `initialisation` and `seed` are those of the trunk.
+
+    The seed of a pretrained trunk is that of its pretraining.
+    """
 
     initialisation: str
     seed: int

@@ -86,12 +86,13 @@ def promote(
     while True:
         known = champions(store, protocol)
         present = known[-1] if known else None
-        if any((champion.backbones or (champion.backbone,)) == names for champion in known):
+        # As sets, because the order of the seeds in the settings makes no difference.
+        if any(set(champion.backbones or [champion.backbone]) == set(names) for champion in known):
             verdict = "this backbone has been promoted before"
             break
         better, verdict = is_better(present.figures if present else (), figures)
-        if len(groups) == 1:
-            verdict += "; with one seed of pretraining, its spread covers detector seeds only"
+        if len(groups) == 1 or (present is not None and len(present.backbones) < 2):
+            verdict += "; with one seed of pretraining, a spread covers detector seeds only"
         if not better:
             break
         made = Champion(

@@ -3,9 +3,11 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.atomic import replacing, write_bytes
 from watchmove.pipeline.files.digest import file_sha256
 from watchmove.pipeline.networks.alexnet import CHANNEL_MEAN, CHANNEL_STD, load_backbone, save_backbone
@@ -34,19 +36,23 @@ WEIGHTS, TORCHVISION_WEIGHTS, CARD = "backbone.safetensors", "backbone.torchvisi
 CURVE = "curve.png"
 
 
-def export(settings: Settings, store: Store, scratch: Path, run: str, out: Path) -> Path:
+def export(settings: Settings, store: Store, scratch: Path, run: str, out: Path, seed: int | None = None) -> Path:
     """Write the weights, the training curve and, last, the model card into `out`; return the card's path.
 
-    Of several seeds of pretraining, the backbone is that of the first.
+    `seed` is that of the backbone's pretraining; None: the first of the settings.
 
     Raises:
-        InvalidInput: the run has no backbone, or its weights differ from its record.
+        InvalidInput: the run has no backbone of this seed, or its weights differ from its record.
         Unavailable: the store cannot be read or the disk cannot be written.
     """
+    seeds = settings.pretrain.all_seeds()
+    if seed is not None and seed not in seeds:
+        named = ", ".join(map(str, seeds))
+        raise InvalidInput(f"seed {seed} is not among those of pretraining ({named}); name one of them")
     dataset = dataset_of(store, run)
-    key = layout.backbone(backbone_id_of(settings, dataset.dataset), "record.json")
+    key = layout.backbone(backbone_id_of(settings, dataset.dataset, seed), "record.json")
     record = need(store, key, BackboneRecord, "pretrain")
-    pretrain_settings = record.made_by.settings.get("pretrain", {})
+    pretrain_settings = _settings_of(record)
     # Records that were written before there was a choice of trunks do not name one.
     trunk = str(pretrain_settings.get("trunk", ALEXNET.kind))
     written = [
@@ -69,6 +75,12 @@ def export(settings: Settings, store: Store, scratch: Path, run: str, out: Path)
     write_bytes(out / CURVE, curve_png(record.curve, record.score_name))
     write_bytes(out / CARD, page.encode())
     return out / CARD
+
+
+def _settings_of(record: BackboneRecord) -> dict[str, Any]:
+    """The settings of this backbone's training: those of the step, with its own seed in place of all seeds."""
+    settings = dict(record.made_by.settings.get("pretrain", {}))
+    return settings | {"seed": record.seed} if settings.pop("seeds", ()) else settings
 
 
 def _write_weights(store: Store, scratch: Path, record: BackboneRecord, kind: str, out: Path) -> list[str]:

@@ -58,8 +58,8 @@ class ResultRow(BaseModel):
         return f"{len(self.pretraining_seeds)} × {len(self.seeds)}" if self.pretraining_seeds else str(len(self.seeds))
 
     def caution(self) -> str:
-        """What the spread leaves out, in a sentence; empty if it covers all chance."""
-        if len(self.pretraining_seeds) != 1:
+        """What the spread leaves out, in a sentence; empty if it covers all chance or if there is no spread."""
+        if len(self.pretraining_seeds) != 1 or len(self.seeds) == 1:
             return ""
         return f"the spread of {self.initialisation} covers detector seeds only; set several pretrain.seeds"
 

@@ -57,7 +57,7 @@ TRAINING_IOU = Declared(
 MEAN_AP = Declared(
     "watchmove_detection_map",
     "Mean average precision of the newest evaluation with these labels.",
-    ("initialisation", "freeze_through", "seed", "method"),
+    ("initialisation", "freeze_through", "pretraining_seed", "seed", "method"),
 )
 CLASSIFICATION_MAP = Declared(
     "watchmove_classification_map",

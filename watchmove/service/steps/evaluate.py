@@ -22,6 +22,7 @@ from watchmove.service.records.datasets import dataset_of
 from watchmove.service.records.record import commit, find, need, origin, point
 from watchmove.service.records.training import (
     EVALUATION_VERSION,
+    PRETRAINED,
     RANDOM,
     BackboneRecord,
     ClassificationPointer,
@@ -103,7 +104,9 @@ def _trunk_source(context: StepContext, run: str, cell: Evaluation) -> BackboneR
         return None
     if not cell.is_pretrained:
         return named_weights(cell.initialisation)
-    identity = backbone_of_cell(context.store, context.settings, dataset_of(context.store, run).dataset, cell)
+    # Another run's backbone needs no snapshot of this one.
+    dataset = dataset_of(context.store, run).dataset if cell.initialisation == PRETRAINED else ""
+    identity = backbone_of_cell(context.store, context.settings, dataset, cell)
     return need(context.store, layout.backbone(str(identity), "record.json"), BackboneRecord, "pretrain")
 
 
@@ -226,8 +229,6 @@ def _record(
 
 def _publish(metrics: ProcessMetrics, record: EvaluationRecord) -> None:
     """Set the metrics of mean average precision."""
-    cell = record.evaluation
-    labels = [cell.trunk, str(cell.freeze_through), str(cell.seed)]
     for method, value in (("11-point", record.mean_ap_11_point), ("area", record.mean_ap_area)):
         if value is not None:
-            metrics.set_mean_ap([*labels, method], value)
+            metrics.set_mean_ap([*record.evaluation.metric_labels(), method], value)

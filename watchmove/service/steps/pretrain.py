@@ -1,5 +1,6 @@
 """Pretrain: a dataset snapshot to a backbone for each seed, by one process or many, resumable from checkpoints."""
 
+import json
 from pathlib import Path
 
 from watchmove.pipeline.dataset.frame_table import ShardBytes
@@ -41,7 +42,9 @@ def pretrain(context: StepContext, run: str) -> tuple[BackboneRecord, ...]:
     if missing:
         with joined_ranks(context.settings.pretrain.device, context.settings.work.rank_timeout_seconds) as ranks:
             source = _source(context, dataset)
-            for seed in missing:
+            # The first rank's list, because another run may commit an equal training between the looks of two ranks,
+            # which would then train with different seeds.
+            for seed in json.loads(ranks.text_from_first(json.dumps(missing))):
                 record = _train(context, dataset, seed, source, ranks)
                 if ranks.is_first:
                     commit(context.store, keys[seed], record)

@@ -152,10 +152,9 @@ class RecordCollector(Collector):
 
     def _detection(self) -> Iterator[Metric]:
         family = metrics.MEAN_AP.family()
-        cells: dict[tuple[str, str, str], list[EvaluationRecord]] = {}
+        cells: dict[tuple[str, str, str, str], list[EvaluationRecord]] = {}
         for record in self._evaluations.values():
-            cell = record.evaluation
-            cells.setdefault((cell.initialisation, str(cell.freeze_through), str(cell.seed)), []).append(record)
+            cells.setdefault(record.evaluation.metric_labels(), []).append(record)
         for labels, records in sorted(cells.items()):
             newest = _newest(records)
             for method, value in (("11-point", newest.mean_ap_11_point), ("area", newest.mean_ap_area)):
