@@ -17,7 +17,7 @@ from watchmove.service.records.training import BackboneRecord
 
 pytestmark = pytest.mark.serial
 
-_STEPS, _EVERY = 9, 4
+_STEPS, _EVERY = 5, 2
 
 
 def _free_port() -> int:
@@ -65,7 +65,7 @@ def test_a_lost_node_ends_the_other_with_75_and_together_they_go_on(make_context
     ends = (first.wait(60), second.wait(60))
     checkpoints = sorted((tmp_path / "store").glob("backbones/*/checkpoints/*.json"))
     saved = [int(found) for path in checkpoints for found in re.findall(r'"iteration": ?(\d+)', path.read_text())]
-    then = [node.wait(120) for node in _nodes(tmp_path / "store", port, tmp_path / "said-then")]
+    then = [node.wait(240) for node in _nodes(tmp_path / "store", port, tmp_path / "said-then")]
     found = [path.read_text() for path in (tmp_path / "store").glob("backbones/*/record.json")]
     records = sorted(map(BackboneRecord.model_validate_json, found), key=lambda record: record.seed)
 
