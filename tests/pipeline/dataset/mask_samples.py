@@ -31,6 +31,17 @@ def drawn_sample(video: str, frame: int) -> Sample:
     return encoded(image, mask, f"{video}-{frame:06d}")
 
 
+def lit_from_above(video: str, frame: int) -> Sample:
+    """Noise with a square, darker and less blue from top to bottom: this tells the rotation, and grey the colour."""
+    rng = np.random.default_rng([*video.encode(), frame])
+    light = np.linspace(160, 0, HEIGHT)[:, None, None] * (0.2, 0.6, 1.0)
+    image = (rng.integers(0, 90, (HEIGHT, WIDTH, 3)) + light).astype(np.uint8)
+    mask = np.zeros((HEIGHT, WIDTH), np.float32)
+    y, x = (int(rng.integers(0, side - 32)) for side in (HEIGHT, WIDTH))
+    mask[y : y + 32, x : x + 32] = 1
+    return encoded(image, mask, f"{video}-{frame:06d}")
+
+
 def drawn_samples(videos: int, frames: int) -> Iterator[Sample]:
     """`frames` frames of each of some videos."""
     for video in range(videos):

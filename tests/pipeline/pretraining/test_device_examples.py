@@ -40,10 +40,15 @@ def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("jitter", [0.0, 0.4])
-def test_both_paths_give_the_same_examples(shard: Path, jitter: float) -> None:
-    """Within half a level on the mean (of 255), and all but one in a thousand pixels of the trimaps."""
-    data = MaskDataset.of_shards([shard], SETTINGS.model_copy(update={"colour_jitter": jitter}))
+@pytest.mark.parametrize(
+    ("objective", "jitter", "most"), [("masks", 0.0, 1e-3), ("masks", 0.4, 1e-3), ("colour", 0.0, 0.05)]
+)
+def test_both_paths_give_the_same_examples(shard: Path, objective: str, jitter: float, most: float) -> None:
+    """Within half a level on the mean (of 255), and all but one in a thousand pixels of trimaps, or in twenty of bins.
+
+    Bins are narrow, so that rounding moves more pixels to the next one.
+    """
+    data = MaskDataset.of_shards([shard], SETTINGS.model_copy(update={"objective": objective, "colour_jitter": jitter}))
     for iteration in (0, 1, 2):
         by_readers, by_device = data.training_batch(iteration), data.cut_batch(data.uncut_batch(iteration))
         apart = (by_readers.images.int() - by_device.images.int()).abs().float()
@@ -51,7 +56,7 @@ def test_both_paths_give_the_same_examples(shard: Path, jitter: float) -> None:
         assert by_device.images.shape == (12, 3, 227, 227)
         assert float(apart.mean()) < 0.5
         assert float((apart > 8).float().mean()) < 0.01
-        assert float((by_readers.targets != by_device.targets).float().mean()) < 1e-3
+        assert float((by_readers.targets != by_device.targets).float().mean()) < most
 
 
 def test_what_is_drawn_depends_on_the_place_alone(shard: Path) -> None:

@@ -1,26 +1,18 @@
-"""Rotation on the frames of masks: crops, loss and measure against known values, and a training that learns it."""
+"""Rotation on the frames of masks: crops, loss and measure against known values."""
 
 import math
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from safetensors import safe_open
-from safetensors.torch import load_file
 
-from tests.pipeline.dataset.mask_samples import HEIGHT, WIDTH, drawn_sample, encoded
-from watchmove.pipeline.dataset.shard import Sample, write_shard
-from watchmove.pipeline.errors import InvalidInput, Stopped
-from watchmove.pipeline.networks.alexnet import load_backbone
+from tests.pipeline.dataset.mask_samples import HEIGHT, WIDTH, drawn_sample, encoded, lit_from_above
+from watchmove.pipeline.dataset.shard import Sample
 from watchmove.pipeline.networks.resnet import random_resnet
 from watchmove.pipeline.pretraining.batches import Batch
 from watchmove.pipeline.pretraining.examples import Square, example_of, move_inside_frame
-from watchmove.pipeline.pretraining.pretraining import PretrainingHooks, PretrainingResult, pretrain
 from watchmove.pipeline.pretraining.rotation import (
     RotationNetwork,
     rotated_four_ways,
@@ -28,7 +20,7 @@ from watchmove.pipeline.pretraining.rotation import (
     rotation_hits,
     rotation_loss,
 )
-from watchmove.pipeline.pretraining.step import Stepper, pretraining_learning_rate
+from watchmove.pipeline.pretraining.step import Stepper
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 from watchmove.pipeline.training.ranks import Ranks
 
@@ -38,38 +30,7 @@ SETTINGS = PretrainingSettings(
     iterations=8,
     batch_size=8,
     rotation_learning_rate=0.01,
-    validation_fraction=0.3,
-    validation_frames=24,
-    validate_every_iterations=8,
-    checkpoint_every_iterations=100,
 )
-
-
-def lit_from_above(video: str, frame: int) -> Sample:
-    """Noise with a square, darker from top to bottom: whoever looks knows how it is turned."""
-    rng = np.random.default_rng([*video.encode(), frame])
-    light = np.linspace(160, 0, HEIGHT)[:, None, None]
-    image = (rng.integers(0, 90, (HEIGHT, WIDTH, 3)) + light).astype(np.uint8)
-    mask = np.zeros((HEIGHT, WIDTH), np.float32)
-    y, x = (int(rng.integers(0, side - 32)) for side in (HEIGHT, WIDTH))
-    mask[y : y + 32, x : x + 32] = 1
-    return encoded(image, mask, f"{video}-{frame:06d}")
-
-
-@pytest.fixture(scope="module")
-def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six videos of eight frames, of which two videos are held out."""
-    path = tmp_path_factory.mktemp("shard") / "lit.tar"
-    write_shard(path, (lit_from_above(f"video{video}", frame) for video in range(6) for frame in range(8)))
-    return path
-
-
-@pytest.fixture(scope="module")
-def trained(shard: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PretrainingResult]:
-    """Eight steps at a stretch."""
-    folder = tmp_path_factory.mktemp("trained")
-    yield pretrain([shard], SETTINGS, PretrainingHooks(folder))
-    shutil.rmtree(folder)
 
 
 def crop_of(sample: Sample, seed: int) -> NDArray[np.uint8]:
@@ -119,20 +80,6 @@ def test_a_step_shows_every_rotation_and_its_loss_is_their_mean() -> None:
 
         assert [len(part) for part in answers] == ([16] if limit == 0 else [8, 8])
         assert loss == pytest.approx(float(rotation_loss(torch.cat(answers).detach(), turns)), rel=1e-5)
-
-
-def test_the_objectives_have_their_own_learning_rates() -> None:
-    """Each uses its own, and the other one's changes neither its schedule nor its identity."""
-    turns, masks = (
-        PretrainingSettings.model_validate({"objective": name, "learning_rate": 0.3, "rotation_learning_rate": 0.7})
-        for name in ("rotation", "masks")
-    )
-    middle = turns.iterations // 20  # the end of the warm-up
-
-    assert pretraining_learning_rate(middle, turns) == pytest.approx(0.7)
-    assert pretraining_learning_rate(middle, masks) == pytest.approx(0.3)
-    assert masks.model_copy(update={"rotation_learning_rate": 0.1}).deciding() == masks.deciding()
-    assert turns.model_copy(update={"rotation_learning_rate": 0.1}).deciding() != turns.deciding()
 
 
 @pytest.mark.parametrize(
@@ -193,50 +140,3 @@ def test_a_device_that_cuts_masks_is_refused() -> None:
     """Rotation cannot cut on a device, and does not silently cut elsewhere."""
     with pytest.raises(ValidationError, match="set crop_on to auto or cpu"):
         PretrainingSettings(objective="rotation", crop_on="device")
-
-
-def test_it_is_learnt_and_measured_on_held_out_videos(trained: PretrainingResult) -> None:
-    """From a loss of log 4 to nearly every turn known on videos that were never seen; there is no IoU."""
-    first, last = trained.curve[0], trained.curve[-1]
-
-    assert first.loss == pytest.approx(math.log(4), abs=0.1)
-    assert last.validation_accuracy is not None
-    assert last.validation_accuracy >= 0.8
-    assert last.validation_loss is not None
-    assert last.validation_loss < 1
-    assert last.validation_iou is None
-    assert last.validation_score == last.validation_accuracy
-
-
-def test_its_backbone_loads_as_any_other(trained: PretrainingResult) -> None:
-    """The file has a trunk without the last layer, and its header names the objective."""
-    trunk = load_backbone(trained.backbone)
-    with safe_open(trained.backbone, "pt") as file:
-        assert file.metadata()["objective"] == "rotation"
-
-    assert trained.mask_network is None
-    assert not hasattr(trunk, "turns")
-    assert trunk(torch.zeros(1, 3, 227, 227)).isfinite().all()
-
-
-def test_stopped_and_resumed_ends_with_the_same_weights(
-    shard: Path, trained: PretrainingResult, tmp_path: Path
-) -> None:
-    """Told to stop after three steps; then masks do not go on from its checkpoint, and rotation does, bit by bit."""
-    done = [0]
-    hooks = PretrainingHooks(
-        tmp_path,
-        on_progress=lambda told: done.__setitem__(0, told.iteration),
-        should_stop=lambda: done[0] >= 3,
-    )
-    with pytest.raises(Stopped):
-        pretrain([shard], SETTINGS, hooks)
-    with pytest.raises(InvalidInput, match="of other settings or data"):
-        pretrain([shard], SETTINGS.model_copy(update={"objective": "masks"}), PretrainingHooks(tmp_path))
-    resumed = pretrain([shard], SETTINGS, PretrainingHooks(tmp_path))
-    weights, expected = load_file(resumed.backbone), load_file(trained.backbone)
-    shutil.rmtree(tmp_path)
-
-    assert done == [3]
-    assert resumed.curve == trained.curve
-    assert all(torch.equal(weights[name], tensor) for name, tensor in expected.items())

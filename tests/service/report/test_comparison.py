@@ -68,9 +68,9 @@ def evaluated(made: Origin, seeds: tuple[int, ...]) -> list[EvaluationRecord]:
         ("plan.sample_fraction=0.5",),
         ("plan.max_shard_videos=7", "work.workers=3"),
         ("pretrain.device=cuda",),
-        ("pretrain.rotation_learning_rate=0.5",),
+        ("pretrain.rotation_learning_rate=0.5", "pretrain.colour_learning_rate=0.5"),
     ],
-    ids=["none", "sample", "shards", "machine", "rate-of-the-other-objective"],
+    ids=["none", "sample", "shards", "machine", "rates-of-other-objectives"],
 )
 def test_runs_that_differ_in_frames_alone_compare(words: tuple[str, ...]) -> None:
     """A smaller sample, other shards and another machine change the number of frames or nothing."""

@@ -143,19 +143,22 @@ def test_weights_that_are_not_the_records_are_refused(make_context: MakeContext,
     assert not (tmp_path / "out").exists()
 
 
-def test_the_card_of_a_control_says_what_it_learnt(make_context: MakeContext, tmp_path: Path) -> None:
-    """The card of a rotation backbone names its objective and accuracy, and does not mention masks as targets."""
-    context = make_context("pretrain.objective=rotation")
+@pytest.mark.parametrize(("objective", "learnt"), [("rotation", "rotations"), ("colour", "colours")])
+def test_the_card_of_another_objective_says_what_it_learnt(
+    objective: str, learnt: str, make_context: MakeContext, tmp_path: Path
+) -> None:
+    """The card names the objective and its accuracy, and does not mention masks as targets."""
+    context = make_context(f"pretrain.objective={objective}")
     trained_run(context, tmp_path)
     key = layout.backbone(backbone_id_of(context.settings, "seen"), "record.json")
     record = need(context.store, key, BackboneRecord, "pretrain")
     point = CurveRow(iteration=4, loss=0.5, learning_rate=0.01, validation_iou=None, validation_accuracy=0.75)
-    turned = record.model_copy(update={"objective": "rotation", "curve": (point,)})
+    turned = record.model_copy(update={"objective": objective, "curve": (point,)})
     context.store.write(key, turned.model_dump_json().encode())
     card = export(context.settings, context.store, context.scratch, "run", tmp_path / "out").read_text()
 
-    assert "# AlexNet pretrained to predict rotations of frames\n" in card
-    assert "Objective `rotation`." in card
+    assert f"# AlexNet pretrained to predict {learnt} of frames\n" in card
+    assert f"Objective `{objective}`." in card
     assert "held-out accuracy |\n" in card
     assert "| 4 | 0.5000 | 0.01 | – | 0.750 |\n" in card
     assert "Pathak" not in card

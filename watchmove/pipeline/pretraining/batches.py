@@ -29,7 +29,8 @@ class Batch(NamedTuple):
     images: Tensor
     """uint8 RGB (N, 3, 227, 227)."""
     targets: Tensor
-    """int8: trimaps (N, 56, 56), or 0 quarter turns (N,) if the objective is rotation, which turns the images later."""
+    """int8, of the objective: trimaps (N, 56, 56), bins of colours (N, 2, 56, 56), or 0 quarter turns (N,), as images
+    are rotated later."""
     unusable: int
     """Number of frames of the share that were left out because they cannot be used."""
 
@@ -72,7 +73,7 @@ class MaskDataset:
         return self._batch([self._example(row, seed) for row, seed in self._drawn(iteration)])
 
     def uncut_batch(self, iteration: int) -> UncutBatch:
-        """Read this rank's share of a batch without cutting examples, for the objective `masks` only.
+        """Read this rank's share of a batch without cutting examples, for objectives that can be cut in batches.
 
         `cut_batch` makes the examples of `training_batch` from it, on any device. Raises as `training_batch` does.
         """
@@ -83,7 +84,9 @@ class MaskDataset:
 
     def cut_batch(self, batch: UncutBatch) -> Batch:
         """Cut the examples of a batch on the device where it is."""
-        return Batch(*cut_on_device(batch, self._settings), batch.unusable)
+        images, trimaps = cut_on_device(batch, self._settings)
+        targets = self._objective.cut_targets
+        return Batch(images, trimaps if targets is None else targets(images, trimaps), batch.unusable)
 
     def validation_batches(self) -> list[Batch]:
         """Return this rank's share of up to `validation_frames` held-out frames, in the same crops every time.

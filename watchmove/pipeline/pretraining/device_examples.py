@@ -1,4 +1,4 @@
-"""Examples of masks made in batches on the network's device: readers only decode frames and draw random numbers.
+"""Crops and masks cut in batches on the network's device: readers only decode frames and draw random numbers.
 
 The random numbers of a frame are those of `examples`, and so are its pixels up to the rounding of bilinear weights:
 images differ by less than half a level (of 255) on average, and trimaps in less than a thousandth of their pixels.

@@ -21,7 +21,7 @@ class CurvePoint:
     validation_loss: float | None = None
     """Cross-entropy on held-out videos in nats, for masks over certain pixels."""
     validation_accuracy: float | None = None
-    """Accuracy on held-out videos, in [0, 1], if the objective is rotation."""
+    """Accuracy on held-out videos, in [0, 1], if the objective is not masks."""
 
     @property
     def validation_score(self) -> float | None:

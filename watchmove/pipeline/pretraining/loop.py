@@ -130,7 +130,7 @@ class TrainingLoop:
         pinned = device.type == "cuda"  # a GPU copies from page-locked memory while it computes
         settings = self._settings
         uncut = settings.crop_on == "device" or (settings.crop_on == "auto" and pinned)
-        uncut = uncut and settings.objective == "masks"
+        uncut = uncut and self._objective.cut_targets is not None
 
         def read(iteration: int) -> Batch | UncutBatch:
             if uncut:

@@ -22,7 +22,7 @@ class MaskNetwork(nn.Module):
     def __init__(self, trunk: Trunk, generator: torch.Generator) -> None:
         super().__init__()
         self.trunk = trunk
-        self.mask = _mask_head(trunk, generator)
+        self.mask = dense_head(trunk, generator)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, 56, 56) of normalised images (N, 3, 227, 227)."""
@@ -31,8 +31,8 @@ class MaskNetwork(nn.Module):
         return logits.view(-1, TARGET_PIXELS, TARGET_PIXELS)
 
 
-def _mask_head(trunk: Trunk, generator: torch.Generator) -> nn.Module:
-    """Build the head that maps a trunk's output to logits (N, 3136).
+def dense_head(trunk: Trunk, generator: torch.Generator) -> nn.Module:
+    """Build the head that maps a trunk's output to logits (N, 3136), which are 56×56 for a mask.
 
     On fc7 it is one linear layer. On feature maps it is DeepMask's: a 1×1 convolution to 128 channels with a ReLU, then
     a linear map of rank 512 as two layers (Pinheiro et al., NIPS 2015, section 3.1).

@@ -1,4 +1,4 @@
-"""The objectives of pretraining, `masks` and `rotation`, behind one interface.
+"""The objectives of pretraining, `masks`, `rotation` and `colour`, behind one interface.
 
 Targets are int8, and entries of IGNORED are excluded from the loss. The loop, its batches and its checkpoints depend on
 nothing else of an objective.
@@ -15,6 +15,15 @@ from torch import Tensor
 
 from watchmove.pipeline.dataset.shard import Sample
 from watchmove.pipeline.networks.choice import Trunk
+from watchmove.pipeline.pretraining.colour import (
+    COLOUR_BINS,
+    ColourNetwork,
+    colour_bins,
+    colour_example_of,
+    colour_hits,
+    colour_loss,
+    shown_grey,
+)
 from watchmove.pipeline.pretraining.examples import TARGET_PIXELS, example_of
 from watchmove.pipeline.pretraining.mask_network import MaskNetwork, mask_iou, mask_loss
 from watchmove.pipeline.pretraining.rotation import (
@@ -27,7 +36,7 @@ from watchmove.pipeline.pretraining.rotation import (
 )
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 
-PretextNetwork = MaskNetwork | RotationNetwork
+PretextNetwork = MaskNetwork | RotationNetwork | ColourNetwork
 Example = tuple[NDArray[np.uint8], NDArray[np.int8]]
 
 
@@ -38,9 +47,11 @@ class Objective:
     target_shape: tuple[int, ...]
     """Shape of one frame's target."""
     chance_loss: float
-    """Loss of a network that predicts every class with equal probability, in nats."""
+    """Loss of a network that predicts every class with equal probability, in nats; of colours about."""
     example_of: Callable[[Sample, PretrainingSettings, np.random.Generator], Example | None]
     """Makes the image (227, 227, 3) uint8 RGB and the target of a frame; None if the frame cannot be used."""
+    cut_targets: Callable[[Tensor, Tensor], Tensor] | None
+    """Makes the targets of images and trimaps that were cut in a batch, on any device; None if crops are not those."""
     network: Callable[[Trunk, torch.Generator], PretextNetwork]
     """Builds the network on a trunk, its head drawn from the generator."""
     views: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -57,11 +68,16 @@ def _unchanged(images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return images, targets
 
 
+def _trimaps(_images: Tensor, trimaps: Tensor) -> Tensor:
+    return trimaps
+
+
 _OBJECTIVES = {
     "masks": Objective(
         target_shape=(TARGET_PIXELS, TARGET_PIXELS),
         chance_loss=math.log(2),
         example_of=example_of,
+        cut_targets=_trimaps,
         network=MaskNetwork,
         views=_unchanged,
         views_per_example=1,
@@ -72,11 +88,23 @@ _OBJECTIVES = {
         target_shape=(),
         chance_loss=math.log(QUARTER_TURNS),
         example_of=rotation_example_of,
+        cut_targets=None,
         network=RotationNetwork,
         views=rotated_four_ways,
         views_per_example=QUARTER_TURNS,
         loss=rotation_loss,
         scores=rotation_hits,
+    ),
+    "colour": Objective(
+        target_shape=(2, TARGET_PIXELS, TARGET_PIXELS),
+        chance_loss=math.log(COLOUR_BINS),
+        example_of=colour_example_of,
+        cut_targets=colour_bins,
+        network=ColourNetwork,
+        views=shown_grey,
+        views_per_example=1,
+        loss=colour_loss,
+        scores=colour_hits,
     ),
 }
 

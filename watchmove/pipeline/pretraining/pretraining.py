@@ -1,7 +1,7 @@
 """Pretraining of a network to segment moving objects in single frames (Pathak et al., CVPR 2017, section 5).
 
-As a control, the settings can name another objective: to predict the rotation of the same crops. A training can be
-stopped at any step and resumed.
+For comparison, the settings can name another objective: to predict the rotation or the colours of the same crops. A
+training can be stopped at any step and resumed.
 """
 
 from collections.abc import Sequence

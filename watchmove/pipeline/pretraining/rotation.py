@@ -48,7 +48,7 @@ def rotation_example_of(
 ) -> tuple[NDArray[np.uint8], NDArray[np.int8]] | None:
     """Make the upright crop of a frame, (227, 227, 3) uint8 RGB, and its number of quarter turns, 0, () int8.
 
-    Returns None if the frame has no example of a mask, so that both objectives are trained on the same frames.
+    Returns None if the frame has no example of a mask, so that all objectives are trained on the same frames.
     """
     upright = example_of(sample, settings, rng, inside_frame=True)
     return None if upright is None else (upright.image, np.array(0, np.int8))

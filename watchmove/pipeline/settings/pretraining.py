@@ -13,14 +13,22 @@ _DECIDES_NO_WEIGHT = frozenset({"checkpoint_every_iterations", "keep_checkpoints
 """Settings that change neither the weights nor the curve, so that a training may be resumed under other values."""
 
 
+LEARNING_RATES = {
+    "masks": "learning_rate",
+    "rotation": "rotation_learning_rate",
+    "colour": "colour_learning_rate",
+}
+"""Name of the setting with the highest learning rate of each objective; those of the others decide nothing."""
+
+
 class PretrainingSettings(Section):
     """Training of a network on soft masks (Pathak et al., CVPR 2017, section 5)."""
 
-    objective: Literal["masks", "rotation"] = Field(
+    objective: Literal["masks", "rotation", "colour"] = Field(
         "masks",
         description=(
-            "Training target: the mask of a frame (`masks`) or, as a control, the rotation of a crop, which each step "
-            "contains in all four rotations (`rotation`)."
+            "Training target: the mask of a frame (`masks`) or, for comparison on the same frames, the rotation of a "
+            "crop, which each step contains in all four rotations (`rotation`), or its colours (`colour`)."
         ),
     )
     trunk: Literal["alexnet", "alexnet-small", "resnet18", "resnet50"] = Field(
@@ -54,6 +62,8 @@ class PretrainingSettings(Section):
     learning_rate: float = Field(0.01, gt=0, description="Highest learning rate of the objective `masks`.")
     # Gidaris et al. (ICLR 2018, section 3.2) train AlexNet at 0.01 too, on batches of 192 images.
     rotation_learning_rate: float = Field(0.01, gt=0, description="Highest learning rate of the objective `rotation`.")
+    # Set by hand: that of the other objectives.
+    colour_learning_rate: float = Field(0.01, gt=0, description="Highest learning rate of the objective `colour`.")
     schedule: Literal["cosine", "step"] = Field(
         "cosine", description="Decay of the learning rate: along a cosine to zero, or in steps."
     )
@@ -145,17 +155,18 @@ class PretrainingSettings(Section):
     @property
     def learning_rate_name(self) -> str:
         """Name of the setting with the objective's highest learning rate."""
-        return "rotation_learning_rate" if self.objective == "rotation" else "learning_rate"
+        return LEARNING_RATES[self.objective]
 
     @property
     def highest_learning_rate(self) -> float:
         """The objective's highest learning rate."""
-        return self.rotation_learning_rate if self.objective == "rotation" else self.learning_rate
+        rate: float = getattr(self, self.learning_rate_name)
+        return rate
 
     def deciding(self) -> dict[str, Any]:
         """The settings that decide weights and curve, as plain JSON; a training resumes only if all of them agree."""
-        other_rate = {"learning_rate", "rotation_learning_rate"} - {self.learning_rate_name}
-        return self.model_dump(mode="json", exclude=set(_DECIDES_NO_WEIGHT) | other_rate)
+        other_rates = set(LEARNING_RATES.values()) - {self.learning_rate_name}
+        return self.model_dump(mode="json", exclude=set(_DECIDES_NO_WEIGHT) | other_rates)
 
     @model_validator(mode="after")
     def _thresholds_are_in_order(self) -> Self:
@@ -171,5 +182,13 @@ class PretrainingSettings(Section):
         if self.rescale_trunk and self.batch_norm:
             raise ValueError("rescale_trunk has no use with batch_norm, which rescales in every step; set one to false")
         if self.objective == "rotation" and self.crop_on == "device":
-            raise ValueError("crop_on (device) needs objective (masks); set crop_on to auto or cpu")
+            raise ValueError("crop_on (device) needs objective (masks or colour); set crop_on to auto or cpu")
+        return self
+
+    @model_validator(mode="after")
+    def _colours_are_left_to_predict(self) -> Self:
+        if self.objective == "colour" and self.colour_jitter:
+            raise ValueError(
+                f"colour_jitter ({self.colour_jitter}) changes what objective colour predicts; set it to 0"
+            )
         return self

@@ -59,7 +59,7 @@ class BackboneRecord(Record):
     @property
     def score_name(self) -> str:
         """The name of the score on held-out videos."""
-        return "accuracy" if self.objective == "rotation" else "IoU"
+        return "IoU" if self.objective == "masks" else "accuracy"
 
 
 class PretrainPointer(Record):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from watchmove.pipeline.settings.pretraining import PRETRAINING_VERSION
+from watchmove.pipeline.settings.pretraining import LEARNING_RATES, PRETRAINING_VERSION
 from watchmove.service.records.datasets import DatasetRecord, GatherRecord
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.training import BackboneRecord, EvaluationRecord
@@ -34,9 +34,9 @@ def pretraining_facts(
     """The backbones of a run, its number of frames, and all else that decides the run's figures, by name."""
     planned, pretrained = plan.made_by.settings, backbones[0].made_by.settings["pretrain"]
     chosen = {name: value for name, value in planned["plan"].items() if name not in _SIZE_OF_A_RUN + _SIZE_OF_A_SHARD}
-    # Each objective has a learning rate of its own, and the other one decides nothing.
-    other_rate = "learning_rate" if pretrained.get("objective") == "rotation" else "rotation_learning_rate"
-    ignored = (*_OF_THE_MACHINE, other_rate, "seed", "seeds")
+    # each objective has a learning rate of its own, and the others decide nothing
+    other_rates = set(LEARNING_RATES.values()) - {LEARNING_RATES[pretrained.get("objective", "masks")]}
+    ignored = other_rates.union(_OF_THE_MACHINE, ("seed", "seeds"))
     learnt = {name: value for name, value in pretrained.items() if name not in ignored}
     learnt["seeds"] = sorted(
         {record.evaluation.pretraining_seed for record in records if record.evaluation.is_pretrained}

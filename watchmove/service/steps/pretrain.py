@@ -87,7 +87,7 @@ def _train(context: StepContext, dataset: DatasetRecord, seed: int, source: Shar
     frames = snapshot_frames(context.store, dataset.shards)
     with checkpoints.naming_the_store():
         result = pretrain_frames(frames, source, settings, hooks)
-    # Other ranks upload nothing, and the objective `rotation` has no mask network.
+    # Other ranks upload nothing, and only the objective `masks` has a mask network.
     backbone, mask_network = (
         _upload_weights(context.store, identity, path) if ranks.is_first and path else ("", "")
         for path in (result.backbone, result.mask_network)
