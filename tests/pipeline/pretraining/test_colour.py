@@ -1,6 +1,7 @@
 """Colours on the frames of masks: bins, grey images, loss and score against known values."""
 
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -8,9 +9,8 @@ import torch
 from pydantic import ValidationError
 
 from tests.pipeline.dataset.mask_samples import HEIGHT, WIDTH, drawn_sample, encoded, lit_from_above
-from watchmove.pipeline.networks.alexnet import normalise_images, random_backbone
-from watchmove.pipeline.networks.choice import Trunk
-from watchmove.pipeline.networks.resnet import random_resnet
+from watchmove.pipeline.networks.alexnet import normalise_images
+from watchmove.pipeline.networks.choice import input_pixels_of, new_trunk
 from watchmove.pipeline.pretraining.batches import Batch
 from watchmove.pipeline.pretraining.colour import (
     ColourNetwork,
@@ -25,7 +25,7 @@ from watchmove.pipeline.pretraining.step import Stepper
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 from watchmove.pipeline.training.ranks import Ranks
 
-SETTINGS = PretrainingSettings(objective="colour", device="cpu", iterations=8, batch_size=4)
+SETTINGS = PretrainingSettings(objective="colour", trunk="alexnet-small", device="cpu", iterations=8, batch_size=4)
 
 
 def plain(red: int, green: int, blue: int) -> torch.Tensor:
@@ -119,14 +119,16 @@ def test_the_loss_is_least_for_the_histogram_of_a_square() -> None:
     assert float(colour_loss(logits, bins)) > entropy + 0.01
 
 
-@pytest.mark.parametrize("trunk", [random_backbone(0).eval(), random_resnet("resnet18", 0).eval()])
-def test_first_weights_see_grey_as_before(trunk: Trunk) -> None:
+@pytest.mark.parametrize("kind", ["alexnet-small", "resnet18"])
+def test_first_weights_see_grey_as_before(kind: Literal["alexnet-small", "resnet18"]) -> None:
     """conv1 is equal for the three colours, its response to grey pixels is unchanged, and the head knows nothing."""
+    trunk = new_trunk(PretrainingSettings(trunk=kind)).eval()
     grey = torch.rand(2, 1, 64, 64).expand(2, 3, 64, 64)
     with torch.no_grad():
         before = trunk.conv1(grey)
         network = ColourNetwork(trunk, torch.Generator().manual_seed(0)).eval()
-        logits = network(normalise_images(torch.zeros(2, 3, 227, 227, dtype=torch.uint8)))
+        pixels = input_pixels_of(kind)
+        logits = network(normalise_images(torch.zeros(2, 3, pixels, pixels, dtype=torch.uint8)))
 
         torch.testing.assert_close(trunk.conv1(grey), before, atol=1e-4, rtol=1e-4)
     assert logits.shape == (2, 2, 32, 7, 7)
@@ -137,19 +139,19 @@ def test_first_weights_see_grey_as_before(trunk: Trunk) -> None:
 
 
 def test_the_loss_of_a_step_is_that_of_its_parts_and_falls() -> None:
-    """At once or in two parts, a step's loss is that of all its answers together; four steps take off a tenth."""
+    """At once or in two parts, a step's loss is that of all its answers together; six steps take off a tenth."""
     examples = [colour_example_of(lit_from_above("video", n), SETTINGS, np.random.default_rng(n)) for n in range(4)]
     images, targets = zip(*(example for example in examples if example is not None), strict=True)
     batch = Batch(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), torch.from_numpy(np.stack(targets)), 0)
     for limit in (0, 2):
-        settings = SETTINGS.model_copy(update={"max_device_batch": limit, "colour_learning_rate": 0.1})
-        network = ColourNetwork(random_resnet("resnet18", 0), torch.Generator().manual_seed(0))
+        settings = SETTINGS.model_copy(update={"max_device_batch": limit, "colour_learning_rate": 1.0})
+        network = ColourNetwork(new_trunk(settings), torch.Generator().manual_seed(0))
         answers: list[torch.Tensor] = []
         network.register_forward_hook(lambda _, __, logits, answers=answers: answers.append(logits.detach()))
         stepper = Stepper(network, settings, Ranks(torch.device("cpu")))
         first = stepper.step(batch, 0)
         expected = float(colour_loss(torch.cat(answers), batch.targets))
-        last = [stepper.step(batch, iteration) for iteration in range(1, 4)][-1]
+        last = [stepper.step(batch, iteration) for iteration in range(1, 6)][-1]
 
         assert first == pytest.approx(expected, rel=1e-5)
         assert last < 0.9 * first

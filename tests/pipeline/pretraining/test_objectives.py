@@ -15,6 +15,7 @@ from tests.pipeline.dataset.mask_samples import lit_from_above
 from watchmove.pipeline.dataset.shard import write_shard
 from watchmove.pipeline.errors import InvalidInput, Stopped
 from watchmove.pipeline.networks.alexnet import load_backbone
+from watchmove.pipeline.networks.choice import input_pixels_of
 from watchmove.pipeline.pretraining.pretraining import PretrainingHooks, PretrainingResult, pretrain
 from watchmove.pipeline.pretraining.step import pretraining_learning_rate
 from watchmove.pipeline.settings.pretraining import LEARNING_RATES, PretrainingSettings
@@ -23,19 +24,21 @@ SETTINGS = {
     name: PretrainingSettings.model_validate(
         {
             "objective": name,
+            "trunk": "alexnet-small",
             "device": "cpu",
             "iterations": 8,
             "batch_size": 8,
+            LEARNING_RATES[name]: rate,
             "validation_fraction": 0.3,
             "validation_frames": 24,
             "validate_every_iterations": 8,
             "checkpoint_every_iterations": 100,
         }
     )
-    for name in ("rotation", "colour")
+    for name, rate in (("rotation", 0.03), ("colour", 1.0))
 }
-FIRST_LOSS_AND_SCORE = {"rotation": (math.log(4), 0.8), "colour": (4.4, 0.2)}
-"""Of eight steps: about the loss of the first one, and the least score of the last. Guesses score 0.25 and 0.03."""
+EXPECTED = {"rotation": (math.log(4), 0.6), "colour": (3.85, 0.15)}
+"""About the loss of the first step, and the least score after the last. Guesses score 0.25 and 0.03."""
 
 
 @pytest.fixture(scope="module")
@@ -76,25 +79,25 @@ def test_the_objectives_have_their_own_learning_rates(name: str, other: str) -> 
 def test_it_is_learnt_and_measured_on_held_out_videos(objective: str, trained: PretrainingResult) -> None:
     """From the loss of a guess to an accuracy far above it on videos that were never seen; there is no IoU."""
     first, last = trained.curve[0], trained.curve[-1]
-    first_loss, least = FIRST_LOSS_AND_SCORE[objective]
+    first_loss, least = EXPECTED[objective]
 
     assert first.loss == pytest.approx(first_loss, abs=0.1)
     assert last.validation_accuracy is not None
     assert last.validation_accuracy >= least
     assert last.validation_loss is not None
-    assert last.validation_loss < 0.75 * first_loss
+    assert last.validation_loss < 0.9 * first_loss
     assert last.validation_iou is None
     assert last.validation_score == last.validation_accuracy
 
 
 def test_its_backbone_loads_as_any_other(objective: str, trained: PretrainingResult) -> None:
     """The file has a trunk without the head, and its header names the objective; there is no mask network."""
-    trunk = load_backbone(trained.backbone)
+    trunk, pixels = load_backbone(trained.backbone), input_pixels_of("alexnet-small")
     with safe_open(trained.backbone, "pt") as file:
         assert file.metadata()["objective"] == objective
 
     assert trained.mask_network is None
-    assert trunk(torch.zeros(1, 3, 227, 227)).isfinite().all()
+    assert trunk(torch.zeros(1, 3, pixels, pixels)).isfinite().all()
 
 
 def test_stopped_and_resumed_ends_with_the_same_weights(

@@ -35,7 +35,7 @@ _PER_SQUARE = TARGET_PIXELS // COLOUR_SQUARES
 
 
 class ColourNetwork(nn.Module):
-    """Network that predicts the colours of grey 227-pixel crops: a trunk, and the head of the mask network.
+    """Network that predicts the colours of grey crops: a trunk, and the head of the mask network.
 
     The weights of conv1 begin equal for red, green and blue, because differences between them would never be trained
     by grey images and would be random responses to colours when the trunk is transferred.
@@ -50,7 +50,7 @@ class ColourNetwork(nn.Module):
             trunk.conv1.weight.copy_(trunk.conv1.weight.mean(dim=1, keepdim=True).expand_as(trunk.conv1.weight))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (N, 2, 32, 7, 7) of hue and chroma, of normalised grey images (N, 3, 227, 227)."""
+        """Return logits (N, 2, 32, 7, 7) of hue and chroma, of normalised grey images (N, 3, S, S)."""
         logits: Tensor = self.colours(self.trunk(images))
         # axes: (N, 3136) -> (N, hue and chroma, bins, rows, columns)
         return logits.view(-1, 2, COLOUR_BINS, COLOUR_SQUARES, COLOUR_SQUARES)
@@ -59,7 +59,7 @@ class ColourNetwork(nn.Module):
 def colour_example_of(
     sample: Sample, settings: PretrainingSettings, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.int8]] | None:
-    """Make the crop of the mask's example, (227, 227, 3) uint8 RGB, and its bins of colours, (2, 56, 56) int8.
+    """Make the crop of the mask's example, uint8 RGB, and its bins of colours, (2, 56, 56) int8.
 
     Returns None if the frame has no example of a mask, so that all objectives are trained on the same frames.
     """
@@ -71,7 +71,7 @@ def colour_example_of(
 
 
 def colour_bins(images: Tensor, _trimaps: Tensor | None = None) -> Tensor:
-    """Return bins (N, 2, 56, 56) int8 of the hue and the chroma of images (N, 3, 227, 227) uint8 RGB.
+    """Return bins (N, 2, 56, 56) int8 of the hue and the chroma of images (N, 3, S, S) uint8 RGB.
 
     Chroma is the largest of the three values less the smallest, and hue that of HSV, in turns. Colours are averaged
     over each target pixel. Where chroma is in its first bin, hue is ignored: it is undefined or noise there.
