@@ -1,5 +1,6 @@
 """Promotion: which backbone becomes champion, and that of two runs at once only one is promoted."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import pytest
@@ -111,6 +112,9 @@ def test_another_protocol_has_a_champion_of_its_own(context: StepContext) -> Non
     assert protocol_of(evaluated(context, [0.5], device="cuda", seed=7)[0]) == usual
     assert protocol_of(evaluated(context, [0.5], voc="other")[0]) != usual
     assert protocol_of(evaluated(context, [0.5], iterations=7)[0]) != usual
+    small = context.settings.pretrain.model_copy(update={"trunk": "alexnet-small"})
+    on_small = dataclasses.replace(context, settings=context.settings.model_copy(update={"pretrain": small}))
+    assert protocol_of(evaluated(on_small, [0.5])[0]) != usual
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "EVALUATION_VERSION", 0)
         assert protocol_of(evaluated(context, [0.5])[0]) != usual

@@ -9,6 +9,7 @@ from typing import Any
 
 from scipy.stats import ttest_ind
 
+from watchmove.pipeline.networks.alexnet_shape import SMALL_ALEXNET
 from watchmove.pipeline.statistics.seed_spread import CONFIDENCE, spread_of, units_of
 from watchmove.service.records import layout
 from watchmove.service.records.record import Record, commit, find, origin
@@ -56,11 +57,18 @@ def protocol_of(record: EvaluationRecord) -> str:
 
 
 def protocol_settings(record: EvaluationRecord) -> tuple[dict[str, Any], str]:
-    """The settings of the evaluate step that `protocol_of` covers, and the identity of the detection set."""
+    """The settings of the evaluate step that `protocol_of` covers, the trunk's size, and the detection set's identity.
+
+    The size is among the detector's settings.
+    """
     settings = {
         key: value for key, value in record.made_by.settings["evaluate"].items() if key not in _BESIDE_THE_DETECTOR
     }
     detector = {key: value for key, value in settings["detector"].items() if key not in _OF_THE_MACHINE}
+    trunk = record.made_by.settings.get("pretrain", {}).get("trunk")
+    if trunk == SMALL_ALEXNET.kind:
+        # Only for this size, so that protocols from before there were two keep their champions.
+        detector["trunk"] = trunk
     return settings | {"detector": detector}, record.made_by.inputs[record.made_by.settings["voc"]]
 
 
