@@ -174,6 +174,18 @@ def test_a_random_trunk_has_the_size_of_the_pretrained_one(settings: dict[str, A
     assert [record.backbone for record in records] == ["random", "random alexnet-small"]
 
 
+def test_trunks_of_two_sizes_are_not_compared(settings: dict[str, Any], tmp_path: Path) -> None:
+    """Weights of the published size beside small trunks are refused: the difference would be that of the sizes."""
+    save_file(alexnet(weights=None).state_dict(), tmp_path / "alexnet.safetensors")
+    settings["evaluate"] |= {
+        "initialisations": [f"file://{tmp_path}/alexnet.safetensors"],
+        "proposal_files": [write_mat(tmp_path / "a.mat", IDS)],
+    }
+    settings["pretrain"] = {"trunk": "alexnet-small"}
+    with pytest.raises(InvalidInput, match=r"its trunk is alexnet, and pretrain\.trunk is alexnet-small"):
+        evaluate(context_of(Settings.model_validate(settings), tmp_path), "r", 0)
+
+
 def test_images_are_not_classified_by_the_small_trunk() -> None:
     """The benchmark's windows are for the published size: the message names both settings."""
     with pytest.raises(ValidationError, match=r"evaluate\.classification .* alexnet-small"):

@@ -113,7 +113,7 @@ class AlexNet(nn.Module):
         plain = AlexNet(self.shape)
         for (name, source), (_, target) in zip(self.layers(), plain.layers(), strict=True):
             weight, bias = source.weight.detach(), bias_of(source).detach()
-            norm = dict(self.norms.items()).get(name)
+            norm = dict(self.norms.items()).get(name)  # nn.ModuleDict has no get()
             if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
                 scale, shift = _scale_and_shift(norm)
                 weight = weight * scale.view(-1, *[1] * (weight.dim() - 1))

@@ -128,12 +128,23 @@ def _random_id(context: StepContext) -> str:
 def _load_trunk(
     context: StepContext, source: BackboneRecord | NamedWeights | None, cell: Evaluation
 ) -> tuple[AlexNet, MappedWeights | None]:
-    """The trunk, and for named weights how their file was mapped to its layers."""
+    """The trunk, and for named weights how their file was mapped to its layers.
+
+    Raises InvalidInput if it has another size than a random trunk of the same evaluation.
+    """
     if source is None:
         return random_backbone(cell.seed, _random_shape(context)), None
     if isinstance(source, NamedWeights):
-        return load_named(source, cell.seed, context.scratch)
-    return load_backbone(fetch_backbone(context.store, source, context.scratch / "backbone.safetensors")), None
+        trunk, weights = load_named(source, cell.seed, context.scratch)
+    else:
+        path = fetch_backbone(context.store, source, context.scratch / "backbone.safetensors")
+        trunk, weights = load_backbone(path), None
+    if trunk.shape != _random_shape(context):
+        raise InvalidInput(
+            f"{cell.initialisation}: its trunk is {trunk.shape.kind}, and pretrain.trunk is "
+            f"{context.settings.pretrain.trunk}; figures of different sizes do not compare, so set pretrain.trunk to it"
+        )
+    return trunk, weights
 
 
 def _train_and_score(context: StepContext, work: _Work, trunk: AlexNet) -> EvaluationRecord:
