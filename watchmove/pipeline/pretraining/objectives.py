@@ -1,4 +1,4 @@
-"""The objectives of pretraining, `masks`, `rotation` and `colour`, behind one interface.
+"""The objectives of pretraining, `masks`, `rotation`, `colour` and `labels`, behind one interface.
 
 Targets are int8, and entries of IGNORED are excluded from the loss. The loop, its batches and its checkpoints depend on
 nothing else of an objective.
@@ -7,6 +7,7 @@ nothing else of an objective.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,6 +16,15 @@ from torch import Tensor
 
 from watchmove.pipeline.dataset.shard import Sample
 from watchmove.pipeline.networks.choice import Trunk
+from watchmove.pipeline.pretraining.class_prediction import (
+    QUARTER_TURNS,
+    ClassNetwork,
+    class_hits,
+    class_loss,
+    label_example_of,
+    rotated_four_ways,
+    rotation_example_of,
+)
 from watchmove.pipeline.pretraining.colour import (
     COLOUR_BINS,
     ColourNetwork,
@@ -26,17 +36,9 @@ from watchmove.pipeline.pretraining.colour import (
 )
 from watchmove.pipeline.pretraining.examples import TARGET_PIXELS, example_of
 from watchmove.pipeline.pretraining.mask_network import MaskNetwork, mask_iou, mask_loss
-from watchmove.pipeline.pretraining.rotation import (
-    QUARTER_TURNS,
-    RotationNetwork,
-    rotated_four_ways,
-    rotation_example_of,
-    rotation_hits,
-    rotation_loss,
-)
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 
-PretextNetwork = MaskNetwork | RotationNetwork | ColourNetwork
+PretextNetwork = MaskNetwork | ClassNetwork | ColourNetwork
 Example = tuple[NDArray[np.uint8], NDArray[np.int8]]
 
 
@@ -89,11 +91,11 @@ _OBJECTIVES = {
         chance_loss=math.log(QUARTER_TURNS),
         example_of=rotation_example_of,
         cut_targets=None,
-        network=RotationNetwork,
+        network=partial(ClassNetwork, classes=QUARTER_TURNS),
         views=rotated_four_ways,
         views_per_example=QUARTER_TURNS,
-        loss=rotation_loss,
-        scores=rotation_hits,
+        loss=class_loss,
+        scores=class_hits,
     ),
     "colour": Objective(
         target_shape=(2, TARGET_PIXELS, TARGET_PIXELS),
@@ -111,4 +113,18 @@ _OBJECTIVES = {
 
 def objective_of(settings: PretrainingSettings) -> Objective:
     """Return the objective that the settings name."""
-    return _OBJECTIVES[settings.objective]
+    return _labels(len(settings.labels)) if settings.objective == "labels" else _OBJECTIVES[settings.objective]
+
+
+def _labels(classes: int) -> Objective:
+    return Objective(
+        target_shape=(),
+        chance_loss=math.log(classes),
+        example_of=label_example_of,
+        cut_targets=None,
+        network=partial(ClassNetwork, classes=classes),
+        views=_unchanged,
+        views_per_example=1,
+        loss=class_loss,
+        scores=class_hits,
+    )

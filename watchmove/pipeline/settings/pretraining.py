@@ -17,6 +17,7 @@ LEARNING_RATES = {
     "masks": "learning_rate",
     "rotation": "rotation_learning_rate",
     "colour": "colour_learning_rate",
+    "labels": "labels_learning_rate",
 }
 """Name of the setting with the highest learning rate of each objective; those of the others decide nothing."""
 
@@ -24,12 +25,16 @@ LEARNING_RATES = {
 class PretrainingSettings(Section):
     """Training of a network on soft masks (Pathak et al., CVPR 2017, section 5)."""
 
-    objective: Literal["masks", "rotation", "colour"] = Field(
+    objective: Literal["masks", "rotation", "colour", "labels"] = Field(
         "masks",
         description=(
             "Training target: the mask of a frame (`masks`) or, for comparison on the same frames, the rotation of a "
-            "crop, which each step contains in all four rotations (`rotation`), or its colours (`colour`)."
+            "crop, which each step contains in all four rotations (`rotation`), its colours (`colour`), or the class "
+            "of its object (`labels`), which is supervised."
         ),
+    )
+    labels: tuple[str, ...] = Field(
+        (), max_length=127, description="Classes of the objective `labels`, as frames' metadata name them in `label`."
     )
     trunk: Literal["alexnet", "alexnet-small", "resnet18", "resnet50"] = Field(
         "alexnet",
@@ -64,6 +69,8 @@ class PretrainingSettings(Section):
     rotation_learning_rate: float = Field(0.01, gt=0, description="Highest learning rate of the objective `rotation`.")
     # Set by hand: that of the other objectives.
     colour_learning_rate: float = Field(0.01, gt=0, description="Highest learning rate of the objective `colour`.")
+    # Set by hand: that of the other objectives.
+    labels_learning_rate: float = Field(0.01, gt=0, description="Highest learning rate of the objective `labels`.")
     schedule: Literal["cosine", "step"] = Field(
         "cosine", description="Decay of the learning rate: along a cosine to zero, or in steps."
     )
@@ -166,7 +173,9 @@ class PretrainingSettings(Section):
     def deciding(self) -> dict[str, Any]:
         """The settings that decide weights and curve, as plain JSON; a training resumes only if all of them agree."""
         other_rates = set(LEARNING_RATES.values()) - {self.learning_rate_name}
-        return self.model_dump(mode="json", exclude=set(_DECIDES_NO_WEIGHT) | other_rates)
+        # left out where they decide nothing, so that identities from before there were labels stay
+        labels = set() if self.objective == "labels" else {"labels"}
+        return self.model_dump(mode="json", exclude=set(_DECIDES_NO_WEIGHT) | other_rates | labels)
 
     @model_validator(mode="after")
     def _thresholds_are_in_order(self) -> Self:
@@ -181,8 +190,14 @@ class PretrainingSettings(Section):
             raise ValueError(f"{self.trunk} has batch_norm and no dropout; leave batch_norm true and dropout 0")
         if self.rescale_trunk and self.batch_norm:
             raise ValueError("rescale_trunk has no use with batch_norm, which rescales in every step; set one to false")
-        if self.objective == "rotation" and self.crop_on == "device":
+        if self.objective in ("rotation", "labels") and self.crop_on == "device":
             raise ValueError("crop_on (device) needs objective (masks or colour); set crop_on to auto or cpu")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_are_named(self) -> Self:
+        if self.objective == "labels" and len(set(self.labels)) < max(2, len(self.labels)):
+            raise ValueError(f"objective labels needs two or more different labels; {len(self.labels)} are given")
         return self
 
     @model_validator(mode="after")

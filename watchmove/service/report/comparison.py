@@ -37,6 +37,8 @@ def pretraining_facts(
     # each objective has a learning rate of its own, and the others decide nothing
     other_rates = set(LEARNING_RATES.values()) - {LEARNING_RATES[pretrained.get("objective", "masks")]}
     ignored = other_rates.union(_OF_THE_MACHINE, ("seed", "seeds"))
+    if pretrained.get("objective") != "labels":
+        ignored.add("labels")
     learnt = {name: value for name, value in pretrained.items() if name not in ignored}
     learnt["seeds"] = sorted(
         {record.evaluation.pretraining_seed for record in records if record.evaluation.is_pretrained}
