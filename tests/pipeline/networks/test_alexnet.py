@@ -64,7 +64,7 @@ def test_the_small_size_has_the_same_layers_and_survives_its_file(tmp_path: Path
         shapes = [tuple(output.shape[1:]) for _, output in network.layer_outputs(pixels)]
         again, before = loaded(pixels), network(pixels)
 
-    assert shapes == [(48, 27, 27), (128, 13, 13), (192, 6, 6), (192, 6, 6), (128, 6, 6), (512,), (512,)]
+    assert shapes == [(32, 27, 27), (64, 13, 13), (96, 6, 6), (96, 6, 6), (64, 6, 6), (256,), (256,)]
     assert [name for name, _ in network.layers()] == list(CAFFE_SHAPES)
     assert loaded.shape == SMALL_ALEXNET
     torch.testing.assert_close(again, before, atol=1e-4, rtol=1e-4)

@@ -25,9 +25,10 @@ ALEXNET = AlexNetShape("alexnet", (96, 256, 384, 384, 256), 4096, 227, pools_con
 """CaffeNet's shapes (Krizhevsky et al., NIPS 2012, section 3.5). The paper says 224 pixels, but only 227 gives conv1's
 55 x 55 outputs without padding, as in Caffe."""
 
-SMALL_ALEXNET = AlexNetShape("alexnet-small", (48, 128, 192, 192, 128), 512, 115, pools_conv5=False)
-"""Half of the channels, an eighth of the units, and half of the input, 115 pixels, of which conv5 has 6 x 6 cells. Set
-by hand, so that a training takes minutes on one core; strides and kernels are those of the published size."""
+SMALL_ALEXNET = AlexNetShape("alexnet-small", (32, 64, 96, 96, 64), 256, 115, pools_conv5=False)
+"""A third to a quarter of the channels, a sixteenth of the units, and half of the input, 115 pixels, of which conv5 has
+6 x 6 cells. Set by hand, so that a training takes minutes on one core, of which half of the channels take three times
+as many; strides and kernels are those of the published size."""
 
 SHAPES = {shape.kind: shape for shape in (ALEXNET, SMALL_ALEXNET)}
 """Both sizes by name."""
