@@ -151,12 +151,12 @@ LABELLED = PretrainingSettings(
     labels=("bright", "dim"),
     trunk="alexnet-small",
     device="cpu",
-    iterations=8,
+    iterations=40,
     batch_size=8,
-    labels_learning_rate=0.1,
+    labels_learning_rate=0.02,
     validation_fraction=0.3,
     validation_frames=24,
-    validate_every_iterations=8,
+    validate_every_iterations=40,
     checkpoint_every_iterations=100,
 )
 
@@ -182,7 +182,7 @@ def test_the_target_is_the_position_of_the_label() -> None:
 
 
 def test_labels_are_learnt_and_measured_on_held_out_videos(tmp_path: Path) -> None:
-    """Eight steps tell bright from dim objects of videos that were never seen."""
+    """Forty steps tell bright from dim objects of videos that were never seen."""
     frames = (labelled(f"video{video}", frame, LABELLED.labels[video % 2]) for video in range(8) for frame in range(8))
     write_shard(tmp_path / "labelled.tar", frames)
     last = pretrain([tmp_path / "labelled.tar"], LABELLED, PretrainingHooks(tmp_path)).curve[-1]

@@ -67,7 +67,7 @@ def trained(objective: str, shard: Path, tmp_path_factory: pytest.TempPathFactor
 def test_the_objectives_have_their_own_learning_rates(name: str, other: str) -> None:
     """Each uses its own, and another one's changes neither its schedule nor its identity."""
     settings = PretrainingSettings.model_validate(
-        {"objective": name, LEARNING_RATES[name]: 0.7, LEARNING_RATES[other]: 0.3}
+        {"objective": name, "labels": ("a", "b"), LEARNING_RATES[name]: 0.7, LEARNING_RATES[other]: 0.3}
     )
     middle = settings.iterations // 20  # the end of the warm-up
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-import PIL.Image
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from watchmove.pipeline.dataset.true_masks import read_annotations
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.extraction.every_frame import MaskedFrame, mask_frames
 from watchmove.pipeline.masks.choice import shot_segmenter
@@ -31,8 +31,6 @@ LEVELS = np.linspace(0.2, 0.8, 25)
 KEPT_SHARES = (0.1, 0.3, 0.4, 0.5, 0.7, 1.0)
 """Fractions of the most confident frames whose J is listed, to show how well confidence predicts J."""
 _HALF = int(np.argmin(np.abs(LEVELS - 0.5)))  # the nearest level: linspace may miss 0.5 by a rounding error
-_TRUTH_LEVEL = 127
-"""Grey level of an annotation above which a pixel belongs to the object; DAVIS uses 0 and 255."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +116,7 @@ def bench_masks(
     shot_segmenter(settings)
     scores = MaskScores()
     for name in _chosen(davis, sequences, videos):
-        truths = read_truths(davis / "Annotations" / name)[:most_frames]
+        truths = read_annotations(davis / "Annotations" / name)[:most_frames]
         if videos is None:
             frames = list(
                 mask_frames(islice(frames_of_folder(davis / "JPEGImages" / name, settings), most_frames), settings)
@@ -161,23 +159,6 @@ def _video_of(videos: Path, name: str) -> Path:
     if not found:
         raise InvalidInput(f"--videos {videos}: there is no {name}.mp4; add it or leave out the sequence")
     return found[0]
-
-
-def read_truths(folder: Path) -> list[NDArray[np.bool_]]:
-    """Annotated masks (H, W) of a sequence, in order; pixels brighter than half are the object.
-
-    Hidden files are passed over. Raises InvalidInput for an annotation that is no image.
-    """
-    return [_read_truth(path) for path in sorted(folder.glob("*.png")) if not path.name.startswith(".")]
-
-
-def _read_truth(path: Path) -> NDArray[np.bool_]:
-    try:
-        with PIL.Image.open(path) as image:
-            return np.asarray(np.asarray(image.convert("L")) > _TRUTH_LEVEL)
-    # Pillow reports some damaged files by a SyntaxError or a ValueError
-    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
-        raise InvalidInput(f"{path}: not an image that can be read; repair it or leave out its sequence") from error
 
 
 def _scored(name: str, masked: MaskedFrame, truth: NDArray[np.bool_]) -> ScoredFrame:

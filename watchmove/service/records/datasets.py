@@ -13,6 +13,10 @@ from watchmove.service.store.store import Store
 Item = TypeVar("Item")
 
 
+MasksFrom = Literal["motion", "annotations", "shuffled-masks", "true-masks"]
+"""Where the masks of a snapshot are from."""
+
+
 class DatasetShard(BaseModel):
     """One tar file of a snapshot.
 
@@ -31,17 +35,21 @@ class DatasetShard(BaseModel):
 
 
 class DatasetRecord(Record):
-    """A dataset snapshot: which frames of which shards. Its name is their hash: the same frames give the same name."""
+    """A dataset snapshot: which frames of which shards. Its name is their hash: the same frames give the same name.
+
+    `labels` are the classes of its frames, sorted, where their metadata name them.
+    """
 
     dataset: str
     recipe: str
-    masks_from: Literal["motion", "annotations"] = "motion"
+    masks_from: MasksFrom = "motion"
     shards: tuple[DatasetShard, ...]
     kept_frames: int
     kept_videos: int
     licences: dict[str, LicenceCount]
     attribution_key: str
     attribution_sha256: str
+    labels: tuple[str, ...] = ()
 
 
 class GatherRecord(Record):

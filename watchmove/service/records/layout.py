@@ -9,6 +9,7 @@ extractions/RECIPE/shards/PLAN/00003-0.json   record of shard 3's first part: th
 extractions/RECIPE/shards/PLAN/00003-0-SHA.tar        kept frames
 extractions/RECIPE/shards/PLAN/00003-0-SHA.index.json.gz  the position of each kept frame in the tar
 extractions/RECIPE/shards/PLAN/00003-0-SHA.audit.tar  a few rejected frames, for the report
+controls/DATASET/00000-SHA.tar                frames with other masks, and their index
 datasets/DATASET.json                         snapshot: the shards a training reads
 datasets/DATASET.ATTRIBUTION.tsv.gz           who made the videos that its frames come from
 backbones/BACKBONE/…                          checkpoints, backbone-SHA256.safetensors,
@@ -18,6 +19,9 @@ evaluations/EVALUATION/…                      checkpoints, devkit detection fi
 classifications/CLASSIFICATION/LAYER.json     scores of linear classifiers on one layer of a trunk
 champions/PROTOCOL/00001.json                 first promoted backbone under an evaluation protocol, and so on
 champions/PROTOCOL/champion.json              the present champion
+claims/SERIES/cells/CELL.json                 what a cell of the claims' series computed
+claims/SERIES/claims.json                     the claims of a series, with their figures
+claims/SERIES/claims.html                     the same as a page
 runs/RUN/STEP.json                            what each step of a run decided or made
 runs/RUN/pretrain.json                        the run's backbones by the seed of their pretraining
 runs/RUN/result.json                          mean average precision over seeds, with its spread
@@ -36,6 +40,16 @@ _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 def world(world_id: str) -> str:
     """Key of the record of a drawn world."""
     return f"worlds/{world_id}.json"
+
+
+def claims(series: str, name: str) -> str:
+    """Key of a record of a series of claims."""
+    return f"claims/{series}/{name}.json"
+
+
+def claims_page(series: str) -> str:
+    """Key of the page of a series of claims."""
+    return f"claims/{series}/claims.html"
 
 
 def run_record(run: str, step: str) -> str:
@@ -87,6 +101,11 @@ def shard_part(recipe: str, plan: str, shard: int, part: int) -> str:
 def shard_parts(recipe: str, plan: str, shard: int) -> str:
     """Prefix of all parts of one shard."""
     return f"{shard_records(recipe)}{plan}/{shard:05d}-"
+
+
+def control(dataset_id: str, name: str) -> str:
+    """Key of a tar of frames with other masks than their own."""
+    return f"controls/{dataset_id}/{name}"
 
 
 def dataset(dataset_id: str) -> str:

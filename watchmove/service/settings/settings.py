@@ -156,6 +156,10 @@ class Settings(Section):
     )
     videos: str = Field("file://out/world/videos", description="URI of the folder of videos.")
     voc: str = Field("file://out/world/voc", description="URI of a detection set in the folder layout of PASCAL VOC.")
+    truth: str = Field(
+        "file://out/world/truth",
+        description="URI of a folder of true masks, `NAME.npz` for video `NAME.SUFFIX`; `claims` draws it.",
+    )
     plan: PlanSettings = PlanSettings()
     extract: ExtractionSettings = ExtractionSettings()
     gather: GatherSettings = GatherSettings()
@@ -173,7 +177,7 @@ class Settings(Section):
             )
         return self
 
-    @field_validator("store", "videos", "voc")
+    @field_validator("store", "videos", "voc", "truth")
     @classmethod
     def _is_a_store_uri(cls, uri: str) -> str:
         if not uri.startswith(URI_SCHEMES) or uri in URI_SCHEMES:

@@ -17,14 +17,14 @@ class WorldRecord(Record):
     files: int
 
 
-def world(context: StepContext, *, videos: bool = True, detection_set: bool = True) -> None:
-    """Draw the world's videos, its detection set, or both, once for each combination of settings and stores.
+def world(context: StepContext, *, videos: bool = True, detection_set: bool = True, truth: bool = False) -> None:
+    """Draw the world's videos, its detection set and true masks, as asked for, once for each settings and stores.
 
     Raises:
         Unavailable: a store cannot be reached or the disk is full.
     """
     settings = context.settings
-    names = [name for name, wanted in (("videos", videos), ("voc", detection_set)) if wanted]
+    names = [name for name, wanted in (("videos", videos), ("voc", detection_set), ("truth", truth)) if wanted]
     places = {name: open_store(getattr(settings, name)) for name in names}
     key = layout.world(settings_hash(settings.world, {name: store.uri for name, store in places.items()}))
     context.store.make()

@@ -1,0 +1,72 @@
+"""True masks of videos: as `.npz` files, or as the annotated frames of a folder in the layout of DAVIS."""
+
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from watchmove.pipeline.errors import InvalidInput
+
+_MOST_TRUTH_BYTES = 2**31
+"""Most bytes of the true masks of one video: a bound on memory, set by hand."""
+_TRUTH_LEVEL = 127
+"""Grey level of an annotation above which a pixel belongs to the object; DAVIS uses 0 and 255."""
+
+
+class VideoTruth(NamedTuple):
+    """What is known of a video of T frames with N objects.
+
+    masks: bool (T, H, W); boxes_xyxy: float32 (T, N, 4) in pixels, NaN where an object is not visible; class_names: the
+    class of each object.
+    """
+
+    masks: NDArray[np.bool_]
+    boxes_xyxy: NDArray[np.float32]
+    class_names: tuple[str, ...]
+
+
+def read_truth(path: Path) -> VideoTruth:
+    """Read a file `.npz` with `masks` and, where classes are known, `boxes_xyxy` and `class_names`.
+
+    Nothing in it is unpickled.
+
+    Raises:
+        InvalidInput: the file is no such file, is larger than 2 GiB, or its arrays do not fit each other.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if sum(entry.file_size for entry in arrays.zip.infolist()) > _MOST_TRUTH_BYTES:
+                raise InvalidInput(f"{path}: true masks of more than 2 GiB; divide the video")
+            masks = np.asarray(arrays["masks"])
+            has_classes = "boxes_xyxy" in arrays and "class_names" in arrays
+            boxes = np.asarray(arrays["boxes_xyxy"]) if has_classes else np.empty((len(masks), 0, 4), np.float32)
+            names = tuple(map(str, arrays["class_names"])) if has_classes else ()
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise InvalidInput(f"{path}: no true masks ({error}); give a .npz file with masks, bool (T, H, W)") from error
+    if masks.dtype != bool or masks.ndim != 3 or boxes.shape != (len(masks), len(names), 4):
+        raise InvalidInput(
+            f"{path}: masks are {masks.dtype} {masks.shape}, boxes {boxes.shape}, classes {len(names)}; "
+            "give masks bool (T, H, W), boxes_xyxy (T, N, 4) and N class_names"
+        )
+    return VideoTruth(masks, boxes.astype(np.float32), names)
+
+
+def read_annotations(folder: Path) -> list[NDArray[np.bool_]]:
+    """Annotated masks (H, W) of a sequence, in order; pixels brighter than half are the object.
+
+    Hidden files are passed over. Raises InvalidInput for an annotation that is no image.
+    """
+    return [read_annotation(path) for path in sorted(folder.glob("*.png")) if not path.name.startswith(".")]
+
+
+def read_annotation(path: Path) -> NDArray[np.bool_]:
+    """The annotated mask (H, W) of an image file; see `read_annotations`. Raises InvalidInput if it is none."""
+    try:
+        with PIL.Image.open(path) as image:
+            return np.asarray(np.asarray(image.convert("L")) > _TRUTH_LEVEL)
+    # Pillow reports some damaged files by a SyntaxError or a ValueError
+    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
+        raise InvalidInput(f"{path}: not an image that can be read; repair it or leave out its sequence") from error
