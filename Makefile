@@ -1,4 +1,6 @@
 # make run     everything on this machine: from videos to a report
+# make claims  the claims about features from motion, on the drawn world; QUICK=1 in minutes; on real videos with
+#              VIDEOS=folder FRAMES=folder VOC=folder
 # make test    all tests that this machine can run; TESTS=path runs some
 # make fuzz    damaged inputs of every reader for an hour; MINUTES=5 for less, FORMAT=name SEED=number for one again
 # make lint    style, types and the order of the rooms
@@ -23,10 +25,14 @@ PYTEST := .venv/bin/pytest --durations=10
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: run test fuzz lint hooks docs kind-test clean
+.PHONY: run claims test fuzz lint hooks docs kind-test clean
 
 run: .venv/run-ready
 	$(RUN)
+
+claims: .venv/run-ready
+	.venv/bin/watchmove claims $(if $(QUICK),--quick) \
+		$(if $(VIDEOS),--videos "$(VIDEOS)") $(if $(FRAMES),--frames "$(FRAMES)") $(if $(VOC),--voc "$(VOC)")
 
 # The cluster's tests mostly wait for pods, so they run one at a time during the parallel tests; their output is printed
 # when both have ended. Tests marked `serial` use all cores themselves, or measure time: they run one at a time after the

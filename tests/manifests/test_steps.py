@@ -8,6 +8,7 @@ import typer
 from torch.distributed.run import parse_args as torchrun_arguments
 
 from tests.manifests.documents import ROOT, STEPS, pod_of, read, step_template, templates_with_pods
+from watchmove.service.claims.measurement import STAGES
 from watchmove.service.cli.main import app
 from watchmove.service.runner.exit_codes import RETRIED_EXIT_CODES
 
@@ -66,6 +67,33 @@ def test_a_step_calls_a_command_that_the_cli_understands(step: str) -> None:
     assert name == step
     assert str(parsed["settings"]) == "/etc/watchmove/settings.yaml"
     assert parsed.get("run", "watchmove-abcde") == "watchmove-abcde"
+
+
+@pytest.mark.parametrize(("template", "option"), [("list", "outputs"), ("cell", "cell")])
+def test_the_claims_call_a_command_that_the_cli_understands(template: str, option: str) -> None:
+    """On the drawn world the places are empty, and each pod does one cell or lists all."""
+    (document,) = read(ROOT / "argo" / "claims.yaml")
+    (container,) = (one["container"] for one in document["spec"]["templates"] if one["name"] == template)
+    empty = re.compile(r"\{\{inputs\.parameters\.(videos|frames|voc)\}\}")
+    given = [empty.sub("", word).replace("{{inputs.parameters.cell}}", "3") for word in container["args"]]
+    parsed = _parsed(given[0], given[1:])
+
+    assert given[0] == "claims"
+    assert str(parsed["settings"]) == "/etc/watchmove/settings.yaml"
+    assert (parsed["videos"], parsed["frames"], parsed["voc"]) == ("", "", "")
+    assert parsed[option] is not None
+
+
+def test_the_claims_workflow_does_the_stages_in_their_order() -> None:
+    """Each stage waits for the one before it, and does the cells that the list names."""
+    (document,) = read(ROOT / "argo" / "claims.yaml")
+    (dag,) = (one["dag"] for one in document["spec"]["templates"] if one["name"] == "claims")
+    first, *others = dag["tasks"]
+
+    assert [task["name"] for task in others] == [*STAGES, "page"]
+    for before, task in zip([None, *STAGES], others, strict=True):
+        assert task["depends"] == " && ".join(["list", *([before] if before else [])])
+        assert task["withParam"] == f"{{{{tasks.{first['name']}.outputs.parameters.{task['name']}}}}}"
 
 
 def test_pretraining_in_one_pod_has_the_processes_that_were_asked_for() -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.atomic import write_bytes
+from watchmove.service.cli.claims import on_claims
 from watchmove.service.cli.cluster import on_cluster
 from watchmove.service.cli.files import on_files
 from watchmove.service.cli.options import (
@@ -45,6 +46,7 @@ app = typer.Typer(
 app.add_typer(on_files)
 app.add_typer(on_runs)
 app.add_typer(on_cluster)
+app.add_typer(on_claims)
 
 
 def main() -> None:

@@ -1,0 +1,52 @@
+"""A broken part shows: masks of other frames do not pass for masks."""
+
+import pytest
+
+from tests.service.conftest import context_of
+from watchmove.service.claims.cell_records import do_cell
+from watchmove.service.claims.cells import cells_of
+from watchmove.service.claims.measurement import figures_of
+from watchmove.service.claims.rows import Claim, detection_claims
+from watchmove.service.claims.series import MASKS, Series, SeriesRun
+from watchmove.service.runner.runner import StepContext
+from watchmove.service.settings.loading import LAPTOP, load_settings
+from watchmove.service.steps.control import Kind
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+
+SMALLER = (
+    "world.videos=20",
+    "world.train_images=80",
+    "world.test_images=60",
+    "pretrain.iterations=200",
+    "pretrain.validate_every_iterations=200",
+    "evaluate.detector.iterations=150",
+    "evaluate.detector.shorter_side_pixels=160",
+    "evaluate.detector.longer_side_pixels=320",
+    "evaluate.detector.proposals.longer_side_pixels=96",
+)
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> StepContext:
+    """A small drawn world, whose videos are extracted once for both series."""
+    folder = tmp_path_factory.mktemp("claims")
+    places = [f"{name}=file://{folder}/{name}" for name in ("store", "videos", "voc", "truth")]
+    return context_of(load_settings(LAPTOP.with_name("claims.yaml"), [*places, *SMALLER]), folder / "scratch")
+
+
+def beats_random(context: StepContext, name: str, control: Kind) -> Claim:
+    """The claim that pretraining beats random, of a series whose masks are those of a control."""
+    runs = (SeriesRun(MASKS, control),)
+    series = Series(name, context.settings, context.settings.truth, (0, 1), 20, runs, levels=())
+    done = {cell: do_cell(context, series, cell) for cell in cells_of(series)[:-1]}
+    found = {claim.name: claim for claim in detection_claims(figures_of(done))}["beats-random"]
+    for one in found.comparisons:
+        print(name, one)
+    return found
+
+
+def test_shuffled_masks_do_not_beat_random(context: StepContext) -> None:
+    """With the same frames, the same settings and the same seeds, true masks do."""
+    assert beats_random(context, "true", "true-masks").verdict == "shown"
+    assert beats_random(context, "shuffled", "shuffled-masks").verdict != "shown"
