@@ -63,6 +63,10 @@ VARIANTS: dict[str, tuple[dict[str, object], Patches]] = {
         {},
         lambda: patch.object(camera, "fit_camera_motion", _median_shift),
     ),
+    "near ground without a motion of its own": (
+        {},
+        lambda: patch.object(segmentation, "without_near_ground", lambda _, residual: residual),
+    ),
     "without smoothing along the flow": (
         {},
         lambda: patch.object(segmentation, "smooth_along_flow", lambda maps, *_: list(maps)),

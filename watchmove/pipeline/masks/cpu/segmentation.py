@@ -26,6 +26,7 @@ from watchmove.pipeline.masks.cpu.appearance import FIT_TO_MOTION, FIT_TO_OUTLIN
 from watchmove.pipeline.masks.cpu.camera import motion_length, motion_saliency, residual_motion
 from watchmove.pipeline.masks.cpu.common_fate import object_motion_likelihood, pixel_weights, with_common_fate
 from watchmove.pipeline.masks.cpu.edges import align_to_edges, calibrate, level
+from watchmove.pipeline.masks.cpu.near_ground import without_near_ground
 from watchmove.pipeline.masks.cpu.windows import (
     WindowFlow,
     best_consistency,
@@ -137,9 +138,12 @@ def _penalised(saliency: FloatArray, consistency: FloatArray) -> FloatArray:
 def _independent_motion(
     flow: WindowFlow, index: int, gaps: Sequence[int], generator: np.random.Generator
 ) -> _IndependentMotion:
-    """Subtract the camera's motion from all fields of a frame."""
+    """Subtract the background's motion from all fields of a frame."""
     # without its sign, because from here on a gap only scales lengths and noise
-    residuals = tuple((abs(gap), residual_motion(field, generator)) for gap, field in compose_fields(flow, index, gaps))
+    residuals = tuple(
+        (abs(gap), without_near_ground(field, residual_motion(field, generator)))
+        for gap, field in compose_fields(flow, index, gaps)
+    )
     if not residuals:  # the window ends before the shortest gap on both sides
         zero = np.zeros(flow.fields[index, flow.steps(index)[0]].shape[:2], np.float32)
         return _IndependentMotion((), zero, zero)

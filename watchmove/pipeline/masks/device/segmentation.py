@@ -11,6 +11,7 @@ from itertools import islice
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from watchmove.pipeline.arrays import Image
@@ -33,6 +34,7 @@ from watchmove.pipeline.masks.device.camera import motion_length, motion_salienc
 from watchmove.pipeline.masks.device.common_fate import object_motion_likelihood, pixel_weights, with_common_fate
 from watchmove.pipeline.masks.device.edges import align_to_edges, calibrate, level
 from watchmove.pipeline.masks.device.memory import AdaptiveBatches
+from watchmove.pipeline.masks.device.near_ground import without_near_ground
 from watchmove.pipeline.masks.device.windows import (
     STEPS,
     Windows,
@@ -146,7 +148,7 @@ class TorchSegmenter:
     def _independent_motion(
         self, fields: Tensor, layout: Windows, generator: np.random.Generator
     ) -> _IndependentMotion:
-        """Subtract the camera's motion from all fields of all frames, over every gap that their windows have."""
+        """Subtract the background's motion from all fields of all frames, over every gap that their windows have."""
         gaps = sorted(self._settings.motion_gaps)
         composed = [[compose_fields(fields, layout, direction, gap) for gap in gaps] for direction in range(len(STEPS))]
         # axes: (direction, gap, frame, ...)
@@ -158,7 +160,7 @@ class TorchSegmenter:
         # reshaped, so that the array has three axes even where there is no field
         triples = np.array([draw_triples(grid, generator) for _ in frame], np.int64).reshape(-1, CANDIDATE_COUNT, 3)
         chosen, frames_apart = every_field[direction, gap, frame], torch.tensor(gaps, device=gap.device)[gap]
-        residuals = self._batches.run(lambda part: residual_motion(chosen[part], triples[part]), len(chosen))
+        residuals = self._batches.run(lambda part: _residual_motion(chosen[part], triples[part]), len(chosen))
         lengths = motion_length(residuals)
         saliency = self._batches.run(lambda part: motion_saliency(lengths[part]), len(lengths))
         speeds = lengths / frames_apart.view(-1, 1, 1)
@@ -201,6 +203,11 @@ class TorchSegmenter:
             len(motion.frames),
         )
         return _mean_by_frame(likelihood, motion.frames, len(evidence))
+
+
+def _residual_motion(fields: Tensor, triples: NDArray[np.int64]) -> Tensor:
+    """Residuals (N, 2, h, w) of fields (N, 2, h, w) without the motion of the camera and of near ground."""
+    return without_near_ground(fields, residual_motion(fields, triples))
 
 
 def _shrink(pixels: Tensor, scale: int = WORKING_SCALE) -> Tensor:
