@@ -25,6 +25,7 @@ from watchmove.pipeline.extraction.every_frame import MaskedFrame, mask_frames
 from watchmove.pipeline.masks.choice import shot_segmenter
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.frames import VideoFrames, frames_of_folder
+from watchmove.service.cli.cross_validation import SequenceScores, cross_validate, cross_validation_table
 
 LEVELS = np.linspace(0.2, 0.8, 25)
 """Thresholds of the soft mask at which J is measured; the grid contains 0.5, the threshold of all headline figures."""
@@ -83,6 +84,7 @@ class MaskScores:
             "cpu_milliseconds": sum(spent.values()),
             "dis_medium_milliseconds": flow,
             "ratio_to_dis_medium": sum(spent.values()) / flow,
+            "cross_validation": cross_validate([_scores_of(frames) for frames in by_sequence.values()]),
             "J_by_sequence": {name: _mean_j(frames) for name, frames in by_sequence.items()},
         }
 
@@ -96,6 +98,11 @@ class MaskScores:
 
 def _mean_j(frames: Sequence[ScoredFrame]) -> float:
     return float(np.mean([frame.jaccard[_HALF] for frame in frames])) if frames else 0.0
+
+
+def _scores_of(frames: Sequence[ScoredFrame]) -> SequenceScores:
+    facts = ((frame.jaccard, frame.confidence, frame.reject_reason in (None, "low-confidence")) for frame in frames)
+    return SequenceScores(*(np.array(column) for column in zip(*facts, strict=True)))
 
 
 def bench_masks(
@@ -193,6 +200,8 @@ def print_mask_scores(facts: dict[str, Any], console: Console, *, as_json: bool)
     console.print(_summary(facts))
     console.print(_pairs("processor time per frame", "ms", facts["cpu_milliseconds_by_stage"], "{:.1f}"))
     console.print(_pairs("J of the most confident frames", "J", facts["J_by_confidence"], "{:.3f}"))
+    if facts["cross_validation"]:
+        console.print(cross_validation_table(facts["cross_validation"]))
     console.print(_pairs("rejected frames", "frames", facts["reject_reasons"], "{}"))
     console.print(_pairs("sequences", "J", facts["J_by_sequence"], "{:.3f}"))
 
