@@ -1,4 +1,4 @@
-"""Thresholds are chosen on one half of the sequences and measured on the other."""
+"""Each half of the sequences is measured with its own thresholds and with those of the other half."""
 
 import numpy as np
 import pytest
@@ -57,7 +57,7 @@ def test_frames_that_another_rule_rejects_do_not_count() -> None:
 
 
 def test_halves_that_differ_show_in_the_difference() -> None:
-    """With sequences that each suit another threshold the chosen half is better than the other one."""
+    """With sequences that each suit another threshold a half's own threshold is better than the other's."""
     found = cross_validate([scores([np.eye(6)[i].tolist()]) for i in range(6)])
 
     assert tuple(found) == FIGURES

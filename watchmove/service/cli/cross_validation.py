@@ -1,8 +1,9 @@
 """Figures of masks on sequences that their thresholds were not chosen on.
 
 The sequences are divided into random halves. The threshold of the soft mask and the least confidence of kept frames are
-chosen on one half and used on the other; then the halves change places. The difference of the two figures is what the
-choice promises too much. Constants inside the chain are not chosen again: they were fitted to whatever they were.
+chosen on each half. Each half is then measured twice, with its own thresholds and with those of the other half: the
+difference is by how much figures are too high where thresholds are chosen on the sequences that they are measured on.
+Constants inside the chain are not chosen again: they were chosen on all of DAVIS-2016's training sequences.
 """
 
 from collections.abc import Sequence
@@ -71,8 +72,8 @@ def figures_of(sequences: Sequence[SequenceScores], level: int, confidence: floa
 def cross_validate(sequences: Sequence[SequenceScores]) -> dict[str, dict[str, list[float]]]:
     """For each of FIGURES: "chosen", "other" and "difference", each a mean and a standard deviation over halves.
 
-    chosen is the figure on the half of the choice, other that on the other half, difference the first minus the second.
-    Empty for fewer than LEAST_SEQUENCES sequences.
+    chosen is a half's figure with the thresholds that were chosen on it, other its figure with those of the other half,
+    difference the first minus the second. Empty for fewer than LEAST_SEQUENCES sequences.
     """
     if len(sequences) < LEAST_SEQUENCES:
         return {}
@@ -81,10 +82,10 @@ def cross_validate(sequences: Sequence[SequenceScores]) -> dict[str, dict[str, l
     for _ in range(SPLITS):
         order = generator.permutation(len(sequences))
         parts = [[sequences[i] for i in half] for half in np.array_split(order, 2)]
-        for chosen_on, other in (parts, parts[::-1]):
-            level = best_level(chosen_on)
-            confidence = least_confidence(chosen_on, level)
-            rows.append([figures_of(part, level, confidence) for part in (chosen_on, other)])
+        levels = [best_level(part) for part in parts]
+        limits = [least_confidence(part, level) for part, level in zip(parts, levels, strict=True)]
+        for half in (0, 1):
+            rows.append([figures_of(parts[half], levels[of], limits[of]) for of in (half, 1 - half)])
     of_halves = np.array(rows)  # (halves, chosen or other, figure)
     columns = {
         "chosen": of_halves[:, 0],
@@ -99,8 +100,8 @@ def cross_validate(sequences: Sequence[SequenceScores]) -> dict[str, dict[str, l
 
 def cross_validation_table(figures: dict[str, dict[str, list[float]]]) -> Table:
     """The result of `cross_validate`, a row for each figure."""
-    title = "thresholds chosen on half of the sequences"
-    table = Table("", "half of the choice", "other half", "difference", title=title)
+    title = "halves of the sequences"
+    table = Table("", "thresholds of the same half", "of the other half", "difference", title=title)
     for name, columns in figures.items():
         table.add_row(name, *(f"{mean:.3f} ± {deviation:.3f}" for mean, deviation in columns.values()))
     return table
