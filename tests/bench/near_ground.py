@@ -23,13 +23,14 @@ from rich.console import Console
 from rich.table import Table
 
 from watchmove.pipeline.arrays import Image
+from watchmove.pipeline.dataset.true_masks import read_annotations
 from watchmove.pipeline.extraction.shot import WindowToExamine, examine_shot
 from watchmove.pipeline.masks.choice import shot_segmenter
 from watchmove.pipeline.masks.cpu import near_ground, segmentation
 from watchmove.pipeline.masks.cpu.camera import fit_camera_motion
 from watchmove.pipeline.masks.cpu.windows import WindowFlow, window_flow
 from watchmove.pipeline.settings.extraction import ExtractionSettings
-from watchmove.service.cli.mask_bench import jaccard, read_truths
+from watchmove.service.cli.mask_bench import jaccard
 
 KINDS = ("as filmed", "ground", "rocks")
 
@@ -125,7 +126,7 @@ def measure(davis: Path, names: list[str], frames: int, report: Callable[[str], 
     for column, name in enumerate(names):
         number = known.index(name)
         images = _images(davis / "JPEGImages" / name, frames)
-        annotated = read_truths(davis / "Annotations" / name)[:frames]
+        annotated = read_annotations(davis / "Annotations" / name)[:frames]
         shifts = _camera_shifts(images, _flow(images))
         donor = _images(davis / "JPEGImages" / known[(number + 11) % len(known)], 6)[5]
         for row, kind in enumerate(KINDS):
