@@ -15,11 +15,11 @@ from watchmove.service.steps.control import Kind
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 SMALLER = (
-    "world.videos=20",
-    "world.train_images=80",
-    "world.test_images=60",
-    "pretrain.iterations=200",
-    "pretrain.validate_every_iterations=200",
+    "world.videos=16",
+    "world.train_images=60",
+    "world.test_images=40",
+    "pretrain.iterations=300",
+    "pretrain.validate_every_iterations=300",
     "evaluate.detector.iterations=150",
     "evaluate.detector.shorter_side_pixels=160",
     "evaluate.detector.longer_side_pixels=320",
