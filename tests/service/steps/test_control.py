@@ -55,10 +55,11 @@ def foreground(sample: Sample) -> int:
 def test_each_kind_changes_what_it_says(context: StepContext, tmp_path: Path) -> None:
     """Frames stay those of the source; those whose truth is not known are left out where it is needed."""
     truth = f"file://{tmp_path}/truth"
-    source = {one.key: one for one in samples_of(context, "same")}
+    source = {one.key: one for one in samples_of(context, "same", truth)}
     shuffled, true = samples_of(context, "shuffled-masks"), samples_of(context, "true-masks", truth)
     known, labelled = samples_of(context, "masks-with-truth", truth), samples_of(context, "labels", truth)
 
+    assert {foreground(one) for one in source.values()} == {1600}
     assert {one.key: one.jpeg for one in shuffled} == {key: one.jpeg for key, one in source.items()}
     assert sorted(one.mask_png for one in shuffled) == sorted(one.mask_png for one in source.values())
     assert all(one.mask_png != source[one.key].mask_png for one in shuffled)

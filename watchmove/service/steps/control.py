@@ -80,9 +80,9 @@ def control(
         Unavailable: the store cannot be reached, or the disk is full.
     """
     source = dataset_of(context.store, source_run)
-    known_truth = TruthFolder(truth, context.scratch / "truth") if truth else None
-    if known_truth is None and kind not in _WITHOUT_TRUTH:
-        raise InvalidInput(f"control {kind}: needs true masks; name their folder with --truth")
+    if kind not in _WITHOUT_TRUTH and not truth:
+        raise InvalidInput(f"control {kind}: needs true masks; name their folder in the setting `truth`")
+    known_truth = None if kind in _WITHOUT_TRUTH else TruthFolder(truth, context.scratch / "truth")
     boxes = DetectionSet.at(context.settings) if kind == "labelled-boxes" else None
     known_as = boxes.identity if boxes else known_truth.identity if known_truth else ""
     identity = settings_hash("control", source.dataset, kind, known_as, fraction, CONTROL_VERSION)
@@ -121,11 +121,14 @@ def _written(
             videos |= {sample.metadata.get("video") for sample in part}
             labels |= {str(sample.metadata[LABEL]) for sample in part if LABEL in sample.metadata}
             shards.append(_stored(context.store, identity, len(shards), part, folder))
-            context.progress.update("control", sum(shard.frames for shard in shards), source.kept_frames, "frames")
+            done = sum(shard.frames for shard in shards)
+            context.progress.update("control", done, max(done, source.kept_frames), "frames")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if not shards:
-        raise InvalidInput(f"control {kind}: no frame of dataset {source.dataset} has a known truth; check --truth")
+        raise InvalidInput(
+            f"control {kind}: no frame of dataset {source.dataset} has a known truth; check the setting truth"
+        )
     return source.model_copy(
         update={
             "made_by": origin(context.settings, {layout.dataset(source.dataset): source.dataset}),
