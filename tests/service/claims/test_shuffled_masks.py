@@ -38,7 +38,7 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> StepContext:
 def beats_random(context: StepContext, name: str, control: Kind) -> Claim:
     """The claim that pretraining beats random, of a series whose masks are those of a control."""
     runs = (SeriesRun(MASKS, control),)
-    series = Series(name, context.settings, context.settings.truth, (0, 1), 20, runs, levels=())
+    series = Series(name, context.settings, context.settings.truth, (0, 1, 2), 0, runs, levels=())
     done = {cell: do_cell(context, series, cell) for cell in cells_of(series)[:-1]}
     found = {claim.name: claim for claim in detection_claims(figures_of(done))}["beats-random"]
     for one in found.comparisons:

@@ -12,7 +12,7 @@ from tests.service.faults.corpus import committed, extracted, planned, started, 
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
-KILLS = 50
+KILLS = 25
 """Processes that are killed in all. Set by hand."""
 
 
@@ -27,7 +27,7 @@ def lose(words_of_run: list[str], after_seconds: float, how: signal.Signals) -> 
     return process.returncode, errors
 
 
-def test_killed_at_fifty_random_moments(undisturbed: Undisturbed, tmp_path: Path) -> None:
+def test_killed_at_many_random_moments(undisturbed: Undisturbed, tmp_path: Path) -> None:
     """SIGKILL ends a process without a message or cleanup, as does the loss of a node.
 
     The next process removes the files that lost ones left in the scratch folder.

@@ -63,7 +63,7 @@ def _detectors(series: Series) -> Iterator[Cell]:
     for seed in series.seeds:
         for run in (None, *series.runs):
             yield Cell("detect", run, seed)
-        for run in (None, masks):
+        for run in (None, masks) if series.few_images else ():
             yield Cell("detect", run, seed, images=series.few_images)
     for level in series.levels:
         for run in (None, *whole):

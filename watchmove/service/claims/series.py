@@ -93,8 +93,8 @@ class Series:
 
     settings: those of the base run, whose `pretrain` and `evaluate` sections hold what all runs share; truth: URI of
     the folder of true masks; seeds: those of pretraining, each with one detector of the same seed; few_images: number
-    of training images of the detectors on few; levels: numbers of frozen convolutions; given: what the real world is
-    made of, None for the drawn one.
+    of training images of the detectors on few, 0 for no such detectors; levels: numbers of frozen convolutions; given:
+    what the real world is made of, None for the drawn one.
     """
 
     world: str
