@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from tests.service.conftest import MakeContext
 from watchmove.service.records import layout
 from watchmove.service.records.record import Written, commit, find, origin
-from watchmove.service.records.training import PRETRAINED, BackboneRecord, Evaluation, EvaluationRecord
+from watchmove.service.records.training import PRETRAINED, RANDOM, BackboneRecord, Evaluation, EvaluationRecord
 from watchmove.service.report import champion as module
 from watchmove.service.report.champion import Champion, champions, is_better, promote, protocol_of
 from watchmove.service.runner.runner import StepContext
@@ -64,6 +64,15 @@ def run(context: StepContext, name: str, *figures: float | None, **changed: obje
     return promote(context.settings, context.store, name, [backbone(context, name)], records)
 
 
+def with_random(context: StepContext, figures: Sequence[float], random: Sequence[float]) -> list[EvaluationRecord]:
+    """Evaluations of a backbone and of random trunks."""
+    others = [
+        record.model_copy(update={"evaluation": record.evaluation.model_copy(update={"initialisation": RANDOM})})
+        for record in evaluated(context, random)
+    ]
+    return [*evaluated(context, figures), *others]
+
+
 def present(store: Store, protocol: str) -> Champion | None:
     """The champion in the pointer record."""
     return find(store, layout.champion(protocol, "champion"), Champion)
@@ -103,6 +112,31 @@ def test_a_history_of_promotions(context: StepContext) -> None:
     assert "0.6100 over 3 seeds against 0.4100 over 3" in why
     assert [one.backbone for one in history] == ["first", "better"]
     assert present(context.store, better.protocol) == better
+
+
+def test_a_backbone_that_is_not_above_random_is_not_promoted(context: StepContext) -> None:
+    """Neither as the first, nor over a champion; the verdict has both figures."""
+    records = with_random(context, [0.30, 0.31], [0.40, 0.41, 0.42])
+    nobody, why = promote(context.settings, context.store, "below", [backbone(context, "below")], records)
+    run(context, "first", 0.10, 0.11)
+    first, _ = promote(context.settings, context.store, "below", [backbone(context, "below")], records)
+    better = with_random(context, [0.50, 0.51], [0.40, 0.41, 0.42])
+    crowned, said = promote(context.settings, context.store, "above", [backbone(context, "above")], better)
+
+    assert nobody is None
+    assert "not above random initial weights, which have 0.4100 over 3 seeds" in why
+    assert first is not None
+    assert first.run == "first"
+    assert crowned is not None
+    assert crowned.run == "above"
+    assert "random initial weights have 0.4100 over 3 seeds" in said
+
+
+def test_a_champion_that_was_never_compared_with_random_says_so(context: StepContext) -> None:
+    """The figure alone does not say whether pretraining helps."""
+    _, why = run(context, "alone", 0.5, 0.51)
+
+    assert "not compared with random initial weights" in why
 
 
 def test_another_protocol_has_a_champion_of_its_own(context: StepContext) -> None:

@@ -13,7 +13,7 @@ from watchmove.pipeline.networks.alexnet_shape import SMALL_ALEXNET
 from watchmove.pipeline.statistics.seed_spread import CONFIDENCE, spread_of, units_of
 from watchmove.service.records import layout
 from watchmove.service.records.record import Record, commit, find, origin
-from watchmove.service.records.training import EVALUATION_VERSION, PRETRAINED, BackboneRecord, EvaluationRecord
+from watchmove.service.records.training import EVALUATION_VERSION, PRETRAINED, RANDOM, BackboneRecord, EvaluationRecord
 from watchmove.service.report.result import SeedSpread, nested_figures, seed_spread
 from watchmove.service.settings.settings import Settings, settings_hash
 from watchmove.service.store.store import Store
@@ -77,6 +77,8 @@ def promote(
 ) -> tuple[Champion | None, str]:
     """Promote the run's backbones if they are better; return the champion, if there is one, and the verdict.
 
+    They must be better than the champion and, on the mean, than the random trunks that the run has evaluated.
+
     A backbone is promoted at most once, so running this again changes nothing, except that it updates a champion
     pointer that a killed process left behind.
     """
@@ -91,6 +93,7 @@ def promote(
     if not figures:
         return None, "not compared, because there is no evaluation of the pretrained trunk without frozen layers"
     protocol = protocol_of(own[0])
+    at_random, against_random = _against_random(figures, records)
     while True:
         known = champions(store, protocol)
         present = known[-1] if known else None
@@ -99,6 +102,7 @@ def promote(
             verdict = "this backbone has been promoted before"
             break
         better, verdict = is_better(present.figures if present else (), figures)
+        better, verdict = better and at_random, f"{verdict}; {against_random}"
         if len(groups) == 1 or (present is not None and len(present.backbones) < 2):
             verdict += "; with one seed of pretraining, a spread covers detector seeds only"
         if not better:
@@ -124,6 +128,23 @@ def promote(
         # Another run created this number first, so the next round compares with that run's backbone.
     _point_to_the_last(store, protocol)
     return present, verdict
+
+
+def _against_random(figures: Sequence[float], records: Sequence[EvaluationRecord]) -> tuple[bool, str]:
+    """Whether nothing speaks against promotion in the run's own evaluations of random trunks, and what they say."""
+    random = [
+        record.mean_ap_11_point
+        for record in records
+        if record.evaluation.initialisation == RANDOM
+        and not record.evaluation.freeze_through
+        and record.mean_ap_11_point is not None
+    ]
+    if not random:
+        return True, "not compared with random initial weights, as the run has no evaluation of them"
+    mean, of_random = spread_of(figures).mean, spread_of(random).mean
+    if mean <= of_random:
+        return False, f"not above random initial weights, which have {of_random:.4f} over {_seeds(len(random))}"
+    return True, f"random initial weights have {of_random:.4f} over {_seeds(len(random))}"
 
 
 def _point_to_the_last(store: Store, protocol: str) -> None:
