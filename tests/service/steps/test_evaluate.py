@@ -204,6 +204,7 @@ def test_stopped_while_testing_it_tests_again_and_trains_no_more(settings: dict[
 
     assert told.steps == {"evaluate random f0 s0", "evaluate random f0 s0, test"}
     assert told_again.steps == {"evaluate random f0 s0, test"}
+    assert not [item.key for item in again.store.list("evaluations/") if "/checkpoints/" in item.key]
     assert [iteration for iteration, _ in record.loss] == [1]
 
 

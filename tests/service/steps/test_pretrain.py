@@ -104,6 +104,7 @@ def test_stopped_on_one_machine_and_torn_it_ends_on_another(make_context: MakeCo
     assert record.curve[-1].validation_iou is not None
     for key in (record.weights_key, record.mask_network_key):
         assert elsewhere.store.head(key) is not None
+    assert not list(context.store.list(layout.backbone(record.backbone, "checkpoints")))
     assert pretrain(elsewhere, "run") == (record,)
     assert pretrain(make_context(*SMALL, "pretrain.keep_checkpoints=5"), "run") == (record,)  # no weight depends on it
 

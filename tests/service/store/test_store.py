@@ -15,6 +15,7 @@ from tests.service.faults.faulty_proxy import faulty_proxy
 from watchmove.pipeline.errors import InvalidInput, Stopped, Unavailable
 from watchmove.service.store import folder as file_store
 from watchmove.service.store import ranged_download
+from watchmove.service.store.folder_sync import remove_checkpoints
 from watchmove.service.store.opening import open_store
 from watchmove.service.store.ranged_download import RANGE_BYTES
 from watchmove.service.store.store import Access, ObjectChanged, Store, StoredObject
@@ -51,6 +52,34 @@ def test_listing_is_by_key_and_prefix(store: Store) -> None:
     assert [item.key for item in store.list("b/")] == ["b/1", "b/2"]
     assert [item.key for item in store.list("b")] == ["b/1", "b/2", "bc"]
     assert [item.size_bytes for item in store.list("a")] == [1]
+
+
+def test_what_is_removed_is_absent(store: Store) -> None:
+    """Other objects stay, and removing again does nothing."""
+    for key in ("a/1", "a/2"):
+        store.write(key, b"x")
+    store.remove("a/1")
+    store.remove("a/1")
+
+    assert [item.key for item in store.list()] == ["a/2"]
+
+
+def test_checkpoints_are_removed_where_the_store_permits_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A role that may not delete keeps them, and nothing fails; what is beside them stays."""
+    for key in ("b/checkpoints/0.json", "b/checkpoints/0.safetensors", "b/record.json", "b/checkpoints-2/0.json"):
+        store.write(key, b"x")
+
+    def refuse(key: str) -> None:
+        raise InvalidInput(f"removing {key}: may not be done")
+
+    with monkeypatch.context() as without_rights:
+        without_rights.setattr(store, "remove", refuse)
+        remove_checkpoints(store, "b/checkpoints")
+    before = {item.key for item in store.list()}
+    remove_checkpoints(store, "b/checkpoints")
+
+    assert len(before) == 4
+    assert {item.key for item in store.list()} == {"b/record.json", "b/checkpoints-2/0.json"}
 
 
 def test_create_never_replaces(store: Store) -> None:

@@ -12,7 +12,7 @@ extractions/RECIPE/shards/PLAN/00003-0-SHA.audit.tar  a few rejected frames, for
 controls/DATASET/00000-SHA.tar                frames with other masks, and their index
 datasets/DATASET.json                         snapshot: the shards a training reads
 datasets/DATASET.ATTRIBUTION.tsv.gz           who made the videos that its frames come from
-backbones/BACKBONE/…                          checkpoints, backbone-SHA256.safetensors,
+backbones/BACKBONE/…                          checkpoints until the training has ended, backbone-SHA256.safetensors,
                                                   mask_network-SHA256.safetensors, record.json
 proposals/SETTINGS/PICTURE.npz                selective search boxes of one image
 evaluations/EVALUATION/…                      checkpoints, devkit detection files, record.json

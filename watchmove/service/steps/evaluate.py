@@ -39,7 +39,7 @@ from watchmove.service.runner.metrics import ProcessMetrics
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.evaluate import EvaluateSettings, preset_in_words
 from watchmove.service.settings.settings import settings_hash, worker_count
-from watchmove.service.store.folder_sync import FolderSync
+from watchmove.service.store.folder_sync import FolderSync, remove_checkpoints
 from watchmove.service.training.backbone_files import fetch_backbone
 
 
@@ -69,6 +69,7 @@ def evaluate(context: StepContext, run: str, number: int) -> EvaluationRecord:
         trunk, weights = _load_trunk(context, source, cell)
         record = _train_and_score(context, _Work(cell, detector, backbone_id, voc, identity, weights), trunk)
         commit(context.store, key, record)
+    remove_checkpoints(context.store, layout.evaluation(identity, "checkpoints"))
     _publish(context.metrics, record)
     if context.settings.evaluate.classification and is_first_of_trunk(context.settings.evaluate, cell):
         # The trunk is loaded again, because training the detector has changed it.

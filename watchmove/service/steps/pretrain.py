@@ -13,7 +13,7 @@ from watchmove.service.records.record import commit, find, need, origin, point
 from watchmove.service.records.training import BackboneRecord, CurveRow, PretrainPointer, backbone_id_of
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.settings import usable_cores
-from watchmove.service.store.folder_sync import FolderSync
+from watchmove.service.store.folder_sync import FolderSync, remove_checkpoints
 from watchmove.service.store.store import Store
 from watchmove.service.training.shard_cache import shard_bytes
 from watchmove.service.training.snapshot_frames import snapshot_frames
@@ -52,6 +52,9 @@ def pretrain(context: StepContext, run: str) -> tuple[BackboneRecord, ...]:
             ranks.total(0)
     # Read back on every rank: only the first rank uploads the weights and knows their keys.
     records = tuple(need(context.store, key, BackboneRecord, "pretrain") for key in keys.values())
+    # Every rank does it, because those without work in this call have not joined; none of them reads the checkpoints.
+    for identity in identities.values():
+        remove_checkpoints(context.store, layout.backbone(identity, "checkpoints"))
     pointer = PretrainPointer(made_by=origin(context.settings, {}), backbones=identities)
     # Every rank writes the same pointer, which later runs may name as `run:NAME`.
     point(context.store, layout.run_record(run, "pretrain"), pointer)

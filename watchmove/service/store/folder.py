@@ -82,6 +82,12 @@ class FileStore:
         """Write an object from a file."""
         self._place(key, lambda file: shutil.copyfile(path, file), os.replace)
 
+    def remove(self, key: str) -> None:
+        """Remove an object; nothing happens if it is absent."""
+        path = self._path(key)
+        with _translated(f"removing {path}"):
+            path.unlink(missing_ok=True)
+
     def local(self, key: str, target: Path) -> Path | None:  # noqa: ARG002 (the interface's)
         """Return the path of the object's own file without copying it, or None if it is absent."""
         path = self._path(key)

@@ -2,10 +2,10 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.errors import InvalidInput, Unavailable
 from watchmove.service.store.store import Store
 
 
@@ -33,8 +33,10 @@ class FolderSync:
             if "/" in name:
                 continue
             path = self._store.local(item.key, target)
+            if path is None:  # another process has finished the same training since, and removed its checkpoints
+                continue
             # a folder store returns its own file, which training must not change; a bucket has filled the target
-            if path is not None and path != target:
+            if path != target:
                 shutil.copyfile(path, target)
             self._stored[name] = target.stat().st_mtime_ns
 
@@ -55,3 +57,13 @@ class FolderSync:
         except InvalidInput as error:
             stored = f"{self._store.uri}/{self._prefix}"
             raise InvalidInput(str(error).replace(f"{self.folder}/", stored)) from error
+
+
+def remove_checkpoints(store: Store, prefix: str) -> None:
+    """Remove the checkpoints of a training whose record is written: nothing reads them any more.
+
+    Without the permission to delete, or if the store cannot be reached, they stay.
+    """
+    with suppress(InvalidInput, Unavailable):
+        for item in list(store.list(f"{prefix}/")):
+            store.remove(item.key)

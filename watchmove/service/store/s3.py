@@ -117,6 +117,11 @@ class S3Store:
         with self._translated(f"uploading {key}"):
             self._writer.upload(self._key(key), path)
 
+    def remove(self, key: str) -> None:
+        """Remove an object; nothing happens if it is absent."""
+        with self._translated(f"removing {key}"):
+            self._writer.client.delete_object(**self._request(key))
+
     def local(self, key: str, target: Path) -> Path | None:
         """Download the object to `target`, complete or not at all; repeat this if the object changes meanwhile."""
         for _ in range(_FETCHES):

@@ -66,6 +66,9 @@ class Store(Protocol):
     def upload(self, key: str, path: Path) -> None:
         """Write an object from a file."""
 
+    def remove(self, key: str) -> None:
+        """Remove an object; nothing happens if it is absent."""
+
     def local(self, key: str, target: Path) -> Path | None:
         """Return a local file with the object's bytes (`target`, or the object's own file), or None if it is absent."""
 
