@@ -1,6 +1,7 @@
 """Atomic writing: a file is complete or absent."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,29 @@ def test_written_whole_with_its_folder(tmp_path: Path) -> None:
     write_bytes(tmp_path / "new" / "a.txt", b"two")
 
     assert [(path.name, path.read_bytes()) for path in (tmp_path / "new").iterdir()] == [("a.txt", b"two")]
+
+
+def test_a_power_cut_finds_the_bytes_before_the_name_and_the_name_before_what_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the order of the system calls: the file is synchronised, then renamed, then its folder is synchronised."""
+    calls: list[str] = []
+    synchronise, rename = os.fsync, os.replace
+
+    def recorded_fsync(handle: int) -> None:
+        where = Path(f"/proc/self/fd/{handle}").readlink()
+        calls.append(f"fsync {'folder' if where.is_dir() else f'{where.stat().st_size} bytes'}")
+        synchronise(handle)
+
+    def recorded_rename(source: Path, target: Path) -> None:
+        calls.append(f"rename to {target.name}")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(os, "replace", recorded_rename)
+    write_bytes(tmp_path / "a.txt", b"four")
+
+    assert calls == ["fsync 4 bytes", "rename to a.txt", "fsync folder"]
 
 
 def test_stopped_in_the_middle_leaves_what_was_there(tmp_path: Path) -> None:

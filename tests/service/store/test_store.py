@@ -13,7 +13,6 @@ import pytest
 
 from tests.service.faults.faulty_proxy import faulty_proxy
 from watchmove.pipeline.errors import InvalidInput, Stopped, Unavailable
-from watchmove.service.store import folder as file_store
 from watchmove.service.store import ranged_download
 from watchmove.service.store.folder_sync import remove_checkpoints
 from watchmove.service.store.opening import open_store
@@ -212,10 +211,10 @@ def test_full_disk_is_unavailable_and_leaves_nothing(tmp_path: Path, monkeypatch
     """A disk that fills up while an object is written leaves no half object behind."""
     folder = open_store(f"file://{tmp_path}")
 
-    def refuse(path: str) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", path)
+    def refuse(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", handle)
 
-    monkeypatch.setattr(file_store, "_synchronise", refuse)
+    monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(Unavailable, match="No space left"):
         folder.write("record.json", b"{}")
 

@@ -1,8 +1,8 @@
-"""Atomic writing: a file is complete or absent, even if the process is killed while it writes."""
+"""Atomic, durable writing: a file is complete or absent, even after a killed process or a power cut."""
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        temporary.replace(path)
+        name_durably(temporary, path, os.replace)
     except OSError as error:
         line = f"{path}: could not be written ({error.strerror})"
         if error.errno in _PERMANENT:
@@ -37,6 +37,26 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # must not replace the error raised above
             temporary.unlink(missing_ok=True)
+
+
+def name_durably(temporary: Path, path: Path, name: Callable[[Path, Path], object]) -> None:
+    """Name a finished file `path` by `name(temporary, path)`, in an order that a power cut cannot change.
+
+    The file's bytes are on disk before it has its name, so that no name belongs to an empty file, and the name is on
+    disk before this returns, so that what is written later, such as a record that commits the file, never outlives it.
+    """
+    _synchronise(temporary)
+    name(temporary, path)
+    with suppress(OSError):  # some network file systems cannot synchronise a folder
+        _synchronise(path.parent)
+
+
+def _synchronise(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

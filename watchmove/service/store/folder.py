@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from watchmove.pipeline.errors import InvalidInput, Unavailable
+from watchmove.pipeline.files.atomic import name_durably
 from watchmove.service.store.store import ObjectChanged, ObjectRefused, StoredObject, check_path
 
 _TRANSIENT = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ESTALE}
@@ -145,8 +146,7 @@ class FileStore:
             temporary = target.parent / f"{_TEMPORARY}{secrets.token_hex(_TEMPORARY_BYTES)}"
             try:
                 fill(temporary)
-                _synchronise(temporary)
-                move(temporary, target)
+                name_durably(temporary, target, move)
             finally:
                 temporary.unlink(missing_ok=True)  # a hard link leaves the temporary name, a rename does not
 
@@ -160,15 +160,6 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except FileExistsError as error:
         raise _TakenError from error
-
-
-def _synchronise(path: Path) -> None:
-    """Force a file to disk before it is named, so that a power cut leaves no empty object under a good name."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _is_file(path: Path) -> bool:
