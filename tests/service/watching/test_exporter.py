@@ -1,5 +1,7 @@
 """The exporter reads each record once, counts as gather does, and shows the progress of runs."""
 
+import os
+import signal
 from collections import Counter
 
 import pytest
@@ -7,14 +9,17 @@ from prometheus_client import CollectorRegistry
 
 from tests.service.conftest import MakeContext
 from tests.service.records.made_up_run import commit_part, end_shard, planned_videos, row, touch_videos
+from watchmove.pipeline.errors import Unavailable
 from watchmove.service.planning.retry import retry
 from watchmove.service.records import layout
 from watchmove.service.records.outcomes import DeviceUse
 from watchmove.service.records.record import commit, origin
 from watchmove.service.records.training import ClassificationRecord, Evaluation, EvaluationRecord
+from watchmove.service.runner import metrics
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.steps.plan import plan
-from watchmove.service.watching.exporter import RecordCollector
+from watchmove.service.watching import exporter
+from watchmove.service.watching.exporter import RecordCollector, serve_records
 
 NAMES = tuple(f"{number:02d}.mp4" for number in range(6))
 
@@ -60,6 +65,25 @@ def test_a_run_by_outcome_as_it_goes_on(context: StepContext) -> None:
     assert values.of("watchmove_videos_total", recipe=planned.recipe, outcome="kept", reason="") == 5
     assert values.of("watchmove_videos_total", recipe=planned.recipe, outcome="missing", reason="") == 1
     assert values.of("watchmove_frames_total", recipe=planned.recipe, outcome="kept", reason="") == 15
+
+
+def test_nothing_is_served_before_all_records_were_read(context: StepContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first refresh fails half-way; the port opens after the second, and once."""
+    calls: list[str] = []
+
+    def refresh(collector: RecordCollector) -> None:  # noqa: ARG001 (a method's form)
+        calls.append("refresh")
+        if len(calls) == 1:
+            raise Unavailable("the store is away")
+        if len(calls) == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(RecordCollector, "refresh", refresh)
+    monkeypatch.setattr(exporter, "REFRESH_SECONDS", 0.01)
+    monkeypatch.setattr(metrics, "serve", lambda _, port: calls.append(f"serve {port}"))
+    serve_records(context.settings)
+
+    assert calls == ["refresh", "refresh", f"serve {context.settings.work.metrics_port}", "refresh"]
 
 
 def test_a_record_is_read_once(context: StepContext, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,18 +181,26 @@ class RecordCollector(Collector):
 
 
 def serve_records(settings: Settings) -> None:
-    """Serve the metrics of a store's records until stopped by a signal; failed refreshes are logged and repeated."""
+    """Serve the metrics of a store's records until stopped by a signal; failed refreshes are logged and repeated.
+
+    Nothing is served before the first complete refresh: counters of half of the records would look like a restart at a
+    lower value, and all other records like new ones.
+    """
     collector = RecordCollector(open_store(settings.store))
     registry = CollectorRegistry()
     registry.register(collector)
     log = structlog.get_logger()
+    serving = False
     with stop_on_signals() as stop:
-        metrics.serve(registry, settings.work.metrics_port)
         while not stop.is_set():
             try:
                 collector.refresh()
             except (Unavailable, InvalidInput) as error:
                 log.warning("records could not be read", reason=str(error))
+            else:
+                if not serving:
+                    metrics.serve(registry, settings.work.metrics_port)
+                    serving = True
             stop.wait(REFRESH_SECONDS)
 
 
