@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.service.cluster.argo_cluster import ArgoCluster
 from watchmove.pipeline.errors import InvalidInput, Unavailable
+from watchmove.service.cli.main import app
 from watchmove.service.cluster.submit import WorkflowState, state_of, submit
 
 
@@ -186,6 +188,39 @@ def test_of_a_pods_last_words_the_line_about_its_ending_is_kept() -> None:
     state = state_of({"metadata": {"name": "w"}, "status": {"phase": "Failed", "nodes": {"a": node}}})
 
     assert state.failures == ("plan(0): watchmove: no video there",)
+
+
+def pod(phase: str, code: str = "") -> dict[str, object]:
+    """A pod's node in the status of a workflow."""
+    return {"type": "Pod", "phase": phase, "displayName": "x", **({"outputs": {"exitCode": code}} if code else {})}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "codes"),
+    [
+        ({"a": pod("Failed", "75"), "b": pod("Succeeded", "0")}, (75,)),
+        ({"a": pod("Failed", "65"), "b": pod("Failed", "75"), "r": {"type": "Retry", "children": ["a", "b"]}}, (75,)),
+        ({"a": pod("Error"), "b": pod("Failed")}, (-1, None)),
+        ({}, ()),
+    ],
+)
+def test_the_codes_of_a_workflow_are_those_of_the_last_attempts(
+    nodes: dict[str, object], codes: tuple[int | None, ...]
+) -> None:
+    """An attempt that Argo has retried decides nothing; a lost pod has a code of its own."""
+    state = state_of({"metadata": {"name": "w"}, "status": {"phase": "Failed", "nodes": nodes}})
+
+    assert state.exit_codes == codes
+
+
+@pytest.mark.parametrize(("code", "ends_with"), [("75", 75), ("137", 75), ("143", 75), ("65", 65), ("70", 65)])
+def test_waiting_ends_with_the_code_of_what_may_help(cluster: ArgoCluster, code: str, ends_with: int) -> None:
+    """A workflow that failed for an outage may be submitted again; another may not."""
+    cluster.statuses = [{"phase": "Failed", "progress": "0/1", "nodes": {"a": pod("Failed", code)}}]
+    done = CliRunner().invoke(app, ["submit", "--wait", "-n", "science"])
+
+    assert done.exit_code == ends_with, done.stderr
+    assert ("submit it again with the same run" in done.stderr) is (ends_with == 75)
 
 
 def test_failures_of_a_large_workflow_are_named() -> None:

@@ -4,11 +4,15 @@ from typing import Annotated
 
 import typer
 
-from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.errors import InvalidInput, Unavailable
 from watchmove.service.cli.options import end
-from watchmove.service.cluster.submit import WorkflowState
+from watchmove.service.cluster.submit import POD_LOST, WorkflowState
+from watchmove.service.runner.exit_codes import RETRIED_EXIT_CODES
 
 on_cluster = typer.Typer()
+
+POD_KILLED = 137
+"""Exit code of a container that was ended by SIGKILL (128 + 9), as for its memory or with its node."""
 
 
 @on_cluster.command()
@@ -36,7 +40,11 @@ def submit(
         state = start(template, namespace, given, wait, _print_state)
         if state.ended and not state.succeeded:
             why = "; ".join(state.failures) or "no pod reported a reason"
-            raise InvalidInput(f"workflow {state.name} ended as {state.phase}: {why}")
+            line = f"workflow {state.name} ended as {state.phase}: {why}"
+            # a stopped workflow, or one that failed without a pod, has no code that says more
+            if state.exit_codes and set(state.exit_codes) <= {*RETRIED_EXIT_CODES, POD_KILLED, POD_LOST}:
+                raise Unavailable(f"{line}; submit it again with the same run to continue")
+            raise InvalidInput(line)
 
     end(body)
 

@@ -4,7 +4,7 @@ import base64
 import json
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from watchmove.pipeline.errors import InvalidInput, Unavailable
@@ -18,13 +18,16 @@ _GZIP = 16 + zlib.MAX_WBITS
 """zlib's word for data with a header of gzip."""
 _MOST_NODES_BYTES = 64 * 2**20
 """Most bytes of unpacked nodes that are read. A bound on memory, not a tuned value."""
+POD_LOST = -1
+"""Exit code of a pod that left none, as in the retry strategies of the templates."""
 _ENDED = ("Succeeded", "Failed", "Error")
 
 
 class WorkflowState(NamedTuple):
     """The state of a workflow: `phase` is Argo's, and `done_pods` of `known_pods` have ended.
 
-    `failures` has a line for each failed pod, including pods that Argo has retried since.
+    `failures` has a line for each failed pod, including pods that Argo has retried since. `exit_codes` has those of the
+    failed pods that Argo has not retried: -1 for a pod that was lost, None for one that left none.
     """
 
     name: str
@@ -32,6 +35,7 @@ class WorkflowState(NamedTuple):
     done_pods: int
     known_pods: int
     failures: tuple[str, ...]
+    exit_codes: tuple[int | None, ...] = ()
 
     @property
     def ended(self) -> bool:
@@ -100,18 +104,31 @@ def state_of(document: Mapping[str, Any]) -> WorkflowState:
     # The document has no status until Argo's controller has seen it.
     status = document.get("status") or {}
     done, _, known = str(status.get("progress") or "0/0").partition("/")
-    nodes = (status.get("nodes") or _unpacked(status.get("compressedNodes"))).values()
+    nodes = status.get("nodes") or _unpacked(status.get("compressedNodes"))
     # Nodes of other types (DAGs, retries) fail because of a pod, and would repeat its failure.
     failures = tuple(
         f"{node.get('displayName', '')}: {_sentence(str(node.get('message', 'no message')))}"
-        for node in nodes
+        for node in nodes.values()
         if node.get("type") == "Pod" and node.get("phase") in ("Failed", "Error")
     )
     # If it failed before any pod did, only the workflow itself says why.
     if status.get("message") and not failures:
         failures = (str(status["message"]),)
     phase = str(status.get("phase") or "Pending")
-    return WorkflowState(str(document["metadata"]["name"]), phase, int(done), int(known or 0), failures)
+    codes = tuple(_exit_codes(nodes))
+    return WorkflowState(str(document["metadata"]["name"]), phase, int(done), int(known or 0), failures, codes)
+
+
+def _exit_codes(nodes: Mapping[str, Mapping[str, Any]]) -> Iterator[int | None]:
+    """The exit codes of the failed pods that decide how the workflow ended: the last attempt of each step."""
+    # A node of the type Retry has its attempts as children, in their order.
+    attempts = (node.get("children") or () for node in nodes.values() if node.get("type") == "Retry")
+    retried = {child for children in attempts for child in children[:-1]}
+    for name, node in nodes.items():
+        if name not in retried and node.get("type") == "Pod" and node.get("phase") in ("Failed", "Error"):
+            code = str((node.get("outputs") or {}).get("exitCode", ""))
+            # a pod that was lost is in error; one that failed without a code never ran, or ran out of time
+            yield int(code) if code.isdecimal() else POD_LOST if node["phase"] == "Error" else None
 
 
 def _unpacked(nodes: str | None) -> dict[str, Any]:
