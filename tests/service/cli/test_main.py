@@ -91,6 +91,14 @@ def test_the_first_rank_of_each_machine_serves_metrics(
     assert expected in done.stderr.splitlines()[-1]
 
 
+def test_the_commands_load_no_network_before_one_needs_it() -> None:
+    """PyTorch's libraries take seconds, and the address space of a video's process, which loads what its parent has."""
+    line = "import sys, watchmove.service.cli.main; print(sorted({'torch', 'matplotlib'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
+
+
 def test_help_lists_the_commands() -> None:
     """The help of the program lists every step and every tool."""
     done = run("--help")
@@ -98,5 +106,5 @@ def test_help_lists_the_commands() -> None:
     assert done.returncode == 0
     for name in ("plan", "extract", "gather", "pretrain", "evaluate", "report", "run", "status", "retry", "results"):
         assert name in done.stdout
-    for name in ("segment", "bench", "score", "export", "exporter", "submit", "settings"):
+    for name in ("segment", "bench", "score", "export", "exporter", "submit", "settings", "claims"):
         assert name in done.stdout

@@ -20,12 +20,14 @@ def test_the_page_of_keys_is_whole() -> None:
         layout.world("a"),
         layout.listing("a", "a"),
         layout.shard_parts("a", "a", 0),
+        layout.control("a", "a"),
         layout.dataset("a"),
         layout.backbone("a", "record.json"),
         layout.proposals("a", "a"),
         layout.champion("a", "00001"),
         layout.evaluation("a", "record.json"),
         layout.classification("a", "conv1"),
+        layout.claims("a", "claims"),
         layout.figure("a", "frames"),
     )
 

@@ -11,13 +11,13 @@ from rich.table import Table
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.atomic import write_bytes
-from watchmove.service.claims.rows import Claim
 from watchmove.service.cli.options import WHOLE_NUMBER, Overrides, as_uri, in_context, override
 from watchmove.service.records import layout
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.loading import LAPTOP
 
 if TYPE_CHECKING:
+    from watchmove.service.claims.rows import Claim
     from watchmove.service.claims.series import Series
 
 on_claims = typer.Typer()
@@ -122,7 +122,7 @@ def _measure(context: StepContext, series: "Series") -> None:
     typer.echo(f"page: {context.store.uri}/{layout.claims_page(series_id(series))}")
 
 
-def _print(claims: tuple[Claim, ...], forecast: str, console: Console) -> None:
+def _print(claims: tuple["Claim", ...], forecast: str, console: Console) -> None:
     """Print one row for each comparison of each claim."""
     table = Table(title="claims")
     for heading in ("claim", "compared", "figures", "difference, 95 % interval", "verdict", "enough"):
