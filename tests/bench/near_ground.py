@@ -23,14 +23,13 @@ from rich.console import Console
 from rich.table import Table
 
 from watchmove.pipeline.arrays import Image
-from watchmove.pipeline.dataset.true_masks import read_annotations
+from watchmove.pipeline.dataset.true_masks import jaccard, read_annotations
 from watchmove.pipeline.extraction.shot import WindowToExamine, examine_shot
 from watchmove.pipeline.masks.choice import shot_segmenter
 from watchmove.pipeline.masks.cpu import near_ground, segmentation
 from watchmove.pipeline.masks.cpu.camera import fit_camera_motion
 from watchmove.pipeline.masks.cpu.windows import WindowFlow, window_flow
 from watchmove.pipeline.settings.extraction import ExtractionSettings
-from watchmove.service.cli.mask_bench import jaccard
 
 KINDS = ("as filmed", "ground", "rocks")
 

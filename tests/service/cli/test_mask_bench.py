@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.service.cli.test_main import run
+from watchmove.pipeline.dataset.true_masks import jaccard
 from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.world.video import moving_square
-from watchmove.service.cli.mask_bench import jaccard
 
 
 def mask(first: int, last: int) -> NDArray[np.bool_]:

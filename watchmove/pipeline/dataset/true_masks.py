@@ -70,3 +70,9 @@ def read_annotation(path: Path) -> NDArray[np.bool_]:
     # Pillow reports some damaged files by a SyntaxError or a ValueError
     except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
         raise InvalidInput(f"{path}: not an image that can be read; repair it or leave out its sequence") from error
+
+
+def jaccard(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    """Intersection over union of two masks (H, W), from 0 to 1; 1 if both are empty."""
+    union = int((mask | truth).sum())
+    return float((mask & truth).sum() / union) if union else 1.0

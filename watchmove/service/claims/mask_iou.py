@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from watchmove.pipeline.dataset.shard import Sample, read_shard
+from watchmove.pipeline.dataset.true_masks import jaccard
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.images import decoded_image
 from watchmove.pipeline.networks.alexnet import normalise_images
@@ -52,7 +53,7 @@ def whole_frames(store: Store, motion: DatasetRecord, truth: DatasetRecord, scra
         box = np.zeros_like(right)
         height, width = right.shape
         box[height // 4 : height - height // 4, width // 4 : width - width // 4] = True
-        found[video].append((_iou(mask, right), _iou(np.ones_like(right), right), _iou(box, right)))
+        found[video].append((jaccard(mask, right), jaccard(np.ones_like(right), right), jaccard(box, right)))
     means = {video: np.mean(rows, axis=0) for video, rows in found.items()}
     return {video: WholeFrames(float(row[0]), float(row[1:].max())) for video, row in means.items()}
 
@@ -89,7 +90,9 @@ def held_out_crops(
         predicted = (network(image)[0] > 0).numpy()
         inside, wanted = right.trimap != IGNORED, right.trimap == FOREGROUND
         if wanted.any():
-            found[video].append((_iou(predicted & inside, wanted), _iou((own.trimap == FOREGROUND) & inside, wanted)))
+            found[video].append(
+                (jaccard(predicted & inside, wanted), jaccard((own.trimap == FOREGROUND) & inside, wanted))
+            )
     return {video: Crops(*map(float, np.mean(rows, axis=0))) for video, rows in found.items()}
 
 
@@ -125,8 +128,3 @@ def _soft(sample: Sample) -> NDArray[np.float32]:
 
 def _binary(sample: Sample) -> NDArray[np.bool_]:
     return np.asarray(_soft(sample) >= _HALF)
-
-
-def _iou(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    """Intersection over union of two masks of one size, 0 if both are empty."""
-    return float((mask & truth).sum() / max(1, (mask | truth).sum()))

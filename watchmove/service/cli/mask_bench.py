@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from watchmove.pipeline.dataset.true_masks import read_annotations
+from watchmove.pipeline.dataset.true_masks import jaccard, read_annotations
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.extraction.every_frame import MaskedFrame, mask_frames
 from watchmove.pipeline.masks.choice import shot_segmenter
@@ -173,12 +173,6 @@ def _scored(name: str, masked: MaskedFrame, truth: NDArray[np.bool_]) -> ScoredF
     soft = cv2.resize(masked.found.soft_mask, truth.shape[::-1], interpolation=cv2.INTER_LINEAR)
     by_level = np.array([jaccard(soft >= level, truth) for level in LEVELS])
     return ScoredFrame(name, by_level, masked.found.confidence, masked.found.reject_reason)
-
-
-def jaccard(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    """Intersection over union of two masks (H, W), from 0 to 1; 1 if both are empty."""
-    union = int((mask | truth).sum())
-    return float((mask & truth).sum() / union) if union else 1.0
 
 
 def _seconds_of_dis_medium(frames: Sequence[MaskedFrame]) -> float:

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
@@ -115,7 +115,7 @@ def _written(
         labels: set[str] = set()
         while True:
             context.check_stop()
-            part = list(next_samples(samples, _FRAMES_OF_A_SHARD))
+            part = list(islice(samples, _FRAMES_OF_A_SHARD))
             if not part:
                 break
             videos |= {sample.metadata.get("video") for sample in part}
@@ -140,12 +140,6 @@ def _written(
             "labels": tuple(sorted(labels)),
         }
     )
-
-
-def next_samples(samples: Iterator[Sample], most: int) -> Iterator[Sample]:
-    """Yield the next samples, at most `most` of them."""
-    for _, sample in zip(range(most), samples, strict=False):
-        yield sample
 
 
 def _places(store: Store, shard: DatasetShard, folder: Path) -> list[SamplePlace]:
