@@ -19,6 +19,14 @@ def settings() -> Settings:
     return load_settings(LAPTOP.with_name("claims.yaml"))
 
 
+def test_both_worlds_have_one_pretraining(settings: Settings) -> None:
+    """The presets of the drawn and of the real world differ in places and in detectors only."""
+    real = load_settings(LAPTOP.with_name("claims-real.yaml"))
+
+    assert real.pretrain == settings.pretrain
+    assert real.store == settings.store
+
+
 @pytest.mark.parametrize("given", [None, GIVEN])
 @pytest.mark.parametrize("quick", [True, False])
 def test_cells_have_names_of_their_own_and_come_after_what_they_need(

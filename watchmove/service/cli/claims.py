@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 on_claims = typer.Typer()
 
-_DEFAULT, _QUICK = (LAPTOP.with_name(f"{name}.yaml") for name in ("claims", "claims-quick"))
+_DRAWN, _REAL, _QUICK = (LAPTOP.with_name(f"{name}.yaml") for name in ("claims", "claims-real", "claims-quick"))
+"""Settings of the series on the drawn world, on the real one, and of a short one on either."""
 
 _REAL_PLACES = ("videos=file://out/claims/real/videos", "truth=file://out/claims/real/truth")
-"""Where the real world is put together, unless a file of settings says it."""
+"""Where the real world of a short series is put together."""
 
 _FILE_COLUMNS = 120
 """Width of the table in a file or a pipe, in letters."""
@@ -49,7 +50,7 @@ def claims(
         str, typer.Option("--voc", help="With --videos: folder or URI with splits train, val and test, as in VOC.")
     ] = "",
     settings: Annotated[
-        Path | None, typer.Option("--settings", help="YAML file of settings; by default claims.yaml of the package.")
+        Path | None, typer.Option("--settings", help="YAML file of settings; by default those of the world.")
     ] = None,
     cell: Annotated[
         int | None,
@@ -73,8 +74,13 @@ def claims(
 
         _do(context, series_of(context.settings, given, quick=quick), cell, outputs)
 
-    places = [] if given is None else [*([] if settings else _REAL_PLACES), override("voc", as_uri(voc))]
-    in_context(settings or (_QUICK if quick else _DEFAULT), [*places, *(overrides or ())], body)
+    preset = _QUICK if quick else _DRAWN if given is None else _REAL
+    places = (
+        []
+        if given is None
+        else [*(_REAL_PLACES if preset == _QUICK and not settings else ()), override("voc", as_uri(voc))]
+    )
+    in_context(settings or preset, [*places, *(overrides or ())], body)
 
 
 def _given(videos: str, frames: str, voc: str) -> tuple[str, str] | None:
