@@ -3,10 +3,15 @@
 import socket
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
 
+from watchmove.service.cli.command_groups import GROUPS
+from watchmove.service.cli.main import app
 from watchmove.service.cli.options import as_uri, override
 from watchmove.service.settings.loading import LAPTOP, load_settings
 
@@ -106,5 +111,21 @@ def test_help_lists_the_commands() -> None:
     assert done.returncode == 0
     for name in ("plan", "extract", "gather", "pretrain", "evaluate", "report", "run", "status", "retry", "results"):
         assert name in done.stdout
-    for name in ("segment", "bench", "score", "export", "exporter", "submit", "settings", "claims"):
+    for name in ("segment", "bench", "score", "export", "exporter", "submit", "settings", "claims", "runs", "videos"):
         assert name in done.stdout
+
+
+def test_the_help_has_every_command_once() -> None:
+    """Each command is below one heading of the help, and no heading names a command that does not exist."""
+    grouped = [name for names in GROUPS.values() for name in names]
+
+    program = get_command(app)
+    assert isinstance(program, TyperGroup)
+    assert sorted(grouped) == sorted(program.commands)
+
+
+def test_version_is_that_of_the_distribution() -> None:
+    """`watchmove --version` prints the installed version."""
+    done = run("--version")
+
+    assert (done.returncode, done.stdout) == (0, f"watchmove {version('watchmove')}\n")

@@ -1,13 +1,14 @@
-"""The command that starts a workflow on a cluster."""
+"""The commands of a cluster: one starts a workflow, one serves metrics of its runs."""
 
 from typing import Annotated
 
 import typer
 
 from watchmove.pipeline.errors import InvalidInput, Unavailable
-from watchmove.service.cli.options import end
+from watchmove.service.cli.options import Overrides, SettingsFile, end
 from watchmove.service.cluster.submit import POD_LOST, WorkflowState
 from watchmove.service.runner.exit_codes import RETRIED_EXIT_CODES
+from watchmove.service.settings.loading import LAPTOP, load_settings
 
 on_cluster = typer.Typer()
 
@@ -58,3 +59,20 @@ def _parameter(text: str) -> tuple[str, str]:
     if not equals or not name:
         raise InvalidInput(f"--parameter {text}: not of the form NAME=VALUE")
     return name, value
+
+
+@on_cluster.command()
+def exporter(settings: SettingsFile = LAPTOP, overrides: Overrides = None) -> None:
+    """Serve Prometheus metrics of a store's runs.
+
+    They are computed from the records in the store, on the port work.metrics_port, until a signal stops the server.
+    """
+    from watchmove.service.watching.exporter import serve_records
+
+    def body() -> None:
+        loaded = load_settings(settings, overrides or ())
+        if not loaded.work.metrics_port:
+            raise InvalidInput("work.metrics_port = 0 serves nothing; set it, for example --set work.metrics_port=9090")
+        serve_records(loaded)
+
+    end(body)

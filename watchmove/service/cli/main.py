@@ -3,16 +3,17 @@
 import json
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.atomic import write_bytes
 from watchmove.service.cli.claims import on_claims
 from watchmove.service.cli.cluster import on_cluster
+from watchmove.service.cli.command_groups import GroupedCommands
 from watchmove.service.cli.files import on_files
 from watchmove.service.cli.options import (
     NO_METRICS,
@@ -36,8 +37,7 @@ _USAGE_ERROR = 2
 """The exit code that typer uses when it cannot parse the arguments."""
 
 app = typer.Typer(
-    help="Segment moving objects in videos, pretrain a network on the masks, and measure it by object detection.",
-    add_completion=False,
+    cls=GroupedCommands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # `run_to_exit_code` reports them
     rich_markup_mode=None,
@@ -58,6 +58,21 @@ def main() -> None:
         app()
     except SystemExit as end:
         sys.exit(INVALID_INPUT.exit_code if end.code == _USAGE_ERROR else end.code)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"watchmove {version('watchmove')}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Segment moving objects in videos, pretrain a network on the masks, and measure it by object detection."""
 
 
 @app.command()
@@ -199,23 +214,6 @@ def run_everything(
         print_summary(result, Console())
 
     in_context(settings, [*words, *(overrides or ())], body)
-
-
-@app.command()
-def exporter(settings: SettingsFile = LAPTOP, overrides: Overrides = None) -> None:
-    """Serve Prometheus metrics of a store's runs.
-
-    They are computed from the records in the store, on the port work.metrics_port, until a signal stops the server.
-    """
-    from watchmove.service.watching.exporter import serve_records
-
-    def body() -> None:
-        loaded = load_settings(settings, overrides or ())
-        if not loaded.work.metrics_port:
-            raise InvalidInput("work.metrics_port = 0 serves nothing; set it, for example --set work.metrics_port=9090")
-        serve_records(loaded)
-
-    end(body)
 
 
 @app.command("settings")

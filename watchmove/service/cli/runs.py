@@ -1,5 +1,6 @@
-"""Commands that read an existing run (status, results, retry, export), and the import of COCO annotations as a run."""
+"""Commands that read existing runs, from `runs` to `export`, and the import of COCO annotations as a run."""
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from watchmove.service.cli.options import (
     as_uri,
     in_context,
     override,
+    words_of,
 )
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.loading import LAPTOP
@@ -41,6 +43,46 @@ def status(
 
     def body(context: StepContext) -> None:
         print_status(ask(context.store, run, context.settings.plan), Console(), as_json=as_json)
+
+    in_context(settings, [*(overrides or ()), NO_METRICS], body)
+
+
+@on_runs.command()
+def runs(settings: SettingsFile = LAPTOP, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """List the runs of a store.
+
+    Prints each run's state, the age of its last record, its videos and frames, and its average precision.
+    """
+    from watchmove.service.cli.status_table import print_runs
+    from watchmove.service.watching.runs import runs_of
+
+    def body(context: StepContext) -> None:
+        print_runs(list(runs_of(context.store)), time.time(), Console(), as_json=as_json)
+
+    in_context(settings, [*(overrides or ()), NO_METRICS], body)
+
+
+@on_runs.command()
+def videos(
+    run: RunArgument,
+    outcomes: Annotated[
+        str, typer.Option("--outcome", help="Only videos with these outcomes, separated by commas.")
+    ] = "",
+    reasons: Annotated[str, typer.Option("--reason", help="Only videos with these reasons, separated by commas.")] = "",
+    settings: SettingsFile = LAPTOP,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """List a run's videos by how they ended.
+
+    Prints a line for each: outcome, reason, kept frames, name and detail, separated by tabs; with --json, its record.
+    """
+    from watchmove.service.cli.status_table import print_video
+    from watchmove.service.watching.videos import ended_videos
+
+    def body(context: StepContext) -> None:
+        for video in ended_videos(context.store, run, words_of(outcomes), words_of(reasons)):
+            print_video(video, as_json=as_json)
 
     in_context(settings, [*(overrides or ()), NO_METRICS], body)
 

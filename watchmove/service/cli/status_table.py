@@ -1,5 +1,7 @@
-"""A run's status and a planned retry, printed as tables for people or as JSON for programs."""
+"""Runs, their status and videos, and a planned retry, printed for people or as JSON for programs."""
 
+import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
@@ -7,8 +9,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from watchmove.pipeline.errors import InvalidInput
+from watchmove.service.records.outcomes import VideoOutcome
 from watchmove.service.records.plans import RetryRecord
 from watchmove.service.watching.pace import Speed
+from watchmove.service.watching.runs import RunSummary
 from watchmove.service.watching.status import RunStatus
 
 
@@ -26,6 +30,35 @@ def print_status(status: RunStatus, console: Console, *, as_json: bool) -> None:
     if status.faults:
         more = f" (and {len(status.faults) - 1} more)" if len(status.faults) > 1 else ""
         raise InvalidInput(f"run {status.run}: not all videos are accounted for: {status.faults[0]}{more}")
+
+
+def print_runs(runs: Sequence[RunSummary], now: float, console: Console, *, as_json: bool) -> None:
+    """Print the runs of a store, of which ages are at the time `now`, as a table or as a JSON list."""
+    if as_json:
+        print(json.dumps([run.model_dump() for run in runs], indent=1))
+        return
+    table = Table(title="runs", title_justify="left")
+    # names are what the other commands take, so they are broken rather than cut
+    table.add_column("run", overflow="fold")
+    table.add_column("last record")
+    table.add_column("made", overflow="fold")
+    for run in runs:
+        counts = ((run.videos_listed, "videos"), (run.frames_kept, "frames"))
+        made = [", ".join(f"{count:,} {what}" for count, what in counts if count is not None)]
+        made += [f"{_word(name)} {figure:.3f}" for name, figure in run.mean_ap.items()]
+        when = f"{run.state}, {_age(now - run.last_record_unix_seconds)} ago"
+        table.add_row(_word(run.run), when, "\n".join(filter(None, made)))
+    table.caption = "figures: 11-point mAP without frozen layers, mean over seeds"
+    console.print(table)
+
+
+def print_video(video: VideoOutcome, *, as_json: bool) -> None:
+    """Print how a video ended as a line of fields separated by tabs, or its record as a line of JSON."""
+    if as_json:
+        print(video.model_dump_json())
+        return
+    fields = (video.outcome, video.reason or "-", str(video.frames_kept), video.video.key, video.detail)
+    print("\t".join(_printable(field) for field in fields).rstrip())
 
 
 def print_retry(run: str, record: RetryRecord) -> None:
@@ -80,7 +113,11 @@ def _outcomes(status: RunStatus) -> Table:
 
 def _word(reason: str) -> str:
     """A word of a record made safe for the terminal: records may come from anyone and could hold control codes."""
-    return escape("".join(letter if letter.isprintable() else "?" for letter in reason))
+    return escape(_printable(reason))
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _tried(attempts: int) -> str:
@@ -126,3 +163,11 @@ def _when(unix_seconds: float) -> str:
 def _span(seconds: float) -> str:
     # The clock of a pod may be ahead of this machine's.
     return str(timedelta(seconds=round(max(seconds, 0.0))))
+
+
+def _age(seconds: float) -> str:
+    """An age in its largest unit: `3 d`, `5 h` or `12 min`."""
+    for unit, length in (("d", 86400), ("h", 3600)):
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{max(seconds, 0.0) // 60:.0f} min"

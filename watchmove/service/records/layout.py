@@ -52,6 +52,11 @@ def claims_page(series: str) -> str:
     return f"claims/{series}/claims.html"
 
 
+def all_runs() -> str:
+    """Prefix of the records of all runs."""
+    return "runs/"
+
+
 def run_record(run: str, step: str) -> str:
     """Key of the record of `step` for `run`; `step` may end in an index.
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.statistics.forecast import fit_frames, forecast
+from watchmove.service.records import layout
 from watchmove.service.records.record import find
 from watchmove.service.records.training import PRETRAINED
 from watchmove.service.report.comparison import difference
@@ -74,7 +75,7 @@ def _why_not(result: RunResult, facts: PretrainingFacts | None, row: ResultRow |
 
 def _others(store: Store, run: str, left_out: list[LeftOut]) -> Iterator[RunResult]:
     """The results of other runs; one that cannot be read is added to `left_out`."""
-    for item in store.list("runs/"):
+    for item in store.list(layout.all_runs()):
         if not item.key.endswith("/result.json"):
             continue
         try:
