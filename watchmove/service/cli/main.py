@@ -14,6 +14,7 @@ from watchmove.pipeline.files.atomic import write_bytes
 from watchmove.service.cli.claims import on_claims
 from watchmove.service.cli.cluster import on_cluster
 from watchmove.service.cli.command_groups import GroupedCommands
+from watchmove.service.cli.doctor import on_doctor
 from watchmove.service.cli.files import on_files
 from watchmove.service.cli.options import (
     NO_METRICS,
@@ -47,6 +48,7 @@ app.add_typer(on_files)
 app.add_typer(on_runs)
 app.add_typer(on_cluster)
 app.add_typer(on_claims)
+app.add_typer(on_doctor)
 
 
 def main() -> None:

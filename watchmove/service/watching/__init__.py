@@ -1,1 +1,1 @@
-"""Observation of runs in progress: status, pace and the Prometheus exporter."""
+"""Observation of runs in progress (status, pace, the Prometheus exporter), and checks of the place where they run."""

@@ -1,0 +1,60 @@
+"""The command that checks the machine, the store and the cluster before a run, and the table that it prints."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from watchmove.service.cli.options import AsJson, Overrides, SettingsFile, end
+from watchmove.service.settings.loading import LAPTOP, load_settings
+from watchmove.service.settings.settings import Settings
+from watchmove.service.watching.checks import Check, State, raise_failures
+
+on_doctor = typer.Typer()
+
+_STYLES = {State.OK: "green", State.WARNING: "yellow", State.FAILED: "bold red", State.NOT_CHECKED: "dim"}
+
+
+@on_doctor.command()
+def doctor(settings: SettingsFile = LAPTOP, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Check the place where a run is to take place.
+
+    Each check of this machine is ok, a warning, failed or not checked, with what was found and what would fix it.
+    Exits with 65 if something must be changed, and with 75 if all failures may pass.
+    """
+
+    def body() -> None:
+        loaded = load_settings(settings, overrides or ())
+        checks = list(_all_checks(loaded))
+        if as_json:
+            print(json.dumps({"checks": [asdict(check) for check in checks]}, indent=1, ensure_ascii=False))
+        else:
+            print_checks(checks, Console())
+        raise_failures(checks)
+
+    end(body)
+
+
+def _all_checks(settings: Settings) -> Iterator[Check]:
+    from watchmove.service.watching.decoder_checks import decoder_checks
+    from watchmove.service.watching.machine_checks import machine_checks
+
+    yield from machine_checks(settings)
+    yield from decoder_checks(settings)
+
+
+def print_checks(checks: Sequence[Check], console: Console) -> None:
+    """Print a table with a row for each check; its two columns also fit a terminal of 40 columns."""
+    table = Table(show_lines=False)
+    table.add_column("state", no_wrap=True)
+    table.add_column("check", overflow="fold")
+    for check in checks:
+        words = Text(check.name, style="bold").append(f"\n{check.finding}", style="not bold")
+        if check.remedy:
+            words.append(f"\n→ {check.remedy}", style="not bold")
+        table.add_row(Text(check.state, style=_STYLES[check.state]), words)
+    console.print(table)
