@@ -2,12 +2,14 @@
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape
 
 DATE = "Thu, 01 Jan 2026 00:00:00 GMT"
 
@@ -38,13 +40,17 @@ def refusal(status: int, name: str) -> Answer:
 
 @dataclass
 class AnsweringServer:
-    """Objects by their keys. `replace` returns an answer instead of the usual one, or None; `etag_of` makes ETags."""
+    """Objects by their keys. `replace` returns an answer instead of the usual one, or None; `etag_of` makes ETags.
+
+    Its clock is `seconds_ahead` of this machine's.
+    """
 
     objects: dict[str, bytes] = field(default_factory=dict)
     replace: Callable[[Request], Answer | None] = lambda _: None
     etag_of: Callable[[bytes], str] = lambda data: f'"{hashlib.md5(data).hexdigest()}"'
     keeps_conditions: bool = True
     serves_ranges: bool = True
+    seconds_ahead: float = 0.0
 
     def answer(self, request: Request, body: bytes) -> Answer:
         """Answer one request."""
@@ -56,9 +62,22 @@ class AnsweringServer:
                 return refusal(412, "PreconditionFailed")
             self.objects[request.key] = body
             return Answer(200, {"ETag": self.etag_of(body)})
+        if request.method == "DELETE":
+            self.objects.pop(request.key, None)
+            return Answer(204)
+        if not request.key and "list-type=2" in request.query:
+            return self._listing(parse_qs(request.query).get("prefix", [""])[0])
         if not exists:
             return refusal(404, "NoSuchKey")
         return self._object(request, self.objects[request.key])
+
+    def _listing(self, prefix: str) -> Answer:
+        rows = (
+            f"<Contents><Key>{escape(key)}</Key><Size>{len(data)}</Size><ETag>{self.etag_of(data)}</ETag></Contents>"
+            for key, data in sorted(self.objects.items())
+            if key.startswith(prefix)
+        )
+        return Answer(200, {}, f"<ListBucketResult>{''.join(rows)}</ListBucketResult>".encode())
 
     def _object(self, request: Request, data: bytes) -> Answer:
         headers = {"ETag": self.etag_of(data), "Last-Modified": DATE}
@@ -102,7 +121,10 @@ def answering_server(server: AnsweringServer) -> Iterator[str]:
             if self.command != "HEAD":
                 self.wfile.write(answer.body)
 
-        do_GET = do_HEAD = do_PUT = do_POST = _any
+        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _any
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return super().date_time_string((timestamp or time.time()) + server.seconds_ahead)
 
         def log_message(self, *_: object) -> None:
             """Nothing is logged."""

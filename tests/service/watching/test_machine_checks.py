@@ -89,7 +89,7 @@ def test_more_workers_than_cores_and_an_absent_scratch_folder_are_found(tmp_path
     assert checks["cores"].state is State.WARNING
     assert checks["scratch space"].state is State.FAILED
     assert f"{tmp_path}/absent" in checks["scratch space"].finding
-    assert checks["scratch space"].remedy == "name a folder that can be written to"
+    assert checks["scratch space"].remedy == "Name a folder that can be written to."
 
 
 def test_what_must_be_changed_decides_over_what_may_pass() -> None:
@@ -101,7 +101,7 @@ def test_what_must_be_changed_decides_over_what_may_pass() -> None:
         raise_failures([outage])
     with pytest.raises(InvalidInput, match=r"failed: b, a; .*: a$"):
         raise_failures([outage, change])
-    assert (change.finding, change.remedy) == ("x: y", "do z")
+    assert (change.finding, change.remedy) == ("x: y", "Do z.")
 
 
 def test_no_secret_and_no_control_code_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

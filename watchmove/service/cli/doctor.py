@@ -23,7 +23,7 @@ _STYLES = {State.OK: "green", State.WARNING: "yellow", State.FAILED: "bold red",
 def doctor(settings: SettingsFile = LAPTOP, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Check the place where a run is to take place.
 
-    Each check of this machine is ok, a warning, failed or not checked, with what was found and what would fix it.
+    Each check of this machine and of the store is ok, a warning, failed or not checked, with what would fix it.
     Exits with 65 if something must be changed, and with 75 if all failures may pass.
     """
 
@@ -42,9 +42,12 @@ def doctor(settings: SettingsFile = LAPTOP, overrides: Overrides = None, as_json
 def _all_checks(settings: Settings) -> Iterator[Check]:
     from watchmove.service.watching.decoder_checks import decoder_checks
     from watchmove.service.watching.machine_checks import machine_checks
+    from watchmove.service.watching.store_checks import store_checks, videos_check
 
     yield from machine_checks(settings)
     yield from decoder_checks(settings)
+    yield from store_checks(settings)
+    yield videos_check(settings)
 
 
 def print_checks(checks: Sequence[Check], console: Console) -> None:

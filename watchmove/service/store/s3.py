@@ -14,6 +14,7 @@ from watchmove.service.store.s3_answers import Fault, fault_of, has_no_name, sta
 from watchmove.service.store.s3_clients import S3Clients
 from watchmove.service.store.s3_errors import TRANSIENT_FAULTS, translated, with_complete_body
 from watchmove.service.store.s3_object import DamagedObject, EtagMeaning, ObjectRanges, etag_of
+from watchmove.service.store.s3_probe import S3Facts, facts_of
 from watchmove.service.store.s3_writer import S3Writer
 from watchmove.service.store.store import Access, ObjectChanged, ObjectUnserved, StoredObject, check_key
 
@@ -44,6 +45,16 @@ class S3Store:
             self._writer = S3Writer(self.uri, bucket, self._clients)
         self._etags = EtagMeaning()
         self._served: StoredObject | None = None
+
+    @property
+    def keeps_conditions(self) -> bool | None:
+        """Whether the store keeps conditions on writes; None if it refuses them, or before the first `create`."""
+        return self._writer.keeps_conditions
+
+    def facts(self, key: str) -> S3Facts:
+        """Return what the store's answer shows when a range of an object is read."""
+        with self._translated(f"reading a range of {key}"):
+            return facts_of(self._writer.client, self._request(key))
 
     def check_key(self, key: str) -> str:
         """Return the key unchanged. Raises InvalidInput if it would leave the prefix."""

@@ -69,7 +69,9 @@ def not_checked(name: str, reason: str) -> Check:
 def failed_by(name: str, error: WatchmoveError) -> Check:
     """A check that ended with an error of watchmove, whose message has the remedy after its last semicolon."""
     finding, _, remedy = str(error).rpartition("; ")
-    return failed(name, finding or remedy, remedy if finding else "", may_pass=isinstance(error, Unavailable))
+    if not finding:
+        finding, remedy = remedy, "change what the finding names"
+    return failed(name, finding, f"{remedy[0].upper()}{remedy[1:]}.", may_pass=isinstance(error, Unavailable))
 
 
 def raise_failures(checks: Iterable[Check]) -> None:
