@@ -4,6 +4,7 @@ import io
 import json
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -42,15 +43,26 @@ def test_brackets_of_a_finding_are_no_markup() -> None:
     assert "a[/] [red]b" in out.getvalue()
 
 
-def test_json_has_every_check_and_a_failure_exits_65(tmp_path: Path) -> None:
-    """The last line on standard error names the checks that failed."""
+def test_json_has_every_check_and_a_failure_exits_65(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last line on standard error names the checks that failed; no cluster is asked without a kubeconfig."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
     words = ["--set", f"work.scratch={tmp_path}/absent", "--set", f"store=file://{tmp_path}/store"]
     done = CliRunner().invoke(app, ["doctor", "--json", *words])
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
 
     assert done.exit_code == 65
     assert checks["scratch space"]["state"] == "failed"
-    assert checks["python"]["state"] == "ok"
+    assert checks["python"]["state"] == checks["store: conditional write"]["state"] == "ok"
+    assert checks["cluster"] == {
+        "name": "cluster",
+        "state": "not checked",
+        "finding": "no kubeconfig",
+        "remedy": "",
+        "may_pass": False,
+    }
+    assert list(checks)[-1] == "GPU"
     assert "scratch space" in done.stderr.splitlines()[-1]
 
 

@@ -23,7 +23,7 @@ class ArgoCluster:
     """One namespace, `science`, with one template, `watchmove`.
 
     A workflow that is started has the name `watchmove-abcde` and goes through `statuses`, one at each look. Statuses
-    in `refusals` are answered first, one at each request, with `sentence` as their message.
+    in `refusals` are answered first, one at each request, with `sentence` as their message. `requested` has all paths.
     """
 
     def __init__(self) -> None:
@@ -31,6 +31,7 @@ class ArgoCluster:
         self.refusals: list[int] = []
         self.sentence = "not now"
         self.posted: list[dict[str, Any]] = []
+        self.requested: list[str] = []
         self.tokens: set[str | None] = set()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.address = f"127.0.0.1:{self._server.server_port}"
@@ -76,6 +77,7 @@ class ArgoCluster:
 
             def _serve(self, body: bytes) -> None:
                 cluster.tokens.add(self.headers["Authorization"])
+                cluster.requested.append(self.path)
                 code, document = cluster.answer(self.command, self.path.partition("?")[0], json.loads(body))
                 self.send_response(code)
                 self.send_header("Content-Type", "application/json")

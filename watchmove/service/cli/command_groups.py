@@ -9,7 +9,7 @@ GROUPS = {
     "Steps of a run": ("world", "plan", "extract", "gather", "pretrain", "evaluate", "report"),
     "Runs": ("runs", "status", "videos", "results", "retry", "export", "import-coco"),
     "Local files": ("segment", "score", "bench"),
-    "Service": ("submit", "exporter", "settings"),
+    "Service": ("doctor", "submit", "exporter", "settings"),
 }
 """Headings of the help, and the commands below each; every command is below one."""
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -20,16 +21,24 @@ _STYLES = {State.OK: "green", State.WARNING: "yellow", State.FAILED: "bold red",
 
 
 @on_doctor.command()
-def doctor(settings: SettingsFile = LAPTOP, overrides: Overrides = None, as_json: AsJson = False) -> None:
+def doctor(
+    namespace: Annotated[
+        str, typer.Option("--namespace", "-n", help="Kubernetes namespace in which workflows are to run.")
+    ] = "watchmove",
+    settings: SettingsFile = LAPTOP,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
     """Check the place where a run is to take place.
 
-    Each check of this machine and of the store is ok, a warning, failed or not checked, with what would fix it.
+    Checks this machine, the store, the cluster if there is a kubeconfig, and GPUs. Each check is ok, a warning, failed
+    or not checked, with what would fix it.
     Exits with 65 if something must be changed, and with 75 if all failures may pass.
     """
 
     def body() -> None:
         loaded = load_settings(settings, overrides or ())
-        checks = list(_all_checks(loaded))
+        checks = list(_all_checks(loaded, namespace))
         if as_json:
             print(json.dumps({"checks": [asdict(check) for check in checks]}, indent=1, ensure_ascii=False))
         else:
@@ -39,8 +48,10 @@ def doctor(settings: SettingsFile = LAPTOP, overrides: Overrides = None, as_json
     end(body)
 
 
-def _all_checks(settings: Settings) -> Iterator[Check]:
+def _all_checks(settings: Settings, namespace: str) -> Iterator[Check]:
+    from watchmove.service.watching.cluster_checks import cluster_checks
     from watchmove.service.watching.decoder_checks import decoder_checks
+    from watchmove.service.watching.gpu_checks import gpu_check
     from watchmove.service.watching.machine_checks import machine_checks
     from watchmove.service.watching.store_checks import store_checks, videos_check
 
@@ -48,6 +59,8 @@ def _all_checks(settings: Settings) -> Iterator[Check]:
     yield from decoder_checks(settings)
     yield from store_checks(settings)
     yield videos_check(settings)
+    yield from cluster_checks(namespace)
+    yield gpu_check(settings)
 
 
 def print_checks(checks: Sequence[Check], console: Console) -> None:

@@ -8,12 +8,14 @@ from http import HTTPStatus
 from typing import Any, Protocol
 
 import urllib3.exceptions
+import yaml
 
 from watchmove.pipeline.errors import InvalidInput, Unavailable
 
 REQUEST_TIMEOUT_SECONDS = 30.0
 """Longest time of one request; set by hand, not tuned."""
-_GROUP, _VERSION = "argoproj.io", "v1alpha1"
+GROUP, VERSION = "argoproj.io", "v1alpha1"
+"""The API of Argo's kinds."""
 _TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
 """Client errors after which the same request may succeed later, like all server errors."""
 
@@ -44,28 +46,45 @@ def connect(namespace: str) -> WorkflowApi:
     return ArgoServerApi(server, namespace) if server else KubernetesApi(namespace)
 
 
+def uses_service_account() -> bool:
+    """Whether the Kubernetes API is used as the service account of this pod: unless KUBECONFIG names a cluster."""
+    return "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ
+
+
+def kubernetes_client() -> Any:
+    """The client of the Kubernetes API that the environment configures; no request is made yet.
+
+    Raises:
+        InvalidInput: the environment configures no cluster.
+    """
+    # Both client packages load slowly, and few commands need them.
+    from kubernetes import client, config
+
+    configuration = client.Configuration()
+    try:
+        if uses_service_account():
+            config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
+        else:
+            # The package reads KUBECONFIG once, when it is imported, so the current file is passed here.
+            config.load_kube_config(  # type: ignore[no-untyped-call]
+                os.environ.get("KUBECONFIG"), client_configuration=configuration
+            )
+    except (config.ConfigException, OSError, yaml.YAMLError) as error:
+        line = " ".join(str(error).split())
+        raise InvalidInput(f"no cluster: {line}; set KUBECONFIG, or ARGO_SERVER and ARGO_TOKEN") from error
+    return client.ApiClient(configuration)
+
+
 class KubernetesApi:
     """Workflows as custom objects of the Kubernetes API; access is controlled by the cluster's RBAC."""
 
     def __init__(self, namespace: str) -> None:
-        # Both client packages load slowly, and of all commands only `submit` needs them.
-        from kubernetes import client, config
+        from kubernetes import client
 
-        configuration = client.Configuration()
-        try:
-            # In a pod, its service account is used unless KUBECONFIG names another cluster.
-            if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
-                config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
-            else:
-                # The package reads KUBECONFIG once, when it is imported, so the current file is passed here.
-                config.load_kube_config(  # type: ignore[no-untyped-call]
-                    os.environ.get("KUBECONFIG"), client_configuration=configuration
-                )
-        except (config.ConfigException, OSError) as error:
-            raise InvalidInput(f"no cluster: {error}; set KUBECONFIG, or ARGO_SERVER and ARGO_TOKEN") from error
-        self._objects = client.CustomObjectsApi(client.ApiClient(configuration))
+        api_client = kubernetes_client()
+        self._objects = client.CustomObjectsApi(api_client)
         self._namespace = namespace
-        self._where = f"{configuration.host}, namespace {namespace}"
+        self._where = f"{api_client.configuration.host}, namespace {namespace}"
 
     def template(self, name: str) -> dict[str, Any]:
         """The document of a WorkflowTemplate."""
@@ -74,9 +93,9 @@ class KubernetesApi:
     def create(self, template: str, parameters: Mapping[str, str]) -> str:
         """Start a workflow from a template and return its name."""
         body = _workflow(template, parameters)
-        with _translated(f"{self._where}: starting {template}"):
+        with translated(f"{self._where}: starting {template}"):
             made: Any = self._objects.create_namespaced_custom_object(
-                _GROUP, _VERSION, self._namespace, "workflows", body, _request_timeout=REQUEST_TIMEOUT_SECONDS
+                GROUP, VERSION, self._namespace, "workflows", body, _request_timeout=REQUEST_TIMEOUT_SECONDS
             )
         return str(made["metadata"]["name"])
 
@@ -85,9 +104,9 @@ class KubernetesApi:
         return self._get("workflows", name)
 
     def _get(self, kind: str, name: str) -> dict[str, Any]:
-        with _translated(f"{self._where}: {kind[:-1]} {name}"):
+        with translated(f"{self._where}: {kind[:-1]} {name}"):
             document: Any = self._objects.get_namespaced_custom_object(
-                _GROUP, _VERSION, self._namespace, kind, name, _request_timeout=REQUEST_TIMEOUT_SECONDS
+                GROUP, VERSION, self._namespace, kind, name, _request_timeout=REQUEST_TIMEOUT_SECONDS
             )
         return dict(document)
 
@@ -119,7 +138,7 @@ class ArgoServerApi:
 
     def template(self, name: str) -> dict[str, Any]:
         """The document of a WorkflowTemplate."""
-        with _translated(f"{self._where}: workflowtemplate {name}"):
+        with translated(f"{self._where}: workflowtemplate {name}"):
             answer = self._templates.get_workflow_template(self._namespace, name, **self._options)
         document: dict[str, Any] = answer.to_dict()
         return document
@@ -138,13 +157,13 @@ class ArgoServerApi:
             resource_name=template,
             submit_options=IoArgoprojWorkflowV1alpha1SubmitOpts(parameters=words),
         )
-        with _translated(f"{self._where}: starting {template}"):
+        with translated(f"{self._where}: starting {template}"):
             made = self._workflows.submit_workflow(self._namespace, request, **self._options)
         return str(made.to_dict()["metadata"]["name"])
 
     def workflow(self, name: str) -> dict[str, Any]:
         """The document of a workflow, with its status."""
-        with _translated(f"{self._where}: workflow {name}"):
+        with translated(f"{self._where}: workflow {name}"):
             answer = self._workflows.get_workflow(self._namespace, name, **self._options)
         document: dict[str, Any] = answer.to_dict()
         return document
@@ -154,7 +173,7 @@ def _workflow(template: str, parameters: Mapping[str, str]) -> dict[str, Any]:
     """The Workflow object that `argo submit --from workflowtemplate/TEMPLATE` creates."""
     arguments = [{"name": name, "value": value} for name, value in parameters.items()]
     return {
-        "apiVersion": f"{_GROUP}/{_VERSION}",
+        "apiVersion": f"{GROUP}/{VERSION}",
         "kind": "Workflow",
         "metadata": {
             "generateName": f"{template}-",
@@ -165,7 +184,8 @@ def _workflow(template: str, parameters: Mapping[str, str]) -> dict[str, Any]:
 
 
 @contextmanager
-def _translated(what: str) -> Iterator[None]:
+def translated(what: str) -> Iterator[None]:
+    """Turn the exceptions of both clients into InvalidInput and Unavailable, with a message that begins with `what`."""
     import argo_workflows.exceptions
     import kubernetes.client.exceptions
 
