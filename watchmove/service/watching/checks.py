@@ -8,8 +8,8 @@ from enum import StrEnum
 
 from watchmove.pipeline.errors import InvalidInput, Unavailable, WatchmoveError
 
-_SECRET_NAMES = re.compile(r"SECRET|TOKEN|PASSWORD|ACCESS_KEY")
-"""Parts of the names of environment variables whose values are never printed."""
+_SECRET_NAMES = re.compile(r"(SECRET|TOKEN|PASSWORD|ACCESS_KEY)(?!.*_FILE$)")
+"""Parts of the names of environment variables whose values are never printed; names of files are no secrets."""
 _LEAST_SECRET_LETTERS = 4
 """Shorter values are found by chance in ordinary words. Set by hand; not tuned."""
 _USER_OF_URL = re.compile(r"(?<=://)[^/@\s]+:[^/@\s]*@")
@@ -94,7 +94,8 @@ def raise_failures(checks: Iterable[Check]) -> None:
 def _line(text: str) -> str:
     """`text` as one printable line without secrets: servers may answer with control codes, or repeat what was sent."""
     for name, value in os.environ.items():
-        if _SECRET_NAMES.search(name.upper()) and len(value) >= _LEAST_SECRET_LETTERS:
-            text = text.replace(value, HIDDEN)
+        if _SECRET_NAMES.search(name.upper()):
+            for secret in (value, *value.split()):  # also the token alone, of a value like "Bearer TOKEN"
+                text = text.replace(secret, HIDDEN) if len(secret) >= _LEAST_SECRET_LETTERS else text
     text = _USER_OF_URL.sub(f"{HIDDEN}@", " ".join(text.split()))
     return "".join(letter if letter.isprintable() else "?" for letter in text)
