@@ -71,7 +71,7 @@ def test_the_exporter_shows_frame_yield_and_mean_average_precision(installation:
         lambda: re.search(pattern, found := installation.exported(), re.MULTILINE) and found,
         timeout_seconds=180,
     )
-    kept = re.findall(r'^watchmove_frames_total\{outcome="kept".*\} ([\d.]+)$', text, re.MULTILINE)
+    kept = re.findall(r'^watchmove_frames\{outcome="kept".*\} ([\d.]+)$', text, re.MULTILINE)
 
     assert [float(count) > 0 for count in kept] == [True]
-    assert re.search(r'^watchmove_frames_total\{outcome="rejected",reason="[a-z-]+"', text, re.MULTILINE)
+    assert re.search(r'^watchmove_frames\{outcome="rejected",reason="[a-z-]+"', text, re.MULTILINE)

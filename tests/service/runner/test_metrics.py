@@ -15,6 +15,16 @@ def free_port() -> int:
         return int(trial.getsockname()[1])
 
 
+def test_counters_and_no_others_end_in_total() -> None:
+    """Of the metrics of a process, those declared with `_total` are counters, and the others gauges."""
+    types = {family.name: family.type for family in metrics.ProcessMetrics().registry.collect()}
+    declared = [one.name for one in vars(metrics).values() if isinstance(one, metrics.Declared)]
+    counters = {name.removesuffix("_total") for name in declared if name.endswith("_total")}
+
+    assert counters
+    assert counters == {name for name, kind in types.items() if kind == "counter"}
+
+
 def test_metrics_are_served_to_both_families_of_addresses() -> None:
     """Pods of a cluster can have addresses of IPv4, of IPv6, or of both."""
     port = free_port()

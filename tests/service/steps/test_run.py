@@ -114,7 +114,7 @@ def test_the_exporter_reads_it_all_from_records(finished: tuple[StepContext, str
     registry.register(collector)
     collector.refresh()
     [recipe] = {item.key.split("/")[1] for item in context.store.list("extractions/")}
-    kept = registry.get_sample_value("watchmove_frames_total", {"recipe": recipe, "outcome": "kept", "reason": ""})
+    kept = registry.get_sample_value("watchmove_frames", {"recipe": recipe, "outcome": "kept", "reason": ""})
     labels = {"initialisation": "random", "freeze_through": "0", "seed": "0", "method": "11-point"}
     labels["pretraining_seed"] = ""
 

@@ -62,9 +62,27 @@ def test_a_run_by_outcome_as_it_goes_on(context: StepContext) -> None:
     assert waiting == [6, 2, 0]
     assert values.of("watchmove_run_videos", run="run", outcome="missing") == 2
     assert values.of("watchmove_run_videos", run=name, outcome="kept") == 1
-    assert values.of("watchmove_videos_total", recipe=planned.recipe, outcome="kept", reason="") == 5
-    assert values.of("watchmove_videos_total", recipe=planned.recipe, outcome="missing", reason="") == 1
-    assert values.of("watchmove_frames_total", recipe=planned.recipe, outcome="kept", reason="") == 15
+    assert values.of("watchmove_videos", recipe=planned.recipe, outcome="kept", reason="") == 5
+    assert values.of("watchmove_videos", recipe=planned.recipe, outcome="missing", reason="") == 1
+    assert values.of("watchmove_frames", recipe=planned.recipe, outcome="kept", reason="") == 15
+
+
+def test_what_a_retry_lowers_is_a_gauge(context: StepContext) -> None:
+    """A retry moves a video and its frames to another outcome, so no metric of records is a counter."""
+    planned = plan(context, "run")
+    end_shard(context, planned, 0, {"01.mp4": ("missing", "")}, at=1000.0)
+    values = Values(context)
+    values.collector.refresh()
+    missing = {"recipe": planned.recipe, "outcome": "missing", "reason": ""}
+    before = values.of("watchmove_videos", **missing)
+    _, again = retry(context.settings, context.store, context.scratch, "run", "missing")
+    end_shard(context, again, 0, {}, at=2000.0)
+    values.collector.refresh()
+    families = list(values.collector.collect())
+
+    assert (before, values.of("watchmove_videos", **missing)) == (1, None)
+    assert {family.type for family in families} == {"gauge"}
+    assert not [family.name for family in families if family.name.endswith("_total")]
 
 
 def test_nothing_is_served_before_all_records_were_read(context: StepContext, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +123,7 @@ def test_a_record_is_read_once(context: StepContext, monkeypatch: pytest.MonkeyP
 
     assert read.pop(torn) == 3
     assert set(read.values()) == {1}
-    assert values.of("watchmove_videos_total", recipe=planned.recipe, outcome="kept", reason="") == 4
+    assert values.of("watchmove_videos", recipe=planned.recipe, outcome="kept", reason="") == 4
 
 
 def test_how_long_a_device_waits_for_its_decoders(context: StepContext) -> None:
@@ -117,8 +135,8 @@ def test_how_long_a_device_waits_for_its_decoders(context: StepContext) -> None:
     values = Values(context)
     values.collector.refresh()
 
-    assert values.of("watchmove_device_seconds_total", recipe=planned.recipe, state="busy") == 32.5
-    assert values.of("watchmove_device_seconds_total", recipe=planned.recipe, state="waiting") == 10
+    assert values.of("watchmove_device_seconds", recipe=planned.recipe, state="busy") == 32.5
+    assert values.of("watchmove_device_seconds", recipe=planned.recipe, state="waiting") == 10
 
 
 def test_each_layer_has_the_figure_of_its_newest_classification(context: StepContext) -> None:

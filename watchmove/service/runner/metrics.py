@@ -2,6 +2,8 @@
 
 `watchmove_process_…` metrics belong to one process and start at zero with it; they show what a pod is doing. All others
 are read from the store's records by `watchmove exporter`; they show what has been done, and no restart resets them.
+They are gauges: a retry moves videos from one outcome to another, and a record can be removed or replaced. Prometheus
+takes a counter that falls for a restart, and `increase` would then count what it has left once more.
 """
 
 import socket
@@ -9,40 +11,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily
 
 from watchmove.pipeline.errors import InvalidInput
 
 
 @dataclass(frozen=True)
 class Declared:
-    """A metric's name, help and labels; a name that ends in `_total` is a counter."""
+    """A metric's name, help and labels; the name of a counter, and no other, ends in `_total`."""
 
     name: str
     help: str
     labels: tuple[str, ...] = ()
 
-    def family(self) -> CounterMetricFamily | GaugeMetricFamily:
-        """An empty family of samples, for a collector to fill."""
-        kind = CounterMetricFamily if self.name.endswith("_total") else GaugeMetricFamily
-        return kind(self.name, self.help, labels=self.labels)
+    def family(self) -> GaugeMetricFamily:
+        """An empty family of gauges, for a collector to fill from records."""
+        return GaugeMetricFamily(self.name, self.help, labels=self.labels)
 
 
-VIDEOS = Declared("watchmove_videos_total", "Number of videos by outcome and reason.", ("recipe", "outcome", "reason"))
+VIDEOS = Declared("watchmove_videos", "Number of videos by outcome and reason.", ("recipe", "outcome", "reason"))
 FRAMES = Declared(
-    "watchmove_frames_total",
+    "watchmove_frames",
     "Number of sampled frames by outcome (kept or rejected) and reason.",
     ("recipe", "outcome", "reason"),
 )
 RUN_VIDEOS = Declared(
     "watchmove_run_videos", "Number of videos of a run by outcome; those without one are `waiting`.", ("run", "outcome")
 )
-FRAMES_SEEN = Declared("watchmove_frames_decoded_total", "Number of frames decoded from videos.", ("recipe",))
+FRAMES_SEEN = Declared("watchmove_frames_decoded", "Number of frames decoded from videos.", ("recipe",))
 EXTRACTION_SECONDS = Declared(
-    "watchmove_extraction_seconds_total", "Wall-clock seconds spent on committed shards.", ("recipe",)
+    "watchmove_extraction_seconds", "Wall-clock seconds spent on committed shards.", ("recipe",)
 )
 DEVICE_SECONDS = Declared(
-    "watchmove_device_seconds_total",
+    "watchmove_device_seconds",
     "Wall-clock seconds of the processes that compute masks on a device, by state (busy or waiting for shots).",
     ("recipe", "state"),
 )
