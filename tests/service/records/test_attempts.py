@@ -104,7 +104,7 @@ def test_a_record_with_an_impossible_count_leaves_nothing_behind() -> None:
     attempts.add("other", record(3.0, row(video(4), "kept")))
 
     assert attempts.table().outcomes(np.ones(2, bool)) == Counter({("kept", ""): 2})
-    assert attempts.keys == {"good", "other"}
+    assert {part.key for part in attempts.parts} == {"good", "other"}
 
 
 def test_hashes_are_those_of_all_records() -> None:

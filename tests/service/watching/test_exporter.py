@@ -3,6 +3,7 @@
 import os
 import signal
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -18,6 +19,7 @@ from watchmove.service.records.training import ClassificationRecord, Evaluation,
 from watchmove.service.runner import metrics
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.steps.plan import plan
+from watchmove.service.store.store import StoredObject
 from watchmove.service.watching import exporter
 from watchmove.service.watching.exporter import RecordCollector, serve_records
 
@@ -124,6 +126,54 @@ def test_a_record_is_read_once(context: StepContext, monkeypatch: pytest.MonkeyP
     assert read.pop(torn) == 3
     assert set(read.values()) == {1}
     assert values.of("watchmove_videos", recipe=planned.recipe, outcome="kept", reason="") == 4
+
+
+def test_a_record_that_was_replaced_is_read_again(context: StepContext) -> None:
+    """The metrics follow records that are written again under their keys, and records that are removed."""
+    planned = plan(context, "run")
+    end_shard(context, planned, 0, {}, at=1000.0)
+    end_shard(context, planned, 1, {}, at=1000.0)
+    values = Values(context)
+    missing: list[float | None] = []
+    for change in (None, {"00.mp4": ("missing", "")}, {}):
+        if change is not None:
+            context.store.remove(layout.shard_part(planned.recipe, planned.plan, 0, 0) + ".json")
+            end_shard(context, planned, 0, change, at=2000.0)
+        values.collector.refresh()
+        missing.append(values.of("watchmove_videos", recipe=planned.recipe, outcome="missing", reason=""))
+    context.store.remove(layout.shard_part(planned.recipe, planned.plan, 0, 0) + ".json")
+    context.store.remove(layout.run_record("run", "plan"))
+    values.collector.refresh()
+
+    assert missing == [None, 1, None]
+    assert values.of("watchmove_videos", recipe=planned.recipe, outcome="kept", reason="") == 2
+    assert values.of("watchmove_run_videos", run="run", outcome="kept") is None
+
+
+def test_a_reading_that_fails_changes_nothing(context: StepContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the store fails after the shards were read, all metrics remain those of the reading before."""
+    planned = plan(context, "run")
+    end_shard(context, planned, 0, {}, at=1000.0)
+    values, list_keys = Values(context), context.store.list
+    kept = {"recipe": planned.recipe, "outcome": "kept", "reason": ""}
+    values.collector.refresh()
+    before = [str(family) for family in values.collector.collect()]
+
+    def no_runs(prefix: str = "") -> Iterator[StoredObject]:
+        if prefix == "runs/":
+            raise Unavailable("the store is away")
+        return list_keys(prefix)
+
+    end_shard(context, planned, 1, {}, at=2000.0)
+    with monkeypatch.context() as away:
+        away.setattr(context.store, "list", no_runs)
+        with pytest.raises(Unavailable):
+            values.collector.refresh()
+    after = [str(family) for family in values.collector.collect()]
+    values.collector.refresh()
+
+    assert after == before
+    assert values.of("watchmove_videos", **kept) == 6
 
 
 def test_how_long_a_device_waits_for_its_decoders(context: StepContext) -> None:

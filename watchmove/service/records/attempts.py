@@ -65,7 +65,6 @@ class Attempts:
 
     def __init__(self) -> None:
         self.parts: list[Part] = []
-        self.keys: set[str] = set()
         # arrays grow in place and hold machine numbers; a list would hold an object for each
         self._rows = {name: array(code) for name, code in _ROW.items()}
         self._rejected = [array(code) for code in _REJECTED]
@@ -98,7 +97,6 @@ class Attempts:
         data = (record.data_key, record.data_sha256, record.data_bytes, record.index_key, record.audit_key)
         written = record.made_by.written_at_unix_seconds
         self.parts.append(Part(key, record.plan, record.shard, *data, record.seconds, record.device, written))
-        self.keys.add(key)
         self._table = None
 
     def _values(self, key: str, videos: Sequence[VideoOutcome]) -> dict[str, list[Any]]:
