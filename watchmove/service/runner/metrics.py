@@ -15,6 +15,8 @@ from prometheus_client.core import GaugeMetricFamily
 
 from watchmove.pipeline.errors import InvalidInput
 
+_EVERY_IPV4 = "0.0.0.0"  # noqa: S104 (pods are scraped from outside)
+
 
 @dataclass(frozen=True)
 class Declared:
@@ -128,25 +130,30 @@ class ProcessMetrics:
 
 
 def serve(registry: CollectorRegistry, port: int) -> None:
-    """Serve a registry on `port` from a daemon thread.
+    """Serve a registry on `port` of all addresses of this host, of IPv4 and of IPv6, from daemon threads.
 
     Raises:
         InvalidInput: the port is in use or not allowed.
     """
     try:
-        start_http_server(port, _every_address(), registry)
+        for address in _every_address():
+            start_http_server(port, address, registry)
     except OSError as error:
         raise InvalidInput(f"metrics port {port}: {error.strerror}; set work.metrics_port to a free one") from error
 
 
-def _every_address() -> str:
-    """The address that stands for all of this host: of IPv6, which includes those of IPv4, unless the host has none."""
+def _every_address() -> tuple[str, ...]:
+    """The addresses to listen on that together stand for all of this host.
+
+    That of IPv6 includes those of IPv4, unless the host is set to keep them apart (`net.ipv6.bindv6only`).
+    """
     try:
         with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as trial:
             trial.bind(("::", 0))
+            apart = trial.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
     except OSError:
-        return "0.0.0.0"  # noqa: S104 (pods are scraped from outside)
-    return "::"
+        return (_EVERY_IPV4,)
+    return ("::", _EVERY_IPV4) if apart else ("::",)
 
 
 def _counter(declared: Declared, registry: CollectorRegistry) -> Counter:
