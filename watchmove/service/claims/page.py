@@ -94,7 +94,7 @@ def _frozen(figures: Mapping[str, Sequence[float]]) -> Figure:
     axes.set_xlabel("frozen layers")
     axes.set_ylabel(_AXIS)
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, ncols=3)
+    figure.legend(frameon=False, ncols=4, loc="outside upper center")  # inside, it would cover lines
     return figure
 
 
