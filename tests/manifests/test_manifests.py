@@ -2,6 +2,8 @@
 
 import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +173,20 @@ def test_alerts_speak_of_metrics_that_exist() -> None:
 
     assert spoken_of
     assert spoken_of <= declared
+
+
+def test_alerts_fire_when_they_should(tmp_path: Path) -> None:
+    """Prometheus' own tool fires the alerts of a run that has begun to fail, and not before."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed; Debian has it in the package prometheus")
+    (rules,) = read(ROOT / "k8s" / "components" / "monitoring" / "alerts.yaml")
+    (tmp_path / "alerts.yaml").write_text(yaml.safe_dump(rules["spec"]))
+    shutil.copy(ROOT / "tests" / "manifests" / "alerts_test.yaml", tmp_path)
+    command = [promtool, "test", "rules", "alerts_test.yaml"]
+    tested = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert tested.returncode == 0, tested.stdout + tested.stderr
 
 
 def test_what_is_scraped_is_there() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 
@@ -13,7 +14,7 @@ from tests.service.records.made_up_run import commit_part, end_shard, planned_vi
 from watchmove.pipeline.errors import Unavailable
 from watchmove.service.planning.retry import retry
 from watchmove.service.records import layout
-from watchmove.service.records.outcomes import DeviceUse
+from watchmove.service.records.outcomes import DeviceUse, Outcome
 from watchmove.service.records.record import commit, origin
 from watchmove.service.records.training import ClassificationRecord, Evaluation, EvaluationRecord
 from watchmove.service.runner import metrics
@@ -174,6 +175,20 @@ def test_a_reading_that_fails_changes_nothing(context: StepContext, monkeypatch:
 
     assert after == before
     assert values.of("watchmove_videos", **kept) == 6
+
+
+def test_what_was_committed_lately(context: StepContext) -> None:
+    """Recent metrics have the commits of the last six hours alone."""
+    planned = plan(context, "run")
+    end_shard(context, planned, 0, {}, at=time.time() - 7 * 3600)
+    end_shard(context, planned, 1, {"05.mp4": ("missing", "")}, at=time.time() - 5 * 3600)
+    values = Values(context)
+    values.collector.refresh()
+    counts = {name: values.of("watchmove_recent_videos", recipe=planned.recipe, outcome=name) for name in Outcome}
+
+    assert {name: count for name, count in counts.items() if count} == {"kept": 1, "missing": 1}
+    assert values.of("watchmove_recent_frames", recipe=planned.recipe, outcome="kept") == 3
+    assert values.of("watchmove_recent_frames", recipe=planned.recipe, outcome="rejected") == 5
 
 
 def test_how_long_a_device_waits_for_its_decoders(context: StepContext) -> None:

@@ -37,6 +37,14 @@ FRAMES = Declared(
     "Number of sampled frames by outcome (kept or rejected) and reason.",
     ("recipe", "outcome", "reason"),
 )
+RECENT_VIDEOS = Declared(
+    "watchmove_recent_videos", "Number of attempts at videos in the last six hours, by outcome.", ("recipe", "outcome")
+)
+RECENT_FRAMES = Declared(
+    "watchmove_recent_frames",
+    "Number of frames sampled in the last six hours, by outcome (kept or rejected).",
+    ("recipe", "outcome"),
+)
 RUN_VIDEOS = Declared(
     "watchmove_run_videos", "Number of videos of a run by outcome; those without one are `waiting`.", ("run", "outcome")
 )

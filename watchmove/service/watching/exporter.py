@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+import numpy as np
 import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
@@ -21,6 +22,8 @@ from watchmove.service.watching.reading import Reader, Reading
 
 REFRESH_SECONDS = 15.0
 """Time between two listings of the store, half the interval at which k8s/components/monitoring scrapes."""
+LATELY_SECONDS = 6 * 3600.0
+"""Age up to which a commit is recent: with the default `work.commit_every_seconds` (600), 36 commits of each pod."""
 RUNS_SHOWN = 20
 """Number of newest runs with metrics of their own, which bounds the number of time series."""
 
@@ -44,6 +47,7 @@ class RecordCollector(Collector):
         """All metrics that are declared for records, of one reading. Prometheus calls this from a thread of its own."""
         reading = self._reading  # taken once, as a refresh may replace it meanwhile
         yield from _extraction(reading)
+        yield from _recent(reading)
         yield _runs(reading)
         yield from _training(reading)
         yield from _detection(reading)
@@ -96,6 +100,21 @@ def _extraction(reading: Reading) -> Iterator[Metric]:
         seconds.add_metric([recipe], wall)
         rate.add_metric([recipe], sampled.total() / wall if wall else 0.0)
     yield from (videos, frames, seen, seconds, rate, device)
+
+
+def _recent(reading: Reading) -> Iterator[Metric]:
+    """The attempts and frames that were committed lately, measured from the time of the reading."""
+    videos, frames = metrics.RECENT_VIDEOS.family(), metrics.RECENT_FRAMES.family()
+    for recipe, table in reading.tables.items():
+        written = np.array([part.written_at_unix_seconds for part in table.parts], np.float64)
+        rows = (written > reading.at - LATELY_SECONDS)[table.part]
+        for family, counts in ((videos, table.outcomes(rows)), (frames, table.frames(rows))):
+            ended: Counter[str] = Counter()
+            for (outcome, _), count in counts.items():
+                ended[outcome] += count
+            for outcome, count in ended.items():
+                family.add_metric([recipe, outcome], count)
+    yield from (videos, frames)
 
 
 def _runs(reading: Reading) -> Metric:
