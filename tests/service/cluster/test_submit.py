@@ -152,7 +152,7 @@ def test_a_short_outage_while_waiting_is_sat_out(cluster: ArgoCluster) -> None:
         return answer(method, path, body)
 
     cluster.answer = with_outage  # type: ignore[method-assign]
-    state, _ = _submit(wait=True)
+    state, _ = _submit(wait=True, patience_seconds=60.0)  # a busy machine may be slow between two requests
 
     assert state.succeeded
 

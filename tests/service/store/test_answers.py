@@ -98,6 +98,13 @@ def test_an_answer_means_the_same_to_every_request(
         assert expected in str(ended.value) or (status >= 500 and "HTTP status" in str(ended.value)), call
 
 
+def test_a_clock_that_is_wrong_is_named(server: AnsweringServer) -> None:
+    """A request that is refused for its time may pass later, after the clock has been set."""
+    server.replace = lambda _: refusal(403, "RequestTimeTooSkewed")
+    with pytest.raises(Unavailable, match="synchronise this machine's clock"):
+        open_store(NAME).read("k")
+
+
 def test_a_refused_part_of_an_upload_is_refused(server: AnsweringServer, tmp_path: Path) -> None:
     """An upload in parts has an error of boto3's own around the store's answer."""
     created = b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"

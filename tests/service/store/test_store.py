@@ -229,6 +229,14 @@ def test_unwritable_folder_is_invalid(tmp_path: Path) -> None:
         open_store(f"file://{tmp_path}/file").write("x", b"")
 
 
+def test_a_path_that_cannot_be_a_folder_is_invalid(tmp_path: Path) -> None:
+    """A name that the file system refuses is an error of the settings, when objects are listed or one is written."""
+    store = open_store(f"file://{tmp_path}/{'x' * 300}")
+    with pytest.raises(InvalidInput, match="check the path"):
+        # recent versions of Python take such a folder for an absent one, in which nothing is listed
+        store.write("x", str([*store.list()]).encode())
+
+
 def test_fetch_gives_just_the_object_that_was_described(store: Store, tmp_path: Path) -> None:
     """The same bytes, or word that another object lies there, or that none does."""
     store.write("clip.mp4", b"frames")

@@ -37,8 +37,9 @@ class FileStore:
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Yield the objects with keys that start with `prefix`, in the order of their keys."""
-        if not self.folder.is_dir():
-            return
+        with _translated(f"listing {self.uri}"):
+            if not self.folder.is_dir():
+                return
         # a prefix need not end at a slash: its folder is walked, and the keys are compared with the rest of it below
         start = self.folder / prefix.rpartition("/")[0]
         with _translated(f"listing {self.uri}"):

@@ -54,6 +54,7 @@ _ADVICE = {
     "InvalidToken": "check the credentials",
     "PermanentRedirect": "set AWS_REGION to the region of the bucket",
     "AuthorizationHeaderMalformed": "set AWS_REGION to the region of the bucket",
+    "RequestTimeTooSkewed": "synchronise this machine's clock, then run again",
     "InvalidObjectState": "restore the object from its archive",
 }
 """What would fix an error, by its name."""
@@ -141,7 +142,7 @@ def _from_answer(uri: str, bucket: str, what: str, error: botocore_errors.Client
         return InvalidInput(f"{uri}: there is no bucket {bucket!r}; make it or correct the URI")
     line = f"{uri}: {what}: the store answered {name}"
     if fault in (Fault.TRANSIENT, Fault.CONFLICT):
-        return Unavailable(f"{line}; run again later")
+        return Unavailable(f"{line}; {_ADVICE.get(name, 'run again later')}")
     if name.startswith("KMS."):
         return ObjectRefused(f"{line}; make its encryption key usable, or remove the object")
     advice = _ADVICE.get(name, "check the URI, endpoint and credentials")
