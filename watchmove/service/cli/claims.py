@@ -75,11 +75,10 @@ def claims(
         _do(context, series_of(context.settings, given, quick=quick), cell, outputs)
 
     preset = _QUICK if quick else _DRAWN if given is None else _REAL
-    places = (
-        []
-        if given is None
-        else [*(_REAL_PLACES if preset == _QUICK and not settings else ()), override("voc", as_uri(voc))]
-    )
+    places: list[str] = []
+    if given is not None:
+        # the short series has the places of the drawn world
+        places = [*(_REAL_PLACES if quick and settings is None else ()), override("voc", as_uri(voc))]
     in_context(settings or preset, [*places, *(overrides or ())], body)
 
 
