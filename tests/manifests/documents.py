@@ -13,6 +13,8 @@ from uuid import UUID
 import pytest
 import yaml
 
+from watchmove.service.cluster.step_pod import merge_patch
+
 ROOT = Path(__file__).parents[2]
 STEPS = ("world", "plan", "extract", "gather", "pretrain", "evaluate", "report")
 OVERLAYS = ("cloud", "kind")
@@ -99,20 +101,8 @@ def pod_of(template: Document) -> Document:
         "volumes": template["volumes"],
     }
     for patch in (workflow["spec"]["podSpecPatch"], template["podSpecPatch"]):
-        _merge(spec, yaml.safe_load(patch))
+        merge_patch(spec, yaml.safe_load(patch))
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "made-by-argo"}, "spec": spec}
-
-
-def _merge(document: Document, patch: Document) -> None:
-    """A strategic merge: mappings by their keys, lists of containers by the containers' names."""
-    for key, value in patch.items():
-        if isinstance(value, dict):
-            _merge(document.setdefault(key, {}), value)
-        elif key in ("initContainers", "containers"):
-            for row in value:
-                _merge(next(one for one in document[key] if one["name"] == row["name"]), row)
-        else:
-            document[key] = value
 
 
 def templates_with_pods() -> list[Document]:

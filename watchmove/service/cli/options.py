@@ -66,11 +66,6 @@ def override(name: str, text: str) -> str:
     return f"{name}={json.dumps(text, ensure_ascii=False)}"
 
 
-def words_of(text: str) -> frozenset[str]:
-    """The words of an option that takes several, separated by commas."""
-    return frozenset(word.strip() for word in text.split(",") if word.strip())
-
-
 def as_uri(place: str) -> str:
     """The URI of a place that is given as a path of a local folder or as a URI."""
     return place if "://" in place else f"file://{Path(place).expanduser().absolute()}"

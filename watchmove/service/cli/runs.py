@@ -19,7 +19,6 @@ from watchmove.service.cli.options import (
     as_uri,
     in_context,
     override,
-    words_of,
 )
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.loading import LAPTOP
@@ -78,6 +77,7 @@ def videos(
     Prints a line for each: outcome, reason, kept frames, name and detail, separated by tabs; with --json, its record.
     """
     from watchmove.service.cli.status_table import print_video
+    from watchmove.service.planning.retry import words_of
     from watchmove.service.watching.videos import ended_videos
 
     def body(context: StepContext) -> None:

@@ -33,7 +33,7 @@ def step_pod(workflow: Mapping[str, Any], step: Mapping[str, Any]) -> dict[str, 
             **{key: place[key] for key in _PLACEMENT for place in (common, template) if key in place},
         }
         for place in (common, template):
-            _merge(spec, yaml.safe_load(place.get("podSpecPatch") or "{}"))
+            merge_patch(spec, yaml.safe_load(place.get("podSpecPatch") or "{}"))
         labels = template.get("metadata", {}).get("labels", {})
     except (KeyError, IndexError, TypeError, AttributeError, StopIteration, yaml.YAMLError) as error:
         line = " ".join(str(error).split())
@@ -46,13 +46,13 @@ def step_pod(workflow: Mapping[str, Any], step: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def _merge(document: dict[str, Any], patch: Mapping[str, Any]) -> None:
-    """A strategic merge: mappings by their keys, lists of containers by the containers' names."""
+def merge_patch(document: dict[str, Any], patch: Mapping[str, Any]) -> None:
+    """Merge a patch into a pod's document strategically: mappings by their keys, lists of containers by their names."""
     for key, value in patch.items():
         if isinstance(value, dict):
-            _merge(document.setdefault(key, {}), value)
+            merge_patch(document.setdefault(key, {}), value)
         elif key in ("initContainers", "containers"):
             for row in value:
-                _merge(next(known for known in document[key] if known["name"] == row["name"]), row)
+                merge_patch(next(known for known in document[key] if known["name"] == row["name"]), row)
         else:
             document[key] = value

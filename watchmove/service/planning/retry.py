@@ -26,7 +26,7 @@ def outcomes_named(words: str) -> frozenset[Outcome]:
     Raises:
         InvalidInput: an outcome is unknown, or is not a failure.
     """
-    names = _names(words)
+    names = words_of(words)
     known = ", ".join(sorted(FAILED))
     for name in names:
         if name not in set(Outcome):
@@ -58,7 +58,7 @@ def retry(
             f"run {run}: planned as recipe {parent.recipe}, but these settings give {recipe}; "
             "retry with the settings of the run, or start a new one"
         )
-    retries = Retries(plan=parent.plan, outcomes=tuple(sorted(wanted)), reasons=tuple(sorted(_names(reasons))))
+    retries = Retries(plan=parent.plan, outcomes=tuple(sorted(wanted)), reasons=tuple(sorted(words_of(reasons))))
     # before planning: once the retry has been extracted, planning again would choose other videos
     if as_run and (known := _own_plan(store, as_run, retries)):
         return as_run, known
@@ -72,8 +72,9 @@ def retry(
             return as_run, known
 
 
-def _names(words: str) -> set[str]:
-    return {word.strip() for word in words.split(",") if word.strip()}
+def words_of(text: str) -> frozenset[str]:
+    """The words of an option that takes several, separated by commas."""
+    return frozenset(word.strip() for word in text.split(",") if word.strip())
 
 
 def _own_plan(store: Store, run: str, retries: Retries) -> RetryRecord | None:

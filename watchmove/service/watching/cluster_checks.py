@@ -40,7 +40,8 @@ def cluster_checks(namespace: str) -> Iterator[Check]:
 
 def argo_check(name: str, probe: ClusterProbe) -> Check:
     """The check that the API server serves Argo's kinds."""
-    missing = [kind for kind in _KINDS if kind not in probe.served_kinds()]
+    served = probe.served_kinds()
+    missing = [kind for kind in _KINDS if kind not in served]
     if missing:
         finding = f"not served: {', '.join(f'{kind}.argoproj.io' for kind in missing)}"
         return failed(name, finding, "Install Argo Workflows 3.7 or later with its custom resource definitions.")
