@@ -16,7 +16,7 @@ from torch import Tensor
 
 from watchmove.pipeline.classification.linear_svm import fit_svms, svm_scores
 from watchmove.pipeline.voc.annotations import VocImage
-from watchmove.pipeline.voc.average_precision import average_precision
+from watchmove.pipeline.voc.average_precision import average_precision, mean_of_known
 
 COSTS = tuple(sorted([2.0**power for power in range(-19, -3)] + [10.0**power for power in range(-7, 3)]))
 """Candidate costs: 2⁻¹⁹ to 2⁻⁴ and 10⁻⁷ to 10² (tools/svm/svm_helper.py, and the commands in GETTING_STARTED.md)."""
@@ -85,8 +85,8 @@ def classification_scores(
     in_order = {name: figures[name] for name in classes}
     return ClassificationScores(
         in_order,
-        _mean([found.ap_11_point for found in in_order.values()]),
-        _mean([found.ap_area for found in in_order.values()]),
+        mean_of_known([found.ap_11_point for found in in_order.values()]),
+        mean_of_known([found.ap_area for found in in_order.values()]),
     )
 
 
@@ -164,8 +164,3 @@ def _curve_areas(scores: NDArray[np.float64], labels: Labels) -> tuple[float, fl
     right = labels[counted][np.argsort(-scores[counted], kind="stable")] == 1
     hits = np.cumsum(right)
     return average_precision(hits / np.arange(1, len(hits) + 1), hits / max(int(hits[-1]), 1))
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None

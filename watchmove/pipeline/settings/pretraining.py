@@ -22,6 +22,10 @@ LEARNING_RATES = {
 """Name of the setting with the highest learning rate of each objective; those of the others decide nothing."""
 
 
+FOREGROUND_THRESHOLD = 0.7
+"""Default of the soft mask value from which a pixel is foreground (Pathak et al., CVPR 2017, section 5)."""
+
+
 class PretrainingSettings(Section):
     """Training of a network on soft masks (Pathak et al., CVPR 2017, section 5)."""
 
@@ -111,7 +115,7 @@ class PretrainingSettings(Section):
         description="Whether an AlexNet without `batch_norm` is rescaled to unit variance before training.",
     )
     foreground_threshold: float = Field(
-        0.7, gt=0, le=1, description="Soft mask value from which a pixel is foreground."
+        FOREGROUND_THRESHOLD, gt=0, le=1, description="Soft mask value from which a pixel is foreground."
     )
     background_threshold: float = Field(
         0.4,

@@ -91,7 +91,8 @@ def _score_class(
     return ClassScore(eleven_point, area, n_ground_truth, n_difficult, len(found.scores))
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def mean_of_known(values: Sequence[float | None]) -> float | None:
+    """Return the mean of the values that are not None; None if all are."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
 
@@ -118,8 +119,8 @@ class _Scorer:
         for name in self.truth.keys() - self._per_class.keys():
             self.add(name, columns_of([]))
         per_class = dict(sorted(self._per_class.items()))
-        eleven_point = _mean([score.ap_11_point for score in per_class.values()])
-        area = _mean([score.ap_area for score in per_class.values()])
+        eleven_point = mean_of_known([score.ap_11_point for score in per_class.values()])
+        area = mean_of_known([score.ap_area for score in per_class.values()])
         return DetectionScores(per_class, eleven_point, area, self._iou_threshold, len(self.numbers), split)
 
 

@@ -12,12 +12,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from watchmove.pipeline.dataset.shard import Sample
+from watchmove.pipeline.settings.pretraining import FOREGROUND_THRESHOLD
 from watchmove.service.records.training import CurveRow
 
 IMAGE_WIDTH_PIXELS = 240
 """Width at which frames are embedded in the report, a compromise between detail and the size of the page."""
-FOREGROUND = 0.7
-"""Mask value of the outline: the default threshold from which pretraining takes a pixel for foreground."""
 _SHORT_CURVE = 10
 """A curve of fewer points is drawn with dots, because a line through a single point is invisible."""
 _TINT_BGR = (60, 60, 255)
@@ -36,7 +35,7 @@ class CaptionedImage:
 
 
 def image_of(sample: Sample) -> CaptionedImage | None:
-    """A dataset frame tinted by its soft mask and outlined at FOREGROUND; None if its data cannot be decoded."""
+    """A dataset frame tinted by its soft mask and outlined at FOREGROUND_THRESHOLD; None if it cannot be decoded."""
     image = cv2.imdecode(np.frombuffer(sample.jpeg, np.uint8), cv2.IMREAD_COLOR)
     mask = cv2.imdecode(np.frombuffer(sample.mask_png, np.uint8), cv2.IMREAD_GRAYSCALE)
     if image is None or mask is None:
@@ -58,10 +57,10 @@ def _number(value: object) -> float:
 
 
 def overlay(image_bgr: NDArray[np.uint8], soft_mask: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """`image_bgr` (H, W, 3) uint8 with `soft_mask` (H, W) in [0, 1] as a red tint, outlined at FOREGROUND."""
+    """`image_bgr` (H, W, 3) uint8 with `soft_mask` (H, W) in [0, 1] as a red tint, outlined at FOREGROUND_THRESHOLD."""
     weight = _TINT_WEIGHT * soft_mask[..., None]
     tinted = (image_bgr * (1 - weight) + np.array(_TINT_BGR) * weight).astype(np.uint8)
-    certain = (soft_mask >= FOREGROUND).astype(np.uint8)
+    certain = (soft_mask >= FOREGROUND_THRESHOLD).astype(np.uint8)
     outlines, _ = cv2.findContours(certain, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return np.asarray(cv2.drawContours(tinted, outlines, -1, _OUTLINE_BGR, 1), np.uint8)
 

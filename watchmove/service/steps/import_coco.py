@@ -17,6 +17,7 @@ from watchmove.pipeline.coco.masks import soft_mask_of
 from watchmove.pipeline.dataset.shard import Sample, write_shard
 from watchmove.pipeline.errors import InvalidInput, UnreadableVideo
 from watchmove.pipeline.files.images import decoded_image
+from watchmove.pipeline.settings.pretraining import FOREGROUND_THRESHOLD
 from watchmove.service.extraction.child import JPEG_QUALITY, KEPT
 from watchmove.service.extraction.coco_instances import ImageAnnotations, Instances
 from watchmove.service.extraction.fetcher import ScratchSpace
@@ -39,8 +40,6 @@ UNLISTED = "annotation-of-unlisted-image"
 
 _MAX_IMAGE_BYTES = 2**26
 """A bound on memory, not a tuned value."""
-_FOREGROUND = 0.7
-"""Soft masks count as foreground from here on, the threshold that training applies by default."""
 
 
 def import_coco(context: StepContext, run: str, annotations: Path) -> PlanRecord:
@@ -174,7 +173,7 @@ def _sample(
         raise UnreadableVideo("other-size", f"{width} x {height} pixels, {listed} in the annotations")
     # Crowd regions are below the threshold: an image that shows only a crowd has no object to learn.
     soft_mask, problems = soft_mask_of(annotations.objects, height, width)
-    area = float((soft_mask >= _FOREGROUND).mean())
+    area = float((soft_mask >= FOREGROUND_THRESHOLD).mean())
     if area == 0:
         return "no-object", problems
     if not settings.min_area_fraction <= area <= settings.max_area_fraction:
