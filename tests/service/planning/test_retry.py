@@ -197,8 +197,8 @@ def test_the_same_in_a_bucket(s3_environment: str, tmp_path: Path) -> None:
     name, record = retry(context.settings, context.store, context.scratch, "run", "missing,timed-out")
     end_shard(context, record, 0, {}, at=2000.0)
 
-    assert status(context.store, name, context.settings.plan).faults == ()
-    assert status(context.store, name, context.settings.plan).videos_ended == 2
+    assert status(context.store, name).faults == ()
+    assert status(context.store, name).videos_ended == 2
     assert gather(context, name).kept_frames == 9
 
 

@@ -21,8 +21,16 @@ from watchmove.pipeline.pretraining.mask_network_file import MASK_NETWORK_NAME, 
 from watchmove.service.records import layout
 from watchmove.service.records.attribution import LicenceCount
 from watchmove.service.records.datasets import DatasetRecord, GatherRecord
-from watchmove.service.records.record import commit, need, origin
-from watchmove.service.records.training import BackboneRecord, CurveRow, backbone_id_of
+from watchmove.service.records.record import commit, need, origin, point
+from watchmove.service.records.training import (
+    BackboneRecord,
+    CurveRow,
+    Evaluation,
+    EvaluationPointer,
+    EvaluationRecord,
+    PretrainPointer,
+    backbone_id_of,
+)
 from watchmove.service.report.export import export
 from watchmove.service.runner.runner import StepContext
 
@@ -75,6 +83,12 @@ def trained_run(context: StepContext, scratch: Path) -> tuple[Trunk, str]:
     return trunk, key
 
 
+def end_pretraining(context: StepContext, backbones: dict[int, str]) -> None:
+    """Write the run's record of its backbones by seed."""
+    pointer = PretrainPointer(made_by=origin(context.settings, {}), backbones=backbones)
+    point(context.store, layout.run_record("run", "pretrain"), pointer)
+
+
 @pytest.mark.parametrize("kind", ["alexnet", "resnet18"])
 def test_the_cards_own_lines_load_the_same_features_without_this_project(
     make_context: MakeContext, tmp_path: Path, kind: str
@@ -82,7 +96,7 @@ def test_the_cards_own_lines_load_the_same_features_without_this_project(
     """The card's Python code, run in an isolated process, gives the features of the trained trunk."""
     context = make_context(f"pretrain.trunk={kind}")
     trunk, _ = trained_run(context, tmp_path)
-    card = export(context.settings, context.store, context.scratch, "run", tmp_path / "out").read_text()
+    card = export(context.store, context.scratch, "run", tmp_path / "out").read_text()
     lines = re.search(r"```python\n(.*?)```", card, re.DOTALL)
     assert lines is not None
     subprocess.run([sys.executable, "-I", "-c", lines[1] + FEATURES], cwd=tmp_path / "out", check=True, timeout=120)
@@ -101,7 +115,7 @@ def test_the_card_says_what_it_was_made_of(make_context: MakeContext, tmp_path: 
     context = make_context()
     trained_run(context, tmp_path)
     out = tmp_path / "out"
-    card = export(context.settings, context.store, context.scratch, "run", out).read_text()
+    card = export(context.store, context.scratch, "run", out).read_text()
 
     for name in ("backbone.safetensors", "backbone.torchvision.safetensors", MASK_NETWORK_NAME):
         assert file_sha256(out / name) in card
@@ -116,10 +130,11 @@ def test_the_card_says_what_it_was_made_of(make_context: MakeContext, tmp_path: 
 
 
 def test_of_several_seeds_one_is_exported_and_named(make_context: MakeContext, tmp_path: Path) -> None:
-    """The option takes one of the seeds, the card has it among the settings, and another seed is refused."""
-    trained_run(make_context("pretrain.seeds=[4]"), tmp_path)
-    several = make_context("pretrain.seeds=[0,4]")
-    words = several.settings, several.store, several.scratch, "run", tmp_path / "out"
+    """The option takes one of the run's seeds, the card has it among the settings, and another seed is refused."""
+    context = make_context("pretrain.seeds=[4]")
+    trained_run(context, tmp_path)
+    end_pretraining(context, {seed: backbone_id_of(context.settings, "seen", seed) for seed in (0, 4)})
+    words = context.store, context.scratch, "run", tmp_path / "out"
     card = export(*words, seed=4).read_text()
 
     assert "| seed | 4 |" in card
@@ -128,6 +143,40 @@ def test_of_several_seeds_one_is_exported_and_named(make_context: MakeContext, t
         export(*words, seed=7)
     with pytest.raises(InvalidInput, match="run `watchmove pretrain"):
         export(*words)
+
+
+def test_the_backbone_is_the_one_that_the_run_records(make_context: MakeContext, tmp_path: Path) -> None:
+    """An id that this version of the code would not give, as after an update, is found all the same."""
+    context = make_context()
+    trained_run(context, tmp_path)
+    own = layout.backbone(backbone_id_of(context.settings, "seen"), "record.json")
+    record = need(context.store, own, BackboneRecord, "pretrain")
+    context.store.remove(own)
+    commit(context.store, layout.backbone("earlier", "record.json"), record)
+    end_pretraining(context, {0: "earlier"})
+
+    assert export(context.store, context.scratch, "run", tmp_path / "out").is_file()
+
+
+def test_the_card_has_the_evaluations_of_this_backbone(make_context: MakeContext, tmp_path: Path) -> None:
+    """Each is listed once, in the order of the cells; those of other trunks are not."""
+    context = make_context()
+    trained_run(context, tmp_path)
+    own = backbone_id_of(context.settings, "seen")
+    made_by = origin(context.settings, {})
+    cells = {0: ("random", 0.11), 2: (own, 0.22), 3: (own, 0.22), 10: (own, 0.33), 11: ("other", 0.44)}
+    for number, (backbone, mean) in cells.items():
+        key = layout.evaluation(str(mean), "record.json")
+        record = EvaluationRecord(
+            made_by=made_by, evaluation=Evaluation(initialisation="pretrained", freeze_through=0, seed=0),
+            backbone=backbone, mean_ap_11_point=mean, mean_ap_area=None, per_class={}, loss=(), seconds=1.0,
+        )  # fmt: skip
+        commit(context.store, key, record)
+        pointer = EvaluationPointer(made_by=made_by, key=key)
+        point(context.store, layout.run_record("run", f"evaluate-{number}"), pointer)
+    card = export(context.store, context.scratch, "run", tmp_path / "out").read_text()
+
+    assert re.findall(r"^\| 0 \| 0 \| (0\.\d+) \| – \|$", card, re.MULTILINE) == ["0.2200", "0.3300"]
 
 
 def test_weights_that_are_not_the_records_are_refused(make_context: MakeContext, tmp_path: Path) -> None:
@@ -139,7 +188,7 @@ def test_weights_that_are_not_the_records_are_refused(make_context: MakeContext,
     context.store.write(key, bytes(stored))
 
     with pytest.raises(InvalidInput, match=r"sha256 is .*, its record says"):
-        export(context.settings, context.store, context.scratch, "run", tmp_path / "out")
+        export(context.store, context.scratch, "run", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -155,7 +204,7 @@ def test_the_card_of_another_objective_says_what_it_learnt(
     point = CurveRow(iteration=4, loss=0.5, learning_rate=0.01, validation_iou=None, validation_accuracy=0.75)
     turned = record.model_copy(update={"objective": objective, "curve": (point,)})
     context.store.write(key, turned.model_dump_json().encode())
-    card = export(context.settings, context.store, context.scratch, "run", tmp_path / "out").read_text()
+    card = export(context.store, context.scratch, "run", tmp_path / "out").read_text()
 
     assert f"# AlexNet pretrained to predict {learnt} of frames\n" in card
     assert f"Objective `{objective}`." in card

@@ -13,10 +13,14 @@ import boto3
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tests.service.conftest import context_of
+from tests.service.conftest import MakeContext, context_of
+from tests.service.records.made_up_run import touch_videos
+from tests.waiting import poll
+from watchmove.service.records import layout
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.loading import LAPTOP, load_settings
-from watchmove.service.store.opening import open_store
+from watchmove.service.steps.plan import plan
+from watchmove.service.steps.run import interrupted_run
 from watchmove.service.watching.exporter import RecordCollector
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
@@ -177,22 +181,104 @@ def test_the_same_run_on_s3(s3_environment: str, tmp_path: Path) -> None:
     assert list(tmp_path.glob("watchmove-*")) == []
 
 
-def test_killed_at_any_moment_it_continues(tmp_path: Path) -> None:
-    """SIGTERM early, SIGKILL later: each leaves a store that the next run completes; SIGTERM exits with 143."""
+def test_killed_at_any_moment_it_continues_under_its_name(tmp_path: Path) -> None:
+    """Ctrl-C, SIGTERM and SIGKILL, each after another step: the same command goes on; after its end, it begins anew."""
     line = command("run", *settled(f"file://{tmp_path}"), *SMALL_NETWORK)
-    codes = []
-    for number, seconds in ((signal.SIGTERM, 6.0), (signal.SIGKILL, 12.0)):
-        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        try:
-            process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            process.send_signal(number)
-            process.communicate(timeout=60)
-        codes.append(process.returncode)
+    codes = [
+        _killed(line, tmp_path, number, after)
+        for number, after in ((signal.SIGINT, "plan"), (signal.SIGTERM, "gather"), (signal.SIGKILL, "pretrain"))
+    ]
+    names = {path.name for path in (tmp_path / "store" / "runs").iterdir()}
     done = subprocess.run(line, capture_output=True, text=True, check=False)
-    store = open_store(f"file://{tmp_path}/store")
+    reports = [path.parent.name for path in (tmp_path / "store" / "runs").glob("*/report.html")]
 
-    assert codes[0] in (0, 143)
-    assert codes[1] in (0, -signal.SIGKILL)
+    assert codes == [143, 143, -signal.SIGKILL]
     assert done.returncode == 0, done.stderr
-    assert [item.key for item in store.list("runs/") if item.key.endswith("report.html")]
+    assert len(names) == 1
+    assert set(reports) == names
+    context = context_of(load_settings(LAPTOP, [*words(f"file://{tmp_path}"), *SMALL_NETWORK[1::2]]), tmp_path / "new")
+    assert interrupted_run(context) is None
+
+
+def _killed(line: list[str], folder: Path, number: signal.Signals, after: str) -> int:
+    """The exit code of a run whose group of processes, as from a terminal, gets a signal after a step's record."""
+    with subprocess.Popen(
+        line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        found = poll(lambda: list((folder / "store" / "runs").glob(f"*/{after}.json")) or process.poll(), 600)
+        assert found, f"no {after} in time"
+        os.killpg(process.pid, number)
+        return process.wait(timeout=600)
+
+
+@pytest.fixture
+def interrupted(make_context: MakeContext) -> StepContext:
+    """Two unnamed runs of two videos that were planned and not finished, one of other settings, and a named one."""
+    made = make_context()
+    touch_videos(made, "a.mp4", "b.mp4")
+    for name in ("20260101-000000", "20260102-000000", "named", "20260102-000000-retry-1"):
+        plan(made, name)
+    plan(make_context("pretrain.iterations=3"), "20260103-000000")
+    return made
+
+
+def test_the_last_unnamed_run_of_the_settings_is_continued(interrupted: StepContext, make_context: MakeContext) -> None:
+    """Named runs, retries and those of other settings are not; another machine's number of workers is no difference."""
+    assert interrupted_run(interrupted) == "20260102-000000"
+    assert interrupted_run(make_context("work.workers=3")) == "20260102-000000"
+    assert interrupted_run(make_context("pretrain.iterations=3")) == "20260103-000000"
+    assert interrupted_run(make_context("pretrain.iterations=4")) is None
+
+
+def test_a_finished_run_is_followed_by_another(interrupted: StepContext) -> None:
+    """After the last run's report, earlier ones that were given up are not taken up."""
+    interrupted.store.write(layout.report("20260102-000000"), b"")
+
+    assert interrupted_run(interrupted) is None
+
+
+def test_videos_that_have_come_begin_another_run(interrupted: StepContext) -> None:
+    """The interrupted run keeps its plan, so that it would leave them out; so does one with other masks."""
+    touch_videos(interrupted, "c.mp4")
+
+    assert interrupted_run(interrupted) is None
+
+
+def test_another_version_of_extraction_begins_another_run(
+    interrupted: StepContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its recipe is another, so that the plan's shards are not those it would extract."""
+    monkeypatch.setattr("watchmove.service.extraction.recipe.EXTRACTION_VERSION", 0)
+
+    assert interrupted_run(interrupted) is None
+
+
+@pytest.mark.parametrize("given", [(), ("--set", "pretrain.iterations=7")])
+def test_a_finished_run_is_read_with_the_settings_that_it_recorded(
+    finished: tuple[StepContext, str], tmp_path: Path, given: tuple[str, ...]
+) -> None:
+    """The store and the name are enough for each command; a setting that the record contradicts is named in a line."""
+    context, _ = finished
+    place = context.store.uri.removeprefix("file://")
+    result, page = (context.store.read(key) or b"" for key in ("runs/first/result.json", "runs/first/report.html"))
+    lines = {
+        "status": ["status", "first", "--json"],
+        "results": ["results", "first", "--json"],
+        "videos": ["videos", "first"],
+        "export": ["export", "first", "--out", str(tmp_path)],
+        "report": ["report", "--run", "first"],
+    }
+    done = {
+        name: subprocess.run(command(*line, "--store", place, *given), capture_output=True, text=True, check=False)
+        for name, line in lines.items()
+    }
+    again = json.loads(context.store.read("runs/first/result.json") or b"")
+
+    assert [one.returncode for one in done.values()] == [0] * 5, [one.stderr for one in done.values()]
+    assert [one.stderr.count("pretrain.iterations 7, recorded 2") for one in done.values()] == [len(given) // 2] * 5
+    assert json.loads(done["results"].stdout) == json.loads(result)
+    assert len(done["videos"].stdout.splitlines()) == 3
+    assert "| iterations | 2 |" in (tmp_path / "README.md").read_text()
+    assert again["rows"] == json.loads(result)["rows"]
+    assert again["made_by"]["settings_hash"] == json.loads(result)["made_by"]["settings_hash"]
+    assert len(context.store.read("runs/first/report.html") or b"") == len(page)

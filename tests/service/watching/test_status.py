@@ -38,7 +38,7 @@ def context(make_context: MakeContext) -> StepContext:
 
 def asked(context: StepContext, run: str = "run", at: float = 10_000.0) -> RunStatus:
     """The status of a run at a time, after checking that all sums add up."""
-    found = status(context.store, run, context.settings.plan, lambda: at)
+    found = status(context.store, run, lambda: at)
     assert found.faults == ()
     return found
 
@@ -205,7 +205,7 @@ def test_a_sum_that_does_not_come_out_is_said(context: StepContext, capsys: pyte
     planned = plan(context, "run")
     stranger = planned_videos(context, planned, 0)[0].model_copy(update={"id": "f" * 16})
     commit_part(context, planned, (0, 0), (row(stranger, "kept"),), 9000.0, 60.0)
-    found = status(context.store, "run", context.settings.plan)
+    found = status(context.store, "run")
 
     assert "ended + waiting (11) is not planned (10)" in found.faults
     with pytest.raises(InvalidInput, match="not all videos are accounted for"):
@@ -219,7 +219,7 @@ def test_a_damaged_record_is_named_and_the_others_count(context: StepContext) ->
     end_shard(context, planned, 0, {}, at=9000.0)
     key = layout.shard_part(planned.recipe, planned.plan, 1, 0) + ".json"
     context.store.write(key, b"{torn")
-    found = status(context.store, "run", context.settings.plan)
+    found = status(context.store, "run")
 
     assert found.videos_ended == 3
     assert len(found.faults) == 1
@@ -229,7 +229,7 @@ def test_a_damaged_record_is_named_and_the_others_count(context: StepContext) ->
 def test_a_run_without_a_plan_is_named(context: StepContext) -> None:
     """The error line names the command to run first."""
     with pytest.raises(InvalidInput, match="run `watchmove plan` first"):
-        status(context.store, "absent", context.settings.plan)
+        status(context.store, "absent")
 
 
 def test_the_table_has_what_the_json_has(context: StepContext) -> None:

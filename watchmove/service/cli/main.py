@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -22,11 +23,14 @@ from watchmove.service.cli.options import (
     Overrides,
     Run,
     SettingsFile,
+    StorePlace,
     Teacher,
     as_uri,
     end,
     in_context,
+    in_run,
     override,
+    with_store,
     with_teacher,
 )
 from watchmove.service.cli.runs import on_runs
@@ -182,11 +186,18 @@ def evaluate(
 
 
 @app.command()
-def report(run: Run, settings: SettingsFile = LAPTOP, overrides: Overrides = None) -> None:
-    """Write the run's report and print its URI."""
+def report(run: Run, store: StorePlace = "", settings: SettingsFile = LAPTOP, overrides: Overrides = None) -> None:
+    """Write the run's report and print its URI.
+
+    The settings are those that the run's records state.
+    """
+    from watchmove.service.records.run_settings import settings_of_run
     from watchmove.service.steps.report import report as step
 
-    in_context(settings, overrides, lambda context: print(step(context, run)))
+    def body(context: StepContext) -> None:
+        print(step(replace(context, settings=settings_of_run(context.store, run)), run))
+
+    in_run(run, settings, with_store(overrides, store), body)
 
 
 @app.command("run")
@@ -197,21 +208,22 @@ def run_everything(
         str, typer.Option(help="Folder or URI in PASCAL VOC's layout; by default a synthetic set is drawn.")
     ] = "",
     store: Annotated[str, typer.Option(help="Folder or URI to write to; by default the setting store.")] = "",
-    run: Annotated[str, typer.Option("--run", help="Name of the run; by default the date and time.")] = "",
+    run: Annotated[str, typer.Option("--run", help="Name; by default an interrupted run's, or the present time.")] = "",
     overrides: Overrides = None,
 ) -> None:
     """Run every step, from videos to a report.
 
-    All steps run on this machine, one after another; a run of the same name resumes where it was interrupted.
+    All steps run on this machine, one after another; a run of the same name resumes where it was interrupted, as does
+    the last run without --run if it was interrupted and the settings and the videos are still the same.
     """
     from watchmove.service.cli.result_table import print_summary
-    from watchmove.service.steps.run import new_run_name, run_all
+    from watchmove.service.steps.run import run_all
 
     places = {"videos": videos, "voc": voc, "store": store}
     words = [override(name, as_uri(place)) for name, place in places.items() if place]
 
     def body(context: StepContext) -> None:
-        result = run_all(context, run or new_run_name(), draw_videos=not videos, draw_detection_set=not voc)
+        result = run_all(context, run, draw_videos=not videos, draw_detection_set=not voc)
         context.progress.close()  # a live line would break up the table
         print_summary(result, Console())
 

@@ -4,18 +4,23 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
+import structlog
 import typer
 
 from watchmove.pipeline.files.numbers import whole_number_of
 from watchmove.service.runner.runner import StepContext, configure_logs, run_to_exit_code, step_context
-from watchmove.service.settings.loading import load_settings
+from watchmove.service.settings.loading import LAPTOP, load_settings
+from watchmove.service.settings.settings import Settings
 
 AnyNumber = TypeVar("AnyNumber", int, float)
 
 NO_METRICS = "work.metrics_port=0"
 """The override of commands that may run in the pod of a step, with its settings, while the step holds the port."""
+
+_SHOWN = 3
+"""Most settings that the line about contradicted ones names. Set by hand; not tuned."""
 
 SettingsFile = Annotated[
     Path, typer.Option("--settings", help="YAML file of settings.", show_default="the packaged laptop.yaml")
@@ -23,6 +28,10 @@ SettingsFile = Annotated[
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override one setting, as in pretrain.seed=1; repeatable."),
+]
+StorePlace = Annotated[
+    str,
+    typer.Option("--store", metavar="PLACE", help="Folder or URI of the run's store; by default the setting store."),
 ]
 Run = Annotated[str, typer.Option("--run", help="Name of the run.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
@@ -76,6 +85,11 @@ def with_teacher(overrides: list[str] | None, teacher: str) -> list[str]:
     return [*(overrides or ()), *([override("extract.teacher", teacher)] if teacher else [])]
 
 
+def with_store(overrides: list[str] | None, store: str) -> list[str]:
+    """The setting that `--store` abbreviates, followed by the overrides."""
+    return [*([override("store", as_uri(store))] if store else []), *(overrides or ())]
+
+
 def end(body: Callable[[], None]) -> None:
     """Run a command's body and exit with the exit code of its outcome."""
     configure_logs()
@@ -91,3 +105,35 @@ def in_context(settings: Path, overrides: list[str] | None, body: Callable[[Step
             body(context)
 
     end(load_and_run)
+
+
+def in_run(run: str, settings: Path, overrides: list[str], body: Callable[[StepContext], object]) -> None:
+    """Run `body` in a new step context for reading the records of `run`, which decide with what settings it was made.
+
+    Of the settings file and the overrides, the store and the settings of the machine are used. A line of the log names
+    what else they state and the run's records contradict. Ends as `in_context` does, with invalid input if the store
+    has no record of the run.
+    """
+
+    def compare_and_run(context: StepContext) -> None:
+        from watchmove.service.records.run_settings import contradictions, last_origin
+
+        made_by = last_origin(context.store, run)
+        if differing := contradictions(made_by, _given(context.settings, settings, overrides)):
+            shown = [*differing[:_SHOWN], *([f"{len(differing) - _SHOWN} more"] if len(differing) > _SHOWN else [])]
+            structlog.get_logger().warning("not used, as the run's record decides", run=run, settings=shown)
+        body(context)
+
+    in_context(settings, overrides, compare_and_run)
+
+
+def _given(loaded: Settings, path: Path, overrides: list[str]) -> dict[str, Any]:
+    """The settings that the user has given, as JSON values by dotted name: those of a named file and of overrides."""
+    from watchmove.service.records.run_settings import flat
+
+    named = flat(loaded.model_dump(mode="json", exclude_unset=True))
+    if path != LAPTOP:
+        return named
+    # The user has not named the default file.
+    keys = tuple(f"{word.partition('=')[0]}." for word in overrides)
+    return {name: value for name, value in named.items() if f"{name}.".startswith(keys)}

@@ -16,9 +16,12 @@ from watchmove.service.cli.options import (
     Run,
     RunArgument,
     SettingsFile,
+    StorePlace,
     as_uri,
     in_context,
+    in_run,
     override,
+    with_store,
 )
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.loading import LAPTOP
@@ -29,6 +32,7 @@ on_runs = typer.Typer()
 @on_runs.command()
 def status(
     run: RunArgument,
+    store: StorePlace = "",
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -41,13 +45,18 @@ def status(
     from watchmove.service.watching.status import status as ask
 
     def body(context: StepContext) -> None:
-        print_status(ask(context.store, run, context.settings.plan), Console(), as_json=as_json)
+        print_status(ask(context.store, run), Console(), as_json=as_json)
 
-    in_context(settings, [*(overrides or ()), NO_METRICS], body)
+    in_run(run, settings, [*with_store(overrides, store), NO_METRICS], body)
 
 
 @on_runs.command()
-def runs(settings: SettingsFile = LAPTOP, overrides: Overrides = None, as_json: AsJson = False) -> None:
+def runs(
+    store: StorePlace = "",
+    settings: SettingsFile = LAPTOP,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
     """List the runs of a store.
 
     Prints each run's state, the age of its last record, its videos and frames, and its average precision.
@@ -58,7 +67,7 @@ def runs(settings: SettingsFile = LAPTOP, overrides: Overrides = None, as_json: 
     def body(context: StepContext) -> None:
         print_runs(list(runs_of(context.store)), time.time(), Console(), as_json=as_json)
 
-    in_context(settings, [*(overrides or ()), NO_METRICS], body)
+    in_context(settings, [*with_store(overrides, store), NO_METRICS], body)
 
 
 @on_runs.command()
@@ -68,6 +77,7 @@ def videos(
         str, typer.Option("--outcome", help="Only videos with these outcomes, separated by commas.")
     ] = "",
     reasons: Annotated[str, typer.Option("--reason", help="Only videos with these reasons, separated by commas.")] = "",
+    store: StorePlace = "",
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -84,7 +94,7 @@ def videos(
         for video in ended_videos(context.store, run, words_of(outcomes), words_of(reasons)):
             print_video(video, as_json=as_json)
 
-    in_context(settings, [*(overrides or ()), NO_METRICS], body)
+    in_run(run, settings, [*with_store(overrides, store), NO_METRICS], body)
 
 
 @on_runs.command()
@@ -99,6 +109,7 @@ def retry(
     as_run: Annotated[
         str, typer.Option("--as", help="Name of the new run; by default RUN-retry-1, RUN-retry-2 and so on.")
     ] = "",
+    store: StorePlace = "",
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
 ) -> None:
@@ -109,7 +120,7 @@ def retry(
     from watchmove.service.cli.status_table import print_retry
     from watchmove.service.planning.retry import retry as plan_again
 
-    words = [*(overrides or ()), NO_METRICS]
+    words = [*with_store(overrides, store), NO_METRICS]
 
     def body(context: StepContext) -> None:
         made = plan_again(context.settings, context.store, context.scratch, run, outcomes, reasons, as_run)
@@ -121,6 +132,7 @@ def retry(
 @on_runs.command()
 def results(
     run: RunArgument,
+    store: StorePlace = "",
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -138,7 +150,7 @@ def results(
         result = need(context.store, layout.run_record(run, "result"), RunResult, "report")
         print_result(result, Console(), as_json=as_json)
 
-    in_context(settings, [*(overrides or ()), NO_METRICS], body)
+    in_run(run, settings, [*with_store(overrides, store), NO_METRICS], body)
 
 
 @on_runs.command("import-coco")
@@ -179,6 +191,7 @@ def export(
             parser=WHOLE_NUMBER,
         ),
     ] = None,
+    store: StorePlace = "",
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
 ) -> None:
@@ -188,9 +201,9 @@ def export(
     """
     from watchmove.service.report.export import export as write_files
 
-    words = [*(overrides or ()), NO_METRICS]
+    words = [*with_store(overrides, store), NO_METRICS]
 
     def body(context: StepContext) -> None:
-        print(write_files(context.settings, context.store, context.scratch, run, out, seed))
+        print(write_files(context.store, context.scratch, run, out, seed))
 
-    in_context(settings, words, body)
+    in_run(run, settings, words, body)

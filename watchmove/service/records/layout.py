@@ -68,6 +68,11 @@ def run_record(run: str, step: str) -> str:
     return f"runs/{run}/{step}.json"
 
 
+def run_records(run: str) -> str:
+    """Prefix of all records of a run. Raises InvalidInput as `run_record` does."""
+    return run_record(run, "").removesuffix(".json")
+
+
 def report(run: str) -> str:
     """Key of a run's report."""
     return run_record(run, "report").removesuffix(".json") + ".html"

@@ -69,11 +69,24 @@ def commit(store: Store, key: str, record: Record) -> Written:
 
 
 def point(store: Store, key: str, pointer: Record) -> None:
-    """Write a record that points to others, unless the stored one has the same content except for its origin."""
+    """Write a record that points to others, unless the stored one has the same content and the same settings.
+
+    Settings of the machine and the store's place may differ. With other settings the record is written again, so that
+    the last written one has the settings of the last call.
+    """
     known = find(store, key, type(pointer))
-    # `made_by` holds the time of writing, so it always differs
-    if known is None or known.model_dump(exclude={"made_by"}) != pointer.model_dump(exclude={"made_by"}):
+    if known is None or _content(known) != _content(pointer):
         store.write(key, pointer.model_dump_json(indent=1).encode())
+
+
+def _content(record: Record) -> tuple[dict[str, Any], dict[str, Any]]:
+    # not the whole of `made_by`, which holds the time of writing
+    return record.model_dump(exclude={"made_by"}), deciding(record.made_by.settings)
+
+
+def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of recorded settings that decides what a run makes: without the store's place and the machine's."""
+    return {name: value for name, value in settings.items() if name not in ("store", "work")}
 
 
 def find(store: Store, key: str, kind: type[AnyRecord]) -> AnyRecord | None:

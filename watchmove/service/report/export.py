@@ -19,16 +19,16 @@ from watchmove.pipeline.pretraining.mask_network_file import MASK_NETWORK_NAME
 from watchmove.service.records import layout
 from watchmove.service.records.datasets import dataset_of
 from watchmove.service.records.record import find, need
+from watchmove.service.records.run_settings import settings_of_run
+from watchmove.service.records.stream import read_ahead
 from watchmove.service.records.training import (
-    PRETRAINED,
     BackboneRecord,
     EvaluationPointer,
     EvaluationRecord,
+    PretrainPointer,
     backbone_id_of,
-    evaluations_of,
 )
 from watchmove.service.report.images import curve_png
-from watchmove.service.settings.settings import Settings
 from watchmove.service.store.store import Store
 from watchmove.service.training.backbone_files import fetch_backbone, fetch_mask_network
 
@@ -36,22 +36,22 @@ WEIGHTS, TORCHVISION_WEIGHTS, CARD = "backbone.safetensors", "backbone.torchvisi
 CURVE = "curve.png"
 
 
-def export(settings: Settings, store: Store, scratch: Path, run: str, out: Path, seed: int | None = None) -> Path:
+def export(store: Store, scratch: Path, run: str, out: Path, seed: int | None = None) -> Path:
     """Write the weights, the training curve and, last, the model card into `out`; return the card's path.
 
-    `seed` is that of the backbone's pretraining; None: the first of the settings.
+    `seed` is that of the backbone's pretraining; None: the first of the run's settings.
 
     Raises:
         InvalidInput: the run has no backbone of this seed, or its weights differ from its record.
         Unavailable: the store cannot be read or the disk cannot be written.
     """
-    seeds = settings.pretrain.all_seeds()
-    if seed is not None and seed not in seeds:
-        named = ", ".join(map(str, seeds))
-        raise InvalidInput(f"seed {seed} is not among those of pretraining ({named}); name one of them")
     dataset = dataset_of(store, run)
-    key = layout.backbone(backbone_id_of(settings, dataset.dataset, seed), "record.json")
-    record = need(store, key, BackboneRecord, "pretrain")
+    backbones = _backbones(store, run, dataset.dataset)
+    if seed is not None and seed not in backbones:
+        named = ", ".join(map(str, backbones))
+        raise InvalidInput(f"seed {seed} is not among those of pretraining ({named}); name one of them")
+    chosen = next(iter(backbones)) if seed is None else seed
+    record = need(store, layout.backbone(backbones[chosen], "record.json"), BackboneRecord, "pretrain")
     pretrain_settings = _settings_of(record)
     # Records that were written before there was a choice of trunks do not name one.
     trunk = str(pretrain_settings.get("trunk", ALEXNET.kind))
@@ -65,7 +65,7 @@ def export(settings: Settings, store: Store, scratch: Path, run: str, out: Path,
         dataset=dataset,
         settings=pretrain_settings,
         trunk=trunk,
-        evaluations=list(_evaluations(store, settings, run, record)),
+        evaluations=list(_evaluations(store, run, record)),
         files={name: file_sha256(out / name) for name in written},
         loading_lines=loading_lines(SHAPES[trunk]) if trunk in SHAPES else resnet_lines(trunk),
         mean=CHANNEL_MEAN,
@@ -75,6 +75,16 @@ def export(settings: Settings, store: Store, scratch: Path, run: str, out: Path,
     write_bytes(out / CURVE, curve_png(record.curve, record.score_name))
     write_bytes(out / CARD, page.encode())
     return out / CARD
+
+
+def _backbones(store: Store, run: str, dataset: str) -> dict[int, str]:
+    """The ids of a run's backbones by the seed of their pretraining, in the order of the settings."""
+    pointer = find(store, layout.run_record(run, "pretrain"), PretrainPointer)
+    if pointer is not None:
+        return pointer.backbones
+    # Runs that were pretrained before there were such pointers.
+    settings = settings_of_run(store, run)
+    return {seed: backbone_id_of(settings, dataset, seed) for seed in settings.pretrain.all_seeds()}
 
 
 def _settings_of(record: BackboneRecord) -> dict[str, Any]:
@@ -107,13 +117,13 @@ def _write_mask_network(store: Store, scratch: Path, record: BackboneRecord, out
     return [MASK_NETWORK_NAME]
 
 
-def _evaluations(store: Store, settings: Settings, run: str, record: BackboneRecord) -> Iterator[EvaluationRecord]:
-    """The evaluations of this backbone that the run has finished so far."""
-    for number, cell in enumerate(evaluations_of(settings)):
-        pointer = find(store, layout.run_record(run, f"evaluate-{number}"), EvaluationPointer)
-        if pointer is None or cell.initialisation != PRETRAINED:
-            continue
-        evaluation = need(store, pointer.key, EvaluationRecord, "evaluate")
+def _evaluations(store: Store, run: str, record: BackboneRecord) -> Iterator[EvaluationRecord]:
+    """The evaluations of this backbone that the run has finished so far, in the order of their numbers."""
+    prefix = layout.run_records(run) + "evaluate-"
+    keys = sorted((item.key for item in store.list(prefix)), key=lambda key: (len(key), key))
+    # Each once: a run may name its own backbone in two ways.
+    evaluations = dict.fromkeys(pointer.key for _, pointer in read_ahead(store, keys, EvaluationPointer))
+    for _, evaluation in read_ahead(store, evaluations, EvaluationRecord):
         if evaluation.backbone == record.backbone:
             yield evaluation
 

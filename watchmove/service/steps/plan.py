@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.extraction.recipe import recipe_of, with_local_teacher
+from watchmove.service.planning.planned import listed_ids
 from watchmove.service.planning.sharding import Load, shard_sizes
 from watchmove.service.planning.sources.chosen import Chosen
 from watchmove.service.planning.sources.listed import Tally
@@ -23,7 +24,7 @@ from watchmove.service.records.attempts import Ids, ids_of, number_of
 from watchmove.service.records.listing import listing_lines
 from watchmove.service.records.outcomes import Video
 from watchmove.service.records.plans import PlanRecord
-from watchmove.service.records.record import commit, find, json_lines, need, origin
+from watchmove.service.records.record import Origin, commit, find, json_lines, need, origin
 from watchmove.service.records.stream import shard_records
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.settings import PlanSettings, Settings, settings_hash
@@ -51,12 +52,29 @@ def plan(context: StepContext, run: str) -> PlanRecord:
     return record if commit(context.store, key, record).new else need(context.store, key, PlanRecord, "plan")
 
 
+def is_current(context: StepContext, record: PlanRecord) -> bool:
+    """Return whether planning with these settings would list the videos of an earlier plan, for the same recipe.
+
+    Raises the errors of `plan`.
+    """
+    if recipe_of(with_local_teacher(context.settings, context.scratch)) != record.recipe:
+        return False
+    source = Source(context.settings)
+    chosen = _chosen(context, source, origin(context.settings, source.inputs))
+    return np.array_equal(ids_of(chosen.numbers), listed_ids(context.store, record))
+
+
+def _chosen(context: StepContext, source: Source, made_by: Origin) -> Chosen:
+    """Read the source to its end, and write the listing of its videos to the scratch folder."""
+    return Chosen(source, context.settings.plan, made_by, context.scratch / "listing.json.gz", context.check_stop)
+
+
 def _write_plan(context: StepContext) -> PlanRecord:
     """Write the lists of a plan, and return its record, which is not written yet."""
     recipe = recipe_of(with_local_teacher(context.settings, context.scratch))
     source = Source(context.settings)
     made_by = origin(context.settings, source.inputs)
-    chosen = Chosen(source, context.settings.plan, made_by, context.scratch / "listing.json.gz", context.check_stop)
+    chosen = _chosen(context, source, made_by)
     if not chosen.numbers:
         raise InvalidInput(_no_video_message(context.settings, chosen))
     done = _ended_ids(context.store, recipe)

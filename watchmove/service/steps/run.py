@@ -1,12 +1,20 @@
 """Run: all steps one after the other on one machine, as on a laptop."""
 
+import re
 from datetime import UTC, datetime
 
+import structlog
 from pydantic import BaseModel, ConfigDict
 
+from watchmove.service.records import layout
 from watchmove.service.records.datasets import DatasetRecord, GatherRecord
+from watchmove.service.records.plans import PlanRecord
+from watchmove.service.records.record import deciding, find
 from watchmove.service.records.training import BackboneRecord, EvaluationRecord, evaluations_of
 from watchmove.service.runner.runner import StepContext
+
+_GIVEN_NAME = re.compile(r"\d{8}-\d{6}")
+"""A name that `new_run_name` gives."""
 
 
 class CompletedRun(BaseModel):
@@ -27,10 +35,28 @@ def new_run_name() -> str:
     return datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
 
 
-def run_all(context: StepContext, run: str, *, draw_videos: bool, draw_detection_set: bool) -> CompletedRun:
+def interrupted_run(context: StepContext) -> str | None:
+    """Return the run without a name of its own that the next such run continues; None if that one begins anew.
+
+    Of the runs of these settings it is the last one, if it has no report and planning now would list the same videos.
+    Settings of the machine may differ. Raises the errors of `plan`.
+    """
+    from watchmove.service.steps.plan import is_current
+
+    store, settings = context.store, deciding(context.settings.model_dump(mode="json"))
+    runs = {item.key.split("/")[1] for item in store.list(layout.all_runs()) if item.key.endswith("/plan.json")}
+    for run in sorted(filter(_GIVEN_NAME.fullmatch, runs), reverse=True):
+        plan = find(store, layout.run_record(run, "plan"), PlanRecord)
+        if plan is not None and deciding(plan.made_by.settings) == settings:
+            return run if store.head(layout.report(run)) is None and is_current(context, plan) else None
+    return None
+
+
+def run_all(context: StepContext, run: str = "", *, draw_videos: bool, draw_detection_set: bool) -> CompletedRun:
     """Draw the requested parts of the world, then plan, extract, gather, pretrain, evaluate and report.
 
-    Raises the errors of the steps. Work committed before an error is kept, and the next call continues from it.
+    Without a name, the run is the interrupted one of the same settings, or else has a new name. Raises the errors of
+    the steps. Work committed before an error is kept, and the next call continues from it.
     """
     # Imported here, so that `CompletedRun` can be imported without loading the libraries of the steps.
     from watchmove.service.evaluation.detection_set import DetectionSet
@@ -48,6 +74,7 @@ def run_all(context: StepContext, run: str, *, draw_videos: bool, draw_detection
         DetectionSet.at(context.settings)
     if draw_videos or draw_detection_set:
         world(context, videos=draw_videos, detection_set=draw_detection_set)
+    run = run or _name(context)
     # One after another, because each extraction already uses all cores.
     for shard in range(plan(context, run).shards):
         extract(context, run, shard)
@@ -63,3 +90,12 @@ def run_all(context: StepContext, run: str, *, draw_videos: bool, draw_detection
         evaluations=evaluations,
         report=report(context, run),
     )
+
+
+def _name(context: StepContext) -> str:
+    """The name of a run that is given none: that of the interrupted one, or a new one."""
+    found = interrupted_run(context)
+    if found is None:
+        return new_run_name()
+    structlog.get_logger().info("continues an interrupted run; --run NAME begins another", run=found)
+    return found

@@ -19,8 +19,8 @@ from watchmove.service.records import layout
 from watchmove.service.records.attempts import Attempts, AttemptTable, Ids, Rows
 from watchmove.service.records.plans import PlanRecord, Retries, RetryRecord
 from watchmove.service.records.record import need
+from watchmove.service.records.run_settings import recorded_settings
 from watchmove.service.records.stream import shard_records
-from watchmove.service.settings.settings import PlanSettings
 from watchmove.service.store.store import Store
 from watchmove.service.watching.pace import Finish, Speed, finish, speeds
 
@@ -118,10 +118,10 @@ class _Evidence:
         return np.asarray(~np.isin(self.planned.video, self.table.video[self.own]), np.bool_)
 
 
-def status(store: Store, run: str, settings: PlanSettings, clock: Callable[[], float] = time.time) -> RunStatus:
+def status(store: Store, run: str, clock: Callable[[], float] = time.time) -> RunStatus:
     """The status of a run. Damaged records and sums that do not add up are listed in its `faults`.
 
-    `settings` are those of the plan, which give the expected work of each video.
+    The settings of the plan, which give the expected work of each video, are those that its record has.
 
     Raises:
         InvalidInput: the run has no plan, or the plan's files are missing.
@@ -135,6 +135,7 @@ def status(store: Store, run: str, settings: PlanSettings, clock: Callable[[], f
             attempts.add(key, record)
         except InvalidInput as error:
             damaged.append(str(error))
+    settings = recorded_settings(plan.made_by, run).plan
     listed, planned = listed_ids(store, plan), planned_videos(store, plan, settings)
     seen = _Evidence(plan, attempts.table(), listed, planned, clock())
     parts = (_plan(seen), _videos(seen), _outcomes(seen), _frames(seen), _shards(seen), _pace(seen))
