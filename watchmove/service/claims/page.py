@@ -15,7 +15,7 @@ from watchmove.service.claims.series import FROZEN_LEVELS, MASKS
 from watchmove.service.report.images import svg, svg_uri
 
 _COLOURS = {"random": "#888888", MASKS: "#cc3333"}
-_OTHERS = ("#223366", "#2a8a4a", "#b8860b", "#7a3d8f", "#0b7a8f")
+_OTHERS = ("#223366", "#2a8a4a", "#b8860b", "#7a3d8f", "#0b7a8f", "#e377c2")
 _AXIS = "mAP (11-point, IoU 0.5)"
 
 
@@ -47,6 +47,7 @@ def page_of(
         lstrip_blocks=True,
     )
     environment.filters["figure"] = lambda value: f"{value:.3f}"
+    environment.filters["difference"] = lambda value: f"{value:+z.3f}"
     verdicts = [claim.verdict for claim in claims]
     counts = {"shown": verdicts.count("shown"), "opposite": verdicts.count("opposite")}
     return environment.get_template("claims.html.j2").render(
@@ -111,6 +112,8 @@ def _growth(points: Sequence[tuple[int, float]]) -> Figure:
         axes.plot(along, line, color=_COLOURS[MASKS], linewidth=1)
         axes.fill_between(along, line - half, line + half, color=_COLOURS[MASKS], alpha=0.15, linewidth=0)
     axes.set_xscale("log")  # the fitted line is straight over log10 n
+    axes.set_xticks(sorted(set(frames)), [f"{number:,}" for number in sorted(set(frames))], minor=False)
+    axes.minorticks_off()
     axes.set_xlabel("frames")
     axes.set_ylabel(_AXIS)
     return figure

@@ -134,7 +134,7 @@ def _print(claims: tuple["Claim", ...], forecast: str, console: Console) -> None
         table.add_column(heading)
     for claim in claims:
         for number, one in enumerate(claim.comparisons):
-            interval = "–" if one.low is None else f"{one.difference:+.3f}, {one.low:+.3f} to {one.high:+.3f}"
+            interval = "–" if one.low is None else f"{one.difference:+z.3f}, {one.low:+z.3f} to {one.high:+z.3f}"
             enough = "–" if one.enough is None else str(one.enough)
             name = claim.text if number == 0 else ""
             table.add_row(name, one.what, f"{one.higher:.3f}, {one.lower:.3f}", interval, one.verdict, enough)
