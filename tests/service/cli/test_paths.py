@@ -61,7 +61,7 @@ def places(tmp_path: Path) -> Path:
         ("world --set videos=file://HERE/file", "File exists"),
         ("run --videos HERE/videos --voc HERE/file", "no detection set there"),
         ("gather --run r", "not there"),
-        ("status r", "not there"),
+        ("status r", "has no record of it"),
         ("results r", "not there"),
     ],
 )
