@@ -132,6 +132,24 @@ def test_a_backbone_that_is_not_above_random_is_not_promoted(context: StepContex
     assert "random initial weights have 0.4100 over 3 seeds" in said
 
 
+def test_a_champion_with_one_seed_is_compared_once_it_has_more(context: StepContext) -> None:
+    """Nobody replaces it before, and the verdict says whose seeds are missing; then its own figures are renewed."""
+    run(context, "first", 0.40)
+    _, blocked = run(context, "better", 0.60, 0.61, 0.62)
+    again, renewed = run(context, "first", 0.40, 0.41, 0.42)
+    _, same = run(context, "first", 0.40, 0.41, 0.42)
+    better, _ = run(context, "better", 0.60, 0.61, 0.62)
+    assert again is not None
+    assert better is not None
+
+    assert blocked.startswith("not promoted: ")
+    assert "one seed gives no spread, so evaluate the champion with more seeds" in blocked
+    assert renewed.startswith("promoted: the champion's own backbone, with mAP 0.4100 over 3 seeds")
+    assert same == "this backbone has been promoted before"
+    assert (again.number, again.backbone, again.before) == (2, "first", "first")
+    assert (better.number, better.backbone) == (3, "better")
+
+
 def test_a_champion_that_was_never_compared_with_random_says_so(context: StepContext) -> None:
     """The figure alone does not say whether pretraining helps."""
     _, why = run(context, "alone", 0.5, 0.51)

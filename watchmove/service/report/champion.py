@@ -77,35 +77,39 @@ def promote(
 ) -> tuple[Champion | None, str]:
     """Promote the run's backbones if they are better; return the champion, if there is one, and the verdict.
 
-    They must be better than the champion and, on the mean, than the random trunks that the run has evaluated.
+    They must be better than the champion and, on the mean, than the random trunks that the run has evaluated. The
+    champion's own backbones are promoted again if they have been evaluated over more seeds, so that a champion with one
+    seed, which has no spread, can be compared at all.
 
-    A backbone is promoted at most once, so running this again changes nothing, except that it updates a champion
-    pointer that a killed process left behind.
+    No backbone is promoted twice with as many seeds, so running this again changes nothing, except that it updates a
+    champion pointer that a killed process left behind.
     """
-    own = [
-        record
-        for record in records
-        if record.evaluation.initialisation == PRETRAINED and not record.evaluation.freeze_through
-    ]
+    own = _not_frozen(records, PRETRAINED)
     groups = nested_figures([(record.evaluation, record.mean_ap_11_point) for record in own])
     figures = units_of(groups) if groups else ()
     backbone, names = backbones[0], tuple(record.backbone for record in backbones)
     if not figures:
-        return None, "not compared, because there is no evaluation of the pretrained trunk without frozen layers"
+        return (
+            None,
+            "not promoted: no evaluation of the pretrained trunk without frozen layers",
+        )
     protocol = protocol_of(own[0])
     at_random, against_random = _against_random(figures, records)
     while True:
         known = champions(store, protocol)
         present = known[-1] if known else None
-        # As sets, because the order of the seeds in the settings makes no difference.
-        if any(set(champion.backbones or [champion.backbone]) == set(names) for champion in known):
+        if _is_over_more_seeds(present, names, figures):
+            better, verdict = True, f"the champion's own backbone, with mAP {_over_seeds(figures)}"
+        elif any(_names(champion) == set(names) for champion in known):
             verdict = "this backbone has been promoted before"
             break
-        better, verdict = is_better(present.figures if present else (), figures)
+        else:
+            better, verdict = is_better(present.figures if present else (), figures)
         better, verdict = better and at_random, f"{verdict}; {against_random}"
         if len(groups) == 1 or (present is not None and len(present.backbones) < 2):
             verdict += "; with one seed of pretraining, a spread covers detector seeds only"
         if not better:
+            verdict = f"not promoted: {verdict}"
             break
         made = Champion(
             made_by=origin(settings, {f"{store.uri}/{backbone.weights_key}": backbone.weights_sha256}),
@@ -123,22 +127,33 @@ def promote(
             why=verdict,
         )
         if commit(store, layout.champion(protocol, f"{made.number:05d}"), made).new:
-            present = made
+            present, verdict = made, f"promoted: {verdict}"
             break
         # Another run created this number first, so the next round compares with that run's backbone.
     _point_to_the_last(store, protocol)
     return present, verdict
 
 
+def _not_frozen(records: Sequence[EvaluationRecord], initialisation: str) -> list[EvaluationRecord]:
+    """The evaluations of trunks of one initialisation without frozen layers."""
+    cells = ((record, record.evaluation) for record in records)
+    return [record for record, cell in cells if cell.initialisation == initialisation and not cell.freeze_through]
+
+
+def _names(champion: Champion) -> set[str]:
+    """The champion's backbones, as a set, because the order of the seeds in the settings makes no difference."""
+    return set(champion.backbones or [champion.backbone])
+
+
+def _is_over_more_seeds(present: Champion | None, names: Sequence[str], figures: Sequence[float]) -> bool:
+    """Whether these are the champion's backbones, perhaps with some of other seeds, and they have more figures."""
+    return present is not None and _names(present) <= set(names) and len(figures) > len(present.figures)
+
+
 def _against_random(figures: Sequence[float], records: Sequence[EvaluationRecord]) -> tuple[bool, str]:
     """Whether nothing speaks against promotion in the run's own evaluations of random trunks, and what they say."""
-    random = [
-        record.mean_ap_11_point
-        for record in records
-        if record.evaluation.initialisation == RANDOM
-        and not record.evaluation.freeze_through
-        and record.mean_ap_11_point is not None
-    ]
+    figures_of_random = (record.mean_ap_11_point for record in _not_frozen(records, RANDOM))
+    random = [figure for figure in figures_of_random if figure is not None]
     if not random:
         return True, "not compared with random initial weights, as the run has no evaluation of them"
     mean, of_random = spread_of(figures).mean, spread_of(random).mean
@@ -172,18 +187,22 @@ def is_better(present: Sequence[float], figures: Sequence[float]) -> tuple[bool,
     Significantly means that Welch's 95 % confidence interval of the difference of the means is above zero, which needs
     at least two seeds of each. If there is no champion yet, `present` is empty and any figure is better.
     """
-    mean = spread_of(figures).mean
     if not present:
-        return True, f"the first under this protocol, with mAP {mean:.4f} over {_seeds(len(figures))}"
-    before = spread_of(present).mean
-    facts = f"mAP {mean:.4f} over {_seeds(len(figures))} against {before:.4f} over {len(present)}"
+        return True, f"the first under this protocol, with mAP {_over_seeds(figures)}"
+    mean, before = spread_of(figures).mean, spread_of(present).mean
+    facts = f"mAP {_over_seeds(figures)} against {before:.4f} over {len(present)}"
     if min(len(figures), len(present)) < 2:
-        return False, f"{facts}; one seed gives no spread, so evaluate more seeds"
+        single = [name for name, values in (("the champion", present), ("this backbone", figures)) if len(values) < 2]
+        return False, f"{facts}; one seed gives no spread, so evaluate {' and '.join(single)} with more seeds"
     # Without any spread Welch's statistic divides by zero.
     if max(figures) == min(figures) and max(present) == min(present):
         return mean > before, f"{facts}; all seeds agree"
     low, high = ttest_ind(figures, present, equal_var=False).confidence_interval(CONFIDENCE)
     return bool(low > 0), f"{facts}; the 95 % interval of the difference is {low:+.4f} to {high:+.4f}"
+
+
+def _over_seeds(figures: Sequence[float]) -> str:
+    return f"{spread_of(figures).mean:.4f} over {_seeds(len(figures))}"
 
 
 def _seeds(count: int) -> str:
