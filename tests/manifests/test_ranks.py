@@ -168,7 +168,9 @@ def test_the_main_workflow_takes_one_of_the_two_ways() -> None:
     wanted = [row["name"] for row in ranks_template()["inputs"]["parameters"] if "value" not in row]
     known = {row["name"]: row["value"] for row in document["spec"]["arguments"]["parameters"]}
 
-    assert (one["when"], many["when"]) == ("{{workflow.parameters.nodes}} <= 1", "{{workflow.parameters.nodes}} > 1")
+    enough = "{{tasks.gather.outputs.parameters.train}} == true && "
+    assert one["when"] == enough + "{{workflow.parameters.nodes}} <= 1"
+    assert many["when"] == enough + "{{workflow.parameters.nodes}} > 1"
     assert many["templateRef"] == {"name": "watchmove-pretrain-nodes", "template": "pretrain-nodes"}
     assert many["depends"] == one["depends"]
     assert [row["name"] for row in many["arguments"]["parameters"]] == wanted

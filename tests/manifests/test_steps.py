@@ -183,14 +183,28 @@ def test_every_step_works_on_the_run_that_was_named_or_on_one_of_the_workflows_o
 
 
 def test_between_steps_travel_indexes_only() -> None:
-    """Plan's outputs are the two lists of indexes, and the fan-outs count through them."""
+    """Plan's outputs are the two lists of indexes, and the fan-outs count through them; gather's is a yes or no."""
     (document,) = read(ROOT / "argo" / "watchmove.yaml")
     tasks = {task["name"]: task for task in document["spec"]["templates"][0]["dag"]["tasks"]}
     outputs = step_template("plan")["outputs"]["parameters"]
+    (train,) = step_template("gather")["outputs"]["parameters"]
 
+    assert train == {"name": "train", "valueFrom": {"path": "/tmp/outputs/train"}}
     assert [row["name"] for row in outputs] == ["shards", "evaluations"]
     assert tasks["extract"]["withParam"] == "{{tasks.plan.outputs.parameters.shards}}"
     assert tasks["evaluate"]["withParam"] == "{{tasks.plan.outputs.parameters.evaluations}}"
+
+
+def test_without_enough_new_frames_neither_pretraining_nor_evaluation_starts() -> None:
+    """Each task between gather and report asks for gather's output, and the report is written in any case."""
+    (document,) = read(ROOT / "argo" / "watchmove.yaml")
+    tasks = {task["name"]: task for task in document["spec"]["templates"][0]["dag"]["tasks"]}
+    asked = "{{tasks.gather.outputs.parameters.train}} == true"
+
+    assert all(tasks[name]["when"].startswith(asked) for name in ("pretrain", "pretrain-nodes", "evaluate"))
+    assert "when" not in tasks["report"]
+    words = step_template("gather")["container"]["args"]
+    assert words[words.index("--outputs") + 1] == "/tmp/outputs"
 
 
 def test_the_nightly_run_is_the_main_workflow_one_at_a_time() -> None:

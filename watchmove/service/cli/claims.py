@@ -1,6 +1,5 @@
 """The command that measures the claims on a world, all cells one after another or a single one in a pod."""
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,8 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from watchmove.pipeline.errors import InvalidInput
-from watchmove.pipeline.files.atomic import write_bytes
-from watchmove.service.cli.options import WHOLE_NUMBER, Overrides, as_uri, in_context, override
+from watchmove.service.cli.options import WHOLE_NUMBER, Overrides, as_uri, in_context, override, write_outputs
 from watchmove.service.records import layout
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.loading import LAPTOP
@@ -99,9 +97,8 @@ def _do(context: StepContext, series: "Series", cell: int | None, outputs: Path 
 
     cells = cells_of(series)
     if outputs is not None:
-        for stage in (*STAGES, "page"):
-            numbers = [number for number, one in enumerate(cells) if one.stage == stage]
-            write_bytes(outputs / stage, json.dumps(numbers).encode())
+        stages = (*STAGES, "page")
+        write_outputs(outputs, {stage: [n for n, one in enumerate(cells) if one.stage == stage] for stage in stages})
     elif cell is None:
         _measure(context, series)
     elif cell == len(cells) - 1:

@@ -1,6 +1,5 @@
 """The command line's entry point, and one command for each step of a run."""
 
-import json
 import os
 import sys
 from dataclasses import replace
@@ -11,7 +10,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from watchmove.pipeline.files.atomic import write_bytes
 from watchmove.service.cli.claims import on_claims
 from watchmove.service.cli.cluster import on_cluster
 from watchmove.service.cli.command_groups import GroupedCommands
@@ -32,6 +30,7 @@ from watchmove.service.cli.options import (
     override,
     with_store,
     with_teacher,
+    write_outputs,
 )
 from watchmove.service.cli.runs import on_runs
 from watchmove.service.runner.exit_codes import INVALID_INPUT
@@ -115,10 +114,8 @@ def plan(
 
     def body(context: StepContext) -> None:
         record = step(context, run)
-        if outputs is not None:  # files that argo/plan.yaml reads as output parameters
-            cells = evaluations_of(context.settings)
-            write_bytes(outputs / "shards", json.dumps(list(range(record.shards))).encode())
-            write_bytes(outputs / "evaluations", json.dumps(list(range(len(cells)))).encode())
+        cells = evaluations_of(context.settings)
+        write_outputs(outputs, {"shards": list(range(record.shards)), "evaluations": list(range(len(cells)))})
 
     words = [f"plan.licences=[{licences}]"] if licences else []
     in_context(settings, [*with_teacher(overrides, teacher), *words], body)
@@ -144,14 +141,29 @@ def extract(
 
 
 @app.command()
-def gather(run: Run, settings: SettingsFile = LAPTOP, overrides: Overrides = None) -> None:
+def gather(
+    run: Run,
+    settings: SettingsFile = LAPTOP,
+    overrides: Overrides = None,
+    outputs: Annotated[
+        Path | None, typer.Option(help="Folder to write the file `train` to: `true` if enough frames are new.")
+    ] = None,
+) -> None:
     """Check extraction and write the dataset.
 
     Fails if too many videos failed or too few frames were kept; otherwise writes the dataset snapshot.
     """
+    from watchmove.service.records.datasets import gathered_of
     from watchmove.service.steps.gather import gather as step
 
-    in_context(settings, overrides, lambda context: step(context, run))
+    def body(context: StepContext) -> None:
+        step(context, run)
+        no_training = gathered_of(context.store, run).no_training
+        if no_training:
+            print(f"no training: {no_training}")
+        write_outputs(outputs, {"train": not no_training})
+
+    in_context(settings, overrides, body)
 
 
 @app.command()

@@ -2,13 +2,14 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import structlog
 import typer
 
+from watchmove.pipeline.files.atomic import write_bytes
 from watchmove.pipeline.files.numbers import whole_number_of
 from watchmove.service.runner.runner import StepContext, configure_logs, run_to_exit_code, step_context
 from watchmove.service.settings.loading import LAPTOP, load_settings
@@ -88,6 +89,16 @@ def with_teacher(overrides: list[str] | None, teacher: str) -> list[str]:
 def with_store(overrides: list[str] | None, store: str) -> list[str]:
     """The setting that `--store` abbreviates, followed by the overrides."""
     return [*([override("store", as_uri(store))] if store else []), *(overrides or ())]
+
+
+def write_outputs(folder: Path | None, values: Mapping[str, object]) -> None:
+    """Write values as JSON to files of their names, which templates in argo/ read as output parameters.
+
+    Without a folder nothing is written.
+    """
+    if folder is not None:
+        for name, value in values.items():
+            write_bytes(folder / name, json.dumps(value).encode())
 
 
 def end(body: Callable[[], None]) -> None:

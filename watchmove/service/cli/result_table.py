@@ -8,28 +8,37 @@ from rich.markup import escape
 from rich.table import Table
 
 from watchmove.pipeline.voc.average_precision import DetectionScores
+from watchmove.service.records.training import EvaluationRecord
 from watchmove.service.report.result import ClassificationResult, Growth, RunResult
 from watchmove.service.steps.run import CompletedRun
 
 
 def print_summary(completed: CompletedRun, console: Console) -> None:
-    """Print a run's counts, the average precision of each evaluation, and the URI of the report."""
+    """Print a run's counts, the average precision of each evaluation or why there is none, and the report's URI."""
     counts = ", ".join(f"{count} {name}" for name, count in completed.gathered.outcomes.items())
     # Names and URIs may contain brackets, so below they are escaped or printed without markup.
     console.print(f"videos: {counts}", highlight=False, markup=False)
     sampled = sum(completed.gathered.frames.values())
     console.print(f"frames: {completed.dataset.kept_frames} kept of {sampled} sampled", highlight=False)
+    if completed.gathered.no_training:
+        line = f"no training: {completed.gathered.no_training}"
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    else:
+        console.print(_evaluations_table(completed.evaluations))
+    # Not broken into lines, so that the URI can be copied.
+    console.print(f"report: {completed.report}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _evaluations_table(evaluations: Sequence[EvaluationRecord]) -> Table:
     table = Table(title="mean average precision, IoU 0.5")
     for heading in ("initialisation", "frozen", "seed", "11-point", "area"):
         table.add_column(heading, justify="left" if heading == "initialisation" else "right")
-    for record in completed.evaluations:
+    for record in evaluations:
         cell = record.evaluation
         frozen = f"conv1-{cell.freeze_through}" if cell.freeze_through else "none"
         scores = (_figure(record.mean_ap_11_point), _figure(record.mean_ap_area))
         table.add_row(escape(cell.trunk), frozen, str(cell.seed), *scores)
-    console.print(table)
-    # Not broken into lines, so that the URI can be copied.
-    console.print(f"report: {completed.report}", soft_wrap=True, highlight=False, markup=False)
+    return table
 
 
 def print_result(result: RunResult, console: Console, *, as_json: bool) -> None:

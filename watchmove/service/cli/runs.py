@@ -142,13 +142,10 @@ def results(
     The run must have a report. Each row gives the mean, the standard deviation and a 95 % interval.
     """
     from watchmove.service.cli.result_table import print_result
-    from watchmove.service.records import layout
-    from watchmove.service.records.record import need
-    from watchmove.service.report.result import RunResult
+    from watchmove.service.report.result import result_of
 
     def body(context: StepContext) -> None:
-        result = need(context.store, layout.run_record(run, "result"), RunResult, "report")
-        print_result(result, Console(), as_json=as_json)
+        print_result(result_of(context.store, run), Console(), as_json=as_json)
 
     in_run(run, settings, [*with_store(overrides, store), NO_METRICS], body)
 

@@ -27,6 +27,8 @@ def print_status(status: RunStatus, console: Console, *, as_json: bool) -> None:
     else:
         for part in (_head(status), _outcomes(status), _frames(status), _pace(status)):
             console.print(part)
+        if status.no_training:
+            console.print(f"no training: {_word(status.no_training)}", soft_wrap=True, highlight=False)
     if status.faults:
         more = f" (and {len(status.faults) - 1} more)" if len(status.faults) > 1 else ""
         raise InvalidInput(f"run {status.run}: not all videos are accounted for: {status.faults[0]}{more}")

@@ -52,11 +52,26 @@ class DatasetRecord(Record):
     labels: tuple[str, ...] = ()
 
 
+class NewFrames(BaseModel):
+    """The number of frames of a snapshot that an earlier backbone has not learnt from, and the number that is needed.
+
+    `backbone` is the newest of the same recipe, and `dataset` the snapshot that it learnt from.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    frames: int
+    needed: int
+    backbone: str
+    dataset: str
+
+
 class GatherRecord(Record):
     """Which snapshot a run trains on, and how every video of its listing ended.
 
     `audit_keys` are tars of rejected frames, chosen evenly from the whole extraction. `near_duplicate_videos` have kept
-    frames that are left out of the snapshot, because other videos have nearly the same pictures.
+    frames that are left out of the snapshot, because other videos have nearly the same pictures. `new_frames` is None
+    if every run trains, or if there was no earlier backbone.
     """
 
     dataset: str
@@ -68,6 +83,18 @@ class GatherRecord(Record):
     seconds_of_extraction: float
     audit_keys: tuple[str, ...]
     near_duplicate_videos: int = 0
+    new_frames: NewFrames | None = None
+
+    @property
+    def no_training(self) -> str:
+        """Why the run ends without training, in words; empty if it trains."""
+        new = self.new_frames
+        if new is None or new.frames >= new.needed:
+            return ""
+        return (
+            f"{new.frames:,} frames are new since backbone {new.backbone} learnt from dataset {new.dataset}, below "
+            f"gather.min_new_frames ({new.needed:,})"
+        )
 
 
 def gathered_of(store: Store, run: str) -> GatherRecord:

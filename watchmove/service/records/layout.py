@@ -128,9 +128,14 @@ def attribution(dataset_id: str) -> str:
     return f"datasets/{dataset_id}.ATTRIBUTION.tsv.gz"
 
 
+def all_backbones() -> str:
+    """Prefix of the files of all pretrainings."""
+    return "backbones/"
+
+
 def backbone(backbone_id: str, name: str) -> str:
     """Key of a file of a pretraining: its record, its weights or a checkpoint."""
-    return f"backbones/{backbone_id}/{name}"
+    return f"{all_backbones()}{backbone_id}/{name}"
 
 
 def all_proposals(settings: str) -> str:

@@ -6,13 +6,17 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.statistics.seed_spread import components_of, spread_of, units_of
-from watchmove.service.records.record import Record
+from watchmove.service.records import layout
+from watchmove.service.records.datasets import GatherRecord
+from watchmove.service.records.record import Record, find, need
 from watchmove.service.records.training import (
     ClassificationRecord,
     Evaluation,
     EvaluationRecord,
 )
+from watchmove.service.store.store import Store
 
 
 class SeedSpread(BaseModel):
@@ -149,6 +153,19 @@ class RunResult(Record):
     classification: tuple[ClassificationResult, ...] = ()
     pretraining: PretrainingFacts | None = None
     growth: Growth | None = None
+
+
+def result_of(store: Store, run: str) -> RunResult:
+    """Return the result of a run.
+
+    Raises:
+        InvalidInput: the run ended without training, or has no report yet.
+    """
+    key = layout.run_record(run, "result")
+    gathered = find(store, layout.run_record(run, "gather"), GatherRecord)
+    if gathered is not None and gathered.no_training and store.head(key) is None:
+        raise InvalidInput(f"run {run}: has no result, as it ended without training: {gathered.no_training}")
+    return need(store, key, RunResult, "report")
 
 
 def classification_rows(records: Sequence[ClassificationRecord]) -> tuple[ClassificationResult, ...]:

@@ -131,7 +131,7 @@ class WorkSettings(Section):
 
 
 class GatherSettings(Section):
-    """Conditions that extraction must meet before training starts."""
+    """Conditions that extraction must meet before training starts, or without which there is none."""
 
     max_failed_fraction: float = Field(
         0.5,
@@ -140,6 +140,12 @@ class GatherSettings(Section):
         description="Largest fraction of videos that may be unreadable, missing or timed out; the step fails above it.",
     )
     min_kept_frames: int = Field(1, ge=1, description="Smallest number of kept frames; the step fails below it.")
+    min_new_frames: int = Field(
+        0,
+        ge=0,
+        description="Smallest number of frames that the newest backbone has not learnt from; with fewer, the run ends "
+        "after gather, without training. 0: every run trains.",
+    )
     leave_out_near_duplicates: bool = Field(
         False,
         description="Whether of several copies of one video, such as its uploads, only the one with most kept frames "

@@ -220,6 +220,7 @@ def _give_to_run(context: StepContext, run: str, source_run: str, dataset: Datas
     gathered = gathered_of(context.store, source_run)
     commit(context.store, layout.run_record(run, "plan"), plan)
     key = layout.run_record(run, "gather")
-    commit(context.store, key, gathered.model_copy(update={"dataset": dataset.dataset}))
+    # new frames are counted for the source's snapshot alone
+    commit(context.store, key, gathered.model_copy(update={"dataset": dataset.dataset, "new_frames": None}))
     if need(context.store, key, GatherRecord, "gather").dataset != dataset.dataset:
         raise InvalidInput(f"run {run}: has a snapshot of something else; name another run")

@@ -12,7 +12,14 @@ from watchmove.service.planning.planned import listed_ids
 from watchmove.service.records import layout
 from watchmove.service.records.attempts import Attempts, AttemptTable, Rows, id_of
 from watchmove.service.records.attribution import Credits
-from watchmove.service.records.datasets import DatasetRecord, DatasetShard, GatherRecord, dataset_of, evenly_chosen
+from watchmove.service.records.datasets import (
+    DatasetRecord,
+    DatasetShard,
+    GatherRecord,
+    NewFrames,
+    dataset_of,
+    evenly_chosen,
+)
 from watchmove.service.records.near_duplicates import near_duplicate_rows
 from watchmove.service.records.outcomes import FAILED
 from watchmove.service.records.plans import PlanRecord
@@ -21,6 +28,7 @@ from watchmove.service.records.stream import shard_records
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.settings import GatherSettings, Settings, settings_hash
 from watchmove.service.store.store import Store
+from watchmove.service.training.new_frames import new_frames
 
 AUDITS = 24
 """Most tars of rejected frames that a run's record names. Set by hand; not tuned."""
@@ -31,6 +39,8 @@ _NEAR_DUPLICATE_VIDEO = "near-duplicate-video"
 
 def gather(context: StepContext, run: str) -> DatasetRecord:
     """Check the limits on failed videos and kept frames, and write the snapshot; equal frames give an equal snapshot.
+
+    The run's record says whether enough frames are new for a training.
 
     Raises:
         InvalidInput: videos without an outcome, too many failed, or too few frames kept.
@@ -59,11 +69,9 @@ def gather(context: StepContext, run: str) -> DatasetRecord:
     dataset = _snapshot(context, plan, table, rows & ~repeated, credit)
     # The snapshot goes first, so that a run's record never names a snapshot that is missing.
     commit(context.store, layout.dataset(dataset.dataset), dataset)
-    commit(
-        context.store,
-        key,
-        _gather_record(_origin(context.settings, context.store, plan), plan, table, (rows, repeated), dataset.dataset),
-    )
+    new = new_frames(context.settings, context.store, dataset, table, rows & ~repeated)
+    made_by = _origin(context.settings, context.store, plan)
+    commit(context.store, key, _gather_record(made_by, plan, table, (rows, repeated), dataset.dataset, new))
     # Read back: of two processes that gather at once, the first commit decides.
     return dataset_of(context.store, run)
 
@@ -115,7 +123,12 @@ def _frames_kept(table: AttemptTable, rows: Rows) -> int:
 
 
 def _gather_record(
-    made_by: Origin, plan: PlanRecord, table: AttemptTable, selected: tuple[Rows, Rows], dataset: str
+    made_by: Origin,
+    plan: PlanRecord,
+    table: AttemptTable,
+    selected: tuple[Rows, Rows],
+    dataset: str,
+    new: NewFrames | None,
 ) -> GatherRecord:
     """The run's own figures, which are not part of its snapshot.
 
@@ -135,6 +148,7 @@ def _gather_record(
         seconds_of_extraction=sum(part.seconds for part in parts),
         audit_keys=tuple(part.audit_key for part in evenly_chosen(parts, AUDITS)),
         near_duplicate_videos=int(repeated.sum()),
+        new_frames=new,
     )
 
 

@@ -4,34 +4,25 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import structlog
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from watchmove.pipeline.dataset.shard import Sample, SamplePlace, index_shard, read_sample, read_shard
 from watchmove.service.records import layout
-from watchmove.service.records.datasets import DatasetRecord, dataset_of, evenly_chosen, gathered_of
+from watchmove.service.records.datasets import DatasetRecord, GatherRecord, dataset_of, evenly_chosen, gathered_of
 from watchmove.service.records.plans import PlanRecord
-from watchmove.service.records.record import need, origin
-from watchmove.service.records.training import (
-    BackboneRecord,
-    EvaluationRecord,
-    backbone_id_of,
-)
+from watchmove.service.records.record import find, need, origin
+from watchmove.service.records.training import BackboneRecord, EvaluationRecord, PretrainPointer, backbone_id_of
 from watchmove.service.report.champion import promote
 from watchmove.service.report.comparison import pretraining_facts
 from watchmove.service.report.evaluated_cells import classification_records, evaluation_records
 from watchmove.service.report.figures import frames_figure, freezing_figure
 from watchmove.service.report.growth import growth
 from watchmove.service.report.images import CaptionedImage, curve_image, detection_image, image_of, svg, svg_uri
-from watchmove.service.report.result import (
-    Growth,
-    PretrainingFacts,
-    RunResult,
-    classification_rows,
-    result_rows,
-)
+from watchmove.service.report.result import Growth, PretrainingFacts, RunResult, classification_rows, result_rows
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.settings import settings_hash
 from watchmove.service.store.store import Store
@@ -56,7 +47,8 @@ class _Row(NamedTuple):
 def report(context: StepContext, run: str) -> str:
     """Write the run's result and its report, and return the report's URI.
 
-    Both depend on the records alone, so the step can be repeated at any time.
+    Both depend on the records alone, so the step can be repeated at any time. A run that ends without training has no
+    result, and its report says why.
 
     Raises:
         InvalidInput: a step of the run has not been done.
@@ -65,13 +57,10 @@ def report(context: StepContext, run: str) -> str:
     store = context.store
     plan = need(store, layout.run_record(run, "plan"), PlanRecord, "plan")
     dataset = dataset_of(store, run)
-    backbones = _backbones(context, dataset)
-    evaluated = dict(evaluation_records(store, run, context.settings, dataset.dataset))
-    rows = [_row(record) for record in evaluated.values()]
     gathered = gathered_of(store, run)
-    facts = pretraining_facts(plan, gathered, dataset, backbones, list(evaluated.values()))
-    result, grown = _write_result(context, run, dataset, facts, evaluated)
-    champion, verdict = promote(context.settings, store, run, backbones, list(evaluated.values()))
+    # The steps themselves train a run that they are called for, whatever its record of gather says.
+    pretrained = find(store, layout.run_record(run, "pretrain"), PretrainPointer) is not None
+    trains = pretrained or not gathered.no_training
     page = (
         _environment()
         .get_template("report.html.j2")
@@ -80,26 +69,44 @@ def report(context: StepContext, run: str) -> str:
             plan=plan,
             dataset=dataset,
             gathered=gathered,
-            backbone=backbones[0],
-            backbones=backbones,
-            rows=rows,
-            summary=result.rows,
-            layers=result.classification,
-            growth=grown,
-            freezing_figure=_figure(store, run, "freezing", freezing_figure(result.rows)),
-            frames_figure=_figure(store, run, "frames", frames_figure(grown)),
-            champion=champion,
-            verdict=verdict,
-            classes=sorted({name for row in rows for name in row.record.per_class}),
+            trains=trains,
             kept=_images(_kept_samples(store, context.scratch, dataset))[:KEPT_IMAGES],
             rejected=_images(_rejected_samples(store, context.scratch, gathered.audit_keys)),
-            curves=[(record.seed, _curve(record)) for record in backbones],
-            bars=_bars(rows),
             settings_hash=settings_hash(context.settings),
+            **(_trained(context, run, plan, dataset, gathered) if trains else {}),
         )
     )
     store.write(layout.report(run), page.encode())
     return f"{store.uri}/{layout.report(run)}"
+
+
+def _trained(
+    context: StepContext, run: str, plan: PlanRecord, dataset: DatasetRecord, gathered: GatherRecord
+) -> dict[str, Any]:
+    """Write the run's result, and return what the page shows of pretraining and evaluations."""
+    store = context.store
+    backbones = _backbones(context, dataset)
+    evaluated = dict(evaluation_records(store, run, context.settings, dataset.dataset))
+    rows = [_row(record) for record in evaluated.values()]
+    facts = pretraining_facts(plan, gathered, dataset, backbones, list(evaluated.values()))
+    result, grown = _write_result(context, run, dataset, facts, evaluated)
+    champion, verdict = promote(context.settings, store, run, backbones, list(evaluated.values()))
+    structlog.get_logger().info("champion", verdict=verdict)
+    return {
+        "backbone": backbones[0],
+        "backbones": backbones,
+        "rows": rows,
+        "summary": result.rows,
+        "layers": result.classification,
+        "growth": grown,
+        "freezing_figure": _figure(store, run, "freezing", freezing_figure(result.rows)),
+        "frames_figure": _figure(store, run, "frames", frames_figure(grown)),
+        "champion": champion,
+        "verdict": verdict,
+        "classes": sorted({name for row in rows for name in row.record.per_class}),
+        "curves": [(record.seed, _curve(record)) for record in backbones],
+        "bars": _bars(rows),
+    }
 
 
 def _backbones(context: StepContext, dataset: DatasetRecord) -> list[BackboneRecord]:

@@ -18,7 +18,10 @@ _GIVEN_NAME = re.compile(r"\d{8}-\d{6}")
 
 
 class CompletedRun(BaseModel):
-    """The records that one complete run has made, and the URI of its report."""
+    """The records that one complete run has made, and the URI of its report.
+
+    A run that ends without training has neither backbones nor evaluations.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -55,8 +58,9 @@ def interrupted_run(context: StepContext) -> str | None:
 def run_all(context: StepContext, run: str = "", *, draw_videos: bool, draw_detection_set: bool) -> CompletedRun:
     """Draw the requested parts of the world, then plan, extract, gather, pretrain, evaluate and report.
 
-    Without a name, the run is the interrupted one of the same settings, or else has a new name. Raises the errors of
-    the steps. Work committed before an error is kept, and the next call continues from it.
+    Without a name, the run is the interrupted one of the same settings, or else has a new name. It neither pretrains nor
+    evaluates if too few frames are new, by `gather.min_new_frames`. Raises the errors of the steps. Work committed
+    before an error is kept, and the next call continues from it.
     """
     # Imported here, so that `CompletedRun` can be imported without loading the libraries of the steps.
     from watchmove.service.evaluation.detection_set import DetectionSet
@@ -79,12 +83,14 @@ def run_all(context: StepContext, run: str = "", *, draw_videos: bool, draw_dete
     for shard in range(plan(context, run).shards):
         extract(context, run, shard)
     dataset = gather(context, run)
-    backbones = pretrain(context, run)
-    cells = range(len(evaluations_of(context.settings)))
+    gathered = gathered_of(context.store, run)
+    trains = not gathered.no_training
+    backbones = pretrain(context, run) if trains else ()
+    cells = range(len(evaluations_of(context.settings)) if trains else 0)
     evaluations = tuple(evaluate(context, run, number) for number in cells)
     return CompletedRun(
         run=run,
-        gathered=gathered_of(context.store, run),
+        gathered=gathered,
         dataset=dataset,
         backbones=backbones,
         evaluations=evaluations,

@@ -20,6 +20,8 @@ _STATES = {
     "result": "ended",
 }
 """The record of a step, in the order of a run, and the state that it brings a run to."""
+_NOT_TRAINED = "ended without training"
+"""The state of a run that has gathered, and has too few new frames for a training."""
 
 
 class RunSummary(BaseModel):
@@ -65,9 +67,10 @@ def _summary(store: Store, run: str, names: set[str]) -> RunSummary:
     dataset = find(store, layout.dataset(gathered.dataset), DatasetRecord) if gathered else None
     result = find(store, layout.run_record(run, "result"), RunResult) if "result" in names else None
     rows = result.rows if result is not None else ()
+    ends_here = newest == "gather" and gathered is not None and gathered.no_training
     return RunSummary(
         run=run,
-        state=_STATES[newest.partition("-")[0]],
+        state=_NOT_TRAINED if ends_here else _STATES[newest.partition("-")[0]],
         last_record_unix_seconds=record.made_by.written_at_unix_seconds if record is not None else 0.0,
         videos_listed=plan.videos_listed if plan else None,
         frames_kept=dataset.kept_frames if dataset else None,

@@ -17,8 +17,9 @@ from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.planning.planned import PlannedVideos, listed_ids, planned_videos
 from watchmove.service.records import layout
 from watchmove.service.records.attempts import Attempts, AttemptTable, Ids, Rows
+from watchmove.service.records.datasets import GatherRecord
 from watchmove.service.records.plans import PlanRecord, Retries, RetryRecord
-from watchmove.service.records.record import need
+from watchmove.service.records.record import find, need
 from watchmove.service.records.run_settings import recorded_settings
 from watchmove.service.records.stream import shard_records
 from watchmove.service.store.store import Store
@@ -52,6 +53,7 @@ class FrameCount(BaseModel):
 class RunStatus(BaseModel):
     """The status of a run. `faults_of` defines how the counts relate to each other.
 
+    `no_training` says why the run ends after gather, and is empty if it trains or has not gathered yet.
     `videos_listed` is the number of videos in the plan's listing, of which this run processes `videos_planned`. Not
     listed are videos that were removed from the list after they ended (`videos_removed`), videos that the settings
     exclude (`videos_filtered`) and malformed rows. `attempts_per_video` maps a number of attempts, of any run, to the
@@ -65,6 +67,7 @@ class RunStatus(BaseModel):
     recipe: str
     plan: str
     retries: Retries | None
+    no_training: str = ""
     asked_at_unix_seconds: float
     videos_listed: int
     videos_ended_before: int
@@ -124,7 +127,7 @@ def status(store: Store, run: str, clock: Callable[[], float] = time.time) -> Ru
     The settings of the plan, which give the expected work of each video, are those that its record has.
 
     Raises:
-        InvalidInput: the run has no plan, or the plan's files are missing.
+        InvalidInput: the run has no plan, the plan's files are missing, or the record of its gather is damaged.
         Unavailable: the store cannot be reached.
     """
     plan = need(store, layout.run_record(run, "plan"), RetryRecord, "plan")
@@ -139,7 +142,10 @@ def status(store: Store, run: str, clock: Callable[[], float] = time.time) -> Ru
     listed, planned = listed_ids(store, plan), planned_videos(store, plan, settings)
     seen = _Evidence(plan, attempts.table(), listed, planned, clock())
     parts = (_plan(seen), _videos(seen), _outcomes(seen), _frames(seen), _shards(seen), _pace(seen))
-    counted = RunStatus(run=run, **{name: value for part in parts for name, value in part.items()})
+    gathered = find(store, layout.run_record(run, "gather"), GatherRecord)
+    no_training = gathered.no_training if gathered is not None else ""
+    facts = {name: value for part in parts for name, value in part.items()}
+    counted = RunStatus(run=run, no_training=no_training, **facts)
     return counted.model_copy(update={"faults": (*damaged, *faults_of(counted, seen.plan))})
 
 
