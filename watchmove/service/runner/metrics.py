@@ -48,6 +48,18 @@ RECENT_FRAMES = Declared(
 RUN_VIDEOS = Declared(
     "watchmove_run_videos", "Number of videos of a run by outcome; those without one are `waiting`.", ("run", "outcome")
 )
+UNFINISHED_RUN = Declared(
+    "watchmove_unfinished_run_planned_timestamp_seconds",
+    "Unix time of the plan of a run that has not ended and that no later run has made up for.",
+    ("run",),
+)
+RUN_ENDED_AT = Declared(
+    "watchmove_last_run_ended_timestamp_seconds",
+    "Unix time at which a run last ended, with a result or without training.",
+)
+LAST_RECORD_AT = Declared(
+    "watchmove_last_record_timestamp_seconds", "Unix time at which the newest record of the store was written."
+)
 FRAMES_SEEN = Declared("watchmove_frames_decoded", "Number of frames decoded from videos.", ("recipe",))
 EXTRACTION_SECONDS = Declared(
     "watchmove_extraction_seconds", "Wall-clock seconds spent on committed shards.", ("recipe",)

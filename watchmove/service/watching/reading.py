@@ -11,10 +11,10 @@ import structlog
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.records.attempts import Attempts, AttemptTable
-from watchmove.service.records.datasets import DatasetRecord
+from watchmove.service.records.datasets import DatasetRecord, GatherRecord
 from watchmove.service.records.outcomes import ShardRecord
 from watchmove.service.records.plans import PlanRecord
-from watchmove.service.records.record import AnyRecord
+from watchmove.service.records.record import AnyRecord, Record
 from watchmove.service.records.stream import read_ahead
 from watchmove.service.records.training import BackboneRecord, ClassificationRecord, EvaluationRecord
 from watchmove.service.report.champion import Champion
@@ -27,12 +27,19 @@ class Reading:
 
     tables: Mapping[str, AttemptTable] = field(default_factory=dict)
     plans: Mapping[str, PlanRecord] = field(default_factory=dict)
+    gathered: Mapping[str, GatherRecord] = field(default_factory=dict)
+    results: Mapping[str, Record] = field(default_factory=dict)
     datasets: Mapping[str, DatasetRecord] = field(default_factory=dict)
     backbones: Mapping[str, BackboneRecord] = field(default_factory=dict)
     evaluations: Mapping[str, EvaluationRecord] = field(default_factory=dict)
     classifications: Mapping[str, ClassificationRecord] = field(default_factory=dict)
     champions: Mapping[str, Champion] = field(default_factory=dict)
     at: float = 0.0
+
+    def records(self) -> tuple[Mapping[str, Record], ...]:
+        """All records except those of shards, which `tables` summarise."""
+        of_runs = (self.plans, self.gathered, self.results)
+        return (*of_runs, self.datasets, self.backbones, self.evaluations, self.classifications, self.champions)
 
 
 class Reader:
@@ -41,6 +48,9 @@ class Reader:
     def __init__(self, store: Store) -> None:
         self._shards = _Shards(store)
         self._plans = _Records(store, "runs/", "/plan.json", PlanRecord)
+        self._gathered = _Records(store, "runs/", "/gather.json", GatherRecord)
+        # of results, only the time is of interest here
+        self._results = _Records(store, "runs/", "/result.json", Record)
         self._datasets = _Records(store, "datasets/", "", DatasetRecord)
         # Checkpoints have JSON files too, so the complete name is required.
         self._backbones = _Records(store, "backbones/", "/record.json", BackboneRecord)
@@ -58,6 +68,8 @@ class Reader:
         return Reading(
             self._shards.read(),
             self._plans.read(),
+            self._gathered.read(),
+            self._results.read(),
             self._datasets.read(),
             self._backbones.read(),
             self._evaluations.read(),
