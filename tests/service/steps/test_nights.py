@@ -129,7 +129,7 @@ def test_a_run_without_training_says_so_everywhere(
     trained(context, night(context, "one", "a.mp4"))
     why = night(context, "two").no_training
     report(context, "two")
-    print_status(status(context.store, "two", context.settings.plan), Console(width=300), as_json=False)
+    print_status(status(context.store, "two"), Console(width=300), as_json=False)
     collector, registry = RecordCollector(context.store), CollectorRegistry()
     collector.refresh()
     registry.register(collector)

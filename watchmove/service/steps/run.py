@@ -58,8 +58,8 @@ def interrupted_run(context: StepContext) -> str | None:
 def run_all(context: StepContext, run: str = "", *, draw_videos: bool, draw_detection_set: bool) -> CompletedRun:
     """Draw the requested parts of the world, then plan, extract, gather, pretrain, evaluate and report.
 
-    Without a name, the run is the interrupted one of the same settings, or else has a new name. It neither pretrains nor
-    evaluates if too few frames are new, by `gather.min_new_frames`. Raises the errors of the steps. Work committed
+    Without a name, the run is the interrupted one of the same settings, or else has a new name. It neither pretrains
+    nor evaluates if too few frames are new, by `gather.min_new_frames`. Raises the errors of the steps. Work committed
     before an error is kept, and the next call continues from it.
     """
     # Imported here, so that `CompletedRun` can be imported without loading the libraries of the steps.
