@@ -1,4 +1,4 @@
-"""Commands on local files, which need no run and no store: segment, score and bench."""
+"""Commands on local files, which need no run and no store: segment, score, bench and settings."""
 
 from pathlib import Path
 from typing import Annotated
@@ -105,3 +105,23 @@ def score(
     from watchmove.service.cli.result_table import print_scores
 
     end(lambda: print_scores(score_directory(voc, detections, iou, split), as_json=as_json))
+
+
+@on_files.command("settings")
+def show_settings(
+    settings: SettingsFile = LAPTOP,
+    overrides: Overrides = None,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Print a Markdown table of all settings and their meaning instead.")
+    ] = False,
+) -> None:
+    """Print the settings or their reference.
+
+    Without --reference, prints the file's settings with overrides applied and defaults filled in, as YAML.
+    """
+    from watchmove.service.settings.reference import as_yaml, reference_table
+
+    def body() -> None:
+        print(reference_table() if reference else as_yaml(load_settings(settings, overrides or ())))
+
+    end(body)

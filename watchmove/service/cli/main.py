@@ -24,7 +24,6 @@ from watchmove.service.cli.options import (
     StorePlace,
     Teacher,
     as_uri,
-    end,
     in_context,
     in_run,
     override,
@@ -35,7 +34,7 @@ from watchmove.service.cli.options import (
 from watchmove.service.cli.runs import on_runs
 from watchmove.service.runner.exit_codes import INVALID_INPUT
 from watchmove.service.runner.runner import StepContext
-from watchmove.service.settings.loading import LAPTOP, load_settings
+from watchmove.service.settings.loading import LAPTOP
 
 _USAGE_ERROR = 2
 """The exit code that typer uses when it cannot parse the arguments."""
@@ -240,23 +239,3 @@ def run_everything(
         print_summary(result, Console())
 
     in_context(settings, [*words, *(overrides or ())], body)
-
-
-@app.command("settings")
-def show_settings(
-    settings: SettingsFile = LAPTOP,
-    overrides: Overrides = None,
-    reference: Annotated[
-        bool, typer.Option("--reference", help="Print a Markdown table of all settings and their meaning instead.")
-    ] = False,
-) -> None:
-    """Print the settings or their reference.
-
-    Without --reference, prints the file's settings with overrides applied and defaults filled in, as YAML.
-    """
-    from watchmove.service.settings.reference import as_yaml, reference_table
-
-    def body() -> None:
-        print(reference_table() if reference else as_yaml(load_settings(settings, overrides or ())))
-
-    end(body)
