@@ -62,7 +62,7 @@ def places(tmp_path: Path) -> Path:
         ("run --videos HERE/videos --voc HERE/file", "no detection set there"),
         ("gather --run r", "not there"),
         ("status r", "has no record of it"),
-        ("results r", "not there"),
+        ("results r", "has no record of it"),
     ],
 )
 def test_a_folder_in_a_files_place_ends_with_65(places: Path, words: str, message: str) -> None:
