@@ -89,10 +89,7 @@ def promote(
     figures = units_of(groups) if groups else ()
     backbone, names = backbones[0], tuple(record.backbone for record in backbones)
     if not figures:
-        return (
-            None,
-            "not promoted: no evaluation of the pretrained trunk without frozen layers",
-        )
+        return None, "not promoted: no evaluation of the pretrained trunk without frozen layers"
     protocol = protocol_of(own[0])
     at_random, against_random = _against_random(figures, records)
     while True:
