@@ -24,7 +24,7 @@ from watchmove.pipeline.arrays import FloatArray
 from watchmove.pipeline.flow import dis
 from watchmove.pipeline.masks.cpu import appearance, camera, common_fate, edges, segmentation
 from watchmove.pipeline.settings.extraction import ExtractionSettings
-from watchmove.service.cli.mask_bench import bench_masks
+from watchmove.service.masks.bench import bench_masks
 
 Patches = Callable[[], AbstractContextManager[object]]
 

@@ -26,7 +26,7 @@ _EXTRACT = (
     "print(len(extract_video(Path(sys.argv[1]), ExtractionSettings()).frames), 'frames examined');"
 )
 _SEGMENT = (
-    "import resource, sys; from pathlib import Path; from watchmove.service.cli.segment import segment;"
+    "import resource, sys; from pathlib import Path; from watchmove.service.masks.segment import segment;"
     "from watchmove.pipeline.settings.extraction import ExtractionSettings;"
     "print(segment(Path(sys.argv[1]), Path(sys.argv[2]), ExtractionSettings()), 'frames segmented');"
 )

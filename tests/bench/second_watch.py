@@ -26,7 +26,7 @@ from watchmove.pipeline.pretraining.pretraining import PretrainingHooks, pretrai
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 from watchmove.pipeline.video.frames import frames_of_folder
-from watchmove.service.cli.mask_bench import bench_masks
+from watchmove.service.masks.bench import bench_masks
 
 DEFAULTS: dict[str, object] = {
     "iterations": 400,

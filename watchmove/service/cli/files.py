@@ -33,7 +33,7 @@ def segment(
     Writes a soft mask (8-bit PNG) for every frame, and frames.jsonl with the verdict on each.
     """
     # Commands import their work when they run, so that those without a network do not wait for torch to load.
-    from watchmove.service.cli.segment import segment as write_masks
+    from watchmove.service.masks.segment import segment as write_masks
 
     def body() -> None:
         loaded = load_settings(settings, with_teacher(overrides, teacher))
@@ -67,7 +67,7 @@ def bench_of_masks(
 
     Prints the intersection over union with the annotated masks, and the time that one core needs per frame.
     """
-    from watchmove.service.cli.mask_bench import bench_masks, print_mask_scores
+    from watchmove.service.masks.bench import bench_masks, print_mask_scores
 
     def body() -> None:
         names = [name.strip() for name in sequences.split(",") if name.strip()]

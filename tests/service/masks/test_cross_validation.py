@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from watchmove.service.cli.cross_validation import (
+from watchmove.service.masks.cross_validation import (
     FIGURES,
     SequenceScores,
     best_level,

@@ -25,7 +25,7 @@ from watchmove.pipeline.extraction.every_frame import MaskedFrame, mask_frames
 from watchmove.pipeline.masks.choice import shot_segmenter
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.frames import VideoFrames, frames_of_folder
-from watchmove.service.cli.cross_validation import SequenceScores, cross_validate, cross_validation_table
+from watchmove.service.masks.cross_validation import SequenceScores, cross_validate, cross_validation_table
 
 LEVELS = np.linspace(0.2, 0.8, 25)
 """Thresholds of the soft mask at which J is measured; the grid contains 0.5, the threshold of all headline figures."""
