@@ -1,7 +1,9 @@
 """The manifests hold together: restricted, described, pinned, and built in every combination that is supported."""
 
+import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 from pathlib import Path
@@ -19,6 +21,7 @@ from watchmove.service.settings.settings import Settings
 FILES = sorted([*ROOT.glob("argo/*.yaml"), *ROOT.glob("k8s/**/*.yaml")])
 PATCHES = {"draw-world.yaml", "small-pods.yaml", "small-nodes.yaml", "suspended.yaml", "gpu.yaml", "gpu-nodes.yaml"}
 OBJECTS = [path for path in FILES if path.name not in PATCHES and "kind" in read(path)[0]]
+MONITORING = ROOT / "k8s" / "components" / "monitoring"
 SETTINGS = [ROOT / "k8s" / "overlays" / overlay / "settings.yaml" for overlay in OVERLAYS]
 
 
@@ -164,15 +167,36 @@ def test_videos_that_use_all_the_memory_they_may_do_not_cost_the_pod(overlay: st
     assert wanted <= int(limits["memory"].removesuffix("Gi")) * 1024
 
 
-def test_alerts_speak_of_metrics_that_exist() -> None:
-    """Every watchmove metric in an expression is declared in the one module for them."""
+def test_alerts_and_panels_speak_of_metrics_that_exist() -> None:
+    """Every watchmove metric in an expression is declared in the one module for them, or recorded by a rule."""
     declared = {one.name for one in vars(metrics).values() if isinstance(one, Declared)}
-    (rules,) = read(ROOT / "k8s" / "components" / "monitoring" / "alerts.yaml")
-    expressions = [rule["expr"] for group in rules["spec"]["groups"] for rule in group["rules"]]
-    spoken_of = set(re.findall(r"\bwatchmove_\w+", " ".join(expressions)))
+    (rules,) = read(MONITORING / "alerts.yaml")
+    all_rules = [rule for group in rules["spec"]["groups"] for rule in group["rules"]]
+    panels = json.loads((MONITORING / "dashboard.json").read_text())["panels"]
+    queries = [target["expr"] for panel in panels for target in panel.get("targets", ())]
+    spoken_of = set(re.findall(r"\bwatchmove[_:]\w+", " ".join([*(rule["expr"] for rule in all_rules), *queries])))
 
-    assert spoken_of
-    assert spoken_of <= declared
+    assert queries
+    assert spoken_of <= declared | {rule["record"] for rule in all_rules if "record" in rule}
+
+
+def test_the_dashboard_is_written_by_its_source() -> None:
+    """`dashboard.json` is what `write_dashboard.py` makes, and the ConfigMap has it and Grafana's label."""
+    written = json.loads((MONITORING / "dashboard.json").read_text())
+    config = named(built("cloud"), "ConfigMap", "watchmove-dashboard")
+
+    assert runpy.run_path(str(MONITORING / "write_dashboard.py"))["dashboard"]() == written
+    assert json.loads(config["data"]["watchmove.json"]) == written
+    assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
+
+
+def test_every_alert_has_its_instructions() -> None:
+    """The docs have a section with the name of each alert."""
+    (rules,) = read(MONITORING / "alerts.yaml")
+    alerts = {rule["alert"] for group in rules["spec"]["groups"] for rule in group["rules"] if "alert" in rule}
+    pages = " ".join(path.read_text() for path in (ROOT / "docs" / "how-to").glob("*.md"))
+
+    assert alerts == set(re.findall(r"^### (Watchmove\w+)$", pages, re.MULTILINE))
 
 
 def test_alerts_fire_when_they_should(tmp_path: Path) -> None:
@@ -180,7 +204,7 @@ def test_alerts_fire_when_they_should(tmp_path: Path) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed; Debian has it in the package prometheus")
-    (rules,) = read(ROOT / "k8s" / "components" / "monitoring" / "alerts.yaml")
+    (rules,) = read(MONITORING / "alerts.yaml")
     (tmp_path / "alerts.yaml").write_text(yaml.safe_dump(rules["spec"]))
     shutil.copy(ROOT / "tests" / "manifests" / "alerts_test.yaml", tmp_path)
     command = [promtool, "test", "rules", "alerts_test.yaml"]
@@ -191,7 +215,7 @@ def test_alerts_fire_when_they_should(tmp_path: Path) -> None:
 
 def test_what_is_scraped_is_there() -> None:
     """The monitors' labels and port names are those of the pods and the Service."""
-    service, pod = read(ROOT / "k8s" / "components" / "monitoring" / "scrape.yaml")
+    service, pod = read(MONITORING / "scrape.yaml")
     long_steps = pod["spec"]["selector"]["matchExpressions"][0]["values"]
     templates = {step: read(ROOT / "argo" / f"{step}.yaml")[0]["spec"]["templates"][0] for step in long_steps}
     exporter = next(one for one in read(ROOT / "k8s" / "base" / "exporter.yaml") if one["kind"] == "Service")

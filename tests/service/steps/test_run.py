@@ -14,9 +14,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from tests.service.conftest import MakeContext, context_of
+from tests.service.prometheus_server import exporter, free_port, prometheus
 from tests.service.records.made_up_run import touch_videos
 from tests.waiting import poll
 from watchmove.service.records import layout
+from watchmove.service.records.datasets import dataset_of
+from watchmove.service.report.result import result_of
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.loading import LAPTOP, load_settings
 from watchmove.service.steps.plan import plan
@@ -40,6 +43,13 @@ SMALL = (
     "evaluate.detector.proposals.longer_side_pixels=128",
 )
 
+
+DASHBOARD = Path(__file__).parents[3] / "k8s" / "components" / "monitoring" / "dashboard.json"
+NOT_IN_A_FINISHED_RUN = {
+    *("Frames sampled per second", "Loss", "Iteration", "Unfinished runs"),
+    *("Devices that compute masks", "Videos without frames, by reason", "Champions", "Age of the champions"),
+}
+"""Panels that show what happens now, a GPU, failures, or a champion, which this run need not have."""
 
 SMALL_NETWORK = ("--set", "pretrain.trunk=alexnet-small", "--set", "evaluate.classification=false")
 """For runs of which only the course matters; the other run has the published size."""
@@ -91,6 +101,29 @@ def test_the_report_stands_alone(finished: tuple[StepContext, str]) -> None:
     assert re.search(r'(src|href)="(?!data:)', page) is None
     assert "no-motion" in page or "rejected" in page
     assert "11-point" in page
+
+
+def test_each_panel_of_the_dashboard_has_data(finished: tuple[StepContext, str], tmp_path: Path) -> None:
+    """A real Prometheus answers every query; empty are those on pods, on devices and on what has not happened."""
+    context, _ = finished
+    port = free_port()
+    panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
+    queries = {target["expr"]: panel["title"] for panel in panels for target in panel.get("targets", ())}
+    with prometheus(tmp_path, [port]) as server, exporter(context.store.uri, port):
+        server.wait_until(lambda: server.query("watchmove:recent_kept_share"), "no rule has recorded anything")
+        server.wait_until(lambda: server.query("watchmove:kept_share"), "no rule has recorded anything")
+        empty = {title for query, title in queries.items() if not server.query(query)}
+        kept = server.value('sum(watchmove_frames{outcome="kept"})')
+        share = server.value("watchmove:kept_share")
+        found = {row["initialisation"]: value for row, value in server.query('watchmove_run_map{run="first"}')}
+
+    assert empty <= NOT_IN_A_FINISHED_RUN
+    assert kept == dataset_of(context.store, "first").kept_frames
+    assert share
+    assert 0 < share < 1
+    assert found == {
+        row.initialisation: row.ap_11_point.mean for row in result_of(context.store, "first").rows if row.ap_11_point
+    }
 
 
 def test_a_second_run_computes_nothing(finished: tuple[StepContext, str]) -> None:

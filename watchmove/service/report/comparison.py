@@ -20,6 +20,8 @@ _OF_THE_MACHINE = (
 """Settings of pretraining that do not change what is learnt from a frame."""
 _RECIPE = "extraction recipe"
 _EXTRACT = "extract."
+PROTOCOL = "evaluation protocol"
+"""Name of what all compared evaluations share, which is that of the champions too."""
 _NAMED_SETTINGS = 3
 """Most differing settings that a line names. Set by hand: enough to see the kind of the difference."""
 
@@ -57,7 +59,7 @@ def pretraining_facts(
         "pretraining version": PRETRAINING_VERSION,
         "voc": detection_set,
         "evaluate": {**evaluate, "seeds": sorted({record.evaluation.seed for record in records})},
-        "evaluation protocol": protocol_of(records[0]),
+        PROTOCOL: protocol_of(records[0]),
     }
     return PretrainingFacts(
         backbone=" ".join(record.backbone for record in backbones),

@@ -57,6 +57,22 @@ RUN_ENDED_AT = Declared(
     "watchmove_last_run_ended_timestamp_seconds",
     "Unix time at which a run last ended, with a result or without training.",
 )
+RUN_MAP = Declared(
+    "watchmove_run_map",
+    "11-point mean average precision of a finished run, averaged over seeds.",
+    ("run", "protocol", "initialisation", "freeze_through"),
+)
+RUN_MAP_MARGIN = Declared(
+    "watchmove_run_map_margin",
+    "Half of the 95 % confidence interval of watchmove_run_map; absent with one seed.",
+    RUN_MAP.labels,
+)
+RUN_RESULT_AT = Declared(
+    "watchmove_run_result_timestamp_seconds", "Unix time at which the result of a run was written.", ("run",)
+)
+RUN_TRAINING_IOU = Declared(
+    "watchmove_run_validation_iou", "Mask IoU on held-out videos of a finished run, averaged over seeds.", ("run",)
+)
 LAST_RECORD_AT = Declared(
     "watchmove_last_record_timestamp_seconds", "Unix time at which the newest record of the store was written."
 )
@@ -90,6 +106,11 @@ CLASSIFICATION_MAP = Declared(
 CHAMPION_MAP = Declared(
     "watchmove_champion_map",
     "11-point mean average precision of a protocol's champion, averaged over seeds.",
+    ("protocol",),
+)
+CHAMPION_AT = Declared(
+    "watchmove_champion_promoted_timestamp_seconds",
+    "Unix time at which a protocol's champion was promoted.",
     ("protocol",),
 )
 READ_AT = Declared(

@@ -1,7 +1,7 @@
 """The exporter: Prometheus metrics computed from the store's records, so that a restart loses nothing."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import structlog
@@ -10,8 +10,6 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from watchmove.pipeline.errors import InvalidInput, Unavailable
-from watchmove.service.records.attempts import Attempts
-from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import AnyRecord
 from watchmove.service.records.training import ClassificationRecord, EvaluationRecord
 from watchmove.service.runner import metrics
@@ -20,14 +18,12 @@ from watchmove.service.settings.settings import Settings
 from watchmove.service.store.opening import open_store
 from watchmove.service.store.store import Store
 from watchmove.service.watching.reading import Reader, Reading
-from watchmove.service.watching.unfinished_runs import ended_runs, unfinished_runs
+from watchmove.service.watching.run_metrics import run_metrics
 
 REFRESH_SECONDS = 15.0
 """Time between two listings of the store, half the interval at which k8s/components/monitoring scrapes."""
 LATELY_SECONDS = 6 * 3600.0
 """Age up to which a commit is recent: with the default `work.commit_every_seconds` (600), 36 commits of each pod."""
-RUNS_SHOWN = 20
-"""Number of newest runs with metrics of their own, which bounds the number of time series."""
 
 
 class RecordCollector(Collector):
@@ -50,8 +46,7 @@ class RecordCollector(Collector):
         reading = self._reading  # taken once, as a refresh may replace it meanwhile
         yield from _extraction(reading)
         yield from _recent(reading)
-        yield _runs(reading)
-        yield from _endings(reading)
+        yield from run_metrics(reading)
         yield from _training(reading)
         yield from _detection(reading)
         yield _classification(reading)
@@ -120,47 +115,6 @@ def _recent(reading: Reading) -> Iterator[Metric]:
     yield from (videos, frames)
 
 
-def _runs(reading: Reading) -> Metric:
-    """The videos of the newest runs by outcome; those without one are `waiting`."""
-    family = metrics.RUN_VIDEOS.family()
-    for run, plan in _newest_plans(reading).items():
-        table = reading.tables.get(plan.recipe, Attempts().table())
-        ended: Counter[str] = Counter()
-        for (outcome, _), count in table.outcomes(table.of_plan(plan.plan)).items():
-            ended[outcome] += count
-        for outcome, count in (*ended.items(), ("waiting", plan.videos_new - ended.total())):
-            family.add_metric([run, outcome], count)
-    return family
-
-
-def _endings(reading: Reading) -> Iterator[Metric]:
-    """Runs that have not ended, the last end of a run, and the newest record: what shows that nothing goes on."""
-    declared = (metrics.UNFINISHED_RUN, metrics.RUN_ENDED_AT, metrics.LAST_RECORD_AT)
-    unfinished, ended, last = (d.family() for d in declared)
-    gathered, results = _by_run(reading.gathered), _by_run(reading.results)
-    for run, planned_at in unfinished_runs(_newest_plans(reading), gathered, results).items():
-        unfinished.add_metric([run], planned_at)
-    ends = ended_runs(gathered, results).values()
-    if ends:
-        ended.add_metric([], max(ends))
-    written = [record.made_by.written_at_unix_seconds for records in reading.records() for record in records.values()]
-    written += [part.written_at_unix_seconds for table in reading.tables.values() for part in table.parts]
-    if written:
-        last.add_metric([], max(written))
-    yield from (unfinished, ended, last)
-
-
-def _newest_plans(reading: Reading) -> dict[str, PlanRecord]:
-    """The plans of the newest runs, by the names of the runs."""
-    by_time = sorted(_by_run(reading.plans).items(), key=lambda row: row[1].made_by.written_at_unix_seconds)
-    return dict(by_time[-RUNS_SHOWN:])
-
-
-def _by_run(records: Mapping[str, AnyRecord]) -> dict[str, AnyRecord]:
-    """Records of runs by the names of the runs, which are the second part of their keys."""
-    return {key.split("/")[1]: record for key, record in records.items()}
-
-
 def _training(reading: Reading) -> Iterator[Metric]:
     dataset, loss, iou = (d.family() for d in (metrics.DATASET_FRAMES, metrics.TRAINING_LOSS, metrics.TRAINING_IOU))
     if reading.datasets:
@@ -185,12 +139,13 @@ def _detection(reading: Reading) -> Iterator[Metric]:
             if value is not None:
                 family.add_metric([*labels, method], value)
     yield family
-    best = metrics.CHAMPION_MAP.family()
+    best, promoted = (d.family() for d in (metrics.CHAMPION_MAP, metrics.CHAMPION_AT))
     by_number = sorted(reading.champions.values(), key=lambda champion: champion.number)
     latest = {champion.protocol: champion for champion in by_number}
     for protocol, champion in latest.items():
         best.add_metric([protocol], champion.spread.mean)
-    yield best
+        promoted.add_metric([protocol], champion.made_by.written_at_unix_seconds)
+    yield from (best, promoted)
 
 
 def _classification(reading: Reading) -> Metric:

@@ -18,7 +18,16 @@ from watchmove.service.records.record import AnyRecord, Record
 from watchmove.service.records.stream import read_ahead
 from watchmove.service.records.training import BackboneRecord, ClassificationRecord, EvaluationRecord
 from watchmove.service.report.champion import Champion
+from watchmove.service.report.result import PretrainingFacts, ResultRow
 from watchmove.service.store.store import Store, StoredObject
+
+
+class RunFigures(Record):
+    """The part of a run's result that is kept of every run: a curve over frames has a point for each of the others."""
+
+    rows: tuple[ResultRow, ...] = ()
+    evaluation_keys: tuple[str, ...] = ()
+    pretraining: PretrainingFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,7 @@ class Reading:
     tables: Mapping[str, AttemptTable] = field(default_factory=dict)
     plans: Mapping[str, PlanRecord] = field(default_factory=dict)
     gathered: Mapping[str, GatherRecord] = field(default_factory=dict)
-    results: Mapping[str, Record] = field(default_factory=dict)
+    results: Mapping[str, RunFigures] = field(default_factory=dict)
     datasets: Mapping[str, DatasetRecord] = field(default_factory=dict)
     backbones: Mapping[str, BackboneRecord] = field(default_factory=dict)
     evaluations: Mapping[str, EvaluationRecord] = field(default_factory=dict)
@@ -49,8 +58,7 @@ class Reader:
         self._shards = _Shards(store)
         self._plans = _Records(store, "runs/", "/plan.json", PlanRecord)
         self._gathered = _Records(store, "runs/", "/gather.json", GatherRecord)
-        # of results, only the time is of interest here
-        self._results = _Records(store, "runs/", "/result.json", Record)
+        self._results = _Records(store, "runs/", "/result.json", RunFigures)
         self._datasets = _Records(store, "datasets/", "", DatasetRecord)
         # Checkpoints have JSON files too, so the complete name is required.
         self._backbones = _Records(store, "backbones/", "/record.json", BackboneRecord)

@@ -1,0 +1,205 @@
+"""Write the dashboard for Grafana to `dashboard.json` beside this file: run it without arguments.
+
+Panels are in the order in which data flows: videos, frames, pretraining, evaluation, and then the progress of it all.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+DASHBOARD = Path(__file__).with_name("dashboard.json")
+COLUMNS = 24
+"""Width of Grafana's grid."""
+HEIGHT = 8
+_SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+
+
+class Panel(NamedTuple):
+    """A panel: what it shows, its queries by their legends, and the unit of its axis in Grafana's terms."""
+
+    title: str
+    description: str
+    queries: dict[str, str]
+    unit: str = "short"
+    kind: str = "timeseries"
+    stacked: bool = False
+
+
+ROWS: dict[str, tuple[Panel, ...]] = {
+    "Videos": (
+        Panel(
+            "Videos of the newest runs",
+            "Videos of each run that have ended, and those that wait.",
+            {"{{run}}: {{outcome}}": "watchmove_run_videos"},
+            kind="bargauge",
+        ),
+        Panel(
+            "Videos by outcome",
+            "All attempts that count, of every recipe of the store.",
+            {"{{outcome}}": "sum by (outcome) (watchmove_videos)"},
+            stacked=True,
+        ),
+        Panel(
+            "Videos without frames, by reason",
+            "Why videos gave no frame; `watchmove videos RUN` lists their names.",
+            {"{{outcome}}: {{reason}}": 'sum by (outcome, reason) (watchmove_videos{outcome!="kept"})'},
+        ),
+        Panel(
+            "Failed videos of the last six hours",
+            "Share of the attempts that ended as unreadable, missing or timed out; above a fifth there is an alert.",
+            {
+                "{{recipe}}": '(sum by (recipe) (watchmove_recent_videos{outcome=~"unreadable|missing|timed-out"})'
+                " or 0 * sum by (recipe) (watchmove_recent_videos)) / sum by (recipe) (watchmove_recent_videos)"
+            },
+            "percentunit",
+        ),
+    ),
+    "Frames": (
+        Panel(
+            "Share of frames that are kept",
+            "Of all sampled frames, and of those of the last six hours.",
+            {"{{recipe}}, all": "watchmove:kept_share", "{{recipe}}, last six hours": "watchmove:recent_kept_share"},
+            "percentunit",
+        ),
+        Panel(
+            "Rejected frames by reason",
+            "Which rule of the pruning rejected how many frames.",
+            {"{{reason}}": 'sum by (reason) (watchmove_frames{outcome="rejected"})'},
+            stacked=True,
+        ),
+        Panel(
+            "Frames sampled per second",
+            "By all pods that extract at the moment, and of the committed shards in each second of a pod.",
+            {
+                "all pods at the moment": "sum(watchmove_process_frames_per_second)",
+                "{{recipe}}, a pod": "watchmove_frames_per_second",
+            },
+        ),
+        Panel(
+            "Devices that compute masks",
+            "Share of their time in which they compute; the rest is waiting for decoded shots.",
+            {
+                "{{recipe}}": 'sum by (recipe) (watchmove_device_seconds{state="busy"})'
+                " / (sum by (recipe) (watchmove_device_seconds) > 0)"
+            },
+            "percentunit",
+        ),
+    ),
+    "Pretraining": (
+        Panel("Frames to learn from", "Frames of the newest snapshot.", {"frames": "watchmove_dataset_frames"}),
+        Panel(
+            "Loss",
+            "Training loss of the pods that train at the moment, and the last one of the newest finished pretraining.",
+            {"{{training}}": "watchmove_process_training_loss", "finished": "watchmove_training_loss"},
+        ),
+        Panel("Iteration", "How far trainings are.", {"{{training}}": "watchmove_process_training_iteration"}),
+        Panel(
+            "IoU of masks on held-out videos",
+            "Of each finished run, as a mean over its seeds.",
+            {"{{run}}": "watchmove_run_validation_iou"},
+            "percentunit",
+        ),
+    ),
+    "Evaluation": (
+        Panel(
+            "Mean average precision of runs",
+            "11-point, without frozen layers, as a mean over seeds.",
+            {"{{run}}: {{initialisation}}": 'watchmove_run_map{freeze_through="0"}'},
+            "percentunit",
+        ),
+        Panel(
+            "Gain over random initial weights",
+            "Mean average precision of each run's pretrained detectors less that of its random ones; zero is no gain.",
+            {
+                "{{run}}": 'sum by (run) (watchmove_run_map{initialisation="pretrained", freeze_through="0"})'
+                ' - sum by (run) (watchmove_run_map{initialisation="random", freeze_through="0"})'
+            },
+            "percentunit",
+        ),
+        Panel(
+            "Champions",
+            "Mean average precision of the champion of each protocol.",
+            {"{{protocol}}": "watchmove_champion_map"},
+            "percentunit",
+        ),
+        Panel(
+            "Age of the champions",
+            "Time since the promotion.",
+            {"{{protocol}}": "time() - watchmove_champion_promoted_timestamp_seconds"},
+            "s",
+        ),
+    ),
+    "Progress": (
+        Panel(
+            "Unfinished runs",
+            "Time since the plan of runs that have not ended.",
+            {"{{run}}": "time() - watchmove_unfinished_run_planned_timestamp_seconds"},
+            "s",
+            kind="bargauge",
+        ),
+        Panel(
+            "Since the last record, and the last end of a run",
+            "While pods extract, records are at most minutes old.",
+            {
+                "last record": "time() - max(watchmove_last_record_timestamp_seconds)",
+                "last end of a run": "time() - max(watchmove_last_run_ended_timestamp_seconds)",
+            },
+            "s",
+        ),
+        Panel(
+            "Age of these figures",
+            "Time since the exporter has read the store completely.",
+            {"age": "time() - max(watchmove_exporter_read_timestamp_seconds)"},
+            "s",
+        ),
+    ),
+}
+"""The rows of the dashboard by their headings."""
+
+
+def dashboard() -> dict[str, Any]:
+    """The dashboard in Grafana's model."""
+    panels: list[dict[str, Any]] = []
+    top = 0
+    for heading, row in ROWS.items():
+        place = {"h": 1, "w": COLUMNS, "x": 0, "y": top}
+        panels.append({"id": len(panels) + 1, "type": "row", "title": heading, "gridPos": place, "panels": []})
+        width = COLUMNS // len(row)
+        for column, panel in enumerate(row):
+            place = {"h": HEIGHT, "w": width, "x": column * width, "y": top + 1}
+            panels.append({"id": len(panels) + 1, "gridPos": place, **_model(panel)})
+        top += 1 + HEIGHT
+    source = {"name": "datasource", "type": "datasource", "query": "prometheus", "label": "Prometheus"}
+    return {
+        "uid": "watchmove",
+        "title": "watchmove",
+        "tags": ["watchmove"],
+        "schemaVersion": 39,
+        "editable": False,
+        "refresh": "1m",
+        "time": {"from": "now-24h", "to": "now"},
+        "templating": {"list": [source]},
+        "panels": panels,
+    }
+
+
+def _model(panel: Panel) -> dict[str, Any]:
+    """A panel in Grafana's model, without its place."""
+    letters = (chr(ord("A") + number) for number in range(len(panel.queries)))
+    custom = {"stacking": {"mode": "normal"}, "fillOpacity": 30} if panel.stacked else {}
+    return {
+        "type": panel.kind,
+        "title": panel.title,
+        "description": panel.description,
+        "datasource": _SOURCE,
+        "targets": [
+            {"refId": letter, "datasource": _SOURCE, "expr": query, "legendFormat": legend}
+            for letter, (legend, query) in zip(letters, panel.queries.items(), strict=True)
+        ],
+        "fieldConfig": {"defaults": {"unit": panel.unit, "custom": custom}, "overrides": []},
+        "options": {"orientation": "horizontal", "displayMode": "basic"} if panel.kind == "bargauge" else {},
+    }
+
+
+if __name__ == "__main__":
+    DASHBOARD.write_text(json.dumps(dashboard(), indent=1) + "\n", encoding="utf-8")
