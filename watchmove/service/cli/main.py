@@ -15,6 +15,7 @@ from watchmove.service.cli.cluster import on_cluster
 from watchmove.service.cli.command_groups import GroupedCommands
 from watchmove.service.cli.doctor import on_doctor
 from watchmove.service.cli.files import on_files
+from watchmove.service.cli.forget import on_forget
 from watchmove.service.cli.options import (
     NO_METRICS,
     WHOLE_NUMBER,
@@ -48,6 +49,7 @@ app = typer.Typer(
 
 app.add_typer(on_files)
 app.add_typer(on_runs)
+app.add_typer(on_forget)
 app.add_typer(on_cluster)
 app.add_typer(on_claims)
 app.add_typer(on_doctor)

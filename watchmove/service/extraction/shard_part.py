@@ -14,6 +14,7 @@ from watchmove.service.extraction.child import AUDIT, KEPT
 from watchmove.service.extraction.fetcher import ScratchSpace
 from watchmove.service.extraction.worker import folder_bytes
 from watchmove.service.records import layout
+from watchmove.service.records.forgotten import forgotten_works
 from watchmove.service.records.outcomes import FAILED, NO_DEVICE, DeviceUse, ShardRecord, VideoOutcome
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import Origin, commit, find, origin
@@ -71,24 +72,31 @@ class OpenPart:
     def commit(self, device: DeviceUse) -> bool:
         """Commit all added outcomes; false if another process committed this part and these are discarded.
 
+        Works that were forgotten since they were planned are not committed.
+
         `device` is the use of the device since the extraction began.
         """
         if not self._rows:
             return True
         # by key: the bytes of the tar must not depend on which video was finished first
-        rows = sorted(self._rows, key=lambda row: row.video.key)
+        rows = sorted(self._remembered(), key=lambda row: row.video.key)
         cost = _Cost(round(time.monotonic() - self._began, 3), device.since(self._device))
         place = (self._shard, self._number)
         inputs = {f"{self._settings.videos}/{row.video.key}": row.video.etag for row in rows}
         made_by = origin(self._settings, inputs | dict(self._provenance))
-        won = _commit(self._store, self._plan, place, rows, self._folder, cost, made_by)
+        won = not rows or _commit(self._store, self._plan, place, rows, self._folder, cost, made_by)
         self._device = device
-        for row in rows:
+        for row in self._rows:
             shutil.rmtree(self._folder / row.video.id, ignore_errors=True)
         self._space.add(-self._result_bytes)
         self._rows, self._result_bytes, self._began = [], 0, time.monotonic()
-        self._number += 1
+        self._number += bool(rows)  # parts are numbered without gaps
         return won
+
+    def _remembered(self) -> list[VideoOutcome]:
+        """The added outcomes of works that are not forgotten."""
+        forgotten = forgotten_works(self._store)
+        return [row for row in self._rows if not forgotten.has(self._settings.videos, row.video.key)]
 
 
 class _Cost(NamedTuple):

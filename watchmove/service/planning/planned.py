@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from watchmove.service.planning.sharding import expected_seconds
 from watchmove.service.records import layout
 from watchmove.service.records.attempts import Ids, ids_of, number_of
+from watchmove.service.records.forgotten import forgotten_works
 from watchmove.service.records.listing import read_listing
 from watchmove.service.records.outcomes import Video
 from watchmove.service.records.plans import PlanRecord
@@ -20,7 +21,10 @@ from watchmove.service.store.store import Store
 
 
 def listed_videos(store: Store, plan: PlanRecord) -> Iterator[Video]:
-    """Yield the videos that a plan listed, in their order in the source. Raises InvalidInput if there is no listing."""
+    """Yield the videos that a plan listed, in their order in the source, without forgotten works.
+
+    Raises InvalidInput if there is no listing.
+    """
     return read_listing(store, plan.recipe, plan.plan)
 
 
@@ -41,9 +45,12 @@ class PlannedVideos(NamedTuple):
 def planned_videos(store: Store, plan: PlanRecord, settings: PlanSettings) -> PlannedVideos:
     """The videos in the shards of a plan. Raises InvalidInput if the list of a shard is missing or malformed."""
 
+    forgotten, place = forgotten_works(store), plan.made_by.settings["videos"]
+
     def read(shard: int) -> tuple["array[int]", "array[float]"]:
         key = layout.shard_list(plan.recipe, plan.plan, shard)
-        videos: list[Video] = need_lines(store, key, Video)
+        listed: list[Video] = need_lines(store, key, Video)
+        videos = [video for video in listed if not forgotten.has(place, video.key)]
         numbers = array("Q", (number_of(video.id, key) for video in videos))
         return numbers, array("d", (expected_seconds(video, settings) for video in videos))
 

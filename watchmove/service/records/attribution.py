@@ -1,7 +1,8 @@
 """The attribution file of a dataset snapshot: who made the videos of its frames, and under which licence."""
 
 import gzip
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -53,16 +54,15 @@ class Credits:
 
         The same videos give the same bytes.
         """
-        videos: dict[str, int] = {}
-        frames: dict[str, int] = {}
         # The compressed file stores no file name and no time, so that its bytes do not depend on the machine.
         with path.open("wb") as raw, gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as packed:
             packed.write(_HEAD.format(dataset=dataset, columns="\t".join(COLUMNS)).encode())
-            for line in self._wanted(rows):
-                packed.write("\t".join(line).encode() + b"\n")
-                videos[line[_LICENCE]] = videos.get(line[_LICENCE], 0) + 1
-                frames[line[_LICENCE]] = frames.get(line[_LICENCE], 0) + int(line[_FRAMES])
-        return {licence: LicenceCount(videos=videos[licence], frames=frames[licence]) for licence in sorted(videos)}
+            return counts_by_licence(self._written(packed, rows))
+
+    def _written(self, packed: gzip.GzipFile, rows: Rows) -> Iterator[list[str]]:
+        for line in self._wanted(rows):
+            packed.write("\t".join(line).encode() + b"\n")
+            yield line
 
     def _wanted(self, rows: Rows) -> Iterator[list[str]]:
         with self._path.open(encoding="utf-8", newline="\n") as file:
@@ -72,14 +72,23 @@ class Credits:
                     yield line
 
 
+def counts_by_licence(rows: Iterable[Sequence[str]]) -> dict[str, LicenceCount]:
+    """Count the videos and frames of rows of an attribution file, which have the columns COLUMNS, by licence."""
+    videos, frames = Counter[str](), Counter[str]()
+    for row in rows:
+        videos[row[_LICENCE]] += 1
+        frames[row[_LICENCE]] += int(row[_FRAMES])
+    return {licence: LicenceCount(videos=videos[licence], frames=frames[licence]) for licence in sorted(videos)}
+
+
 def _columns(row: VideoOutcome) -> tuple[str, ...]:
     credit = row.video.credit
     words = (credit.title, credit.owner, credit.page_url, credit.licence, credit.licence_url)
-    title, owner, page, licence, licence_url = map(_one_line, words)
-    place = (str(row.frames_kept), row.video.id, _one_line(row.video.key))
+    title, owner, page, licence, licence_url = map(one_line, words)
+    place = (str(row.frames_kept), row.video.id, one_line(row.video.key))
     return title, owner, page, licence or UNKNOWN_LICENCE, licence_url, *place
 
 
-def _one_line(word: str) -> str:
+def one_line(word: str) -> str:
     """Return text from a video list as one column, without tabs, line breaks or control characters of a terminal."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in word).split())

@@ -27,6 +27,9 @@ runs/RUN/pretrain.json                        the run's backbones by the seed of
 runs/RUN/result.json                          mean average precision over seeds, with its spread
 runs/RUN/FIGURE.svg                           the report's figures
 runs/RUN/report.html                          the report
+forgotten/receipts/RECEIPT.json               works that are forgotten, by hashes, and what was removed of them
+forgotten/datasets/DATASET.json               mark of a snapshot that has had frames of forgotten works
+forgotten/backbones/BACKBONE.json             mark of a backbone that has learnt from forgotten works
 """
 
 import re
@@ -83,6 +86,11 @@ def figure(run: str, name: str) -> str:
     return f"{run_record(run, name).removesuffix('.json')}.svg"
 
 
+def all_extractions() -> str:
+    """Prefix of the plans and shards of all recipes."""
+    return "extractions/"
+
+
 def listing(recipe: str, plan: str) -> str:
     """Key of the list of all videos of a plan."""
     return plan_file(recipe, plan, "listing")
@@ -113,14 +121,24 @@ def shard_parts(recipe: str, plan: str, shard: int) -> str:
     return f"{shard_records(recipe)}{plan}/{shard:05d}-"
 
 
+def all_controls() -> str:
+    """Prefix of the tars of all controls."""
+    return "controls/"
+
+
 def control(dataset_id: str, name: str) -> str:
     """Key of a tar of frames with other masks than their own."""
-    return f"controls/{dataset_id}/{name}"
+    return f"{all_controls()}{dataset_id}/{name}"
+
+
+def all_datasets() -> str:
+    """Prefix of all dataset snapshots and their credits."""
+    return "datasets/"
 
 
 def dataset(dataset_id: str) -> str:
     """Key of a dataset snapshot."""
-    return f"datasets/{dataset_id}.json"
+    return f"{all_datasets()}{dataset_id}.json"
 
 
 def attribution(dataset_id: str) -> str:
@@ -161,3 +179,23 @@ def evaluation(evaluation_id: str, name: str) -> str:
 def classification(classification_id: str, layer: str) -> str:
     """Key of the scores of linear classifiers on one layer of a trunk."""
     return f"classifications/{classification_id}/{layer}.json"
+
+
+def all_receipts() -> str:
+    """Prefix of the receipts of forgotten works."""
+    return "forgotten/receipts/"
+
+
+def receipt(receipt_id: str) -> str:
+    """Key of the receipt of a request to forget works."""
+    return f"{all_receipts()}{receipt_id}.json"
+
+
+def learnt_dataset(dataset_id: str) -> str:
+    """Key of the mark of a dataset snapshot that has had frames of forgotten works."""
+    return f"forgotten/datasets/{dataset_id}.json"
+
+
+def learnt_backbone(backbone_id: str) -> str:
+    """Key of the mark of a backbone that has learnt from forgotten works."""
+    return f"forgotten/backbones/{backbone_id}.json"

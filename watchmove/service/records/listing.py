@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.records import layout
+from watchmove.service.records.forgotten import forgotten_works
 from watchmove.service.records.outcomes import Video
 from watchmove.service.records.record import Origin, Record
 from watchmove.service.store.store import Store
@@ -58,23 +59,38 @@ def listing_lines(path: Path) -> Iterator[bytes]:
 
 
 def read_listing(store: Store, recipe: str, plan: str) -> Iterator[Video]:
-    """Yield every video of a plan in the order of its source; memory does not grow with their number.
+    """Yield every video of a plan in the order of its source, without works that are forgotten.
+
+    Memory does not grow with the number of videos.
 
     Raises:
         InvalidInput: the listing is absent or damaged.
         Unavailable: the store cannot be reached.
+    """
+    forgotten = forgotten_works(store)
+    for _, head, video in listing_rows(store, recipe, plan):
+        if not forgotten.has(head.uri, video.key):
+            yield video
+
+
+def listing_rows(store: Store, recipe: str, plan: str) -> Iterator[tuple[bytes, ListingHead, Video]]:
+    """Yield each line of a listing after the first, with the first line as a record, and the line's video.
+
+    Raises the errors of `read_listing`.
     """
     key = layout.listing(recipe, plan)
     where = f"{store.uri}/{key}"
     item = store.head(key)
     if item is None:
         raise InvalidInput(f"{where}: not there; run `watchmove plan` first")
-    kind: type[ListingHead] | type[Video] = ListingHead
+    head: ListingHead | None = None
     for number, line in enumerate(lines(text_of(store, item), where), start=1):
+        kind: type[ListingHead] | type[Video] = ListingHead if head is None else Video
         try:
             row = kind.model_validate_json(line, strict=True)
         except ValidationError as error:
             raise InvalidInput(f"{where} line {number}: not a {kind.__name__}; plan again as another run") from error
-        if isinstance(row, Video):
-            yield row
-        kind = Video
+        if isinstance(row, ListingHead):
+            head = row
+        elif head is not None:
+            yield line, head, row

@@ -15,6 +15,7 @@ from watchmove.service.extraction.pipeline import VideoPipeline
 from watchmove.service.extraction.recipe import recipe_of, with_local_teacher
 from watchmove.service.extraction.shard_part import OpenPart, committed_parts
 from watchmove.service.records import layout
+from watchmove.service.records.forgotten import forgotten_works
 from watchmove.service.records.outcomes import Video, VideoOutcome
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import need, need_lines
@@ -29,7 +30,8 @@ _VIDEO_ID = re.compile(r"[0-9a-f]{16}")
 def extract(context: StepContext, run: str, shard: int) -> tuple[VideoOutcome, ...]:
     """Extract and commit the remaining videos of a shard, and return the outcomes of all its videos.
 
-    A finished shard costs one listing of the store.
+    Works that are forgotten are left out, also those that are forgotten while this runs. A finished shard costs two
+    listings of the store.
 
     Raises:
         InvalidInput: the run has no such shard, or masks cannot be computed as the settings say.
@@ -59,7 +61,8 @@ def extract(context: StepContext, run: str, shard: int) -> tuple[VideoOutcome, .
     while True:
         parts = list(committed_parts(context.store, plan, shard))
         done = {row.video.id for part in parts for row in part.videos}
-        remaining = [video for video in listed if video.id not in done]
+        forgotten, place = forgotten_works(context.store), context.settings.videos
+        remaining = [video for video in listed if video.id not in done and not forgotten.has(place, video.key)]
         if not remaining:
             return tuple(row for part in parts for row in part.videos)
         # Parts are numbered without gaps, so their count is the number of the next one.

@@ -23,6 +23,7 @@ from watchmove.service.extraction.coco_instances import ImageAnnotations, Instan
 from watchmove.service.extraction.fetcher import ScratchSpace
 from watchmove.service.extraction.shard_part import OpenPart, committed_parts
 from watchmove.service.records import layout
+from watchmove.service.records.forgotten import forgotten_works
 from watchmove.service.records.outcomes import NO_DEVICE, Outcome, Video, VideoOutcome
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import commit, find, json_lines, need, origin
@@ -99,7 +100,12 @@ def _import_shard(context: StepContext, plan: PlanRecord, shard: int, instances:
     """Import the images of a shard that no part has yet, and commit them in parts as an extraction does."""
     parts = list(committed_parts(context.store, plan, shard))
     done = {row.video.id for part in parts for row in part.videos}
-    left = [picture for picture in instances.images_of(shard) if picture.id not in done]
+    forgotten, place = forgotten_works(context.store), context.settings.videos
+    left = [
+        picture
+        for picture in instances.images_of(shard)
+        if picture.id not in done and not forgotten.has(place, picture.key)
+    ]
     if not left:
         return
     folder = Path(tempfile.mkdtemp(prefix=f"shard-{shard}-", dir=context.scratch))

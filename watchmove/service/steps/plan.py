@@ -21,6 +21,7 @@ from watchmove.service.planning.sources.listed import Tally
 from watchmove.service.planning.sources.source import Source
 from watchmove.service.records import layout
 from watchmove.service.records.attempts import Ids, ids_of, number_of
+from watchmove.service.records.forgotten import forgotten_works
 from watchmove.service.records.listing import listing_lines
 from watchmove.service.records.outcomes import Video
 from watchmove.service.records.plans import PlanRecord
@@ -66,7 +67,9 @@ def is_current(context: StepContext, record: PlanRecord) -> bool:
 
 def _chosen(context: StepContext, source: Source, made_by: Origin) -> Chosen:
     """Read the source to its end, and write the listing of its videos to the scratch folder."""
-    return Chosen(source, context.settings.plan, made_by, context.scratch / "listing.json.gz", context.check_stop)
+    path = context.scratch / "listing.json.gz"
+    forgotten = forgotten_works(context.store)
+    return Chosen(source, context.settings.plan, forgotten, made_by, path, context.check_stop)
 
 
 def _write_plan(context: StepContext) -> PlanRecord:

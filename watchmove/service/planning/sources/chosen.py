@@ -8,6 +8,7 @@ from watchmove.service.planning.sharding import expected_seconds
 from watchmove.service.planning.sources.choice import why_not
 from watchmove.service.planning.sources.listed import Tally
 from watchmove.service.planning.sources.source import Source
+from watchmove.service.records.forgotten import FORGOTTEN, ForgottenWorks
 from watchmove.service.records.listing import ListingWriter
 from watchmove.service.records.outcomes import Video, video_id
 from watchmove.service.records.record import Origin
@@ -25,9 +26,16 @@ class Chosen:
     """
 
     def __init__(
-        self, source: Source, settings: PlanSettings, made_by: Origin, path: Path, check_stop: Callable[[], None]
+        self,
+        source: Source,
+        settings: PlanSettings,
+        forgotten: ForgottenWorks,
+        made_by: Origin,
+        path: Path,
+        check_stop: Callable[[], None],
     ) -> None:
         """Read the source to its end and write the listing to `path`; `check_stop` raises Stopped after a signal."""
+        self._forgotten = forgotten
         self.path = path
         self.tally = Tally()
         self.numbers, self.passed = array("Q"), array("Q")
@@ -49,7 +57,8 @@ class Chosen:
                 self.tally.filtered["listed-twice"] += 1
                 continue
             identity = video_id(source.videos.uri, row.key, row.etag)
-            reason = why_not(row, settings)
+            is_forgotten = self._forgotten.has(source.videos.uri, row.key)
+            reason = FORGOTTEN if is_forgotten else why_not(row, settings)
             # `numbers` has no entry of this video until it has been yielded, so its length is the video's row
             self.keys[row.key] = -1 if reason else len(self.numbers)
             if reason:

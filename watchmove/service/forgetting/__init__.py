@@ -1,0 +1,1 @@
+"""Removal of works, and of all that was derived from them, from a store."""

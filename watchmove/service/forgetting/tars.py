@@ -1,0 +1,182 @@
+"""Tars that hold frames of forgotten works, and the tars without them that replace them."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from watchmove.pipeline.dataset.shard import SamplePlace, index_shard, read_sample
+from watchmove.pipeline.dataset.shortened_shard import copy_without
+from watchmove.pipeline.files.digest import file_sha256
+from watchmove.service.forgetting.target import Change, Target, edited, keys_of
+from watchmove.service.records import layout
+from watchmove.service.records.datasets import DatasetRecord, GatherRecord
+from watchmove.service.records.forgotten import Removal, place_of
+from watchmove.service.records.outcomes import ShardRecord, Video
+from watchmove.service.records.shard_index import index_bytes, index_key, read_index
+from watchmove.service.records.stream import read_ahead
+from watchmove.service.store.store import Store
+
+_AUDIT = ".audit.tar"
+_DIGEST_DIGITS = 12
+"""Digits of a tar's SHA-256 in its name, as extraction and controls write it."""
+
+
+@dataclass
+class CleanTar:
+    """What replaces a tar: its key, and of its data digest, size and number of frames by the id of their video."""
+
+    key: str
+    sha256: str
+    size_bytes: int
+    frames: Counter[str]
+
+
+@dataclass
+class Tars:
+    """The tars to be replaced or removed.
+
+    tainted: by key, the number of frames to be forgotten by the id of their video; clean: by the key of the tainted
+    tar, what replaces it, filled by the changes of `replacements`; records: the keys of records of shards that name a
+    work; teachers: by recipe, the SHA-256s of the mask networks that took part in its masks.
+    """
+
+    store: Store
+    target: Target
+    scratch: Path
+    tainted: dict[str, Counter[str]] = field(default_factory=dict)
+    clean: dict[str, CleanTar] = field(default_factory=dict)
+    records: dict[str, int] = field(default_factory=dict)
+    teachers: dict[str, set[str]] = field(default_factory=dict)
+    _named: set[str] = field(default_factory=set)
+
+    def find(self) -> None:
+        """Fill the fields from the records of shards, and from the tars that these do not clear.
+
+        A tar that a record without works names has none either. All others are looked into: those of records with
+        works, those of controls, and those that no record names, as killed processes leave them.
+
+        Raises:
+            InvalidInput: a record or a tar is damaged.
+            Unavailable: the store cannot be reached.
+        """
+        listed = keys_of(self.store, layout.all_extractions())
+        cleared: set[str] = set()
+        keys = [key for key in listed if "/shards/" in key and key.endswith(".json")]
+        for key, record in read_ahead(self.store, keys, ShardRecord):
+            place = place_of(record.made_by.settings["videos"])
+            works = sum(self.target.has(place, row.video) for row in record.videos)
+            self._named |= {record.data_key, record.audit_key}
+            if works:
+                self.records[key] = works
+            else:
+                cleared |= {record.data_key, record.audit_key}
+            if teacher := record.made_by.inputs.get("teacher_sha256"):
+                self.teachers.setdefault(key.split("/")[1], set()).add(teacher)
+        self._named |= set(_keys_in_snapshots(self.store))
+        controls = keys_of(self.store, layout.all_controls())
+        for key in (*listed, *controls):
+            if key.endswith(".tar") and key not in cleared and (frames := self._frames_to_forget(key)):
+                self.tainted[key] = frames
+
+    def replacements(self, without: set[str]) -> Iterator[Change]:
+        """Yield the changes that write what replaces the tainted tars, except those at the keys `without`.
+
+        Tars that no record names are not replaced. No record names the new ones yet.
+        """
+        for key in self.tainted:
+            if key in self._named - without:
+                yield Change(partial(self._replace, key))
+
+    def record_changes(self) -> Iterator[Change]:
+        """Yield the changes of records of shards; they name the new tars from then on."""
+        for key, works in self.records.items():
+            yield Change(partial(self._change_record, key), Removal(key=key, what="rewritten", entries=works))
+
+    def removals(self) -> Iterator[Change]:
+        """Yield the removal of the tainted tars and their indexes, which no record names any more."""
+        for key, frames in self.tainted.items():
+            yield Change(partial(self._remove, key), Removal(key=key, what="removed", frames=frames.total()))
+
+    def _frames_to_forget(self, key: str) -> Counter[str]:
+        in_record = key in self._named
+        if in_record and not key.endswith(_AUDIT) and self.store.head(index_key(key)) is not None:
+            places = read_index(self.store, index_key(key))
+            return Counter(place.video for place in places if place.video in self.target.videos)
+        with self._local(key) as path:
+            found = index_shard(path) if path is not None else []
+            return Counter(_video_of(place) for place in found if self._is_gone(place, in_record=in_record))
+
+    def _is_gone(self, place: SamplePlace, *, in_record: bool) -> bool:
+        if _video_of(place) in self.target.videos:
+            return True
+        # Versions that no record has an id of are known by their name alone.
+        return not in_record and self.target.has_anywhere(str(read_sample(place).metadata.get("video")))
+
+    def _replace(self, key: str) -> None:
+        clean = self.scratch / "clean.tar"
+        with self._local(key) as path:
+            if path is None:
+                return
+            gone = set(self.tainted[key])
+            copy_without(path, clean, lambda place: _video_of(place) in gone)
+        digest = file_sha256(clean)
+        suffix = _AUDIT if key.endswith(_AUDIT) else ".tar"
+        stem = re.sub(rf"-[0-9a-f]{{{_DIGEST_DIGITS}}}$", "", key.removesuffix(suffix))
+        name = f"{stem}-{digest[:_DIGEST_DIGITS]}{suffix}"
+        frames = Counter(_video_of(place) for place in index_shard(clean))
+        self.clean[key] = CleanTar(name, digest, clean.stat().st_size, frames)
+        self.store.upload(name, clean)
+        if suffix != _AUDIT:
+            self.store.write(index_key(name), index_bytes(clean))
+        clean.unlink()
+
+    def _change_record(self, key: str) -> None:
+        def edit(facts: dict[str, Any]) -> None:
+            settings = facts["made_by"]["settings"]
+            gone = [row["video"] for row in facts["videos"] if self._has(settings["videos"], row["video"])]
+            names = {f"{settings['videos']}/{video['key']}" for video in gone}
+            inputs = facts["made_by"]["inputs"]
+            facts["made_by"]["inputs"] = {name: etag for name, etag in inputs.items() if name not in names}
+            facts["videos"] = [row for row in facts["videos"] if row["video"] not in gone]
+            if data := self.clean.get(facts["data_key"]):
+                facts["data_key"], facts["index_key"] = data.key, index_key(data.key)
+                facts["data_sha256"], facts["data_bytes"] = data.sha256, data.size_bytes
+            if audit := self.clean.get(facts["audit_key"]):
+                facts["audit_key"] = audit.key
+
+        edited(self.store, key, edit)
+
+    def _has(self, place: str, video: dict[str, Any]) -> bool:
+        return self.target.has(place, Video.model_validate(video))
+
+    def _remove(self, key: str) -> None:
+        # The index first: without it the tar is read itself, so that it is found again after a kill.
+        if not key.endswith(_AUDIT):
+            self.store.remove(index_key(key))
+        self.store.remove(key)
+
+    @contextmanager
+    def _local(self, key: str) -> Iterator[Path | None]:
+        """A local path of a tar, None where it is missing; a copy is removed afterwards."""
+        copy = self.scratch / "tainted.tar"
+        try:
+            yield self.store.local(key, copy)
+        finally:
+            copy.unlink(missing_ok=True)  # a folder's store yields the object's own file instead
+
+
+def _keys_in_snapshots(store: Store) -> Iterator[str]:
+    """Yield the keys of the tars that snapshots and the records of runs name."""
+    for _, dataset in read_ahead(store, keys_of(store, layout.all_datasets(), ".json"), DatasetRecord):
+        yield from (shard.key for shard in dataset.shards)
+    for _, gathered in read_ahead(store, keys_of(store, layout.all_runs(), "/gather.json"), GatherRecord):
+        yield from gathered.audit_keys
+
+
+def _video_of(place: SamplePlace) -> str:
+    return place.key.rpartition("-")[0]
