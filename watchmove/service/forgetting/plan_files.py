@@ -50,7 +50,7 @@ class PlanFiles:
 
     def places(self) -> set[str]:
         """The places of videos that the records of the runs name."""
-        return {place_of(record.made_by.settings["videos"]) for record in self.records.values()}
+        return {place_of(record.made_by.settings.get("videos", "")) for record in self.records.values()}
 
 
 def plan_files(store: Store) -> dict[tuple[str, str], PlanFiles]:

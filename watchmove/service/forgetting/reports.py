@@ -27,7 +27,7 @@ def report_changes(store: Store, target: Target) -> Iterator[Change]:
     """
     for key in keys_of(store, layout.all_runs(), "/report.html"):
         plan = find(store, layout.run_record(key.split("/")[1], "plan"), PlanRecord)
-        places = {plan.made_by.settings["videos"]} if plan is not None else set(target.places)
+        places = {plan.made_by.settings.get("videos", "")} if plan is not None else set(target.places)
         page = _page(store, key)
         pictures = sum(_shows_a_work(found, target, places) for found in _PICTURE.finditer(page))
         if pictures:

@@ -127,5 +127,5 @@ def _all_videos(store: Store) -> Iterator[tuple[str, Video]]:
             yield place, video
     keys = keys_of(store, layout.all_extractions(), ".json")
     for _, record in read_ahead(store, (key for key in keys if "/shards/" in key), ShardRecord):
-        place = place_of(record.made_by.settings["videos"])
+        place = place_of(record.made_by.settings.get("videos", ""))
         yield from ((place, row.video) for row in record.videos)

@@ -68,7 +68,7 @@ class Tars:
         cleared: set[str] = set()
         keys = [key for key in listed if "/shards/" in key and key.endswith(".json")]
         for key, record in read_ahead(self.store, keys, ShardRecord):
-            place = place_of(record.made_by.settings["videos"])
+            place = place_of(record.made_by.settings.get("videos", ""))
             works = sum(self.target.has(place, row.video) for row in record.videos)
             self._named |= {record.data_key, record.audit_key}
             if works:
@@ -137,9 +137,9 @@ class Tars:
 
     def _change_record(self, key: str) -> None:
         def edit(facts: dict[str, Any]) -> None:
-            settings = facts["made_by"]["settings"]
-            gone = [row["video"] for row in facts["videos"] if self._has(settings["videos"], row["video"])]
-            names = {f"{settings['videos']}/{video['key']}" for video in gone}
+            place = facts["made_by"]["settings"].get("videos", "")
+            gone = [row["video"] for row in facts["videos"] if self._has(place, row["video"])]
+            names = {f"{place}/{video['key']}" for video in gone}
             inputs = facts["made_by"]["inputs"]
             facts["made_by"]["inputs"] = {name: etag for name, etag in inputs.items() if name not in names}
             facts["videos"] = [row for row in facts["videos"] if row["video"] not in gone]

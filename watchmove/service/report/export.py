@@ -66,6 +66,7 @@ def export(store: Store, scratch: Path, run: str, out: Path, seed: int | None = 
         settings=pretrain_settings,
         trunk=trunk,
         evaluations=list(_evaluations(store, run, record)),
+        has_learnt_from_forgotten=store.head(layout.learnt_backbone(record.backbone)) is not None,
         files={name: file_sha256(out / name) for name in written},
         loading_lines=loading_lines(SHAPES[trunk]) if trunk in SHAPES else resnet_lines(trunk),
         mean=CHANNEL_MEAN,

@@ -1,0 +1,368 @@
+"""Forget, on a whole small run: nothing that names or shows a work is left, and nothing else is lost."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.service.conftest import MakeContext, context_of
+from tests.service.forgetting.store_content import content, copied, frames, mentions, timeless
+from tests.service.records.snapshot_samples import snapshot_samples
+from tests.service.steps.test_run import SMALL
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.video.encoder import write_video
+from watchmove.pipeline.world.drawing import moving_square
+from watchmove.service.cli.main import app
+from watchmove.service.forgetting.forget import forget, to_forget
+from watchmove.service.forgetting.selection import Selector, selector_of
+from watchmove.service.records import layout
+from watchmove.service.records.datasets import dataset_of, gathered_of
+from watchmove.service.records.forgotten import LearntRecord
+from watchmove.service.records.record import need
+from watchmove.service.records.training import PretrainPointer, backbone_id_of
+from watchmove.service.runner.runner import StepContext
+from watchmove.service.settings.loading import LAPTOP, load_settings
+from watchmove.service.steps.control import control
+from watchmove.service.steps.extract import extract
+from watchmove.service.steps.gather import gather
+from watchmove.service.steps.plan import plan
+from watchmove.service.steps.pretrain import pretrain
+from watchmove.service.steps.report import report
+from watchmove.service.steps.run import run_all
+from watchmove.service.steps.world import world
+from watchmove.service.store.store import Store
+from watchmove.service.watching.status import status
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+
+VICTIM = "0000-moving.mp4"
+NAMES = (b"0000-moving", b"Ada Lovelace", b"A walk in the park", b"example.org/ada")
+CHOICE = Selector("video", (VICTIM,))
+WORDS = (
+    *SMALL,
+    "world.videos=4",
+    "plan.max_shard_videos=2",
+    "pretrain.trunk=alexnet-small",
+    "evaluate.classification=false",
+)
+
+
+def context_in(folder: Path, *overrides: str) -> StepContext:
+    """A context on the stores in a folder; the videos are those of a list with owners."""
+    places = [f"{name}=file://{folder}/{name}" for name in ("store", "videos", "voc")]
+    words = [*places, *WORDS, f"plan.manifest=file://{folder}/list.csv", *overrides]
+    return context_of(load_settings(LAPTOP, words), folder / "scratch")
+
+
+def write_list(folder: Path) -> None:
+    """Every video with an owner, a licence and a title, and a row of the first video that cannot be read."""
+    rows = ["uri,owner,licence,title,page_url,duration_seconds"]
+    for path in sorted((folder / "videos").iterdir()):
+        if path.name == VICTIM:
+            rows.append(f"{path.name},Ada Lovelace,Attribution License,A walk in the park,https://example.org/ada,")
+            rows.append(f"{path.name},Ada Lovelace,Attribution License,A walk in the park,,long")
+        else:
+            rows.append(f"{path.name},Grace Hopper,Attribution-NonCommercial License,At sea,,")
+    rows.append("other.mp4,Grace Hopper,,,,long")
+    (folder / "list.csv").write_text("\n".join(rows) + "\n")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished run, its controls, and a gathered run whose training was interrupted."""
+    folder = tmp_path_factory.mktemp("forget")
+    (folder / "list.csv").write_text("uri\n")
+    context = context_in(folder)
+    world(context)
+    write_list(folder)
+    run_all(context, "first", draw_videos=False, draw_detection_set=False)
+    for kind in ("same", "shuffled-masks"):
+        control(context, kind, "first", kind)
+    waiting = context_in(folder, "pretrain.seed=5")
+    plan(waiting, "waiting")
+    dataset = gather(waiting, "waiting").dataset
+    key = layout.backbone(backbone_id_of(waiting.settings, dataset), "checkpoints/checkpoint-0.json")
+    waiting.store.write(key, b"{}")
+    # what a process leaves that is killed before its record, or that another one was ahead of
+    [tar, *_] = [item.key for item in context.store.list("extractions/") if re.search(r"-[0-9a-f]{12}\.tar$", item.key)]
+    context.store.write(f"{tar.removesuffix('.tar')[:-12]}0123456789ab.tar", context.store.read(tar) or b"")
+    return folder
+
+
+@pytest.fixture
+def context(finished: Path, tmp_path: Path) -> StepContext:
+    """A copy of the finished run's store; videos and detection set are shared, as they are only read."""
+    copied(finished / "store", tmp_path / "store")
+    made = context_in(finished)
+    return replace(made, store=context_in(tmp_path).store)
+
+
+def test_the_run_names_and_shows_the_work_everywhere(context: StepContext) -> None:
+    """Without that the tests below would show nothing."""
+    keys = {key for key, _ in mentions(context.store, *NAMES)}
+    kinds = ("listing.json.gz", "malformed.json.gz", "/00000.json", "-0.json", ".ATTRIBUTION.tsv.gz", "report.html")
+
+    assert [kind for kind in kinds if not any(key.endswith(kind) for key in keys)] == []
+    assert any(key.startswith("controls/") for key in keys)
+    assert any(key.endswith(".audit.tar") for key in keys)
+
+
+def test_nothing_names_or_shows_it_and_nothing_else_is_lost(context: StepContext) -> None:
+    """Neither records nor lists, credits, tars, controls and reports; other frames keep every byte."""
+    before, pages = frames(context), context.store.read("runs/first/report.html") or b""
+    extracted, same = frames(context, "extractions/"), snapshot_samples(context, dataset_of(context.store, "same"))
+    shown = {sample.jpeg for (video, _), found in before.items() if video == VICTIM for sample in found}
+    # in the control with shuffled masks it has those of others, and masks without an object are all the same
+    own = {(video, one.mask_png) for (video, _), found in extracted.items() for one in found}
+    masks = {mask for video, mask in own if video == VICTIM} - {mask for video, mask in own if video != VICTIM}
+    ids = {key.rpartition("-")[0].encode() for video, key in before if video == VICTIM}
+    key, record = forget(context, CHOICE)
+    after, page = frames(context, "extractions/"), context.store.read("runs/first/report.html") or b""
+    receipts = {name for name, _ in mentions(context.store, *ids)}
+
+    assert shown
+    assert masks
+    assert mentions(context.store, *NAMES, *shown, *masks) == []
+    assert receipts == {key}
+    kept = {name: found[0] for name, found in extracted.items() if name[0] != VICTIM}
+    assert {name: found[0] for name, found in after.items()} == kept
+    remaining = snapshot_samples(context, dataset_of(context.store, "same"))
+    assert remaining == [sample for sample in same if sample.metadata["video"] != VICTIM] != same
+    assert pages.count(b"<figure>") - page.count(b"<figure>") == pages.count(VICTIM.encode()) > 0
+    assert record.finished_at_unix_seconds is not None
+
+
+def test_snapshots_and_backbones_keep_their_names_and_are_marked(context: StepContext) -> None:
+    """The record of a snapshot states its remaining frames; the checkpoint of an unfinished training is removed.
+
+    The control with shuffled masks loses all frames, because nothing says whose masks they have.
+    """
+    [before, shuffled] = [dataset_of(context.store, run) for run in ("first", "shuffled-masks")]
+    receipt = forget(context, CHOICE)[0].split("/")[-1].removesuffix(".json")
+    after = dataset_of(context.store, "first")
+    samples = snapshot_samples(context, after)
+    [backbone] = need(context.store, "runs/first/pretrain.json", PretrainPointer, "pretrain").backbones.values()
+    marks = [layout.learnt_backbone(backbone), *map(layout.learnt_dataset, (after.dataset, shuffled.dataset))]
+
+    assert after.dataset == before.dataset
+    assert len(samples) == after.kept_frames < before.kept_frames
+    assert after.kept_videos == before.kept_videos - 1
+    assert sum(count.frames for count in after.licences.values()) == after.kept_frames
+    assert "Attribution License" not in after.licences
+    assert dataset_of(context.store, "shuffled-masks").shards == ()
+    assert list(context.store.list(layout.control(shuffled.dataset, ""))) == []
+    assert [need(context.store, key, LearntRecord, "forget").receipts for key in marks] == [(receipt,)] * 3
+    assert [item.key for item in context.store.list("backbones/") if "/checkpoints/" in item.key] == []
+
+
+def test_later_runs_leave_it_out_and_go_on(context: StepContext) -> None:
+    """Another run lists, extracts and gathers the others alone; training, status and report of both runs work."""
+    forget(context, CHOICE)
+    stored = {item.key: item.etag for item in context.store.list("extractions/") if "/shards/" in item.key}
+    planned = plan(context, "second")
+    dataset = gather(context, "second")
+    [backbone] = pretrain(context, "second")
+    report(context, "first")
+    waiting = replace(context, settings=context.settings.model_copy(update={"pretrain": _seeded(context, 5)}))
+
+    assert (planned.videos_new, planned.filtered["forgotten"]) == (0, 1)
+    assert {item.key: item.etag for item in context.store.list("extractions/") if "/shards/" in item.key} == stored
+    assert {sample.metadata["video"] for sample in snapshot_samples(context, dataset)}.isdisjoint({VICTIM})
+    assert dataset.dataset != dataset_of(context.store, "first").dataset
+    assert backbone.dataset == dataset.dataset
+    assert pretrain(waiting, "waiting")[0].dataset == gathered_of(context.store, "waiting").dataset
+    assert status(context.store, "first").faults == status(context.store, "second").faults == ()
+    # the list of videos that is planned from is the user's, so the rows that it cannot read are read again
+    assert {key.rpartition("/")[2] for key, _ in mentions(context.store, *NAMES)} <= {"malformed.json.gz"}
+
+
+def _seeded(context: StepContext, seed: int) -> Any:
+    return context.settings.pretrain.model_copy(update={"seed": seed})
+
+
+class _Killed(Exception):
+    """The process ends here."""
+
+
+def _killed_after(store: Store, count: int) -> Store:
+    """The same store, of which every writing call after the first `count` ends the process before it does anything."""
+    calls = iter(range(count))
+
+    class Ending(type(store)):  # type: ignore[misc]
+        """A store of the same kind."""
+
+    def ending(name: str) -> Callable[..., object]:
+        def call(self: Store, *arguments: object) -> object:
+            if next(calls, None) is None:
+                raise _Killed
+            return getattr(super(Ending, self), name)(*arguments)
+
+        return call
+
+    for name in ("write", "create", "upload", "remove"):
+        setattr(Ending, name, ending(name))
+    made = Ending.__new__(Ending)
+    made.__dict__.update(store.__dict__)
+    return made
+
+
+def test_killed_at_any_write_the_same_command_finishes_it(finished: Path, tmp_path: Path) -> None:
+    """Every number of writes is tried, until it is enough; the store is then the same as without a kill."""
+    made = context_in(finished)
+    whole = replace(made, store=context_in(copied(finished / "store", tmp_path / "whole" / "store").parent).store)
+    forget(whole, CHOICE)
+    expected, kills = timeless(whole.store), 0
+    while True:
+        folder = copied(finished / "store", tmp_path / str(kills) / "store").parent
+        store = context_in(folder).store
+        try:
+            forget(replace(made, store=_killed_after(store, kills)), CHOICE)
+        except _Killed:
+            forget(replace(made, store=store), CHOICE)
+        else:
+            break
+        found = timeless(store)
+        assert found.keys() == expected.keys(), kills
+        assert [key for key in found if found[key] != expected[key]] == [], kills
+        kills += 1
+
+    assert kills > 20
+
+
+def test_a_second_call_changes_nothing_but_the_receipt(context: StepContext) -> None:
+    """It looks again, because steps may have written meanwhile."""
+    key, first = forget(context, CHOICE)
+    before = {item.key: item.etag for item in context.store.list()}
+    _, second = forget(context, CHOICE)
+    after = {item.key: item.etag for item in context.store.list()}
+
+    assert (second.works, second.removals) == (first.works, first.removals)
+    assert {name for name in before if before[name] != after[name]} <= {key}
+    assert before.keys() == after.keys()
+
+
+@pytest.mark.parametrize(
+    ("selector", "count"),
+    [
+        (Selector("owner", ("Ada Lovelace",)), 1),
+        (Selector("licence", ("by-nc",)), 3),
+        (Selector("licence", ("Attribution License",)), 1),
+    ],
+)
+def test_a_dry_run_lists_what_a_call_does(context: StepContext, selector: Selector, count: int) -> None:
+    """It writes nothing; owners and licences come from the list of videos."""
+    before = content(context.store)
+    listed = to_forget(context, selector)
+
+    assert content(context.store) == before
+    assert len(listed.works) == count
+    assert forget(context, selector)[1].removals == listed.removals
+
+
+def test_an_owners_works_are_all_forgotten(context: StepContext) -> None:
+    """A run can lose all frames but one video's."""
+    forget(context, Selector("owner", ("Grace Hopper",)))
+
+    assert {video for video, _ in frames(context)} == {VICTIM}
+    assert mentions(context.store, b"Grace Hopper", b"At sea") == []
+
+
+@pytest.mark.parametrize("option", ["--video", "--owner", "--licence"])
+def test_what_is_unknown_is_said_in_one_line(context: StepContext, option: str) -> None:
+    """Nothing is changed then; of several videos all must be known."""
+    before = content(context.store)
+    known = ["--video", VICTIM] if option == "--video" else []
+    done = CliRunner().invoke(app, ["forget", *known, option, "nobody", "--store", context.store.uri])
+    lines = [line for line in done.output.splitlines() if line]
+
+    assert done.exit_code == 65
+    assert len(lines) == 1
+    assert f"{option} nobody: no record in {context.store.uri}" in lines[0]
+    assert content(context.store) == before
+
+
+def test_the_command_says_what_it_did_and_did_not(context: StepContext) -> None:
+    """First as a dry run; then the receipt is named."""
+    place = ["--store", context.store.uri]
+    dry = CliRunner().invoke(app, ["forget", "--video", VICTIM, "--dry-run", *place])
+    done = CliRunner().invoke(app, ["forget", "--video", VICTIM, *place])
+
+    assert (dry.exit_code, done.exit_code) == (0, 0), dry.output + done.output
+    assert "would be removed: extractions/" in dry.stdout
+    assert "not touched: the videos themselves" in done.stdout
+    [receipt] = re.findall(r"receipt: .*/(forgotten/receipts/\w+\.json)", done.stdout)
+    assert json.loads(context.store.read(receipt) or b"")["finished_at_unix_seconds"]
+    assert mentions(context.store, *NAMES) == []
+
+
+@pytest.mark.parametrize("given", [([], "", ""), (["a"], "b", ""), ([""], "", "")])
+def test_one_kind_of_selector_is_given(given: tuple[list[str], str, str]) -> None:
+    """None or several are refused."""
+    with pytest.raises(InvalidInput, match="one of --video"):
+        selector_of(*given)
+
+
+def squares(folder: Path, *names: str) -> None:
+    """Videos of a moving square."""
+    folder.mkdir(exist_ok=True)
+    for number, name in enumerate(names):
+        write_video(folder / name, moving_square((3, number), 30, height=320).frames, 24.0)
+
+
+def test_on_s3(s3_environment: str, make_context: MakeContext, tmp_path: Path) -> None:
+    """Frames and names leave a bucket too, and the others stay."""
+    assert s3_environment
+    squares(tmp_path / "videos", "secret.mp4", "other.mp4")
+    context = make_context("store=s3://frames/store")
+    for shard in range(plan(context, "run").shards):
+        extract(context, "run", shard)
+    gather(context, "run")
+    before = frames(context)
+    forget(context, Selector("video", (f"file://{tmp_path}/videos/secret.mp4",)))
+
+    assert mentions(context.store, b"secret") == []
+    assert frames(context) == {name: found for name, found in before.items() if name[0] == "other.mp4"}
+    assert dataset_of(context.store, "run").kept_videos == 1
+    assert {one.key for one in snapshot_samples(context, dataset_of(context.store, "run"))} == {
+        key for (_, key), found in before.items() if found[0].metadata["reject_reason"] is None
+    } - {key for video, key in before if video == "secret.mp4"}
+
+
+def test_a_work_that_is_forgotten_before_its_shard_is_not_extracted(make_context: MakeContext, tmp_path: Path) -> None:
+    """The plan's lists lose it, and the run goes on with the others."""
+    squares(tmp_path / "videos", "secret.mp4", "other.mp4")
+    context = make_context()
+    planned = plan(context, "run")
+    lists = {key: data for key, data in content(context.store).items() if "/plans/" in key}
+    forget(context, Selector("video", ("secret.mp4",)))
+    # as if another process had planned meanwhile, from the list before
+    for key, data in lists.items():
+        if not key.endswith(".gz"):
+            context.store.write(key, data)
+    rows = extract(context, "run", 0)
+
+    assert planned.videos_new == 2
+    assert [row.video.key for row in rows] == ["other.mp4"]
+    assert {video for video, _ in frames(context)} == {"other.mp4"}
+    assert gather(context, "run").kept_videos == 1
+
+
+def test_what_was_committed_meanwhile_is_removed_by_a_second_call(make_context: MakeContext, tmp_path: Path) -> None:
+    """An object that is restored, as from a backup, is found again."""
+    squares(tmp_path / "videos", "secret.mp4", "other.mp4")
+    context = make_context()
+    plan(context, "run")
+    extract(context, "run", 0)
+    before = {item.key: context.store.read(item.key) or b"" for item in context.store.list("extractions/")}
+    forget(context, Selector("video", ("secret.mp4",)))
+    for key, data in before.items():
+        context.store.write(key, data)
+    forget(context, Selector("video", ("secret.mp4",)))
+
+    assert mentions(context.store, b"secret") == []
+    assert {video for video, _ in frames(context)} == {"other.mp4"}
