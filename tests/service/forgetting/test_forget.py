@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from tests.service.conftest import MakeContext, context_of
 from tests.service.forgetting.store_content import content, copied, frames, mentions, timeless
 from tests.service.records.snapshot_samples import snapshot_samples
+from tests.service.steps.test_import_coco import instances, written
 from tests.service.steps.test_run import SMALL
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.video.encoder import write_video
@@ -23,13 +24,15 @@ from watchmove.service.forgetting.selection import Selector, selector_of
 from watchmove.service.records import layout
 from watchmove.service.records.datasets import dataset_of, gathered_of
 from watchmove.service.records.forgotten import LearntRecord
+from watchmove.service.records.outcomes import ShardRecord
 from watchmove.service.records.record import need
-from watchmove.service.records.training import PretrainPointer, backbone_id_of
+from watchmove.service.records.training import BackboneRecord, PretrainPointer, backbone_id_of
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.loading import LAPTOP, load_settings
 from watchmove.service.steps.control import control
 from watchmove.service.steps.extract import extract
 from watchmove.service.steps.gather import gather
+from watchmove.service.steps.import_coco import import_coco
 from watchmove.service.steps.plan import plan
 from watchmove.service.steps.pretrain import pretrain
 from watchmove.service.steps.report import report
@@ -183,6 +186,30 @@ def test_later_runs_leave_it_out_and_go_on(context: StepContext) -> None:
 
 def _seeded(context: StepContext, seed: int) -> Any:
     return context.settings.pretrain.model_copy(update={"seed": seed})
+
+
+def test_what_learnt_from_a_teacher_is_marked_too(context: StepContext) -> None:
+    """A snapshot without a frame of the work is marked where the mask network that learnt from it made its masks."""
+    store, dataset = context.store, dataset_of(context.store, "first")
+    [name] = need(store, "runs/first/pretrain.json", PretrainPointer, "pretrain").backbones.values()
+    backbone = need(store, layout.backbone(name, "record.json"), BackboneRecord, "pretrain")
+    shard = next(one for one in dataset.shards if one.key.endswith(".tar") and "/00001-" in one.key)
+    record = need(store, f"{shard.key.rpartition('-')[0]}.json", ShardRecord, "extract")
+    taught = {**record.made_by.inputs, "teacher_sha256": backbone.mask_network_sha256}
+    record = record.model_copy(update={"made_by": record.made_by.model_copy(update={"inputs": taught})})
+    later = dataset.model_copy(update={"dataset": "later", "recipe": "taught", "shards": (shard,)})
+    learnt = backbone.model_copy(update={"backbone": "learnt", "dataset": "later"})
+    other = backbone.model_copy(update={"backbone": "other", "dataset": "other"})
+    store.write("extractions/taught/shards/plan/00000-0.json", record.model_dump_json().encode())
+    store.write(layout.dataset("later"), later.model_dump_json().encode())
+    for one in (learnt, other):
+        store.write(layout.backbone(one.backbone, "record.json"), one.model_dump_json().encode())
+    _, receipt = forget(context, CHOICE)
+
+    assert VICTIM not in {row.video.key for row in record.videos}
+    assert {"later", dataset.dataset} < set(receipt.datasets)
+    assert set(receipt.backbones) == {"learnt", name}
+    assert store.head(layout.learnt_backbone("other")) is None
 
 
 class _Killed(Exception):
@@ -366,3 +393,39 @@ def test_what_was_committed_meanwhile_is_removed_by_a_second_call(make_context: 
 
     assert mentions(context.store, b"secret") == []
     assert {video for video, _ in frames(context)} == {"other.mp4"}
+
+
+def test_the_same_key_in_another_place_is_another_work(make_context: MakeContext, tmp_path: Path) -> None:
+    """A URI selects one of the two, and a key both."""
+    squares(tmp_path / "videos", "secret.mp4")
+    squares(tmp_path / "others", "secret.mp4", "more.mp4")
+    here, there = make_context(), make_context(f"videos=file://{tmp_path}/others")
+    for name, context in (("here", here), ("there", there)):
+        plan(context, name)
+        extract(context, name, 0)
+        gather(context, name)
+    both = frames(here)
+    forget(here, Selector("video", (f"file://{tmp_path}/videos/secret.mp4",)))
+    one = frames(here)
+    planned = [plan(there, "there-again").videos_listed, gather(there, "there-again").kept_videos]
+    forget(here, Selector("video", ("secret.mp4",)))
+
+    assert planned == [2, 2]
+    assert len({key.rpartition("-")[0] for video, key in both if video == "secret.mp4"}) == 2
+    assert len({key.rpartition("-")[0] for video, key in one if video == "secret.mp4"}) == 1
+    assert {video for video, _ in frames(here)} == {"more.mp4"}
+    assert mentions(here.store, b"secret") == []
+
+
+def test_an_imported_image_is_not_imported_again(make_context: MakeContext, tmp_path: Path) -> None:
+    """The annotations still have it; the run can be repeated, gathered and forgotten from as any other."""
+    context = make_context()
+    annotations = written(tmp_path / "a.json", instances(tmp_path / "videos"))
+    import_coco(context, "run", annotations)
+    before = frames(context)
+    forget(context, Selector("video", ("003.jpg",)))
+    import_coco(context, "run", annotations)
+
+    assert {video for video, _ in before} - {video for video, _ in frames(context)} == {"003.jpg"}
+    assert mentions(context.store, b"003.jpg") == []
+    assert gather(context, "run").kept_videos == len(before) - 1

@@ -21,6 +21,7 @@ from watchmove.pipeline.pretraining.mask_network_file import MASK_NETWORK_NAME, 
 from watchmove.service.records import layout
 from watchmove.service.records.attribution import LicenceCount
 from watchmove.service.records.datasets import DatasetRecord, GatherRecord
+from watchmove.service.records.forgotten import LearntRecord
 from watchmove.service.records.record import commit, need, origin, point
 from watchmove.service.records.training import (
     BackboneRecord,
@@ -127,6 +128,18 @@ def test_the_card_says_what_it_was_made_of(make_context: MakeContext, tmp_path: 
     assert "| 4 | 0.5000 | 0.01 | – | 0.250 |" in card
     assert f"| batch_size | {context.settings.pretrain.batch_size} |" in card
     assert "This backbone had not been evaluated when the card was written." in card
+
+
+def test_the_card_says_that_works_were_forgotten_since(make_context: MakeContext, tmp_path: Path) -> None:
+    """The snapshot has fewer frames then than the weights have learnt from."""
+    context = make_context()
+    trained_run(context, tmp_path)
+    before = export(context.store, context.scratch, "run", tmp_path / "out").read_text()
+    mark = LearntRecord(made_by=origin(context.settings, {}), receipts=("a",))
+    commit(context.store, layout.learnt_backbone(backbone_id_of(context.settings, "seen")), mark)
+    after = export(context.store, context.scratch, "run", tmp_path / "out").read_text()
+
+    assert ["works that were forgotten" in card for card in (before, after)] == [False, True]
 
 
 def test_of_several_seeds_one_is_exported_and_named(make_context: MakeContext, tmp_path: Path) -> None:

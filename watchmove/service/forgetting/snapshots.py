@@ -138,7 +138,7 @@ class Snapshots:
 
     def _credits(self, key: str) -> tuple[str, Change | None]:
         """The digest of a file of credits without the works, and its change; "" and None if there is none."""
-        data = self.tars.store.read(key)
+        data = self.tars.store.read(key) if key else None
         if data is None:
             return "", None
         kept, gone = _without(data, self.tars.target.videos)
@@ -164,7 +164,7 @@ class Snapshots:
 
     def _change_dataset(self, record: DatasetRecord) -> None:
         shards = list(self._new_shards(record))
-        data = self.tars.store.read(record.attribution_key)
+        data = self.tars.store.read(record.attribution_key) if record.attribution_key else None
         gone = len(self._videos_in(record))
 
         def edit(facts: dict[str, Any]) -> None:

@@ -121,7 +121,7 @@ class _Shards:
         listed = _listed(self._store, "extractions/", "/shards/")
         for recipe, items in list(self._items.items()):
             if any(listed.get(key) != item for key, item in items.items()):
-                # Columns only grow. Shard records are replaced only by hand and by `forget`, so all of the recipe are read again.
+                # Columns only grow. Shard records are replaced by hand and by `forget` alone, so all are read again.
                 del self._items[recipe], self._attempts[recipe]
         known = {key for items in self._items.values() for key in items}
         new = [key for key in listed if key not in known]
