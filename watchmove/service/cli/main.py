@@ -34,6 +34,7 @@ from watchmove.service.cli.options import (
 )
 from watchmove.service.cli.runs import on_runs
 from watchmove.service.runner.exit_codes import INVALID_INPUT
+from watchmove.service.runner.logs import LogForm, configure_logs
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.loading import LAPTOP
 
@@ -77,8 +78,16 @@ def program(
     _version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
+    log: Annotated[
+        LogForm,
+        typer.Option(
+            envvar="WATCHMOVE_LOG",
+            help="Form of the log on standard error: auto is JSON lines in a pod of Kubernetes, and text elsewhere.",
+        ),
+    ] = "auto",
 ) -> None:
     """Segment moving objects in videos, pretrain a network on the masks, and measure it by object detection."""
+    configure_logs(log)
 
 
 @app.command()

@@ -11,7 +11,7 @@ import typer
 
 from watchmove.pipeline.files.atomic import write_bytes
 from watchmove.pipeline.files.numbers import whole_number_of
-from watchmove.service.runner.runner import StepContext, configure_logs, run_to_exit_code, step_context
+from watchmove.service.runner.runner import StepContext, run_to_exit_code, step_context
 from watchmove.service.settings.loading import LAPTOP, load_settings
 from watchmove.service.settings.settings import Settings
 
@@ -103,7 +103,6 @@ def write_outputs(folder: Path | None, values: Mapping[str, object]) -> None:
 
 def end(body: Callable[[], None]) -> None:
     """Run a command's body and exit with the exit code of its outcome."""
-    configure_logs()
     raise typer.Exit(run_to_exit_code(body))
 
 

@@ -1,6 +1,5 @@
 """What every step runs in: logs, metrics, signals, scratch space and the exit code."""
 
-import logging
 import os
 import select
 import signal
@@ -13,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-import structlog
 from rich.console import Console
 
 from watchmove.pipeline.errors import Stopped
 from watchmove.service.runner.exit_codes import BUG, DONE, STOPPED, ending_of
+from watchmove.service.runner.logs import log_failure
 from watchmove.service.runner.metrics import ProcessMetrics, serve
 from watchmove.service.runner.progress import ProgressReport, progress_for
 from watchmove.service.runner.scratch_folder import scratch_folder
@@ -43,24 +42,6 @@ class StepContext:
             raise Stopped("received a signal; committed work is kept; run again to continue")
 
 
-def configure_logs() -> None:
-    """Log to standard error: as readable lines on a terminal, as JSON lines elsewhere."""
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # a failure that remains after its retries is an exception
-    renderer: structlog.types.Processor = (
-        structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
-    )
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            renderer,
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-
-
 def run_to_exit_code(body: Callable[[], None]) -> int:
     """Run `body` and return the exit code of its ending; an error is printed as one line on standard error."""
     try:
@@ -69,7 +50,7 @@ def run_to_exit_code(body: Callable[[], None]) -> int:
         # here and not at exit, where Python would report a closed pipe by a trace
         sys.stdout.flush()
     except KeyboardInterrupt:
-        print(f"watchmove: {STOPPED.prefix}: received a signal; run again to start over", file=sys.stderr)
+        log_failure(STOPPED, "received a signal; run again to start over")
         return STOPPED.exit_code
     except BrokenPipeError as error:
         # sockets raise BrokenPipeError too; only a reader of the output that has seen enough, like `head`, is no error
@@ -95,13 +76,11 @@ def _interrupted_by_signals() -> Iterator[None]:
 
 
 def _report_error(error: Exception) -> int:
-    """Print what went wrong, in one line (and a trace for a bug), and return its exit code."""
+    """Log what went wrong, in one line (and a trace for a bug), and return its exit code."""
     ending = ending_of(error)
-    if ending is BUG:
-        traceback.print_exc()
     # names of files and keys can have line breaks
     message = " ".join(str(error).splitlines()) or type(error).__name__
-    print(f"watchmove: {ending.prefix}: {message}", file=sys.stderr)
+    log_failure(ending, message, "".join(traceback.format_exception(error)) if ending is BUG else "")
     return ending.exit_code
 
 

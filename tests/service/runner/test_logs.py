@@ -1,0 +1,52 @@
+"""The log on standard error is text for a person and JSON for programs, with failures in the same form."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EMPTY = ("plan", "--run", "r", "--set", "videos=file:///PLACE/videos", "--set", "store=file:///PLACE/store")
+
+
+def errors_of(place: Path, *arguments: str, **environment: str) -> list[str]:
+    """The lines on standard error of a plan of a folder without videos."""
+    line = [sys.executable, "-m", "watchmove", *arguments, *(word.replace("/PLACE", str(place)) for word in EMPTY)]
+    named = {key: value for key, value in os.environ.items() if key not in ("WATCHMOVE_LOG", "KUBERNETES_SERVICE_HOST")}
+    done = subprocess.run(line, capture_output=True, text=True, env=named | environment, check=False)
+
+    assert done.returncode == 65
+    return done.stderr.splitlines()
+
+
+def test_a_person_who_pipes_reads_text(tmp_path: Path) -> None:
+    """One line with the ending and the reason, without colours."""
+    (line,) = errors_of(tmp_path)
+
+    assert line.startswith("watchmove: invalid input: videos ")
+    assert "\x1b" not in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [(("--log", "json"), {}), ((), {"WATCHMOVE_LOG": "json"}), ((), {"KUBERNETES_SERVICE_HOST": "10.0.0.1"})],
+    ids=["option", "variable", "pod"],
+)
+def test_a_failure_is_json_where_logs_are(
+    tmp_path: Path, arguments: tuple[str, ...], environment: dict[str, str]
+) -> None:
+    """The option, its variable, and a pod's environment ask for it."""
+    (line,) = errors_of(tmp_path, *arguments, **environment)
+    row = json.loads(line)
+
+    assert (row["event"], row["level"], row["ending"], row["exit_code"]) == ("failed", "error", "invalid input", 65)
+    assert row["reason"].startswith("videos ")
+
+
+def test_text_can_be_asked_for_in_a_pod(tmp_path: Path) -> None:
+    """The option is stronger than the place."""
+    (line,) = errors_of(tmp_path, "--log", "text", KUBERNETES_SERVICE_HOST="10.0.0.1")
+
+    assert line.startswith("watchmove: ")

@@ -1,0 +1,48 @@
+"""Logs on standard error: readable lines for a person, JSON lines for programs, with failures among them."""
+
+import logging
+import os
+import sys
+from typing import Literal
+
+import structlog
+
+from watchmove.service.runner.exit_codes import Ending
+
+LogForm = Literal["auto", "text", "json"]
+
+_IN_A_POD = "KUBERNETES_SERVICE_HOST"
+"""An environment variable that Kubernetes sets in every container."""
+
+
+def configure_logs(form: LogForm) -> None:
+    """Log in one form; `auto` is JSON in a pod of Kubernetes, whose logs are collected, and text elsewhere."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # a failure that remains after its retries is an exception
+    as_json = form == "json" or (form == "auto" and _IN_A_POD in os.environ)
+    renderer: structlog.types.Processor = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def log_failure(ending: Ending, reason: str, trace: str = "") -> None:
+    """Log how a command failed: as `watchmove: ENDING: REASON`, or as one JSON line if logs are JSON.
+
+    `trace` is Python's, for errors of the program itself.
+    """
+    if isinstance(structlog.get_config()["processors"][-1], structlog.processors.JSONRenderer):
+        facts = {"trace": trace} if trace else {}
+        structlog.get_logger().error("failed", ending=ending.prefix, exit_code=ending.exit_code, reason=reason, **facts)
+        return
+    print(f"{trace}watchmove: {ending.prefix}: {reason}", file=sys.stderr)
