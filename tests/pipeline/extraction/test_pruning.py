@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from watchmove.pipeline.extraction.pruning import (
     REJECT_REASONS,
+    THRESHOLDS,
     MaskFacts,
     border_fraction,
     confidence_of,
@@ -70,6 +71,23 @@ def test_every_reason_has_a_fault_that_gives_it() -> None:
     assert {reason for _, reason in FAULTS} | OF_WINDOWS_AND_SHOTS == set(REJECT_REASONS)
 
 
+def test_a_threshold_itself_passes() -> None:
+    """Every rule takes the value of its limit and rejects the next number beyond it."""
+    for rule in THRESHOLDS:
+        limit = rule.limit(SETTINGS)
+        beyond = np.nextafter(limit, 0.0 if rule.is_least else 2.0)
+
+        assert not rule.rejects(limit, limit)
+        assert rule.rejects(float(beyond), limit)
+
+
+def test_thresholds_are_in_the_order_of_the_reasons() -> None:
+    """The first rule that a mask breaks names its reason, so their order is part of the result."""
+    numbers = [REJECT_REASONS.index(rule.reason) for rule in THRESHOLDS]
+
+    assert numbers == sorted(numbers)
+
+
 def test_border_fraction_counts_the_outermost_pixels() -> None:
     """A mask of the whole left column of a 4 x 6 frame covers 4 of its 16 border pixels."""
     mask = np.zeros((4, 6), bool)
@@ -129,12 +147,17 @@ def test_the_more_confident_of_two_equal_frames_is_kept() -> None:
     """Of two equal frames the more confident one is kept, and a different frame is kept too."""
     images = [blocks_image(0), blocks_image(0), blocks_image(1)]
 
-    assert prune_shot(images, [block()] * 3, [0.7, 0.9, 0.6], SETTINGS) == ("near-duplicate", None, None)
+    pruned = prune_shot(images, [block()] * 3, [0.7, 0.9, 0.6], SETTINGS)
+
+    assert [decision.reason for decision in pruned] == ["near-duplicate", None, None]
+    assert [pruned[0].change, pruned[1].change] == [0.0, None]
+    assert (pruned[2].change or 0.0) > SETTINGS.min_change
 
 
 def test_a_shot_gives_no_more_than_its_quota() -> None:
     """With a quota of 2, the two most confident of four frames are kept."""
     settings = ExtractionSettings(max_frames_per_shot=2)
-    reasons = prune_shot([blocks_image(n) for n in range(4)], [block()] * 4, [0.5, 0.8, 0.9, 0.6], settings)
+    pruned = prune_shot([blocks_image(n) for n in range(4)], [block()] * 4, [0.5, 0.8, 0.9, 0.6], settings)
 
-    assert reasons == ("over-quota", None, None, "over-quota")
+    assert [decision.reason for decision in pruned] == ["over-quota", None, None, "over-quota"]
+    assert [pruned[0].change, pruned[3].change] == [None, None]

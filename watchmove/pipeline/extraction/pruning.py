@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -123,19 +124,45 @@ def measure_mask(frame: SegmentedFrame, min_area_fraction: float) -> MaskFacts:
     )
 
 
+class Threshold(NamedTuple):
+    """A rule that rejects a frame for `reason` by one of its MaskFacts, `fact`.
+
+    `setting` is the name of the setting with the limit, empty where the limit is fixed; `is_least` says whether the
+    limit is the least value that passes, instead of the largest.
+    """
+
+    reason: str
+    fact: str
+    setting: str
+    is_least: bool
+
+    def limit(self, settings: ExtractionSettings) -> float:
+        """The limit that the settings state, in the unit of the fact."""
+        return float(getattr(settings, self.setting)) if self.setting else _LEAST_MASK_FRACTION
+
+    def rejects(self, value: float, limit: float) -> bool:
+        """Whether a value of the fact is beyond a limit."""
+        return value < limit if self.is_least else value > limit
+
+
+THRESHOLDS = (
+    Threshold("no-motion", "area_fraction", "", is_least=True),
+    Threshold("no-motion", "motion_pixels", "min_motion_pixels", is_least=True),
+    Threshold("unreliable-flow", "flow_consistency", "min_flow_trust", is_least=True),
+    Threshold("everything-moves", "moving_fraction", "max_moving_fraction", is_least=False),
+    Threshold("too-small", "area_fraction", "min_area_fraction", is_least=True),
+    Threshold("too-large", "area_fraction", "max_area_fraction", is_least=False),
+    Threshold("touches-border", "border_fraction", "max_border_fraction", is_least=False),
+    Threshold("scattered", "object_fraction", "min_object_fraction", is_least=True),
+    Threshold("low-confidence", "confidence", "min_confidence", is_least=True),
+)
+"""The rules that one mask is checked by, in the order of REJECT_REASONS."""
+
+
 def reject_reason(facts: MaskFacts, settings: ExtractionSettings) -> str | None:
     """The first of REJECT_REASONS that the mask itself gives, or None where it is good."""
-    checks = (
-        ("no-motion", facts.area_fraction < _LEAST_MASK_FRACTION or facts.motion_pixels < settings.min_motion_pixels),
-        ("unreliable-flow", facts.flow_consistency < settings.min_flow_trust),
-        ("everything-moves", facts.moving_fraction > settings.max_moving_fraction),
-        ("too-small", facts.area_fraction < settings.min_area_fraction),
-        ("too-large", facts.area_fraction > settings.max_area_fraction),
-        ("touches-border", facts.border_fraction > settings.max_border_fraction),
-        ("scattered", facts.object_fraction < settings.min_object_fraction),
-        ("low-confidence", facts.confidence < settings.min_confidence),
-    )
-    return next((reason for reason, holds in checks if holds), None)
+    broken = (rule for rule in THRESHOLDS if rule.rejects(getattr(facts, rule.fact), rule.limit(settings)))
+    return next((rule.reason for rule in broken), None)
 
 
 def _thumbnail(image: Image, soft_mask: FloatArray) -> FloatArray:
@@ -146,27 +173,39 @@ def _thumbnail(image: Image, soft_mask: FloatArray) -> FloatArray:
     return np.dstack([colours, cv2.resize(soft_mask, size, interpolation=cv2.INTER_AREA)])
 
 
+class Pruned(NamedTuple):
+    """The decision on one good frame of a shot.
+
+    reason: `near-duplicate`, `over-quota`, or None for a frame that is kept; change: its least mean difference from
+    the frames that are kept and more confident, as a fraction of the pixel range, or None where it was not compared.
+    """
+
+    reason: str | None
+    change: float | None = None
+
+
 def prune_shot(
     images: Sequence[Image],
     soft_masks: Sequence[FloatArray],
     confidences: Sequence[float],
     settings: ExtractionSettings,
-) -> tuple[str | None, ...]:
+) -> tuple[Pruned, ...]:
     """Choose which of the good frames of one shot are kept, the most confident first.
 
     Takes images (H, W, 3) uint8 RGB, soft masks (H, W) in [0, 1] and confidences of frames that no other reason
-    rejects. Returns for each frame None where it is kept, or `near-duplicate` or `over-quota`.
+    rejects. Returns the decision on each frame.
     """
-    reasons: list[str | None] = ["over-quota"] * len(images)
+    decisions = [Pruned("over-quota")] * len(images)
     kept: list[FloatArray] = []
     for index in sorted(range(len(images)), key=lambda i: (-confidences[i], i)):
         # the frames that are left keep `over-quota`, their initial reason, without being compared
         if len(kept) == settings.max_frames_per_shot:
             break
         thumbnail = _thumbnail(images[index], soft_masks[index])
-        if any(float(np.abs(thumbnail - earlier).mean()) < settings.min_change for earlier in kept):
-            reasons[index] = "near-duplicate"
+        change = min((float(np.abs(thumbnail - earlier).mean()) for earlier in kept), default=None)
+        if change is not None and change < settings.min_change:
+            decisions[index] = Pruned("near-duplicate", change)
         else:
-            reasons[index] = None
+            decisions[index] = Pruned(None, change)
             kept.append(thumbnail)
-    return tuple(reasons)
+    return tuple(decisions)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.errors import UnreadableVideo
-from watchmove.pipeline.extraction.pruning import REJECT_REASONS, prune_shot
+from watchmove.pipeline.extraction.pruning import REJECT_REASONS, MaskFacts, prune_shot
 from watchmove.pipeline.extraction.shot import ExaminedFrame, WindowToExamine, damaged_frame, examine_shot, in_order
 from watchmove.pipeline.masks.choice import ShotSegmenter, shot_segmenter
 from watchmove.pipeline.settings.extraction import ExtractionSettings
@@ -42,7 +42,8 @@ class Frame:
 
     index: its number in the video; time_seconds: when it is shown, from the start of the video; shot: the number of
     its shot, from 0; image: (H, W, 3) uint8 RGB; soft_mask: (H, W) float32 in [0, 1]; confidence: in [0, 1];
-    reject_reason: one of REJECT_REASONS, None for a kept frame; conditions: names from CONDITIONS.
+    reject_reason: one of REJECT_REASONS, None for a kept frame; conditions: names from CONDITIONS; facts and
+    window_frames: see ExaminedFrame; change: see Pruned.
     """
 
     index: int
@@ -53,6 +54,9 @@ class Frame:
     confidence: float
     reject_reason: str | None
     conditions: tuple[str, ...]
+    facts: MaskFacts | None = None
+    window_frames: int = 0
+    change: float | None = None
 
 
 @dataclass(frozen=True)
@@ -210,12 +214,19 @@ def _frame(index: int, shot: int, image: Image, found: ExaminedFrame, log: Decod
         confidence=found.confidence,
         reject_reason=found.reject_reason,
         conditions=in_order([*found.conditions, *log.conditions_of_frame(index)]),
+        facts=found.facts,
+        window_frames=found.window_frames,
     )
 
 
 def _prune(shot: list[Frame], settings: ExtractionSettings) -> list[Frame]:
     """The frames of one shot, with near duplicates and those over the quota rejected too."""
     good = [frame for frame in shot if frame.reject_reason is None]
-    reasons = prune_shot([f.image for f in good], [f.soft_mask for f in good], [f.confidence for f in good], settings)
-    decided = {frame.index: reason for frame, reason in zip(good, reasons, strict=True)}
-    return [replace(frame, reject_reason=decided.get(frame.index, frame.reject_reason)) for frame in shot]
+    pruned = prune_shot([f.image for f in good], [f.soft_mask for f in good], [f.confidence for f in good], settings)
+    decided = {frame.index: decision for frame, decision in zip(good, pruned, strict=True)}
+    return [
+        replace(frame, reject_reason=decided[frame.index].reason, change=decided[frame.index].change)
+        if frame.index in decided
+        else frame
+        for frame in shot
+    ]

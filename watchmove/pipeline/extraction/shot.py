@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.extraction.conditions import CONDITIONS, PreparedShot, PreparedWindow, prepare_shot
-from watchmove.pipeline.extraction.pruning import measure_mask, reject_reason
+from watchmove.pipeline.extraction.pruning import MaskFacts, measure_mask, reject_reason
 from watchmove.pipeline.masks.chain import SegmentedFrame
 from watchmove.pipeline.masks.choice import ShotSegmenter
 from watchmove.pipeline.masks.stage_seconds import StageSeconds
@@ -43,13 +43,16 @@ class ExaminedFrame:
     """The verdict on one frame.
 
     soft_mask: (H, W) float32 in [0, 1], all zero where no motion is known; confidence: in [0, 1]; reject_reason: one of
-    REJECT_REASONS, None for a frame that is good on its own; conditions: names from CONDITIONS, in their order.
+    REJECT_REASONS, None for a frame that is good on its own; conditions: names from CONDITIONS, in their order; facts:
+    what was measured of its mask, None if it has none; window_frames: the number of different frames in its window.
     """
 
     soft_mask: NDArray[np.float32]
     confidence: float
     reject_reason: str | None
     conditions: tuple[str, ...]
+    facts: MaskFacts | None = None
+    window_frames: int = 0
 
 
 def examine_shot(
@@ -73,10 +76,10 @@ def examine_shot(
     examined: list[ExaminedFrame] = []
     for number, (window, prepared) in enumerate(zip(windows, shot.windows, strict=True)):
         conditions = in_order([*window.conditions, *prepared.conditions])
+        found = [_verdict(frame, shot, (height, width), conditions, settings) for frame in segmented.get(number, ())]
         if number not in segmented:
-            examined += [ExaminedFrame(empty_mask, 0.0, "short-shot", conditions)] * len(window.positions)
-        for frame in segmented.get(number, ()):
-            examined.append(_verdict(frame, shot, (height, width), conditions, settings))
+            found = [ExaminedFrame(empty_mask, 0.0, "short-shot", conditions)] * len(window.positions)
+        examined += [replace(frame, window_frames=len(prepared.images)) for frame in found]
     # a resting object keeps its mask only where another frame of the shot has shown that it moves
     if all(frame.reject_reason in _REASONS_WITHOUT_MOTION for frame in examined):
         examined = [replace(frame, soft_mask=empty_mask) for frame in examined]
@@ -121,6 +124,7 @@ def _verdict(
         confidence=facts.confidence,
         reject_reason=reject_reason(facts, settings),
         conditions=in_order([*window_conditions, *parallax]),
+        facts=facts,
     )
 
 
