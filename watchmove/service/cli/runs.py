@@ -98,6 +98,35 @@ def videos(
 
 
 @on_runs.command()
+def why(
+    run: RunArgument,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="VIDEO_OR_FRAME",
+            help="Key, URI or id of a video, as `watchmove videos` prints it; with -000012, its frame 12.",
+        ),
+    ],
+    store: StorePlace = "",
+    settings: SettingsFile = LAPTOP,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say why a video or a frame was kept or rejected.
+
+    Prints how the video ended, and for each examined frame the thresholds that it met, with the measured values, the
+    margins, and the settings that would have kept it.
+    """
+    from watchmove.service.cli.answer_lines import print_answer
+    from watchmove.service.explanation.answer import why as ask
+
+    def body(context: StepContext) -> None:
+        print_answer(ask(context.store, context.scratch, run, name), as_json=as_json)
+
+    in_run(run, settings, [*with_store(overrides, store), NO_METRICS], body)
+
+
+@on_runs.command()
 def retry(
     run: RunArgument,
     outcomes: Annotated[

@@ -60,7 +60,7 @@ def print_video(video: VideoOutcome, *, as_json: bool) -> None:
         print(video.model_dump_json())
         return
     fields = (video.outcome, video.reason or "-", str(video.frames_kept), video.video.key, video.detail)
-    print("\t".join(_printable(field) for field in fields).rstrip())
+    print("\t".join(printable(field) for field in fields).rstrip())
 
 
 def print_retry(run: str, record: RetryRecord) -> None:
@@ -115,10 +115,11 @@ def _outcomes(status: RunStatus) -> Table:
 
 def _word(reason: str) -> str:
     """A word of a record made safe for the terminal: records may come from anyone and could hold control codes."""
-    return escape(_printable(reason))
+    return escape(printable(reason))
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """A text with a question mark in place of each control character."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 

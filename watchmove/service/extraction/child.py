@@ -15,11 +15,13 @@ import numpy as np
 from watchmove.pipeline.dataset.shard import Sample, write_shard
 from watchmove.pipeline.errors import Unavailable, UnreadableVideo
 from watchmove.pipeline.extraction.sampled_video import Extraction, Frame, extract_video
+from watchmove.pipeline.files.atomic import write_bytes
 from watchmove.pipeline.files.resource_limits import limit_resources, mapped_bytes
 from watchmove.pipeline.masks.choice import ShotSegmenter
 from watchmove.pipeline.masks.teacher import load_teacher, masks_provenance
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.service.extraction.device_client import DeviceClient
+from watchmove.service.records.frame_verdicts import verdict_bytes
 from watchmove.service.records.outcomes import Outcome, Video, VideoOutcome
 from watchmove.service.records.shard_index import frame_key
 from watchmove.service.runner.child_process import end_with_parent, leave_signals
@@ -34,6 +36,7 @@ _READING_SHARE = 0.8
 Set by hand; not tuned.
 """
 VERDICT, KEPT, AUDIT = "verdict.json", "kept.tar", "audit.tar"
+FRAME_VERDICTS = "frames.json.gz"
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ def extract_to_folder(
         write_shard(job.folder / KEPT, kept)
         audited = _audited(extraction.frames, settings.audited_frames_per_reason)
         write_shard(job.folder / AUDIT, (_sample(job.video, frame, flow) for frame in audited))
+        write_bytes(job.folder / FRAME_VERDICTS, verdict_bytes(extraction.frames))
     except UnreadableVideo as error:
         outcome = Outcome.TIMED_OUT if error.reason == "decoder-timeout" else Outcome.UNREADABLE
         detail = error.detail.replace(str(job.path), job.video.key)

@@ -4,13 +4,14 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from watchmove.pipeline.dataset.shard import Sample, read_shard, write_shard
 from watchmove.pipeline.files.digest import file_sha256
-from watchmove.service.extraction.child import AUDIT, KEPT
+from watchmove.service.extraction.child import AUDIT, FRAME_VERDICTS, KEPT
 from watchmove.service.extraction.fetcher import ScratchSpace
 from watchmove.service.extraction.worker import folder_bytes
 from watchmove.service.records import layout
@@ -129,6 +130,10 @@ def _commit(
     store.upload(data_key, data)
     store.upload(audit_key, audit)
     store.write(index_key(data_key), index_bytes(data))
+    verdicts, rows = _joined_verdicts(rows, folder)
+    verdicts_key = f"{stem}-{sha256(verdicts).hexdigest()[:12]}.verdicts.json.gz" if verdicts else ""
+    if verdicts:
+        store.write(verdicts_key, verdicts)
     record = ShardRecord(
         made_by=made_by,
         plan=plan.plan,
@@ -139,11 +144,24 @@ def _commit(
         data_bytes=data.stat().st_size,
         index_key=index_key(data_key),
         audit_key=audit_key,
+        verdicts_key=verdicts_key,
         seconds=cost.seconds,
         device=cost.device,
         videos=tuple(rows),
     )
     return commit(store, f"{stem}.json", record).new
+
+
+def _joined_verdicts(rows: Sequence[VideoOutcome], folder: Path) -> tuple[bytes, list[VideoOutcome]]:
+    """The verdicts on the frames of all videos one after the other, and the rows with the place of each in them."""
+    joined, placed = bytearray(), []
+    for row in rows:
+        path = folder / row.video.id / FRAME_VERDICTS
+        # an imported image has no verdict on its frame, and a failed video may have left some
+        found = path.read_bytes() if row.outcome not in FAILED and path.is_file() else b""
+        placed.append(row.model_copy(update={"verdicts": (len(joined), len(found))}) if found else row)
+        joined += found
+    return bytes(joined), placed
 
 
 def _samples(path: Path) -> Iterator[Sample]:

@@ -9,6 +9,7 @@ extractions/RECIPE/shards/PLAN/00003-0.json   record of shard 3's first part: th
 extractions/RECIPE/shards/PLAN/00003-0-SHA.tar        kept frames
 extractions/RECIPE/shards/PLAN/00003-0-SHA.index.json.gz  the position of each kept frame in the tar
 extractions/RECIPE/shards/PLAN/00003-0-SHA.audit.tar  a few rejected frames, for the report
+extractions/RECIPE/shards/PLAN/00003-0-SHA.verdicts.json.gz  what was measured of every examined frame
 controls/DATASET/00000-SHA.tar                frames with other masks, and their index
 datasets/DATASET.json                         snapshot: the shards a training reads
 datasets/DATASET.ATTRIBUTION.tsv.gz           who made the videos that its frames come from
@@ -91,6 +92,11 @@ def all_extractions() -> str:
     return "extractions/"
 
 
+def plans(recipe: str) -> str:
+    """Prefix of the lists of all plans of a recipe."""
+    return f"extractions/{recipe}/plans/"
+
+
 def listing(recipe: str, plan: str) -> str:
     """Key of the list of all videos of a plan."""
     return plan_file(recipe, plan, "listing")
@@ -98,12 +104,12 @@ def listing(recipe: str, plan: str) -> str:
 
 def plan_file(recipe: str, plan: str, name: str) -> str:
     """Key of a compressed list of a plan, other than the lists of its shards."""
-    return f"extractions/{recipe}/plans/{plan}/{name}.json.gz"
+    return f"{plans(recipe)}{plan}/{name}.json.gz"
 
 
 def shard_list(recipe: str, plan: str, shard: int) -> str:
     """Key of the list of videos that one shard extracts."""
-    return f"extractions/{recipe}/plans/{plan}/{shard:05d}.json"
+    return f"{plans(recipe)}{plan}/{shard:05d}.json"
 
 
 def shard_records(recipe: str) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 
 from watchmove.service.records.record import Record
 
@@ -73,7 +73,8 @@ class VideoOutcome(BaseModel):
 
     `stream` is the index of the decoded stream in the file, `ended_early` says why the video was not decoded to its end
     (ENDED_EARLY), and `fingerprint` has at most 32 hashes of what changes in the video, each of sixteen hex digits, if
-    frames of it are kept; each is written only where it differs from 0 or from nothing.
+    frames of it are kept. `verdicts` is the first byte and the length of the verdicts on its frames in the part's file.
+    Each of these is written only where it differs from 0 or from nothing.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -89,6 +90,7 @@ class VideoOutcome(BaseModel):
     stream: int = Field(0, ge=0, exclude_if=lambda index: not index)
     ended_early: str = Field("", exclude_if=lambda reason: not reason)
     fingerprint: str = Field("", pattern="^([0-9a-f]{16}){0,32}$", exclude_if=lambda hashes: not hashes)
+    verdicts: tuple[NonNegativeInt, NonNegativeInt] = Field((0, 0), exclude_if=lambda place: not place[1])
 
 
 class DeviceUse(BaseModel):
@@ -114,6 +116,7 @@ class ShardRecord(Record):
     """The commit of one part of a shard: the files it names are complete, and every video it lists has an outcome.
 
     `device` is the use of the process that computes masks, if masks are computed by a process of their own.
+    `verdicts_key` has the verdicts on all examined frames, and is empty in records without them.
     """
 
     plan: str
@@ -124,6 +127,7 @@ class ShardRecord(Record):
     data_bytes: int
     index_key: str
     audit_key: str
+    verdicts_key: str = Field("", exclude_if=lambda key: not key)
     seconds: float
     device: DeviceUse = Field(NO_DEVICE, exclude_if=lambda use: vars(use) == vars(NO_DEVICE))
     videos: tuple[VideoOutcome, ...]

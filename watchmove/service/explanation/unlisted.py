@@ -1,0 +1,97 @@
+"""Why the plan of a run does not list a video: what the plan recorded, and what its source says of the video."""
+
+import gzip
+import zlib
+from pathlib import PurePosixPath
+
+from pydantic import BaseModel
+
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.service.planning.sources.choice import short_name, why_not
+from watchmove.service.planning.sources.folder import HIDDEN, VIDEO_SUFFIXES
+from watchmove.service.planning.sources.listed import ListedVideo, MalformedRow, Tally
+from watchmove.service.planning.sources.source import Source
+from watchmove.service.records import layout
+from watchmove.service.records.outcomes import Video
+from watchmove.service.records.plans import PlanRecord
+from watchmove.service.records.record import from_json_lines
+from watchmove.service.settings.settings import PlanSettings, Settings
+from watchmove.service.store.store import Store
+
+REMOVED, MALFORMED, NEW = "no-longer-listed", "malformed-row", "listed-later"
+"""Why a video is not listed, besides the reasons of `why_not`."""
+
+_SETTINGS = {
+    "licence": "licences",
+    "licence-unknown": "licences",
+    "too-short": "min_video_seconds",
+    "too-long": "max_video_seconds",
+    "not-in-sample": "sample_fraction",
+}
+"""The setting of a plan behind each reason of `why_not`."""
+
+
+def why_unlisted(store: Store, plan: PlanRecord, settings: Settings, keys: tuple[str, ...]) -> tuple[str, str] | None:
+    """Return the reason why no video with one of `keys` is listed, and a sentence about it; None if none is known.
+
+    The lists of the plan are read first. `settings` are those of the plan: the source that they name is read too, as it
+    is at the time of the call, until the video is found.
+
+    Raises:
+        InvalidInput: a list of the plan is damaged, or the source cannot be read.
+        Unavailable: a store cannot be reached.
+    """
+    removed: list[Video] = _rows(store, plan, "removed", Video)
+    if any(video.key in keys for video in removed):
+        return REMOVED, "an earlier run extracted it, and the source of this plan does not list it"
+    malformed: list[MalformedRow] = _rows(store, plan, "malformed", MalformedRow)
+    for row in malformed:
+        if row.where in keys or any(key in row.begins for key in keys):
+            return MALFORMED, f"{row.where}: {row.why}"
+    return _by_source(settings, keys) if plan.masks_from == "motion" else None
+
+
+def _rows(store: Store, plan: PlanRecord, name: str, kind: type[BaseModel]) -> list:  # type: ignore[type-arg]
+    """The rows of a list of a plan; runs of imported masks and of old versions have none."""
+    key = layout.plan_file(plan.recipe, plan.plan, name)
+    data = store.read(key)
+    if data is None:
+        return []
+    try:
+        return from_json_lines(gzip.decompress(data), kind, f"{store.uri}/{key}")
+    except (OSError, EOFError, zlib.error) as error:
+        raise InvalidInput(f"{store.uri}/{key}: damaged ({error}); plan again under another name") from error
+
+
+def _by_source(settings: Settings, keys: tuple[str, ...]) -> tuple[str, str] | None:
+    source = Source(settings)
+    if settings.plan.manifest:
+        row = next((row for row in source.rows(Tally()) if row.key in keys), None)
+        return _of_row(row, settings.plan, f"the list {settings.plan.manifest}") if row else None
+    for key in keys:
+        # one request: a folder of many videos is not listed again
+        item = source.videos.head(key)
+        if item is None:
+            continue
+        if PurePosixPath(key).suffix.lower() not in VIDEO_SUFFIXES:
+            return "no-video-suffix", "the file is there, and its name does not end as that of a video"
+        if any(part.startswith(".") for part in PurePosixPath(key).parts):
+            return HIDDEN, "the file is there, and hidden"
+        return _of_row(ListedVideo(key, item.size_bytes, item.etag), settings.plan, f"the folder {source.videos.uri}")
+    return None
+
+
+def _of_row(row: ListedVideo, settings: PlanSettings, place: str) -> tuple[str, str]:
+    """The reason why a plan leaves out a row of its source, with the setting and what it is compared with."""
+    reason = why_not(row, settings)
+    if not reason:
+        return NEW, f"{place} has it, in which it was not when the plan was made; plan again under another name"
+    setting = _SETTINGS[reason]
+    measured = {
+        "licence": f"its licence is {short_name(row.credit)}",
+        "licence-unknown": f"its licence is {row.credit.licence_url or row.credit.licence or 'not stated'}",
+        "not-in-sample": "the hash of its name is outside the sample",
+    }.get(reason, f"it takes {row.duration_seconds:g} s")
+    value = getattr(settings, setting)
+    shown = ",".join(value) if isinstance(value, tuple) else f"{value:g}"
+    return reason, f"{measured}, and plan.{setting} is {shown}"
