@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from watchmove.service.cli.status_table import printable
+from watchmove.service.cli.printable_text import printable
 from watchmove.service.explanation.answer import LEFT_OUT, PENDING, Answer, FrameAnswer
 from watchmove.service.explanation.thresholds import MetThreshold
 from watchmove.service.explanation.what_if import WhatIf
@@ -25,7 +25,8 @@ def print_answer(answer: Answer, *, as_json: bool) -> None:
     if as_json:
         print(answer.model_dump_json(indent=1))
         return
-    for line in [*_of_video(answer), *(line for frame in answer.frames for line in _of_frame(frame))]:
+    alone = answer.frame is not None
+    for line in [*_of_video(answer), *(line for frame in answer.frames for line in _of_frame(frame, alone=alone))]:
         print(printable(line))
 
 
@@ -69,14 +70,19 @@ def _of_record(answer: Answer) -> Iterator[str]:
         yield f"  of {missing} rejected frames only the number is recorded"
 
 
-def _of_frame(frame: FrameAnswer) -> Iterator[str]:
+def _of_frame(frame: FrameAnswer, *, alone: bool) -> Iterator[str]:
+    """The lines of a frame; one that is not alone has the thresholds that it passes in one line."""
     verdict = frame.verdict
     outcome = "kept" if verdict.reject_reason is None else "rejected"
     yield f"frame {frame.key}: {_verdict(outcome, verdict.reject_reason or '')}"
     conditions = f", {', '.join(verdict.conditions)}" if verdict.conditions else ""
     yield f"  at {verdict.time_seconds:g} s in shot {verdict.shot}, confidence {verdict.confidence:.4g}{conditions}"
     for threshold in frame.thresholds:
-        yield f"  {_of_threshold(threshold)}"
+        if alone or threshold.passes is not True:
+            yield f"  {_of_threshold(threshold)}"
+    passed = [_passed(threshold) for threshold in frame.thresholds if threshold.passes and not alone]
+    if passed:
+        yield f"  passes {', '.join(passed)}"
     if frame.what_if:
         yield f"  {_of_what_if(frame.what_if)}"
 
@@ -87,6 +93,11 @@ def _of_threshold(met: MetThreshold) -> str:
     if met.measured is None or met.margin is None:
         return f"{rule}, not evaluated or not recorded" if met.passes is None else f"{rule}, not recorded"
     return f"{rule}, measured {met.measured:.4g}, margin {met.margin:+.4g}"
+
+
+def _passed(met: MetThreshold) -> str:
+    name = met.setting.removeprefix("extract.") or met.fact
+    return name if met.margin is None else f"{name} {met.margin:+.4g}"
 
 
 def _of_what_if(found: WhatIf) -> str:

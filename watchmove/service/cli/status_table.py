@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from watchmove.pipeline.errors import InvalidInput
+from watchmove.service.cli.printable_text import printable
 from watchmove.service.records.outcomes import VideoOutcome
 from watchmove.service.records.plans import RetryRecord
 from watchmove.service.watching.pace import Speed
@@ -116,11 +117,6 @@ def _outcomes(status: RunStatus) -> Table:
 def _word(reason: str) -> str:
     """A word of a record made safe for the terminal: records may come from anyone and could hold control codes."""
     return escape(printable(reason))
-
-
-def printable(text: str) -> str:
-    """A text with a question mark in place of each control character."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _tried(attempts: int) -> str:

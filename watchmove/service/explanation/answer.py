@@ -47,8 +47,8 @@ class Answer(BaseModel):
     `outcome` is one of Outcome, PENDING or LEFT_OUT, with its `reason` and a sentence, `detail`. `record` is that of
     the attempt that counts, `attempts` are all in the order of their records, and `planned_in` names plans and shards.
     `in_snapshot` is whether the run's snapshot has the kept frames, None where there are none or it is not gathered,
-    and `not_in_snapshot` says why not. `frames` are those of the video or the one that was asked for; `examined` counts
-    those of the video, of which `recorded` have a verdict.
+    and `not_in_snapshot` says why not. `frame` is the number of a frame that was asked for, and `frames` has that one
+    or all of the video; `examined` counts those of the video, of which `recorded` have a verdict.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -59,6 +59,7 @@ class Answer(BaseModel):
     reason: str = ""
     detail: str = ""
     video: Video | None = None
+    frame: int | None = None
     planned_in: tuple[tuple[str, int], ...] = ()
     attempts: tuple[VideoOutcome, ...] = ()
     record: VideoOutcome | None = None
@@ -89,6 +90,7 @@ def why(store: Store, scratch: Path, run: str, name: str) -> Answer:
         "run": run,
         "name": name,
         "video": listed.video,
+        "frame": listed.frame,
         "planned_in": tuple(tuple(place) for place in planned),
         "attempts": tuple(attempt.row for attempt in attempts),
     }
