@@ -61,6 +61,8 @@ def _of_record(answer: Answer) -> Iterator[str]:
     yield f"  {record.frames_kept} of {answer.examined} examined frames kept, of {record.frames_seen} decoded"
     if record.frames_rejected:
         yield f"  rejected: {', '.join(f'{count} {reason}' for reason, count in record.frames_rejected.items())}"
+    if answer.nearest and answer.nearest.what_if and not record.frames_kept:
+        yield f"  nearest, frame {answer.nearest.key}: {_of_what_if(answer.nearest.what_if)}"
     if record.ended_early:
         yield f"  not decoded to its end: {record.ended_early}"
     if answer.in_snapshot is not None:

@@ -48,7 +48,8 @@ class Answer(BaseModel):
     the attempt that counts, `attempts` are all in the order of their records, and `planned_in` names plans and shards.
     `in_snapshot` is whether the run's snapshot has the kept frames, None where there are none or it is not gathered,
     and `not_in_snapshot` says why not. `frame` is the number of a frame that was asked for, and `frames` has that one
-    or all of the video; `examined` counts those of the video, of which `recorded` have a verdict.
+    or all of the video; `examined` counts those of the video, of which `recorded` have a verdict. `nearest` is the one
+    of them that the smallest change of settings would keep, None where the record shows none.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -68,6 +69,7 @@ class Answer(BaseModel):
     examined: int = 0
     recorded: int = 0
     frames: tuple[FrameAnswer, ...] = ()
+    nearest: FrameAnswer | None = None
 
 
 def why(store: Store, scratch: Path, run: str, name: str) -> Answer:
@@ -100,6 +102,7 @@ def why(store: Store, scratch: Path, run: str, name: str) -> Answer:
     recorded = recorded_frames(store, counts, scratch)
     settings = recorded_settings(counts.part.made_by, run).extract
     missing = _missing_in_snapshot(store, run, counts)
+    frames = _answers(listed.video, _chosen(recorded, listed.frame, listed.video), recorded.frames, settings)
     return Answer(
         **known,
         outcome=counts.row.outcome,
@@ -110,7 +113,8 @@ def why(store: Store, scratch: Path, run: str, name: str) -> Answer:
         not_in_snapshot=missing or "",
         examined=counts.row.frames_kept + sum(counts.row.frames_rejected.values()),
         recorded=len(recorded.frames),
-        frames=_answers(listed.video, _chosen(recorded, listed.frame, listed.video), recorded.frames, settings),
+        frames=frames,
+        nearest=_nearest(frames),
     )
 
 
@@ -154,6 +158,16 @@ def _answers(
         )
         for verdict in chosen
     )
+
+
+def _nearest(frames: Sequence[FrameAnswer]) -> FrameAnswer | None:
+    """The frame that the fewest settings would keep; of equal ones, that which is beyond its limits by the least."""
+
+    def distance(frame: FrameAnswer) -> tuple[int, float]:
+        failed = [met for met in frame.thresholds if met.passes is False and met.margin is not None]
+        return len(failed), sum(abs(met.margin or 0.0) / met.limit for met in failed if met.limit)
+
+    return min((frame for frame in frames if frame.what_if and frame.what_if.keeps), key=distance, default=None)
 
 
 def _missing_in_snapshot(store: Store, run: str, counts: Attempt) -> str | None:
