@@ -63,6 +63,7 @@ def places(tmp_path: Path) -> Path:
         ("gather --run r", "not there"),
         ("status r", "has no record of it"),
         ("results r", "has no record of it"),
+        ("why r v.mp4", "has no record of it"),
     ],
 )
 def test_a_folder_in_a_files_place_ends_with_65(places: Path, words: str, message: str) -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.service.conftest import MakeContext
 from tests.service.records.made_up_run import end_shard, touch_videos
@@ -11,6 +12,7 @@ from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.world.drawing import moving_square
 from watchmove.service.cli.answer_lines import print_answer
+from watchmove.service.cli.main import app
 from watchmove.service.explanation.answer import LEFT_OUT, PENDING, Answer, why
 from watchmove.service.planning.retry import retry
 from watchmove.service.records import layout
@@ -305,6 +307,22 @@ def test_unknown_names(make_context: MakeContext, videos: Path) -> None:
         asked(context, "\udcff")
     with pytest.raises(InvalidInput, match="run `watchmove plan` first"):
         asked(context, "a.mp4", "other")
+
+
+def test_the_command(make_context: MakeContext, tmp_path: Path) -> None:
+    """The store is enough; a program reads the answer as JSON, and an unknown name is one line and exit code 65."""
+    touch_videos(make_context(), "a.mp4", "b\x1b.mp4")
+    context = make_context("extract.min_confidence=0.5")
+    end_shard(context, plan(context, "run"), 0, {"b\x1b.mp4": ("timed-out", "time-limit")})
+    words = ["--store", str(tmp_path / "store")]
+    names = (["b\x1b.mp4"], ["b\x1b.mp4", "--json"], ["x"])
+    text, found, unknown = (CliRunner().invoke(app, ["why", "run", *name, *words]) for name in names)
+
+    assert (text.exit_code, found.exit_code, unknown.exit_code) == (0, 0, 65)
+    assert text.stdout.startswith("b?.mp4: timed-out, time-limit\n")
+    assert "a larger work.video_timeout_seconds may avoid it" in text.stdout
+    assert json.loads(found.stdout)["record"]["outcome"] == "timed-out"
+    assert "no video or frame 'x' among its 2" in unknown.stderr.splitlines()[-1]
 
 
 def test_the_tars_do_not_hold_the_verdicts(make_context: MakeContext, videos: Path) -> None:

@@ -104,7 +104,7 @@ def why(
         str,
         typer.Argument(
             metavar="VIDEO_OR_FRAME",
-            help="Key, URI or id of a video, as `watchmove videos` prints it; with -000012, its frame 12.",
+            help="Key, URI or id of a video that `watchmove videos` lists; with -000012, its frame 12.",
         ),
     ],
     store: StorePlace = "",

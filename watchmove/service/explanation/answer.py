@@ -122,8 +122,10 @@ def _left_out(store: Store, plan: PlanRecord, run: str, name: str, listed: NotLi
     found = why_unlisted(store, plan, recorded_settings(plan.made_by, run), listed.keys)
     if found is None:
         similar = f", such as {', '.join(map(repr, listed.similar))}" if listed.similar else ""
+        left_out = sum(plan.filtered.values())
+        others = f" and not found among the {left_out:,} left out" if left_out else ""
         raise InvalidInput(
-            f"run {run}: no video or frame {name!r} among its {plan.videos_listed:,}; name a video as "
+            f"run {run}: no video or frame {name!r} among its {plan.videos_listed:,}{others}; name a video as "
             f"`watchmove videos {run}` prints it{similar}, and a frame as VIDEO-000012"
         )
     return Answer(run=run, name=name, outcome=LEFT_OUT, reason=found[0], detail=found[1])

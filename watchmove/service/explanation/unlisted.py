@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.planning.sources.choice import short_name, why_not
-from watchmove.service.planning.sources.folder import HIDDEN, VIDEO_SUFFIXES
+from watchmove.service.planning.sources.folder import HIDDEN, VIDEO_SUFFIXES, is_hidden
 from watchmove.service.planning.sources.listed import ListedVideo, MalformedRow, Tally
 from watchmove.service.planning.sources.source import Source
 from watchmove.service.records import layout
@@ -20,6 +20,9 @@ from watchmove.service.store.store import Store
 
 REMOVED, MALFORMED, NEW = "no-longer-listed", "malformed-row", "listed-later"
 """Why a video is not listed, besides the reasons of `why_not`."""
+
+_MOST_SEARCHED_BYTES = 2**28
+"""Largest list that is searched: one of millions of videos takes about a minute. Set by hand."""
 
 _SETTINGS = {
     "licence": "licences",
@@ -35,7 +38,7 @@ def why_unlisted(store: Store, plan: PlanRecord, settings: Settings, keys: tuple
     """Return the reason why no video with one of `keys` is listed, and a sentence about it; None if none is known.
 
     The lists of the plan are read first. `settings` are those of the plan: the source that they name is read too, as it
-    is at the time of the call, until the video is found.
+    is at the time of the call, until the video is found; a list of more than 256 MiB is not.
 
     Raises:
         InvalidInput: a list of the plan is damaged, or the source cannot be read.
@@ -65,6 +68,8 @@ def _rows(store: Store, plan: PlanRecord, name: str, kind: type[BaseModel]) -> l
 
 def _by_source(settings: Settings, keys: tuple[str, ...]) -> tuple[str, str] | None:
     source = Source(settings)
+    if source.size_bytes > _MOST_SEARCHED_BYTES:
+        return None
     if settings.plan.manifest:
         row = next((row for row in source.rows(Tally()) if row.key in keys), None)
         return _of_row(row, settings.plan, f"the list {settings.plan.manifest}") if row else None
@@ -75,8 +80,8 @@ def _by_source(settings: Settings, keys: tuple[str, ...]) -> tuple[str, str] | N
             continue
         if PurePosixPath(key).suffix.lower() not in VIDEO_SUFFIXES:
             return "no-video-suffix", "the file is there, and its name does not end as that of a video"
-        if any(part.startswith(".") for part in PurePosixPath(key).parts):
-            return HIDDEN, "the file is there, and hidden"
+        if is_hidden(key):
+            return HIDDEN, "the file is there, and hidden, or in a folder that an operating system adds"
         return _of_row(ListedVideo(key, item.size_bytes, item.etag), settings.plan, f"the folder {source.videos.uri}")
     return None
 

@@ -36,13 +36,18 @@ def videos_in(store: Store, tally: Tally) -> Iterator[ListedVideo]:
         path = PurePosixPath(item.key)
         if path.suffix.lower() not in VIDEO_SUFFIXES:
             tally.files_ignored += 1
-        elif any(part.startswith(".") or part.lower() in _OF_DESKTOPS for part in path.parts):
+        elif is_hidden(item.key):
             tally.filtered[HIDDEN] += 1
         elif not _is_utf8(item.key):
             name = item.key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
             tally.pass_over(name, "its name is not UTF-8; rename the file", "")
         else:
             yield ListedVideo(item.key, item.size_bytes, item.etag)
+
+
+def is_hidden(key: str) -> bool:
+    """Whether a file is hidden, or in a hidden folder or one that operating systems and network storage add."""
+    return any(part.startswith(".") or part.lower() in _OF_DESKTOPS for part in PurePosixPath(key).parts)
 
 
 def _is_utf8(key: str) -> bool:

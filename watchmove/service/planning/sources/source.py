@@ -19,7 +19,10 @@ _FORMATS = {
 
 
 class Source:
-    """The videos that settings name, in the order of their list; `inputs` are its files with their ETags."""
+    """The videos that settings name, in the order of their list.
+
+    `inputs` are the files of the list with their ETags, and `size_bytes` is the size of all of them; a folder has none.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.videos = open_videos(settings)
@@ -27,6 +30,7 @@ class Source:
         self._files: list[StoredObject] = []
         if settings.plan.manifest:
             self._store, self._files = _files(settings, self.videos)
+        self.size_bytes = sum(item.size_bytes for item in self._files)
         self.inputs = {f"{self._store.uri}/{item.key}": item.etag for item in self._files}
 
     def rows(self, tally: Tally) -> Iterator[ListedVideo]:
