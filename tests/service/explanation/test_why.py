@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from tests.service.conftest import MakeContext
 from tests.service.records.made_up_run import end_shard, touch_videos
+from tests.service.steps.test_import_coco import instances, written
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.world.drawing import moving_square
@@ -22,6 +23,7 @@ from watchmove.service.records.stream import shard_records
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.steps.extract import extract
 from watchmove.service.steps.gather import gather
+from watchmove.service.steps.import_coco import import_coco
 from watchmove.service.steps.plan import plan
 
 SMALL = "extract.shorter_side_pixels=96"
@@ -225,7 +227,7 @@ def test_a_retry_counts(make_context: MakeContext, capsys: pytest.CaptureFixture
     end_shard(context, planned, 0, {"07.mp4": ("rejected", "fade")}, at=9999.0)
 
     for run in ("run", name):
-        assert [row.outcome for row in asked(context, "07.mp4", run).attempts] == ["missing", "rejected"] or run == name
+        assert [row.outcome for row in asked(context, "07.mp4", run).attempts] == ["missing", "rejected"]
         assert asked(context, "07.mp4", run).outcome == Outcome.REJECTED
     assert "2 attempts: missing, not-in-store, then rejected, fade" in said(asked(context, "07.mp4"), capsys)
 
@@ -266,6 +268,8 @@ def test_videos_that_the_plan_leaves_out(make_context: MakeContext, tmp_path: Pa
         "odd": "malformed-row",
         "late": "listed-later",
     }
+    with pytest.raises(InvalidInput, match="and not found among the 2 left out"):
+        asked(context, "d")
     assert found["nc"].detail == "its licence is by-nc, and plan.licences is commercial"
     assert found["short"].detail == "it takes 1 s, and plan.min_video_seconds is 3"
 
@@ -323,6 +327,19 @@ def test_the_command(make_context: MakeContext, tmp_path: Path) -> None:
     assert "a larger work.video_timeout_seconds may avoid it" in text.stdout
     assert json.loads(found.stdout)["record"]["outcome"] == "timed-out"
     assert "no video or frame 'x' among its 2" in unknown.stderr.splitlines()[-1]
+
+
+def test_imported_masks_met_no_threshold(make_context: MakeContext, tmp_path: Path) -> None:
+    """An image of human-annotated masks is found like a video, and no rule for masks from motion is named."""
+    context = make_context()
+    planned = import_coco(context, "run", written(tmp_path / "i.json", instances(tmp_path / "videos")))
+    [(_, part)] = shard_records(context.store, planned.recipe)
+    answer = asked(context, part.videos[0].video.key)
+
+    assert answer.outcome == Outcome.KEPT
+    assert [(frame.verdict.reject_reason, frame.thresholds, frame.what_if) for frame in answer.frames] == [
+        (None, (), None)
+    ]
 
 
 def test_the_tars_do_not_hold_the_verdicts(make_context: MakeContext, videos: Path) -> None:

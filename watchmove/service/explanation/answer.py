@@ -45,7 +45,7 @@ class Answer(BaseModel):
     """Why a video ended as it did.
 
     `outcome` is one of Outcome, PENDING or LEFT_OUT, with its `reason` and a sentence, `detail`. `record` is that of
-    the attempt that counts, `attempts` are all in the order of their records, and `planned_in` names plans and shards.
+    the attempt that counts, `attempts` are all in the order of time, and `planned_in` names plans and shards.
     `in_snapshot` is whether the run's snapshot has the kept frames, None where there are none or it is not gathered,
     and `not_in_snapshot` says why not. `frame` is the number of a frame that was asked for, and `frames` has that one
     or all of the video; `examined` counts those of the video, of which `recorded` have a verdict. `nearest` is the one
@@ -100,7 +100,8 @@ def why(store: Store, scratch: Path, run: str, name: str) -> Answer:
         detail = f"shard {planned[0].shard} of plan {planned[0].plan} has no record of it" if planned else ""
         return Answer(**known, outcome=PENDING, detail=detail or "no plan of its recipe has it in a shard; plan again")
     recorded = recorded_frames(store, counts, scratch)
-    settings = recorded_settings(counts.part.made_by, run).extract
+    by_motion = plan.masks_from == "motion"
+    settings = recorded_settings(counts.part.made_by, run).extract if by_motion else None
     missing = _missing_in_snapshot(store, run, counts)
     frames = _answers(listed.video, _chosen(recorded, listed.frame, listed.video), recorded.frames, settings)
     return Answer(
@@ -146,8 +147,9 @@ def _chosen(recorded: RecordedFrames, frame: int | None, video: Video) -> Sequen
 
 
 def _answers(
-    video: Video, chosen: Sequence[FrameVerdict], frames: Sequence[FrameVerdict], settings: ExtractionSettings
+    video: Video, chosen: Sequence[FrameVerdict], frames: Sequence[FrameVerdict], settings: ExtractionSettings | None
 ) -> tuple[FrameAnswer, ...]:
+    """The answers on chosen frames of a video; without settings, its masks were imported and met no threshold."""
     shots: dict[int, list[FrameVerdict]] = {}
     for verdict in frames:
         shots.setdefault(verdict.shot, []).append(verdict)
@@ -155,8 +157,8 @@ def _answers(
         FrameAnswer(
             key=frame_key(video.id, verdict.frame),
             verdict=verdict,
-            thresholds=met_thresholds(verdict, shots[verdict.shot], settings),
-            what_if=what_if(verdict, shots[verdict.shot], settings),
+            thresholds=met_thresholds(verdict, shots[verdict.shot], settings) if settings else (),
+            what_if=what_if(verdict, shots[verdict.shot], settings) if settings else None,
         )
         for verdict in chosen
     )

@@ -57,13 +57,13 @@ def planned_by(store: Store, recipe: str, plan: str, listed: ListedVideo) -> lis
 
 
 def attempts_at(store: Store, recipe: str, planned: list[Planned], video_id: str) -> list[Attempt]:
-    """Return all attempts at a video by the shards that it is in, in the order of their records."""
+    """Return all attempts at a video by the shards that it is in, in the order of time."""
     attempts = []
     for plan, shard in planned:
         keys = [item.key for item in store.list(layout.shard_parts(recipe, plan, shard)) if item.key.endswith(".json")]
         for _, part in read_ahead(store, keys, ShardRecord):
             attempts += [Attempt(part, row) for row in part.videos if row.video.id == video_id]
-    return attempts
+    return sorted(attempts, key=lambda attempt: attempt.part.made_by.written_at_unix_seconds)
 
 
 def counting(attempts: list[Attempt]) -> Attempt | None:

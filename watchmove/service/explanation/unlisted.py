@@ -1,6 +1,7 @@
 """Why the plan of a run does not list a video: what the plan recorded, and what its source says of the video."""
 
 import gzip
+import re
 import zlib
 from pathlib import PurePosixPath
 
@@ -20,6 +21,9 @@ from watchmove.service.store.store import Store
 
 REMOVED, MALFORMED, NEW = "no-longer-listed", "malformed-row", "listed-later"
 """Why a video is not listed, besides the reasons of `why_not`."""
+
+_FIELD = r"""(?:^|[\s,"'/])%s(?:$|[\s,"'])"""
+"""What is around a key in a row of CSV, JSON or tabs."""
 
 _MOST_SEARCHED_BYTES = 2**28
 """Largest list that is searched: one of millions of videos takes about a minute. Set by hand."""
@@ -49,7 +53,8 @@ def why_unlisted(store: Store, plan: PlanRecord, settings: Settings, keys: tuple
         return REMOVED, "an earlier run extracted it, and the source of this plan does not list it"
     malformed: list[MalformedRow] = _rows(store, plan, "malformed", MalformedRow)
     for row in malformed:
-        if row.where in keys or any(key in row.begins for key in keys):
+        # as a field of the row: a short key may be a part of any text
+        if row.where in keys or any(re.search(_FIELD % re.escape(key), row.begins) for key in keys):
             return MALFORMED, f"{row.where}: {row.why}"
     return _by_source(settings, keys) if plan.masks_from == "motion" else None
 
