@@ -5,6 +5,9 @@ import json
 from pathlib import Path
 
 from watchmove.pipeline.dataset.shard import Sample, read_shard
+from watchmove.service.records.frame_verdicts import read_verdicts
+from watchmove.service.records.outcomes import ShardRecord
+from watchmove.service.records.record import json_lines, need
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.store.store import Store
 
@@ -35,6 +38,20 @@ def frames(context: StepContext, prefix: str = "") -> dict[tuple[str, str], list
         for sample in read_shard(path) if path is not None else ():
             found.setdefault((str(sample.metadata["video"]), sample.key), []).append(sample)
     return found
+
+
+def records_of_shards(store: Store) -> list[ShardRecord]:
+    """The records of all shards."""
+    keys = [item.key for item in store.list("extractions/") if "/shards/" in item.key and item.key.endswith(".json")]
+    return [need(store, key, ShardRecord, "extract") for key in keys]
+
+
+def verdicts(store: Store) -> dict[str, list[bytes]]:
+    """The lines of verdicts on the frames of each video, by the video's key."""
+    found = {
+        row.video.key: read_verdicts(store, record, row) for record in records_of_shards(store) for row in record.videos
+    }
+    return {key: json_lines(rows).splitlines() for key, rows in found.items()}
 
 
 def copied(folder: Path, to: Path) -> Path:

@@ -11,7 +11,15 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.service.conftest import MakeContext, context_of
-from tests.service.forgetting.store_content import content, copied, frames, mentions, timeless
+from tests.service.forgetting.store_content import (
+    content,
+    copied,
+    frames,
+    mentions,
+    records_of_shards,
+    timeless,
+    verdicts,
+)
 from tests.service.records.snapshot_samples import snapshot_samples
 from tests.service.steps.test_import_coco import instances, written
 from tests.service.steps.test_run import SMALL
@@ -138,6 +146,18 @@ def test_nothing_names_or_shows_it_and_nothing_else_is_lost(context: StepContext
     assert remaining == [sample for sample in same if sample.metadata["video"] != VICTIM] != same
     assert pages.count(b"<figure>") - page.count(b"<figure>") == pages.count(VICTIM.encode()) > 0
     assert record.finished_at_unix_seconds is not None
+
+
+def test_what_was_measured_of_its_frames_is_removed_and_of_others_stays(context: StepContext) -> None:
+    """Verdicts on other videos' frames are as before, and no file has any that records do not name."""
+    before = verdicts(context.store)
+    forget(context, CHOICE)
+    files = {item.key for item in context.store.list("extractions/") if item.key.endswith(".verdicts.json.gz")}
+
+    assert before[VICTIM]
+    assert verdicts(context.store) == {name: found for name, found in before.items() if name != VICTIM}
+    assert files == {record.verdicts_key for record in records_of_shards(context.store)} - {""}
+    assert [line for line in before[VICTIM] if any(line in data for data in content(context.store).values())] == []
 
 
 def test_snapshots_and_backbones_keep_their_names_and_are_marked(context: StepContext) -> None:

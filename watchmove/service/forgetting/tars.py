@@ -13,6 +13,7 @@ from watchmove.pipeline.dataset.shard import SamplePlace, index_shard, read_samp
 from watchmove.pipeline.dataset.shortened_shard import copy_without
 from watchmove.pipeline.files.digest import file_sha256
 from watchmove.service.forgetting.target import Change, Target, edited, keys_of
+from watchmove.service.forgetting.verdicts import VERDICTS, shorten_verdicts
 from watchmove.service.records import layout
 from watchmove.service.records.datasets import DatasetRecord, GatherRecord
 from watchmove.service.records.forgotten import Removal, place_of
@@ -42,7 +43,8 @@ class Tars:
 
     tainted: by key, the number of frames to be forgotten by the id of their video; clean: by the key of the tainted
     tar, what replaces it, filled by the changes of `replacements`; records: the keys of records of shards that name a
-    work; teachers: by recipe, the SHA-256s of the mask networks that took part in its masks.
+    work; teachers: by recipe, the SHA-256s of the mask networks that took part in its masks; verdicts: the keys of
+    files of verdicts on frames of works, each with whether a record names it; nothing says whose frames the others are.
     """
 
     store: Store
@@ -52,6 +54,8 @@ class Tars:
     clean: dict[str, CleanTar] = field(default_factory=dict)
     records: dict[str, int] = field(default_factory=dict)
     teachers: dict[str, set[str]] = field(default_factory=dict)
+    verdicts: dict[str, bool] = field(default_factory=dict)
+    _kept_verdicts: set[str] = field(default_factory=set)
     _named: set[str] = field(default_factory=set)
 
     def find(self) -> None:
@@ -69,14 +73,18 @@ class Tars:
         keys = [key for key in listed if "/shards/" in key and key.endswith(".json")]
         for key, record in read_ahead(self.store, keys, ShardRecord):
             place = place_of(record.made_by.settings.get("videos", ""))
-            works = sum(self.target.has(place, row.video) for row in record.videos)
-            self._named |= {record.data_key, record.audit_key}
+            works = [row for row in record.videos if self.target.has(place, row.video)]
+            self._named |= {record.data_key, record.audit_key, record.verdicts_key}
             if works:
-                self.records[key] = works
+                self.records[key] = len(works)
             else:
                 cleared |= {record.data_key, record.audit_key}
+            if not any(size_bytes for _, size_bytes in (row.verdicts for row in works)):
+                cleared.add(record.verdicts_key)
             if teacher := record.made_by.inputs.get("teacher_sha256"):
                 self.teachers.setdefault(key.split("/")[1], set()).add(teacher)
+        of_verdicts = (key for key in listed if key.endswith(VERDICTS) and key not in cleared)
+        self.verdicts = {key: key in self._named for key in of_verdicts}
         self._named |= set(_keys_in_snapshots(self.store))
         controls = keys_of(self.store, layout.all_controls())
         for key in (*listed, *controls):
@@ -98,7 +106,9 @@ class Tars:
             yield Change(partial(self._change_record, key), Removal(key=key, what="rewritten", entries=works))
 
     def removals(self) -> Iterator[Change]:
-        """Yield the removal of the tainted tars and their indexes, which no record names any more."""
+        """Yield the removal of verdicts and of the tainted tars and their indexes, which no record names any more."""
+        for key, is_named in self.verdicts.items():
+            yield Change(partial(self._remove_verdicts, key), Removal(key=key, what="removed") if is_named else None)
         for key, frames in self.tainted.items():
             yield Change(partial(self._remove, key), Removal(key=key, what="removed", frames=frames.total()))
 
@@ -143,6 +153,7 @@ class Tars:
             inputs = facts["made_by"]["inputs"]
             facts["made_by"]["inputs"] = {name: etag for name, etag in inputs.items() if name not in names}
             facts["videos"] = [row for row in facts["videos"] if row["video"] not in gone]
+            self._kept_verdicts.add(shorten_verdicts(self.store, facts))
             if data := self.clean.get(facts["data_key"]):
                 facts["data_key"], facts["index_key"] = data.key, index_key(data.key)
                 facts["data_sha256"], facts["data_bytes"] = data.sha256, data.size_bytes
@@ -150,6 +161,11 @@ class Tars:
                 facts["audit_key"] = audit.key
 
         edited(self.store, key, edit)
+
+    def _remove_verdicts(self, key: str) -> None:
+        # What a killed call has written, and no record named at first, is what records name since.
+        if key not in self._kept_verdicts:
+            self.store.remove(key)
 
     def _has(self, place: str, video: dict[str, Any]) -> bool:
         return self.target.has(place, Video.model_validate(video))

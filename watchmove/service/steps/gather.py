@@ -7,6 +7,7 @@ import numpy as np
 import structlog
 
 from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.extraction.near_duplicate_videos import near_duplicate_videos
 from watchmove.pipeline.files.digest import file_sha256
 from watchmove.service.planning.planned import listed_ids
 from watchmove.service.records import layout
@@ -20,7 +21,6 @@ from watchmove.service.records.datasets import (
     dataset_of,
     evenly_chosen,
 )
-from watchmove.service.records.near_duplicates import near_duplicate_rows
 from watchmove.service.records.outcomes import FAILED
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import Origin, commit, find, need, origin
@@ -60,7 +60,7 @@ def gather(context: StepContext, run: str) -> DatasetRecord:
     table = attempts.table()
     rows = table.counting & table.of(listed)
     wanted = context.settings.gather.leave_out_near_duplicates
-    repeated = near_duplicate_rows(table, rows) if wanted else np.zeros_like(rows)
+    repeated = _near_duplicate_rows(table, rows) if wanted else np.zeros_like(rows)
     check_gate(len(listed), table.outcomes(rows), _frames(table, rows, repeated), context.settings.gather)
     if repeated.any():
         structlog.get_logger().info(
@@ -202,3 +202,14 @@ def _shards(table: AttemptTable, rows: Rows) -> Iterator[DatasetShard]:
 
 def _text(counts: Mapping[tuple[str, str], int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in flat(counts).items() if count)
+
+
+def _near_duplicate_rows(table: AttemptTable, rows: Rows) -> Rows:
+    """Return a mask (N,) of the attempts in `rows`, a mask (N,), whose video repeats another one in `rows`.
+
+    Of several, the one with most kept frames stays, and of equals that with the least id, in whatever order their
+    records were read. Videos without kept frames repeat none.
+    """
+    numbers = np.flatnonzero(rows & (table.frames_kept > 0))
+    best_first = np.lexsort((table.video[numbers], -table.frames_kept[numbers].astype(np.int64)))
+    return near_duplicate_videos(table.hashes, table.hash_count, numbers[best_first])

@@ -1,0 +1,40 @@
+"""Takes the verdicts on the frames of forgotten works out of the files of shards."""
+
+import hashlib
+from typing import Any
+
+from watchmove.service.store.store import Store
+
+VERDICTS = ".verdicts.json.gz"
+"""What the names of files of verdicts end in."""
+
+_DIGEST_DIGITS = 12
+"""Digits of a file's SHA-256 in its name, as extraction writes it."""
+
+
+def shorten_verdicts(store: Store, facts: dict[str, Any]) -> str:
+    """Write the verdicts on the videos of a shard's record, given as JSON, as another file, and name that in it.
+
+    Each video's verdicts are a stream of their own, whose bytes stay. The file of before is left in the store. Returns
+    the key of the new file, "" if there are no verdicts. Raises Unavailable if the store cannot be reached.
+    """
+    key = facts.get("verdicts_key", "")
+    if not key:
+        return ""
+    data, kept = store.read(key) or b"", bytearray()
+    for row in facts["videos"]:
+        # A file that is absent or too short must not keep a work from being forgotten.
+        begin, size_bytes = row.pop("verdicts", (0, 0))
+        verdicts = data[begin : begin + size_bytes]
+        if verdicts and len(verdicts) == size_bytes:
+            row["verdicts"] = [len(kept), size_bytes]
+            kept += verdicts
+    stem = key.removesuffix(VERDICTS)[:-_DIGEST_DIGITS]
+    if not kept:
+        # as extraction leaves it out where it has none
+        del facts["verdicts_key"]
+        return ""
+    new = f"{stem}{hashlib.sha256(kept).hexdigest()[:_DIGEST_DIGITS]}{VERDICTS}"
+    store.write(new, bytes(kept))
+    facts["verdicts_key"] = new
+    return new
