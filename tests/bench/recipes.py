@@ -3,7 +3,7 @@
     python tests/bench/recipes.py --store URI --voc DIR --out recipes.jsonl [--only masks ...]
 
 `--store` is that of `watchmove claims` on real videos, of which the snapshots and proposals are used. Each try
-pretrains with one setting changed, and trains a detector with each of three seeds on the split `train`; its figure is
+pretrains with one setting changed, and trains a detector with each of two seeds on the split `train`; its figure is
 their mean 11-point mAP on the second half of `val`. Class labels are those of the first half, so that no image is in
 both. Tries of random weights change the detector. Those that are in the file `--out` are not repeated.
 """
@@ -49,7 +49,7 @@ from watchmove.service.store.opening import open_store
 from watchmove.service.training.shard_cache import shard_bytes
 from watchmove.service.training.snapshot_frames import snapshot_frames
 
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1)
 WORKERS = 2
 RATES = {
     "masks": ("learning_rate", 0.8),
@@ -59,7 +59,7 @@ RATES = {
 }
 """The setting of each objective's highest learning rate, and its value in the preset."""
 WITHOUT_BATCH_NORM = {"masks": 0.05, "rotation": 0.005, "colour": 0.01, "labels": 0.01}
-"""Rates at which a rescaled trunk without batch normalisation learns; higher ones diverge."""
+"""The rates of rescaled trunks without batch normalisation, which need lower ones. Set by hand."""
 
 
 class Try(NamedTuple):
@@ -74,14 +74,14 @@ class Try(NamedTuple):
 def tries() -> Iterator[Try]:
     """The same number of tries for each initialisation."""
     for what, (rate, value) in RATES.items():
-        higher = 2.0 if what == "masks" else 2.5  # masks diverge at 2.5 times the preset's
+        # the preset's rate of masks is high already
+        higher = 2.0 if what == "masks" else 2.5
         rescaled = ("batch_norm=false", "rescale_trunk=true", f"{rate}={WITHOUT_BATCH_NORM[what]}")
         changes: dict[str, tuple[str, ...]] = {
             "as in the preset": (),
             "learning rate / 2.5": (f"{rate}={value / 2.5}",),
             f"learning rate × {higher:g}": (f"{rate}={value * higher}",),
             "wide crops": ("object_fraction=0.4", "scale_octaves=1.0", "shift_fraction=0.2"),
-            "warm-up over a fifth": ("warmup_fraction=0.2",),
             "no batch normalisation": rescaled,
             "1,400 steps": ("iterations=1400",),
         }
@@ -98,7 +98,6 @@ def tries() -> Iterator[Try]:
         "warm-up over 100 steps": ("warmup_iterations=100",),
         "8 images in a step": ("images_per_batch=8",),
         "no dropout": ("dropout=0",),
-        "240 pixels": ("shorter_side_pixels=240", "longer_side_pixels=480"),
         "weight decay 0.005": ("weight_decay=0.005",),
     }
     for name, changed in changes.items():
@@ -204,10 +203,11 @@ def main() -> None:
             rows.append(ended.result())
             out.write(json.dumps(rows[-1]) + "\n")
             out.flush()
-    table = Table("initialisation", "try", "mAP, mean of three seeds", "standard deviation")
+    table = Table("initialisation", "try", "mAP, mean of two seeds", "of each seed")
     for row in sorted(rows, key=lambda row: (row["what"], -statistics.mean(row["figures"]))):
         figures = row["figures"]
-        table.add_row(row["what"], row["name"], f"{statistics.mean(figures):.4f}", f"{statistics.stdev(figures):.4f}")
+        each = ", ".join(f"{figure:.4f}" for figure in figures)
+        table.add_row(row["what"], row["name"], f"{statistics.mean(figures):.4f}", each)
     Console(width=120).print(table)
 
 

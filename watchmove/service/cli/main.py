@@ -48,12 +48,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-app.add_typer(on_files)
-app.add_typer(on_runs)
-app.add_typer(on_forget)
-app.add_typer(on_cluster)
-app.add_typer(on_claims)
-app.add_typer(on_doctor)
+for commands in (on_files, on_runs, on_forget, on_cluster, on_claims, on_doctor):
+    app.add_typer(commands)
 
 
 def main() -> None:
