@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.service.conftest import MakeContext
-from tests.service.prometheus_server import Prometheus, exporter, free_port, prometheus, watchmove
+from tests.service.prometheus_server import LONGEST_WAIT_SECONDS, Prometheus, exporter, free_port, prometheus, watchmove
 from tests.service.records.made_up_run import FRAMES_KEPT, end_shard, touch_videos
 from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.world.video import moving_square
@@ -14,11 +14,12 @@ from watchmove.service.planning.retry import retry
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.steps.plan import plan
 
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+
 NAMES = tuple(f"{number:02d}.mp4" for number in range(6))
 KEPT = 'sum(watchmove_frames{outcome="kept"})'
 
 
-@pytest.mark.long
 def test_restarts_and_retries_show_nothing_that_never_was(make_context: MakeContext, tmp_path: Path) -> None:
     """The exporter is killed before and after each record; every sample is a state of the records, in their order."""
     context = make_context("plan.max_shard_videos=4")
@@ -41,7 +42,6 @@ def test_restarts_and_retries_show_nothing_that_never_was(make_context: MakeCont
         assert server.value('sum(delta(watchmove_frames{outcome="kept"}[30m])) >= bool 0') == 1
 
 
-@pytest.mark.long
 def test_a_killed_pod_is_a_restart_of_its_counters_and_of_no_record(make_context: MakeContext, tmp_path: Path) -> None:
     """A step is killed while it extracts and starts again: its counters only grow between restarts."""
     context = make_context()
@@ -61,7 +61,7 @@ def test_a_killed_pod_is_a_restart_of_its_counters_and_of_no_record(make_context
                 lambda: server.query("max_over_time(watchmove_process_videos_total[10m]) > 0"), "no video has ended"
             )
         with watchmove(*step) as process:
-            assert process.wait(120) == 0
+            assert process.wait(LONGEST_WAIT_SECONDS) == 0
         with exporter(context.store.uri, port):
             server.wait_for('sum(watchmove_run_videos{outcome="waiting"})', 0)
             frames = server.value("sum(watchmove_frames)")

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.cli.printable_text import printable
+from watchmove.service.records.forgotten import FORGOTTEN
 from watchmove.service.records.outcomes import VideoOutcome
 from watchmove.service.records.plans import RetryRecord
 from watchmove.service.watching.pace import Speed
@@ -92,7 +93,7 @@ def _head(status: RunStatus) -> Table:
         ("waiting", status.videos_waiting, f"{status.shards_open:,} shards open"),
         ("new versions", status.videos_changed, "an earlier version was extracted before"),
         ("no longer listed", status.videos_removed, "ended before, left out of the dataset"),
-        *((f"left out: {_word(reason)}", count, "by the settings") for reason, count in status.videos_filtered.items()),
+        *((f"left out: {_word(reason)}", count, _by(reason)) for reason, count in status.videos_filtered.items()),
         ("malformed rows", status.rows_malformed, "of the list of videos"),
     )
     for name, count, note in rows:
@@ -112,6 +113,11 @@ def _outcomes(status: RunStatus) -> Table:
     numbers = sorted(status.attempts_per_video.items())
     table.caption = ", ".join(f"{count:,} {_tried(attempts)}" for attempts, count in numbers)
     return table
+
+
+def _by(reason: str) -> str:
+    """Who has left videos out."""
+    return "by `watchmove forget`" if reason == FORGOTTEN else "by the settings"
 
 
 def _word(reason: str) -> str:
