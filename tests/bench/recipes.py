@@ -12,12 +12,10 @@ import argparse
 import dataclasses
 import hashlib
 import json
-import multiprocessing
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import patch
@@ -50,7 +48,6 @@ from watchmove.service.training.shard_cache import shard_bytes
 from watchmove.service.training.snapshot_frames import snapshot_frames
 
 SEEDS = (0, 1)
-WORKERS = 2
 RATES = {
     "masks": ("learning_rate", 0.8),
     "rotation": ("rotation_learning_rate", 0.015),
@@ -169,10 +166,10 @@ def halves(voc: Path) -> tuple[list[VocImage], list[VocImage]]:
 
 def detected(trunk: Path | None, seed: int, settings: Settings, voc: Path, scratch: Path) -> float:
     """Train a detector with one seed on a trunk, or on a random one of that seed, and return its mAP."""
-    train, test = list(read_voc(voc, "train")), halves(voc)[1]
+    train, (others, test) = list(read_voc(voc, "train")), halves(voc)
     store = open_store(settings.store)
     proposals = proposals_of(
-        settings, store, scratch, [*train, *test], progress=LoggedProgress(), check_stop=lambda: None
+        settings, store, scratch, [*train, *others, *test], progress=LoggedProgress(), check_stop=lambda: None
     )
     start = random_backbone(seed, SMALL_ALEXNET) if trunk is None else load_backbone(trunk)
     detector = settings.evaluate.detector.model_copy(update={"seed": seed})
@@ -197,10 +194,9 @@ def main() -> None:
     rows = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.exists() else []
     done = {(row["what"], row["name"]) for row in rows}
     missing = [one for one in tries() if one.what in given.only and (one.what, one.name) not in done]
-    # not fork: threads of this process would leave locks behind
-    with ProcessPoolExecutor(WORKERS, multiprocessing.get_context("forkserver")) as pool, given.out.open("a") as out:
-        for ended in as_completed([pool.submit(do, one, base, given.voc) for one in missing]):
-            rows.append(ended.result())
+    with given.out.open("a") as out:
+        for one in missing:
+            rows.append(do(one, base, given.voc))
             out.write(json.dumps(rows[-1]) + "\n")
             out.flush()
     table = Table("initialisation", "try", "mAP, mean of two seeds", "of each seed")
