@@ -7,17 +7,18 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from tests.waiting import poll
 
 RULES = Path(__file__).parents[2] / "k8s" / "components" / "monitoring" / "alerts.yaml"
 LONGEST_WAIT_SECONDS = 300.0
@@ -52,12 +53,9 @@ class Prometheus:
         """Wait until an expression has a value."""
         self.wait_until(lambda: self.value(expression) == wanted, f"{expression} is not {wanted}")
 
-    def wait_until(self, is_true: Any, what: str) -> None:
+    def wait_until(self, is_true: Callable[[], object], what: str) -> None:
         """Wait until a function returns true; fail with the text if that takes too long."""
-        end = time.monotonic() + LONGEST_WAIT_SECONDS
-        while not is_true():
-            assert time.monotonic() < end, f"{what} after {LONGEST_WAIT_SECONDS} seconds"
-            time.sleep(0.3)
+        assert poll(is_true, LONGEST_WAIT_SECONDS, 0.3), f"{what} after {LONGEST_WAIT_SECONDS} seconds"
 
     def is_ready(self) -> bool:
         """Whether the server answers."""

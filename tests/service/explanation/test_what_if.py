@@ -4,23 +4,11 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from watchmove.pipeline.extraction.pruning import THRESHOLDS, MaskFacts
-from watchmove.pipeline.settings.extraction import ExtractionSettings
+from tests.pipeline.extraction.test_pruning import GOOD, SETTINGS
+from watchmove.pipeline.extraction.pruning import THRESHOLDS
 from watchmove.service.explanation.thresholds import met_thresholds
 from watchmove.service.explanation.what_if import WhatIf, proposed, what_if
 from watchmove.service.records.frame_verdicts import FrameVerdict
-
-SETTINGS = ExtractionSettings()
-GOOD = MaskFacts(
-    area_fraction=0.1,
-    border_fraction=0.0,
-    object_fraction=1.0,
-    moving_fraction=0.1,
-    motion_pixels=2.0,
-    background_motion_pixels=0.0,
-    flow_consistency=0.98,
-    confidence=0.8,
-)
 
 
 def frame(number: int = 0, reason: str | None = None, change: float | None = None, **facts: float) -> FrameVerdict:

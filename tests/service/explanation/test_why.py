@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from tests.service.conftest import MakeContext
 from tests.service.records.made_up_run import end_shard, touch_videos
+from tests.service.steps.test_extract import extracted
 from tests.service.steps.test_import_coco import instances, written
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.video.encoder import write_video
@@ -21,7 +22,6 @@ from watchmove.service.records.outcomes import Outcome, ShardRecord
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.stream import shard_records
 from watchmove.service.runner.runner import StepContext
-from watchmove.service.steps.extract import extract
 from watchmove.service.steps.gather import gather
 from watchmove.service.steps.import_coco import import_coco
 from watchmove.service.steps.plan import plan
@@ -37,14 +37,6 @@ def videos(tmp_path: Path) -> Path:
     write_video(folder / "a.mp4", moving_square((3, 0), 12, height=160).frames, 24.0)
     (folder / "text.mp4").write_text("no video\n")
     return folder
-
-
-def extracted(context: StepContext, run: str = "run") -> PlanRecord:
-    """Plan and extract every shard."""
-    planned = plan(context, run)
-    for shard in range(planned.shards):
-        extract(context, run, shard)
-    return planned
 
 
 def asked(context: StepContext, name: str, run: str = "run") -> Answer:

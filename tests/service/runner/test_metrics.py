@@ -6,14 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.service.prometheus_server import free_port
 from watchmove.service.runner import metrics
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return int(trial.getsockname()[1])
 
 
 def test_counters_and_no_others_end_in_total() -> None:

@@ -16,6 +16,7 @@ from watchmove.service.extraction.fetcher import ScratchSpace
 from watchmove.service.extraction.worker import folder_bytes
 from watchmove.service.records import layout
 from watchmove.service.records.forgotten import forgotten_works
+from watchmove.service.records.frame_verdicts import VERDICTS
 from watchmove.service.records.outcomes import FAILED, NO_DEVICE, DeviceUse, ShardRecord, VideoOutcome
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import Origin, commit, find, origin
@@ -126,12 +127,12 @@ def _commit(
     write_shard(audit, _thinned(chain.from_iterable(_samples(results / AUDIT) for results in read)))
     digest, audit_digest = file_sha256(data), file_sha256(audit)
     # of two processes that extract this part, the loser must not overwrite the winner's files with other bytes
-    data_key, audit_key = f"{stem}-{digest[:12]}.tar", f"{stem}-{audit_digest[:12]}.audit.tar"
+    data_key, audit_key = layout.with_digest(stem, digest, ".tar"), layout.with_digest(stem, audit_digest, ".audit.tar")
     store.upload(data_key, data)
     store.upload(audit_key, audit)
     store.write(index_key(data_key), index_bytes(data))
     verdicts, rows = _joined_verdicts(rows, folder)
-    verdicts_key = f"{stem}-{sha256(verdicts).hexdigest()[:12]}.verdicts.json.gz" if verdicts else ""
+    verdicts_key = layout.with_digest(stem, sha256(verdicts).hexdigest(), VERDICTS) if verdicts else ""
     if verdicts:
         store.write(verdicts_key, verdicts)
     record = ShardRecord(

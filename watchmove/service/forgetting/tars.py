@@ -1,6 +1,5 @@
 """Tars that hold frames of forgotten works, and the tars without them that replace them."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,18 +12,17 @@ from watchmove.pipeline.dataset.shard import SamplePlace, index_shard, read_samp
 from watchmove.pipeline.dataset.shortened_shard import copy_without
 from watchmove.pipeline.files.digest import file_sha256
 from watchmove.service.forgetting.target import Change, Target, edited, keys_of
-from watchmove.service.forgetting.verdicts import VERDICTS, shorten_verdicts
+from watchmove.service.forgetting.verdicts import shorten_verdicts
 from watchmove.service.records import layout
 from watchmove.service.records.datasets import DatasetRecord, GatherRecord
 from watchmove.service.records.forgotten import Removal, place_of
+from watchmove.service.records.frame_verdicts import VERDICTS
 from watchmove.service.records.outcomes import ShardRecord, Video
 from watchmove.service.records.shard_index import index_bytes, index_key, read_index
 from watchmove.service.records.stream import read_ahead
 from watchmove.service.store.store import Store
 
 _AUDIT = ".audit.tar"
-_DIGEST_DIGITS = 12
-"""Digits of a tar's SHA-256 in its name, as extraction and controls write it."""
 
 
 @dataclass
@@ -136,8 +134,7 @@ class Tars:
             copy_without(path, clean, lambda place: _video_of(place) in gone)
         digest = file_sha256(clean)
         suffix = _AUDIT if key.endswith(_AUDIT) else ".tar"
-        stem = re.sub(rf"-[0-9a-f]{{{_DIGEST_DIGITS}}}$", "", key.removesuffix(suffix))
-        name = f"{stem}-{digest[:_DIGEST_DIGITS]}{suffix}"
+        name = layout.with_digest(layout.without_digest(key, suffix), digest, suffix)
         frames = Counter(_video_of(place) for place in index_shard(clean))
         self.clean[key] = CleanTar(name, digest, clean.stat().st_size, frames)
         self.store.upload(name, clean)

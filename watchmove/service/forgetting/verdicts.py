@@ -3,13 +3,9 @@
 import hashlib
 from typing import Any
 
+from watchmove.service.records import layout
+from watchmove.service.records.frame_verdicts import VERDICTS
 from watchmove.service.store.store import Store
-
-VERDICTS = ".verdicts.json.gz"
-"""What the names of files of verdicts end in."""
-
-_DIGEST_DIGITS = 12
-"""Digits of a file's SHA-256 in its name, as extraction writes it."""
 
 
 def shorten_verdicts(store: Store, facts: dict[str, Any]) -> str:
@@ -29,12 +25,12 @@ def shorten_verdicts(store: Store, facts: dict[str, Any]) -> str:
         if verdicts and len(verdicts) == size_bytes:
             row["verdicts"] = [len(kept), size_bytes]
             kept += verdicts
-    stem = key.removesuffix(VERDICTS)[:-_DIGEST_DIGITS]
     if not kept:
         # as extraction leaves it out where it has none
         del facts["verdicts_key"]
         return ""
-    new = f"{stem}{hashlib.sha256(kept).hexdigest()[:_DIGEST_DIGITS]}{VERDICTS}"
+    stem = layout.without_digest(key, VERDICTS)
+    new = layout.with_digest(stem, hashlib.sha256(kept).hexdigest(), VERDICTS)
     store.write(new, bytes(kept))
     facts["verdicts_key"] = new
     return new

@@ -17,6 +17,9 @@ from watchmove.service.records.outcomes import ShardRecord, VideoOutcome
 from watchmove.service.records.record import from_json_lines, json_lines
 from watchmove.service.store.store import ObjectChanged, Store
 
+VERDICTS = ".verdicts.json.gz"
+"""What the names of files of verdicts end in."""
+
 
 class FrameVerdict(BaseModel):
     """The verdict on one examined frame.

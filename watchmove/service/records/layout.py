@@ -37,6 +37,8 @@ import re
 
 from watchmove.pipeline.errors import InvalidInput
 
+_DIGEST_DIGITS = 12
+"""Digits of a file's SHA-256 in its name."""
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 """The name of a run becomes part of a key; 128 letters are a bound set by hand."""
 
@@ -205,3 +207,13 @@ def learnt_dataset(dataset_id: str) -> str:
 def learnt_backbone(backbone_id: str) -> str:
     """Key of the mark of a backbone that has learnt from forgotten works."""
     return f"forgotten/backbones/{backbone_id}.json"
+
+
+def with_digest(stem: str, sha256: str, suffix: str) -> str:
+    """Key or name of a file that is named by its content, so that two processes never write one key differently."""
+    return f"{stem}-{sha256[:_DIGEST_DIGITS]}{suffix}"
+
+
+def without_digest(key: str, suffix: str) -> str:
+    """Return the stem that `with_digest` was given for a key, or all before the suffix if it has no digest."""
+    return re.sub(rf"-[0-9a-f]{{{_DIGEST_DIGITS}}}$", "", key.removesuffix(suffix))

@@ -206,7 +206,7 @@ def _stored(store: Store, identity: str, number: int, samples: list[Sample], fol
     path = folder / f"control-{number:05d}.tar"
     frames = write_shard(path, samples)
     digest = file_sha256(path)
-    key = layout.control(identity, f"{number:05d}-{digest[:12]}.tar")
+    key = layout.control(identity, layout.with_digest(f"{number:05d}", digest, ".tar"))
     store.upload(key, path)
     store.write(index_key(key), index_bytes(path))
     size_bytes = path.stat().st_size

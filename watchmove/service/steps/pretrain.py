@@ -116,7 +116,7 @@ def _upload_weights(store: Store, identity: str, path: Path) -> tuple[str, str]:
     sha256 = file_sha256(path)
     # Two processes that run one training may write equal weights as different bytes. Each key names one file's bytes,
     # and the record that is committed first decides.
-    key = layout.backbone(identity, f"{path.stem}-{sha256[:12]}.safetensors")
+    key = layout.backbone(identity, layout.with_digest(path.stem, sha256, ".safetensors"))
     store.upload(key, path)
     return key, sha256
 
