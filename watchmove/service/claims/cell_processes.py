@@ -1,6 +1,5 @@
 """Cells that do not depend on each other, in several processes at once, each with its share of the cores."""
 
-import multiprocessing
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from watchmove.pipeline.errors import Unavailable
 from watchmove.service.claims.cell_records import CellRecord, do_cell
 from watchmove.service.claims.cells import Cell
 from watchmove.service.claims.series import Series
-from watchmove.service.runner.child_process import end_with_parent, leave_signals
+from watchmove.service.runner.child_process import end_with_parent, fork_server
 from watchmove.service.runner.metrics import ProcessMetrics
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.settings import usable_cores, worker_count
@@ -51,11 +50,11 @@ def do_cells(context: StepContext, series: Series, cells: Sequence[Cell]) -> Ite
     """
     workers = min(worker_count(context.settings), max(1, len(cells)))
     # not fork: this process has threads, and a lock that one of them holds would stay locked in the child
-    forkserver = multiprocessing.get_context("forkserver")
-    stopping = forkserver.Event()
+    server = fork_server()
+    stopping = server.Event()
     threads = max(1, usable_cores() // workers)
     with ProcessPoolExecutor(
-        workers, mp_context=forkserver, initializer=_begin_worker, initargs=(stopping, threads)
+        workers, mp_context=server, initializer=_begin_worker, initargs=(stopping, threads)
     ) as pool:
         running: set[Future[CellRecord]] = {pool.submit(_work, series, cell, context.scratch) for cell in cells}
         try:
@@ -73,7 +72,6 @@ def do_cells(context: StepContext, series: Series, cells: Sequence[Cell]) -> Ite
 
 
 def _begin_worker(stopping: Event, threads: int) -> None:
-    leave_signals()
     end_with_parent()
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)

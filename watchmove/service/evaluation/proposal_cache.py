@@ -1,6 +1,5 @@
 """Region proposals of images: computed in parallel, once for each image and settings, and cached in the store."""
 
-import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -20,7 +19,7 @@ from watchmove.pipeline.settings.evaluation import ProposalSettings
 from watchmove.pipeline.voc.annotations import VocImage, read_image
 from watchmove.service.records import layout
 from watchmove.service.records.stream import in_order
-from watchmove.service.runner.child_process import end_with_parent, leave_signals
+from watchmove.service.runner.child_process import end_with_parent, fork_server
 from watchmove.service.runner.progress import ProgressReport
 from watchmove.service.settings.settings import Settings, settings_hash, worker_count
 from watchmove.service.store.opening import open_store
@@ -121,8 +120,7 @@ def _search_missing(
     workers = worker_count(settings)
     search = partial(_search, settings.evaluate.detector.proposals)
     # Not fork: this process has threads, and a lock that one of them holds would stay locked in the child.
-    forkserver = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(workers, mp_context=forkserver, initializer=_begin_worker) as pool:
+    with ProcessPoolExecutor(workers, mp_context=fork_server(), initializer=end_with_parent) as pool:
         try:
             for done, turn in _turns(store, images, keys, _TURN * workers):
                 for number, (name, boxes) in enumerate(pool.map(search, turn), start=1):
@@ -151,11 +149,6 @@ def _turns(
     for done in range(0, len(images), size):
         turn = [images[place] for place in order[done : done + size]]
         yield done, [image for image in turn if store.head(keys[image.image_id]) is None]
-
-
-def _begin_worker() -> None:
-    leave_signals()
-    end_with_parent()
 
 
 def _search(settings: ProposalSettings, image: VocImage) -> tuple[str, NDArray[np.float32]]:

@@ -24,7 +24,7 @@ from watchmove.service.extraction.device_client import DeviceClient
 from watchmove.service.records.frame_verdicts import verdict_bytes
 from watchmove.service.records.outcomes import Outcome, Video, VideoOutcome
 from watchmove.service.records.shard_index import frame_key
-from watchmove.service.runner.child_process import end_with_parent, leave_signals
+from watchmove.service.runner.child_process import end_with_parent
 
 JPEG_QUALITY = 95
 """OpenCV's default quality, stated because it decides the bytes of a dataset."""
@@ -89,7 +89,6 @@ def work(job: VideoJob, settings: ExtractionSettings, limits: Limits, device_add
 def _lead_process_group() -> None:
     """Lead a process group with the decoder in it, which only the parent may end and which ends with the parent."""
     os.setsid()
-    leave_signals()
     # 0 is the own group: ending this process alone would leave its decoder running
     end_with_parent(lambda: os.killpg(0, signal.SIGKILL))
 

@@ -21,7 +21,7 @@ from watchmove.pipeline.masks.choice import ShotSegmenter, shot_segmenter
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.service.extraction.shot_messages import Masks, Shot, receive_shot, send_masks, send_problem
 from watchmove.service.records.outcomes import DeviceUse
-from watchmove.service.runner.child_process import end_with_parent, leave_signals
+from watchmove.service.runner.child_process import end_with_parent, fork_server
 
 _READY, _REFUSED = b"ready ", b"refused "
 _BACKLOG = 128
@@ -35,10 +35,8 @@ class DeviceProcess:
 
     def __init__(self, settings: ExtractionSettings) -> None:
         self._settings = settings
-        # not fork: the parent has threads, and CUDA does not work in a fork of a process that has used it
-        self._context = multiprocessing.get_context("forkserver")
         # shared memory, because a process that computes answers no questions
-        self._seconds = self._context.Array("d", 2)
+        self._seconds = multiprocessing.get_context("forkserver").Array("d", 2)
         self._process: BaseProcess | None = None
         self.address = ""
 
@@ -49,9 +47,11 @@ class DeviceProcess:
             InvalidInput: there is no such device, or RAFT's weights are missing or do not fit.
             Unavailable: it ended before it listened.
         """
-        ours, theirs = self._context.Pipe()
+        # not fork: the parent has threads, and CUDA does not work in a fork of a process that has used it
+        server = fork_server()
+        ours, theirs = server.Pipe()
         arguments = (theirs, self._settings, self._seconds)
-        self._process = self._context.Process(target=_serve, args=arguments, name="device", daemon=True)
+        self._process = server.Process(target=_serve, args=arguments, name="device", daemon=True)
         self._process.start()
         # while a copy of this end is open here, recv_bytes would not notice that the process has ended
         theirs.close()
@@ -66,7 +66,7 @@ class DeviceProcess:
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
-            self._process.kill()  # it has no state to save, and ignores SIGTERM
+            self._process.kill()  # it has no state to save, and blocks SIGTERM
             self._process.join()
 
     @property
@@ -108,7 +108,6 @@ class _Request:
 
 def _serve(parent: Connection, settings: ExtractionSettings, seconds: MutableSequence[float]) -> None:
     """Main function of the process: load the networks, listen, and segment shots until the process is killed."""
-    leave_signals()
     end_with_parent()
     try:
         segment = shot_segmenter(settings)

@@ -4,7 +4,6 @@ The child writes its samples and, last, its verdict to its own folder. The paren
 child ended, so a child that a hostile video has broken leaves no result.
 """
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -12,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -24,6 +22,7 @@ from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.service.extraction.child import UNAVAILABLE_EXIT_CODE, VERDICT, Limits, VideoJob, work
 from watchmove.service.extraction.device_process import DeviceProcess
 from watchmove.service.records.outcomes import Outcome, VideoOutcome
+from watchmove.service.runner.child_process import fork_server
 
 _POLL_SECONDS = 0.1
 """Longest wait before limits are checked again. Set by hand; not tuned."""
@@ -66,12 +65,10 @@ class VideoWorkers:
         self._count = count
         self._limits = limits
         self._children: list[_Child] = []
-        self._context = multiprocessing.get_context("forkserver")
         teaching = ["watchmove.pipeline.masks.teacher_network"] if settings.teacher and device is None else []
-        self._context.set_forkserver_preload([*_PRELOADED, *teaching])
         # children inherit the environment of the server that forks them
         with _one_thread_each():
-            forkserver.ensure_running()
+            self._context = fork_server([*_PRELOADED, *teaching])
 
     def __enter__(self) -> "VideoWorkers":
         return self

@@ -1,17 +1,34 @@
-"""Set-up of a child process: it leaves signals to its parent, and it ends when its parent ends."""
+"""Child processes that leave signals to their parent, and that end when their parent ends."""
 
 import os
 import signal
 import threading
-from collections.abc import Callable
-from multiprocessing import parent_process
+from collections.abc import Callable, Sequence
+from multiprocessing import forkserver, get_context, parent_process, resource_tracker
 from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerContext
 
 
-def leave_signals() -> None:
-    """Ignore SIGINT and SIGTERM: a terminal sends them to the whole process group, and the parent acts on them."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+def fork_server(preloaded: Sequence[str] = ()) -> ForkServerContext:
+    """Start the server that forks children, unless it runs, and return the context that starts them.
+
+    A terminal sends SIGINT and SIGTERM to the whole process group, and the parent acts on them. The server blocks both
+    from its first instruction, and so do the children that it forks and the programs that they start.
+
+    Args:
+        preloaded: Modules that the server imports once for all children; without effect if it runs already.
+    """
+    context = get_context("forkserver")
+    context.set_forkserver_preload(list(preloaded))
+    # first, because starting it would unblock the signals
+    resource_tracker.ensure_running()
+    # A new process inherits the mask. Signals that arrive here meanwhile are delivered at the end, so none is lost.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return context
 
 
 # os._exit, because sys.exit would end the watching thread only.
