@@ -145,7 +145,7 @@ def test_a_champion_with_one_seed_is_compared_once_it_has_more(context: StepCont
     assert blocked.startswith("not promoted: ")
     assert "one seed gives no spread, so evaluate the champion with more seeds" in blocked
     assert renewed.startswith("promoted: the champion's own backbone, with mAP 0.4100 over 3 seeds")
-    assert same == "this backbone has been promoted before"
+    assert same == renewed
     assert (again.number, again.backbone, again.before) == (2, "first", "first")
     assert (better.number, better.backbone) == (3, "better")
 
@@ -261,4 +261,6 @@ def test_seeds_of_pretraining_are_the_units_of_the_comparison(context: StepConte
     assert (first.backbone, first.backbones) == ("zero", ("zero", "one"))
     assert "detector seeds only" not in verdict
     assert "covers detector seeds only" in run(context, "single", 0.1, 0.2)[1]
-    assert "promoted before" in promote(context.settings, context.store, "r", both[::-1], made)[1]
+    assert promote(context.settings, context.store, "r", both[::-1], made)[1] == verdict
+    other = promote(context.settings, context.store, "other", both[::-1], made)[1]
+    assert other == "this backbone has been promoted before, by run r"

@@ -81,8 +81,8 @@ def promote(
     champion's own backbones are promoted again if they have been evaluated over more seeds, so that a champion with one
     seed, which has no spread, can be compared at all.
 
-    No backbone is promoted twice with as many seeds, so running this again changes nothing, except that it updates a
-    champion pointer that a killed process left behind.
+    No backbone is promoted twice with as many seeds, so running this again changes nothing and returns the same
+    verdict, except that it updates a champion pointer that a killed process left behind.
     """
     own = _not_frozen(records, PRETRAINED)
     groups = nested_figures([(record.evaluation, record.mean_ap_11_point) for record in own])
@@ -97,8 +97,8 @@ def promote(
         present = known[-1] if known else None
         if _is_over_more_seeds(present, names, figures):
             better, verdict = True, f"the champion's own backbone, with mAP {_over_seeds(figures)}"
-        elif any(_names(champion) == set(names) for champion in known):
-            verdict = "this backbone has been promoted before"
+        elif earlier := [champion for champion in known if _names(champion) == set(names)]:
+            verdict = _earlier_verdict(run, earlier[-1])
             break
         else:
             better, verdict = is_better(present.figures if present else (), figures)
@@ -129,6 +129,13 @@ def promote(
         # Another run created this number first, so the next round compares with that run's backbone.
     _point_to_the_last(store, protocol)
     return present, verdict
+
+
+def _earlier_verdict(run: str, promotion: Champion) -> str:
+    """The verdict on backbones that have been promoted: in the report of the run that they were promoted by, why."""
+    if promotion.run == run:
+        return f"promoted: {promotion.why}"
+    return f"this backbone has been promoted before, by run {promotion.run}"
 
 
 def _not_frozen(records: Sequence[EvaluationRecord], initialisation: str) -> list[EvaluationRecord]:
