@@ -68,6 +68,7 @@ def test_quick_claims_are_stopped_and_resumed(tmp_path: Path) -> None:
     assert f"page: file://{record.with_suffix('.html')}" in done.stdout
     assert all(claim.text in page for claim in found.claims)
     assert page.count("data:image/svg+xml") == 3
+    assert page.count("data:image/jpeg") == len(re.findall("IoU with the truth .* of the network", page)) >= 1
     assert re.search(r'(src|href)="(?!data:)', page) is None
 
     listed = subprocess.run(command("--outputs", "lists"), cwd=tmp_path, check=False)
@@ -75,6 +76,10 @@ def test_quick_claims_are_stopped_and_resumed(tmp_path: Path) -> None:
     numbers = [number for stage in stages for number in json.loads((tmp_path / "lists" / stage).read_text())]
     assert listed.returncode == 0
     assert numbers == list(range(len(after) + 1))
+    more = subprocess.run(command("--outputs", "more", "--seeds", "5"), cwd=tmp_path, check=False)
+    assert more.returncode == 0
+    two, five = (len(json.loads((tmp_path / name / "pretrain").read_text())) for name in ("lists", "more"))
+    assert two / 2 == five / 5 == len(found.sizes)
     beyond = subprocess.run(command("--cell", "900"), cwd=tmp_path, capture_output=True, text=True, check=False)
     assert beyond.returncode == 65
     assert f"cell 900: the series has {len(after) + 1}" in beyond.stderr

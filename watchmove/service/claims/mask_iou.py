@@ -16,7 +16,14 @@ from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.images import decoded_image
 from watchmove.pipeline.networks.alexnet import normalise_images
 from watchmove.pipeline.pretraining.batches import held_out_videos
-from watchmove.pipeline.pretraining.examples import FOREGROUND, IGNORED, cut, uncut_example_of
+from watchmove.pipeline.pretraining.examples import (
+    FOREGROUND,
+    IGNORED,
+    TARGET_PIXELS,
+    cut,
+    example_of,
+    uncut_example_of,
+)
 from watchmove.pipeline.pretraining.mask_network import MaskNetwork
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 from watchmove.service.records.datasets import DatasetRecord
@@ -35,11 +42,26 @@ class WholeFrames(NamedTuple):
     trivial: float
 
 
-class Crops(NamedTuple):
-    """Mean IoU with the truth of one held-out video's crops: the network's from a still image, and motion's own."""
+class Crop(NamedTuple):
+    """A crop of a held-out frame; masks are (56, 56) bool, and count inside the frame only."""
+
+    image: NDArray[np.uint8]
+    """RGB (H, W, 3), as large as the trunk's input."""
+    network: NDArray[np.bool_]
+    motion: NDArray[np.bool_]
+    truth: NDArray[np.bool_]
+
+
+class HeldOutVideo(NamedTuple):
+    """Mean IoU with the truth of a held-out video's crops: the network's from a still image, motion's, the average's.
+
+    `example` is the first of the crops.
+    """
 
     network: float
     motion: float
+    average: float
+    example: Crop
 
 
 def whole_frames(store: Store, motion: DatasetRecord, truth: DatasetRecord, scratch: Path) -> dict[str, WholeFrames]:
@@ -58,27 +80,45 @@ def whole_frames(store: Store, motion: DatasetRecord, truth: DatasetRecord, scra
     return {video: WholeFrames(float(row[0]), float(row[1:].max())) for video, row in means.items()}
 
 
+def average_mask(
+    store: Store, motion: DatasetRecord, settings: PretrainingSettings, scratch: Path
+) -> NDArray[np.bool_]:
+    """Return where more than half of the masks of the training crops are foreground, (56, 56).
+
+    It is what a network would predict that has learnt nothing but how crops are placed.
+    """
+    certain, held_out = _certain(settings), _held_out(store, motion, settings, scratch)
+    foreground = np.zeros((TARGET_PIXELS, TARGET_PIXELS), np.int64)
+    known = np.zeros_like(foreground)
+    for number, sample in enumerate(_samples(store, motion, scratch)):
+        if _id_of(sample) not in held_out:
+            example = example_of(sample, certain, np.random.default_rng((0, 3, number)))
+            if example is not None:
+                foreground += example.trimap == FOREGROUND
+                known += example.trimap != IGNORED
+    return np.asarray(2 * foreground > known)
+
+
 @torch.inference_mode()
 def held_out_crops(
     store: Store,
     snapshots: tuple[DatasetRecord, DatasetRecord],
     network: MaskNetwork,
+    average: NDArray[np.bool_],
     settings: PretrainingSettings,
     scratch: Path,
-) -> dict[str, Crops]:
-    """Compare a network's prediction and motion's mask with the truth, in the crops of validation, by held-out video.
+) -> dict[str, HeldOutVideo]:
+    """Compare a network's prediction and other masks with the truth, in the crops of validation, by held-out video.
 
     `snapshots` have frames with motion's masks, all that the network was trained and validated on, and with true ones
-    where they are known. The prediction is made from the image alone; the crop is placed by motion's mask.
+    where they are known. The prediction is made from the image alone; the crop is placed by motion's mask. `average` is
+    compared too: it is the same for all crops.
     """
     motion, truth = snapshots
-    certain = settings.model_copy(update={"foreground_threshold": _HALF, "background_threshold": _BELOW_HALF})
-    found: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
-    pairs = list(_pairs(store, motion, truth, scratch))
-    # of all videos that the network was trained on, not only those with a known truth
-    videos = [_id_of(sample) for sample in _samples(store, motion, scratch)]
-    held_out = held_out_videos(videos, settings.validation_fraction)
-    for number, (video, sample, true) in enumerate(pairs):
+    certain, held_out = _certain(settings), _held_out(store, motion, settings, scratch)
+    found: defaultdict[str, list[tuple[float, float, float]]] = defaultdict(list)
+    examples: dict[str, Crop] = {}
+    for number, (video, sample, true) in enumerate(_pairs(store, motion, truth, scratch)):
         if _id_of(sample) not in held_out:
             continue
         uncut = uncut_example_of(sample, settings, np.random.default_rng((0, 2, number)))
@@ -87,13 +127,27 @@ def held_out_crops(
         own, right = (cut(uncut.image, _soft(one), uncut.square, certain, flip=uncut.flip) for one in (sample, true))
         # axes: (H, W, C) -> (1, C, H, W)
         image = normalise_images(torch.from_numpy(own.image).permute(2, 0, 1)[None])
-        predicted = (network(image)[0] > 0).numpy()
         inside, wanted = right.trimap != IGNORED, right.trimap == FOREGROUND
+        predicted, moved = (network(image)[0] > 0).numpy() & inside, (own.trimap == FOREGROUND) & inside
         if wanted.any():
-            found[video].append(
-                (jaccard(predicted & inside, wanted), jaccard((own.trimap == FOREGROUND) & inside, wanted))
-            )
-    return {video: Crops(*map(float, np.mean(rows, axis=0))) for video, rows in found.items()}
+            found[video].append((jaccard(predicted, wanted), jaccard(moved, wanted), jaccard(average & inside, wanted)))
+            examples.setdefault(video, Crop(own.image, predicted, moved, wanted))
+    means = {video: np.mean(rows, axis=0) for video, rows in found.items()}
+    return {
+        video: HeldOutVideo(float(row[0]), float(row[1]), float(row[2]), examples[video])
+        for video, row in means.items()
+    }
+
+
+def _certain(settings: PretrainingSettings) -> PretrainingSettings:
+    """The settings with thresholds between which no pixel is left."""
+    return settings.model_copy(update={"foreground_threshold": _HALF, "background_threshold": _BELOW_HALF})
+
+
+def _held_out(store: Store, motion: DatasetRecord, settings: PretrainingSettings, scratch: Path) -> frozenset[str]:
+    """The ids of the held-out videos of all that the network was trained on, also of those without a known truth."""
+    videos = [_id_of(sample) for sample in _samples(store, motion, scratch)]
+    return held_out_videos(videos, settings.validation_fraction)
 
 
 def _pairs(

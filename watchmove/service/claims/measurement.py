@@ -2,14 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 
 from watchmove.pipeline.pretraining.mask_network_file import load_mask_network
 from watchmove.pipeline.statistics.forecast import fit_frames, forecast
 from watchmove.service.claims.cell_processes import do_cells
 from watchmove.service.claims.cell_records import CellRecord, do_cell, need_cell, series_id
 from watchmove.service.claims.cells import Cell, Stage, cells_of
-from watchmove.service.claims.mask_iou import held_out_crops, whole_frames
-from watchmove.service.claims.page import page_of
+from watchmove.service.claims.mask_iou import HeldOutVideo, average_mask, held_out_crops, whole_frames
+from watchmove.service.claims.page import held_out_pictures, page_of
 from watchmove.service.claims.rows import (
     FEW_IMAGES,
     Claim,
@@ -20,7 +21,7 @@ from watchmove.service.claims.rows import (
 )
 from watchmove.service.claims.series import MASKS, Series, SeriesRun
 from watchmove.service.records import layout
-from watchmove.service.records.datasets import dataset_of
+from watchmove.service.records.datasets import DatasetRecord, dataset_of
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import Record, need, origin
 from watchmove.service.records.training import BackboneRecord
@@ -80,17 +81,20 @@ def make_claims(context: StepContext, series: Series) -> ClaimsRecord:
     figures = figures_of(done)
     sizes = {run.name: dataset_of(context.store, series.name_of(run)).kept_frames for run in series.runs}
     growth = tuple((sizes[run.name], figure) for run in _by_size(series) for figure in figures.get(run.name, ()))
+    held_out = _held_out_videos(context, series, done)
     record = ClaimsRecord(
         made_by=origin(series.settings, {}),
         world=series.world,
-        claims=(*_mask_claims(context, series, done), *detection_claims(figures), growth_claim(growth)),
+        claims=(*_mask_claims(context, series, held_out), *detection_claims(figures), growth_claim(growth)),
         figures={name: tuple(values) for name, values in figures.items()},
         sizes=sizes,
         growth=growth,
         forecast=_forecast(growth, figures.get("labels", ())),
         seconds={record.name: record.seconds for record in done.values()},
     )
-    page = page_of(record.claims, record.figures, growth, record.seconds, _facts(context, series, record))
+    pictures = held_out_pictures({video: rows[0] for video, rows in held_out.items()})
+    facts = _facts(context, series, record) | {"pictures": pictures}
+    page = page_of(record.claims, record.figures, growth, record.seconds, facts)
     context.store.write(layout.claims(series_id(series), "claims"), record.model_dump_json(indent=1).encode())
     context.store.write(layout.claims_page(series_id(series)), page.encode())
     return record
@@ -129,25 +133,39 @@ def figures_of(done: Mapping[Cell, CellRecord]) -> dict[str, list[float]]:
     return dict(figures)
 
 
-def _mask_claims(context: StepContext, series: Series, done: Mapping[Cell, CellRecord]) -> list[Claim]:
-    """The claims about masks: that motion alone is enough, and that the network beats its teacher."""
-    runs = {run.name: run for run in series.runs}
-    motion, truth = (dataset_of(context.store, series.name_of(runs[name])) for name in (MASKS, "true"))
-    frames = whole_frames(context.store, motion, truth, context.scratch)
-    enough = compared_in_pairs(
-        "motion against the better of two trivial masks", [(row.motion, row.trivial) for row in frames.values()]
-    )
-    crops: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+def _snapshots(context: StepContext, series: Series) -> tuple[DatasetRecord, DatasetRecord]:
+    """The frames with masks from motion, and those with true masks."""
+    by_name = {run.name: series.name_of(run) for run in series.runs}
+    return dataset_of(context.store, by_name[MASKS]), dataset_of(context.store, by_name["true"])
+
+
+def _held_out_videos(
+    context: StepContext, series: Series, done: Mapping[Cell, CellRecord]
+) -> dict[str, list[HeldOutVideo]]:
+    """What the network of each seed of pretraining on masks predicts of the held-out videos, by video."""
+    motion, truth = _snapshots(context, series)
+    average = average_mask(context.store, motion, series.settings.pretrain, context.scratch)
+    found: defaultdict[str, list[HeldOutVideo]] = defaultdict(list)
     for cell, record in done.items():
-        if cell.stage == "pretrain" and cell.run == runs[MASKS]:
+        if cell.stage == "pretrain" and cell.run is not None and cell.run.name == MASKS:
             backbone = need(context.store, layout.backbone(record.backbone, "record.json"), BackboneRecord, "pretrain")
             path = fetch_mask_network(context.store, backbone, context.scratch / "mask_network.safetensors")
             settings = series.settings.pretrain.with_seed(cell.seed)
-            found = held_out_crops(context.store, (motion, truth), load_mask_network(path), settings, context.scratch)
-            for video, row in found.items():
-                crops[video].append((row.network, row.motion))
+            network = load_mask_network(path)
+            rows = held_out_crops(context.store, (motion, truth), network, average, settings, context.scratch)
+            for video, row in rows.items():
+                found[video].append(row)
+    return found
+
+
+def _mask_claims(context: StepContext, series: Series, held_out: Mapping[str, Sequence[HeldOutVideo]]) -> list[Claim]:
+    """The claims about masks: that motion alone is enough, and that the network beats its teacher."""
+    frames = whole_frames(context.store, *_snapshots(context, series), context.scratch)
+    enough = compared_in_pairs(
+        "motion against the better of two trivial masks", [(row.motion, row.trivial) for row in frames.values()]
+    )
     # over videos, each the mean over seeds: videos are what the claim is about
-    pairs = [_mean(rows) for rows in crops.values()]
+    pairs = [(fmean(row.network for row in rows), fmean(row.motion for row in rows)) for rows in held_out.values()]
     beats = compared_in_pairs("the network from one still frame against motion's own mask", pairs)
     return [
         Claim(
@@ -159,10 +177,6 @@ def _mask_claims(context: StepContext, series: Series, done: Mapping[Cell, CellR
             comparisons=(beats,) if beats else (),
         ),
     ]
-
-
-def _mean(rows: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    return sum(one for one, _ in rows) / len(rows), sum(two for _, two in rows) / len(rows)
 
 
 def _forecast(points: Sequence[tuple[int, float]], goals: Sequence[float]) -> str:

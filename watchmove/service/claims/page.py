@@ -1,22 +1,28 @@
-"""The page of the claims: their table, and three figures."""
+"""The page of the claims: their table, three figures, and what the network predicts of held-out videos."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from watchmove.pipeline.statistics.forecast import fit_frames
 from watchmove.pipeline.statistics.seed_spread import spread_of
+from watchmove.service.claims.mask_iou import Crop, HeldOutVideo
 from watchmove.service.claims.rows import ON_PAR_MARGIN, Claim, frozen_key
 from watchmove.service.claims.series import FROZEN_LEVELS, MASKS
-from watchmove.service.report.images import svg, svg_uri
+from watchmove.service.report.images import jpeg_uri, overlay, svg, svg_uri
 
 _COLOURS = {"random": "#888888", MASKS: "#cc3333"}
 _OTHERS = ("#223366", "#2a8a4a", "#b8860b", "#7a3d8f", "#0b7a8f", "#e377c2")
 _AXIS = "mAP (11-point, IoU 0.5)"
+_PICTURES = 8
+"""Most held-out videos on the page. Set by hand."""
+_PICTURE_PIXELS = 160
+"""Side of a crop on the page. Set by hand: the crops of the small AlexNet are of 115 pixels."""
 
 
 class _Cost(NamedTuple):
@@ -24,6 +30,35 @@ class _Cost(NamedTuple):
     cells: int
     mean: float
     total: float
+
+
+class HeldOutPicture(NamedTuple):
+    """A crop of a held-out video four times, plain and with each mask, as a data URI; IoUs are means of the video."""
+
+    video: str
+    source: str
+    network: float
+    motion: float
+    average: float
+
+
+def held_out_pictures(videos: Mapping[str, HeldOutVideo]) -> list[HeldOutPicture]:
+    """Pictures of up to eight videos, from the one whose masks the network predicts worst to the best.
+
+    Those between are evenly spaced in that order.
+    """
+    ranked = sorted(videos.items(), key=lambda item: item[1].network)
+    places = np.unique(np.linspace(0, len(ranked) - 1, _PICTURES).astype(int)) if ranked else ()
+    chosen = (ranked[place] for place in places)
+    return [HeldOutPicture(video, _strip(row.example), row.network, row.motion, row.average) for video, row in chosen]
+
+
+def _strip(crop: Crop) -> str:
+    """A crop beside itself with the masks of the network, of motion and of the truth."""
+    size = (_PICTURE_PIXELS, _PICTURE_PIXELS)
+    plain = np.asarray(cv2.resize(cv2.cvtColor(crop.image, cv2.COLOR_RGB2BGR), size), np.uint8)
+    masks = (cv2.resize(one.astype(np.float32), size) for one in (crop.network, crop.motion, crop.truth))
+    return jpeg_uri(np.hstack([plain, *(overlay(plain, np.asarray(mask, np.float32)) for mask in masks)]))
 
 
 def page_of(

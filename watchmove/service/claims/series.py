@@ -136,14 +136,16 @@ class Series:
         return self.settings.model_copy(update={"evaluate": evaluate, "pretrain": pretrain})
 
 
-def series_of(settings: Settings, given: tuple[str, str] | None, *, quick: bool) -> Series:
+def series_of(settings: Settings, given: tuple[str, str] | None, *, quick: bool, seeds: int = 0) -> Series:
     """The series on the drawn world, or on what is `given`: the URIs of videos and of annotated frames.
 
-    `settings.truth` names the folder of true masks, and `settings.voc` the detection set.
+    `settings.truth` names the folder of true masks, and `settings.voc` the detection set. `seeds` is the number of
+    seeds; 0: three, or two of the quick series.
     """
-    seeds, levels = (QUICK_SEEDS, QUICK_LEVELS) if quick else (SEEDS, FROZEN_LEVELS)
+    default, levels = (QUICK_SEEDS, QUICK_LEVELS) if quick else (SEEDS, FROZEN_LEVELS)
+    chosen = tuple(range(seeds)) if seeds else default
     if given is not None:
         world = GivenWorld(*given)
-        return Series("real", settings, settings.truth, seeds, REAL_FEW_IMAGES, REAL_RUNS, levels, world)
+        return Series("real", settings, settings.truth, chosen, REAL_FEW_IMAGES, REAL_RUNS, levels, world)
     few_images = settings.world.train_images // FEW
-    return Series("drawn", settings, settings.truth, seeds, few_images, RUNS + SIZES, levels)
+    return Series("drawn", settings, settings.truth, chosen, few_images, RUNS + SIZES, levels)

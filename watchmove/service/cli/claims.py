@@ -50,6 +50,10 @@ def claims(
     settings: Annotated[
         Path | None, typer.Option("--settings", help="YAML file of settings; by default those of the world.")
     ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option("--seeds", min=2, metavar="<int>", help="Number of seeds; by default three, with --quick two."),
+    ] = None,
     cell: Annotated[
         int | None,
         typer.Option("--cell", parser=WHOLE_NUMBER, metavar="<int>", help="Do this cell alone, counted from 0."),
@@ -70,7 +74,7 @@ def claims(
     def body(context: StepContext) -> None:
         from watchmove.service.claims.series import series_of
 
-        _do(context, series_of(context.settings, given, quick=quick), cell, outputs)
+        _do(context, series_of(context.settings, given, quick=quick, seeds=seeds or 0), cell, outputs)
 
     preset = _QUICK if quick else _DRAWN if given is None else _REAL
     places: list[str] = []

@@ -43,12 +43,11 @@ def image_of(sample: Sample) -> CaptionedImage | None:
     drawn = overlay(np.asarray(image, np.uint8), mask.astype(np.float32) / np.float32(255))
     height = round(IMAGE_WIDTH_PIXELS * drawn.shape[0] / drawn.shape[1])
     small = cv2.resize(drawn, (IMAGE_WIDTH_PIXELS, height), interpolation=cv2.INTER_AREA)
-    _, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     seconds = _number(sample.metadata.get("time_seconds"))
     reason = sample.metadata.get("reject_reason")
     caption = f"{sample.metadata.get('video')} at {seconds:.1f} s"
     confidence = f"confidence {_number(sample.metadata.get('confidence')):.2f}"
-    return CaptionedImage(_data_uri("image/jpeg", jpeg.tobytes()), f"{caption}: {reason or confidence}")
+    return CaptionedImage(jpeg_uri(np.asarray(small, np.uint8)), f"{caption}: {reason or confidence}")
 
 
 def _number(value: object) -> float:
@@ -119,6 +118,12 @@ def detection_image(names: Sequence[str], values: Sequence[float]) -> str:
     axes.set_xlim(0, max([0.05, *values]) * 1.2)
     axes.set_xlabel("mAP (11-point, IoU 0.5)")
     return svg_uri(svg(figure))
+
+
+def jpeg_uri(image_bgr: NDArray[np.uint8]) -> str:
+    """An image (H, W, 3) uint8 BGR as a JPEG in a data URI."""
+    _, jpeg = cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    return _data_uri("image/jpeg", jpeg.tobytes())
 
 
 def svg(figure: Figure) -> bytes:
