@@ -42,13 +42,15 @@ def test_retries_are_limited_and_wait_longer_each_time(step: str) -> None:
 
 @pytest.mark.parametrize("template", templates_with_pods(), ids=lambda template: template["name"])
 def test_every_container_is_restricted_whatever_argo_is_configured(template: dict[str, Any]) -> None:
-    """What Pod Security's level `restricted` demands of each container, also of Argo's own."""
+    """What Pod Security's level `restricted` demands of each container, also of Argo's own; its image runs as root."""
     spec = pod_of(template)["spec"]
     for container in [*spec["initContainers"], *spec["containers"]]:
         own = {**spec["securityContext"], **container.get("securityContext", {})}
         assert own["allowPrivilegeEscalation"] is False, container["name"]
         assert own["capabilities"]["drop"] == ["ALL"], container["name"]
         assert own["runAsNonRoot"] is True, container["name"]
+        # in the template itself, because workflows of other makers can refer to it
+        assert container["securityContext"]["runAsUser"] > 0, container["name"]
         assert own["seccompProfile"] == {"type": "RuntimeDefault"}, container["name"]
 
 

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.bench import planning
+from tests.manifests.documents import step_template
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.planning.sources import yfcc100m_sqlite
 from watchmove.service.planning.sources.listed import ListedVideo, Tally
@@ -240,3 +243,18 @@ def test_what_is_no_such_sqlite_file_is_refused(tmp_path: Path) -> None:
         with pytest.raises(InvalidInput, match=words):
             list(yfcc100m_sqlite.videos_in(path, Tally()))
     assert not (tmp_path / "absent").exists()
+
+
+def test_the_whole_list_is_read_within_the_deadline_of_the_plan_pod() -> None:
+    """A part of made-up rows is read from a .bz2; the time of 100 million rows is extrapolated for the pod's cores."""
+    rows = 50_000
+    text = "".join(planning.row(number, number % (planning.PHOTOS_FOR_A_VIDEO + 1) == 0) for number in range(rows)).encode()
+    packed, tally = bz2.compress(text), Tally()
+    began = time.process_time()
+    found = sum(1 for _ in videos_in(unpacked(iter([packed]), "list.bz2"), "list.bz2", tally))
+    seconds = (time.process_time() - began) * 100_000_000 / rows
+    template = step_template("plan")
+    cores = float(template["container"]["resources"]["limits"]["cpu"])
+
+    assert found == rows / (planning.PHOTOS_FOR_A_VIDEO + 1)
+    assert seconds / cores < template["activeDeadlineSeconds"]
