@@ -1,7 +1,9 @@
 """The runner: exceptions become exit codes, signals become a request to stop."""
 
 import errno
+import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +112,35 @@ def test_a_signal_asks_the_step_to_stop(number: signal.Signals, tmp_path: Path) 
         with pytest.raises(Stopped, match="run again"):
             context.check_stop()
     assert signal.getsignal(number) == before
+
+
+def test_a_step_that_stalls_after_a_signal_ends_in_time(tmp_path: Path) -> None:
+    """A store that takes requests and answers none: the process ends as stopped, and says what it waited for."""
+    program = (
+        "import sys; from watchmove.service.runner import runner; runner._STALLED_SECONDS = 1.0; "
+        "from watchmove.__main__ import main; main()"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        environment = {
+            **os.environ,
+            "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{listener.getsockname()[1]}",
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+        }
+        words = ["plan", "--run", "r", "--set", "store=s3://b/store", "--set", "videos=s3://b/videos"]
+        with subprocess.Popen(
+            [sys.executable, "-c", program, *words, "--set", f"work.scratch={tmp_path}"],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        ) as process:
+            taken, _ = listener.accept()  # from here on the step waits for an answer
+            process.send_signal(signal.SIGTERM)
+            _, printed = process.communicate(timeout=60)
+            taken.close()
+
+    assert process.returncode == 143
+    assert printed.splitlines()[-1].startswith("watchmove: stopped: received a signal, and for 1 s the store or a file")
 
 
 def test_scratch_space_is_cleaned(tmp_path: Path) -> None:

@@ -24,6 +24,11 @@ from watchmove.service.settings.settings import Settings
 from watchmove.service.store.opening import open_store
 from watchmove.service.store.store import Store
 
+_STALLED_SECONDS = 100.0
+"""How long a step may take to stop. Pods are killed 120 seconds after the signal (argo/watchmove.yaml)."""
+_POLL_SECONDS = 0.5
+"""How often a thread looks whether the step is to stop. Set by hand; not tuned."""
+
 
 @dataclass(frozen=True)
 class StepContext:
@@ -112,8 +117,12 @@ def step_context(settings: Settings) -> Iterator[StepContext]:
 
 @contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """Provide an event that SIGTERM and Ctrl-C set; a second Ctrl-C ends the process at once."""
-    stop = threading.Event()
+    """Provide an event that SIGTERM and Ctrl-C set; a second Ctrl-C ends the process at once.
+
+    If the block goes on for more than _STALLED_SECONDS after the event was set, because it waits for something that
+    does not answer, the process ends with the exit code of a stop.
+    """
+    stop, ended = threading.Event(), threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (the signal module's form)
         if stop.is_set() and number == signal.SIGINT:
@@ -122,8 +131,24 @@ def stop_on_signals() -> Iterator[threading.Event]:
         stop.set()
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    # Made here and not by the handler, which may interrupt the main thread while that holds a lock of `threading`.
+    threading.Thread(target=_end_if_stalled, args=(stop, ended), daemon=True).start()
     try:
         yield stop
     finally:
+        ended.set()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _end_if_stalled(stop: threading.Event, ended: threading.Event) -> None:
+    """End the process if its work does not end in time after `stop` was set; `ended` says that it has ended."""
+    while not stop.is_set():
+        if ended.wait(_POLL_SECONDS):
+            return
+    if not ended.wait(_STALLED_SECONDS):
+        reason = f"received a signal, and for {_STALLED_SECONDS:.0f} s the store or a file has not answered"
+        log_failure(STOPPED, f"{reason}; committed work is kept; run again to continue")
+        sys.stderr.flush()
+        # not sys.exit, which would end this thread only; the next process removes the scratch folder
+        os._exit(STOPPED.exit_code)
