@@ -248,7 +248,8 @@ def test_what_is_no_such_sqlite_file_is_refused(tmp_path: Path) -> None:
 def test_the_whole_list_is_read_within_the_deadline_of_the_plan_pod() -> None:
     """A part of made-up rows is read from a .bz2; the time of 100 million rows is extrapolated for the pod's cores."""
     rows = 50_000
-    text = "".join(planning.row(number, number % (planning.PHOTOS_FOR_A_VIDEO + 1) == 0) for number in range(rows)).encode()
+    videos_at = planning.PHOTOS_FOR_A_VIDEO + 1
+    text = "".join(planning.row(number, number % videos_at == 0) for number in range(rows)).encode()
     packed, tally = bz2.compress(text), Tally()
     began = time.process_time()
     found = sum(1 for _ in videos_in(unpacked(iter([packed]), "list.bz2"), "list.bz2", tally))
@@ -256,5 +257,5 @@ def test_the_whole_list_is_read_within_the_deadline_of_the_plan_pod() -> None:
     template = step_template("plan")
     cores = float(template["container"]["resources"]["limits"]["cpu"])
 
-    assert found == rows / (planning.PHOTOS_FOR_A_VIDEO + 1)
+    assert found == rows / videos_at
     assert seconds / cores < template["activeDeadlineSeconds"]
