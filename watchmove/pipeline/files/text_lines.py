@@ -1,4 +1,4 @@
-"""Lines of text files that other programs and systems wrote."""
+"""Text that other programs and systems wrote: the lines of files, and characters that cannot be seen."""
 
 from pathlib import Path
 
@@ -24,3 +24,16 @@ def text_lines(path: Path, wanted: str) -> list[str]:
         raise InvalidInput(f"{path}: not UTF-8 text ({error.reason}); {wanted}") from error
     # not `splitlines`, which also splits at characters that file names may contain, such as U+2028
     return [line.strip(BLANKS) for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+
+
+def printable(text: str) -> str:
+    """Return a text with a question mark in place of each character that cannot be printed: safe for a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def visible(text: str) -> str:
+    """Return a text with the code of each character that cannot be seen, as `⟨U+202E⟩`, in place of the character.
+
+    These are control characters, those that reverse the direction of the text around them, and blanks but the space.
+    """
+    return "".join(letter if letter.isprintable() else f"⟨U+{ord(letter):04X}⟩" for letter in text)

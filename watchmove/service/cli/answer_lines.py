@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from watchmove.service.cli.printable_text import printable
+from watchmove.pipeline.files.text_lines import printable
 from watchmove.service.explanation.answer import LEFT_OUT, PENDING, Answer, FrameAnswer
 from watchmove.service.explanation.thresholds import MetThreshold
 from watchmove.service.explanation.what_if import WhatIf

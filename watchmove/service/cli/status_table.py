@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from watchmove.pipeline.errors import InvalidInput
-from watchmove.service.cli.printable_text import printable
+from watchmove.pipeline.files.text_lines import printable
 from watchmove.service.records.forgotten import FORGOTTEN
 from watchmove.service.records.outcomes import VideoOutcome
 from watchmove.service.records.plans import RetryRecord

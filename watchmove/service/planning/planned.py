@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from watchmove.service.planning.sharding import expected_seconds
 from watchmove.service.records import layout
-from watchmove.service.records.attempts import Ids, ids_of, number_of
+from watchmove.service.records.attempts import Ids, number_of
 from watchmove.service.records.forgotten import forgotten_works
 from watchmove.service.records.listing import read_listing
 from watchmove.service.records.outcomes import Video
@@ -26,12 +26,6 @@ def listed_videos(store: Store, plan: PlanRecord) -> Iterator[Video]:
     Raises InvalidInput if there is no listing.
     """
     return read_listing(store, plan.recipe, plan.plan)
-
-
-def listed_ids(store: Store, plan: PlanRecord) -> Ids:
-    """(M,) sorted numbers of the videos that a plan listed. Raises InvalidInput if its listing is missing."""
-    key = layout.listing(plan.recipe, plan.plan)
-    return ids_of(array("Q", (number_of(video.id, key) for video in listed_videos(store, plan))))
 
 
 class PlannedVideos(NamedTuple):

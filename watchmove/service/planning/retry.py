@@ -8,10 +8,11 @@ import numpy as np
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.extraction.recipe import recipe_of, with_local_teacher
-from watchmove.service.planning.planned import listed_ids, listed_videos
+from watchmove.service.planning.planned import listed_videos
 from watchmove.service.planning.sharding import divide_into_shards, expected_seconds
 from watchmove.service.records import layout
 from watchmove.service.records.attempts import Attempts, AttemptTable, Rows, number_of
+from watchmove.service.records.listing import listed_ids
 from watchmove.service.records.outcomes import FAILED, Outcome, Video
 from watchmove.service.records.plans import PlanRecord, Retries, RetryRecord
 from watchmove.service.records.record import commit, find, json_lines, need, origin

@@ -4,6 +4,7 @@ The first line records what made the list; each other line is one video, in the 
 """
 
 import gzip
+from array import array
 from collections.abc import Iterator
 from hashlib import sha256
 from io import BufferedWriter
@@ -13,8 +14,10 @@ from pydantic import ValidationError
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.records import layout
+from watchmove.service.records.attempts import Ids, ids_of, number_of
 from watchmove.service.records.forgotten import forgotten_works
 from watchmove.service.records.outcomes import Video
+from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import Origin, Record
 from watchmove.service.store.store import Store
 from watchmove.service.store.text_stream import PIECE_BYTES, lines, text_of
@@ -71,6 +74,12 @@ def read_listing(store: Store, recipe: str, plan: str) -> Iterator[Video]:
     for _, head, video in listing_rows(store, recipe, plan):
         if not forgotten.has(head.uri, video.key):
             yield video
+
+
+def listed_ids(store: Store, plan: PlanRecord) -> Ids:
+    """(M,) sorted numbers of the videos that a plan listed. Raises InvalidInput if its listing is missing."""
+    key = layout.listing(plan.recipe, plan.plan)
+    return ids_of(array("Q", (number_of(video.id, key) for video in read_listing(store, plan.recipe, plan.plan))))
 
 
 def listing_rows(store: Store, recipe: str, plan: str) -> Iterator[tuple[bytes, ListingHead, Video]]:

@@ -9,7 +9,6 @@ import structlog
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.extraction.near_duplicate_videos import near_duplicate_videos
 from watchmove.pipeline.files.digest import file_sha256
-from watchmove.service.planning.planned import listed_ids
 from watchmove.service.records import layout
 from watchmove.service.records.attempts import Attempts, AttemptTable, Rows, id_of
 from watchmove.service.records.attribution import Credits
@@ -21,6 +20,7 @@ from watchmove.service.records.datasets import (
     dataset_of,
     evenly_chosen,
 )
+from watchmove.service.records.listing import listed_ids
 from watchmove.service.records.outcomes import FAILED
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import Origin, commit, find, need, origin

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.extraction.recipe import recipe_of, with_local_teacher
-from watchmove.service.planning.planned import listed_ids
 from watchmove.service.planning.sharding import Load, shard_sizes
 from watchmove.service.planning.sources.chosen import Chosen
 from watchmove.service.planning.sources.listed import Tally
@@ -22,7 +21,7 @@ from watchmove.service.planning.sources.source import Source
 from watchmove.service.records import layout
 from watchmove.service.records.attempts import Ids, ids_of, number_of
 from watchmove.service.records.forgotten import forgotten_works
-from watchmove.service.records.listing import listing_lines
+from watchmove.service.records.listing import listed_ids, listing_lines
 from watchmove.service.records.outcomes import Video
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import Origin, commit, find, json_lines, need, origin

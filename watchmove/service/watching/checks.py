@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from watchmove.pipeline.errors import InvalidInput, Unavailable, WatchmoveError
+from watchmove.pipeline.files.text_lines import printable
 
 _SECRET_NAMES = re.compile(r"(SECRET|TOKEN|PASSWORD|ACCESS_KEY)(?!.*_FILE$)")
 """Parts of the names of environment variables whose values are never printed; names of files are no secrets."""
@@ -98,4 +99,4 @@ def _line(text: str) -> str:
             for secret in (value, *value.split()):  # also the token alone, of a value like "Bearer TOKEN"
                 text = text.replace(secret, HIDDEN) if len(secret) >= _LEAST_SECRET_LETTERS else text
     text = _USER_OF_URL.sub(f"{HIDDEN}@", " ".join(text.split()))
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return printable(text)

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from watchmove.pipeline.errors import InvalidInput
-from watchmove.service.planning.planned import PlannedVideos, listed_ids, planned_videos
+from watchmove.service.planning.planned import PlannedVideos, planned_videos
 from watchmove.service.records import layout
 from watchmove.service.records.attempts import Attempts, AttemptTable, Ids, Rows
 from watchmove.service.records.datasets import GatherRecord
+from watchmove.service.records.listing import listed_ids
 from watchmove.service.records.plans import PlanRecord, Retries, RetryRecord
 from watchmove.service.records.record import find, need
 from watchmove.service.records.run_settings import recorded_settings

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from watchmove.pipeline.errors import InvalidInput
-from watchmove.service.planning.planned import listed_ids
 from watchmove.service.records import layout
 from watchmove.service.records.attempts import Attempts
+from watchmove.service.records.listing import listed_ids
 from watchmove.service.records.outcomes import Outcome, ShardRecord, VideoOutcome
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import need
