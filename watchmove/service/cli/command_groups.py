@@ -7,7 +7,7 @@ from typer.core import TyperGroup
 GROUPS = {
     "Everything on this machine": ("run", "claims"),
     "Steps of a run": ("world", "plan", "extract", "gather", "pretrain", "evaluate", "report"),
-    "Runs": ("runs", "status", "videos", "why", "results", "retry", "export", "import-coco", "forget"),
+    "Runs": ("runs", "status", "videos", "why", "results", "compare", "retry", "export", "import-coco", "forget"),
     "Local files": ("segment", "score", "bench"),
     "Service": ("doctor", "submit", "exporter", "settings"),
 }

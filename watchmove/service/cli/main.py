@@ -13,6 +13,7 @@ from rich.console import Console
 from watchmove.service.cli.claims import on_claims
 from watchmove.service.cli.cluster import on_cluster
 from watchmove.service.cli.command_groups import GroupedCommands
+from watchmove.service.cli.compare import on_compare
 from watchmove.service.cli.doctor import on_doctor
 from watchmove.service.cli.files import on_files
 from watchmove.service.cli.forget import on_forget
@@ -48,7 +49,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for commands in (on_files, on_runs, on_forget, on_cluster, on_claims, on_doctor):
+for commands in (on_files, on_runs, on_compare, on_forget, on_cluster, on_claims, on_doctor):
     app.add_typer(commands)
 
 

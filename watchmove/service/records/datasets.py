@@ -1,6 +1,6 @@
 """Records of a dataset snapshot and of the run that gathered it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -113,6 +113,11 @@ def dataset_of(store: Store, run: str) -> DatasetRecord:
         InvalidInput: the run has not gathered yet.
     """
     return need(store, layout.dataset(gathered_of(store, run).dataset), DatasetRecord, "gather")
+
+
+def named_counts(counts: Mapping[tuple[str, str], int]) -> dict[str, int]:
+    """Return counts by (outcome, reason) as records have them: by `outcome: reason`, in alphabetical order."""
+    return {f"{outcome}: {reason}" if reason else outcome: count for (outcome, reason), count in sorted(counts.items())}
 
 
 def evenly_chosen(items: Sequence[Item], most: int) -> list[Item]:

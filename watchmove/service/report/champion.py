@@ -185,6 +185,19 @@ def champions(store: Store, protocol: str) -> list[Champion]:
     return [champion for champion in found if champion is not None]
 
 
+def standing(store: Store, run: str, protocol: str, backbones: Sequence[str]) -> str:
+    """What the champions of a protocol say of a run's backbones, in words; nothing is promoted."""
+    known = champions(store, protocol)
+    promotions = [champion for champion in known if _names(champion) & set(backbones)]
+    if not promotions:
+        present = f"champion is the backbone of run {known[-1].run}" if known else "no champion under this protocol"
+        return f"not promoted; {present}"
+    last = promotions[-1]
+    by = "" if last.run == run else f" by run {last.run}"
+    until = "still the champion" if last == known[-1] else f"replaced since by the backbone of run {known[-1].run}"
+    return f"promoted{by}, {until}: {last.why}"
+
+
 def is_better(present: Sequence[float], figures: Sequence[float]) -> tuple[bool, str]:
     """Whether `figures` over seeds are significantly higher than those of the present champion, and the reason.
 

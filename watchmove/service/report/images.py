@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from watchmove.pipeline.dataset.shard import Sample
+from watchmove.pipeline.files.images import decoded_image
 from watchmove.pipeline.settings.pretraining import FOREGROUND_THRESHOLD
 from watchmove.service.records.training import CurveRow
 
@@ -36,18 +37,34 @@ class CaptionedImage:
 
 def image_of(sample: Sample) -> CaptionedImage | None:
     """A dataset frame tinted by its soft mask and outlined at FOREGROUND_THRESHOLD; None if it cannot be decoded."""
-    image = cv2.imdecode(np.frombuffer(sample.jpeg, np.uint8), cv2.IMREAD_COLOR)
-    mask = cv2.imdecode(np.frombuffer(sample.mask_png, np.uint8), cv2.IMREAD_GRAYSCALE)
-    if image is None or mask is None:
+    drawn = drawn_mask(sample)
+    if drawn is None:
         return None
-    drawn = overlay(np.asarray(image, np.uint8), mask.astype(np.float32) / np.float32(255))
     height = round(IMAGE_WIDTH_PIXELS * drawn.shape[0] / drawn.shape[1])
-    small = cv2.resize(drawn, (IMAGE_WIDTH_PIXELS, height), interpolation=cv2.INTER_AREA)
     seconds = _number(sample.metadata.get("time_seconds"))
     reason = sample.metadata.get("reject_reason")
     caption = f"{sample.metadata.get('video')} at {seconds:.1f} s"
     confidence = f"confidence {_number(sample.metadata.get('confidence')):.2f}"
-    return CaptionedImage(jpeg_uri(np.asarray(small, np.uint8)), f"{caption}: {reason or confidence}")
+    return CaptionedImage(scaled_jpeg_uri(drawn, IMAGE_WIDTH_PIXELS, height), f"{caption}: {reason or confidence}")
+
+
+def drawn_mask(sample: Sample) -> NDArray[np.uint8] | None:
+    """A dataset frame, uint8 BGR (H, W, 3), with its soft mask as `overlay` draws it; None if it cannot be decoded."""
+    image, mask = decoded_image(sample.jpeg), soft_mask_of(sample)
+    return None if image is None or mask is None or mask.shape != image.shape[:2] else overlay(image, mask)
+
+
+def soft_mask_of(sample: Sample) -> NDArray[np.float32] | None:
+    """The soft mask of a dataset frame, float32 (H, W) in [0, 1]; None if it cannot be decoded."""
+    mask = decoded_image(sample.mask_png)
+    return None if mask is None else mask[..., 0].astype(np.float32) / np.float32(255)
+
+
+def scaled_jpeg_uri(image_bgr: NDArray[np.uint8], width: int, height: int) -> str:
+    """An image, uint8 BGR (H, W, 3), as a data URI of a JPEG of this size in pixels."""
+    smaller = width < image_bgr.shape[1]
+    scaled = cv2.resize(image_bgr, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    return jpeg_uri(np.asarray(scaled, np.uint8))
 
 
 def _number(value: object) -> float:

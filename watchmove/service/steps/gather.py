@@ -19,6 +19,7 @@ from watchmove.service.records.datasets import (
     NewFrames,
     dataset_of,
     evenly_chosen,
+    named_counts,
 )
 from watchmove.service.records.listing import listed_ids
 from watchmove.service.records.outcomes import FAILED
@@ -99,11 +100,6 @@ def check_gate(
         )
 
 
-def flat(counts: Mapping[tuple[str, str], int]) -> dict[str, int]:
-    """Return counts by `outcome: reason`, in alphabetical order."""
-    return {f"{outcome}: {reason}" if reason else outcome: count for (outcome, reason), count in sorted(counts.items())}
-
-
 def _origin(settings: Settings, store: Store, plan: PlanRecord) -> Origin:
     """Origin that names the plan alone as input: the snapshot lists its shards with their sha256."""
     return origin(settings, {f"{store.uri}/{layout.listing(plan.recipe, plan.plan)}": plan.plan})
@@ -142,8 +138,8 @@ def _gather_record(
         dataset=dataset,
         videos_listed=int(rows.sum()),
         videos_removed=plan.videos_removed,
-        outcomes=flat(table.outcomes(rows)),
-        frames=flat(_frames(table, rows, repeated)),
+        outcomes=named_counts(table.outcomes(rows)),
+        frames=named_counts(_frames(table, rows, repeated)),
         frames_seen=int(table.frames_seen[rows].sum()),
         seconds_of_extraction=sum(part.seconds for part in parts),
         audit_keys=tuple(part.audit_key for part in evenly_chosen(parts, AUDITS)),
@@ -201,7 +197,7 @@ def _shards(table: AttemptTable, rows: Rows) -> Iterator[DatasetShard]:
 
 
 def _text(counts: Mapping[tuple[str, str], int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in flat(counts).items() if count)
+    return ", ".join(f"{count} {name}" for name, count in named_counts(counts).items() if count)
 
 
 def _near_duplicate_rows(table: AttemptTable, rows: Rows) -> Rows:

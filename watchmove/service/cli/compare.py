@@ -1,0 +1,92 @@
+"""The command that compares two runs."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from watchmove.pipeline.files.text_lines import printable
+from watchmove.service.cli.options import NO_METRICS, AsJson, Overrides, SettingsFile, StorePlace, in_run, with_store
+from watchmove.service.runner.runner import StepContext
+from watchmove.service.settings.loading import LAPTOP
+
+if TYPE_CHECKING:
+    from watchmove.service.report.run_comparison.differences import RunComparison
+
+on_compare = typer.Typer()
+
+
+@on_compare.command()
+def compare(
+    run_a: Annotated[str, typer.Argument(metavar="RUN_A", help="Name of a run.")],
+    run_b: Annotated[str, typer.Argument(metavar="RUN_B", help="Name of another run of the same store.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File of the page.", show_default="compare-RUN_A-RUN_B.html in the current folder"),
+    ] = None,
+    store: StorePlace = "",
+    settings: SettingsFile = LAPTOP,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two runs, and write a page with the same frames of both.
+
+    Prints the settings and counts that differ, the agreement of the masks, and the average precision. The page has both
+    masks of the frames that differ most. A run need not be complete: what one lacks is said.
+    """
+    from watchmove.service.records.run_settings import last_origin
+    from watchmove.service.report.run_comparison.compare import compare_runs
+    from watchmove.service.report.run_comparison.page import check_place, write_page
+
+    def body(context: StepContext) -> None:
+        last_origin(context.store, run_b)  # so that a name that is no run's is never part of a path
+        page = out or Path(f"compare-{run_a}-{run_b}.html")
+        check_place(page)
+        found, frames = compare_runs(context.store, context.scratch, run_a, run_b)
+        write_page(page, found, frames)
+        print_comparison(found, page, Console(), as_json=as_json)
+
+    in_run(run_a, settings, [*with_store(overrides, store), NO_METRICS], body)
+
+
+def print_comparison(found: "RunComparison", page: Path, console: Console, *, as_json: bool) -> None:
+    """Print what differs as two sentences and a table, and the path of the page; or all facts as JSON."""
+    if as_json:
+        print(json.dumps(found.model_dump(mode="json") | {"page": str(page)}, indent=1))
+        return
+    for line in found.sentences:
+        console.print(printable(line), highlight=False, markup=False)
+    for letter, run in (("A", found.a), ("B", found.b)):
+        for line in run.missing:
+            console.print(printable(f"run {letter} {line}"), highlight=False, markup=False)
+    console.print(_table(found))
+    for letter, run in (("A", found.a), ("B", found.b)):
+        if run.champion:
+            console.print(printable(f"backbone of {letter}: {run.champion}"), highlight=False, markup=False)
+    # Not broken into lines, so that the path can be copied.
+    console.print(f"page: {printable(str(page))}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _table(found: "RunComparison") -> Table:
+    table = Table()
+    for heading in ("", "A", "B", "B − A"):
+        table.add_column(heading, justify="right" if heading else "left", overflow="fold")
+    for row in found.counts:
+        change = "–" if row.difference is None else f"{row.difference:+,}" if row.difference else "0"
+        table.add_row(row.name, _count(row.a), _count(row.b), change)
+    if found.masks is not None and found.masks.mean_iou is not None:
+        table.add_row("mean IoU of masks", "", "", f"{found.masks.mean_iou:.3f}")
+    for figure in found.figures:
+        frozen = f", {figure.freeze_through} frozen" if figure.freeze_through else ""
+        means = [f"{spread.mean:.3f}" if spread else "–" for spread in (figure.a, figure.b)]
+        change = "–" if figure.difference is None else f"{figure.difference:+z.3f}"
+        table.add_row(escape(printable(f"mAP {figure.initialisation}{frozen}")), *means, change)
+    return table
+
+
+def _count(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
