@@ -190,8 +190,8 @@ def standing(store: Store, run: str, protocol: str, backbones: Sequence[str]) ->
     known = champions(store, protocol)
     promotions = [champion for champion in known if _names(champion) & set(backbones)]
     if not promotions:
-        present = f"champion is the backbone of run {known[-1].run}" if known else "no champion under this protocol"
-        return f"not promoted; {present}"
+        present = f"the champion is the backbone of run {known[-1].run}" if known else "this protocol has no champion"
+        return f"not promoted, and {present}"
     last = promotions[-1]
     by = "" if last.run == run else f" by run {last.run}"
     until = "still the champion" if last == known[-1] else f"replaced since by the backbone of run {known[-1].run}"

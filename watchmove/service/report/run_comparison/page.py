@@ -132,6 +132,12 @@ def _value(value: object) -> str:
     return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
 
 
+def _signed(value: float, form: str) -> str:
+    """A difference with its sign, a minus sign as in the headings; 0 has none."""
+    text = f"{value:+{form}}"
+    return text[1:] if not text.strip("+-0.") else text.replace("-", "−")
+
+
 def _environment() -> Environment:
     # names of videos and runs, and texts of settings and errors, are not trusted: all text is escaped, and letters
     # that cannot be seen, or that turn the text around them, have their code in their place
@@ -144,9 +150,10 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["count"] = lambda value: "–" if value is None else f"{value:,}"
-    environment.filters["change"] = lambda value: "–" if value is None else "0" if value == 0 else f"{value:+,}"
+    environment.filters["change"] = lambda value: "–" if value is None else _signed(value, ",")
     environment.filters["figure"] = lambda value: "–" if value is None else f"{value:.3f}"
-    environment.filters["difference"] = lambda value: "–" if value is None else f"{value:+z.3f}"
+    environment.filters["difference"] = lambda value: "–" if value is None else _signed(value, "z.3f")
     environment.filters["percent"] = lambda value: "" if value is None else f"{100 * value:.1f} %"
+    environment.filters["points"] = lambda value: f"{_signed(100 * value, 'z.1f')} points"
     environment.filters["value"] = _value
     return environment

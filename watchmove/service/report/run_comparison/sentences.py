@@ -76,12 +76,10 @@ def _figures(found: RunComparison) -> str:
     rows = [row for row in found.figures if row.initialisation == PRETRAINED and row.a and row.b]
     if rows:
         return _of_pretrained(min(rows, key=lambda row: row.freeze_through))
-    lacking = [
-        f"{letter} has none"
-        for letter, known in (("A", any(row.a for row in found.figures)), ("B", any(row.b for row in found.figures)))
-        if not known
-    ]
-    return f"no mAP is compared, as {' and '.join(lacking) or 'the runs share no pretrained trunk'}"
+    known_a, known_b = any(row.a for row in found.figures), any(row.b for row in found.figures)
+    if known_a and known_b:
+        return "no mAP of pretrained trunks is compared, as the runs do not share one"
+    return f"no mAP is compared, as {'B has none' if known_a else 'A has none' if known_b else 'neither run has one'}"
 
 
 def _of_pretrained(row: FigureDifference) -> str:
@@ -92,7 +90,9 @@ def _of_pretrained(row: FigureDifference) -> str:
     fact = f"the mAP of pretrained trunks{frozen} is {abs(row.difference):.3f} {higher} in B"
     if row.low is None or row.high is None:
         return f"{fact}, which shows nothing, as a single seed has no spread"
-    interval = f"95 % interval {row.low:+.3f} to {row.high:+.3f}"
+    interval = f"95 % interval {row.low:+z.3f} to {row.high:+z.3f}".replace("-", "−")
+    over_pretraining = all(spread and spread.over == "pretraining seeds" for spread in (row.a, row.b))
+    seeds = "the seeds" if over_pretraining else "the detector's seeds, without that of pretraining"
     if row.verdict == "not shown":
-        return f"{fact}, which is within the spread of the seeds ({interval}): no difference is shown"
-    return f"{fact}, which is more than the spread of the seeds ({interval})"
+        return f"{fact}, which is within the spread of {seeds} ({interval}): no difference is shown"
+    return f"{fact}, which is more than the spread of {seeds} ({interval})"
