@@ -26,7 +26,9 @@ from watchmove.service.store.store import ObjectChanged, Store, StoredObject
 MOST_VIDEOS = 64
 """Most videos whose frames are compared, chosen evenly: a few reads for each. Set by hand; not tuned."""
 MOST_MASKS = 256
-"""Most frames of which both masks are read, chosen evenly. Set by hand; not tuned."""
+"""Most frames of which both masks are read, chosen evenly, with equal and with other verdicts. Set by hand."""
+MOST_AUDITS = 16
+"""Most tars of rejected frames that are read of a run, chosen evenly: each is read as a whole. Set by hand."""
 MOST_SHOWN = 24
 """Most frames that are shown. Set by hand: with two images of 320 pixels each they take about 2 MB."""
 
@@ -87,7 +89,7 @@ def common_frames(store: Store, scratch: Path, a: RunFacts, b: RunFacts) -> Comm
     kept = [key for key in keys if of_a[key].reject_reason is of_b[key].reject_reason is None]
     in_one = [key for key in keys if (of_a[key].reject_reason is None) != (of_b[key].reject_reason is None)]
     masks = _pairs(store, scratch, evenly_chosen(kept, MOST_MASKS), of_a, of_b)
-    verdicts = _pairs(store, scratch, evenly_chosen(in_one, MOST_SHOWN), of_a, of_b)
+    verdicts = _pairs(store, scratch, evenly_chosen(in_one, MOST_MASKS), of_a, of_b)
     return CommonFrames(
         videos=len(common),
         videos_compared=len(chosen),
@@ -181,11 +183,11 @@ def _samples(store: Store, scratch: Path, frames: Mapping[str, SampledFrame]) ->
     for key, frame in frames.items():
         if frame.place is None:
             audits[frame.tar].add(key)
-    for tar, keys in audits.items():
+    for tar in evenly_chosen(sorted(audits), MOST_AUDITS):
         copy = scratch / "compared.tar"
         try:
             path = store.local(tar, copy)
-            samples |= {sample.key: sample for sample in (read_shard(path) if path else ()) if sample.key in keys}
+            samples |= {sample.key: sample for sample in (read_shard(path) if path else ()) if sample.key in audits[tar]}
         finally:
             copy.unlink(missing_ok=True)  # a folder's own file is not at this path
     return samples

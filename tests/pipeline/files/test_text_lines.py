@@ -1,0 +1,21 @@
+"""Characters that cannot be seen, for terminals and pages."""
+
+import pytest
+
+from watchmove.pipeline.files.text_lines import printable, visible
+
+
+@pytest.mark.parametrize(
+    ("text", "on_a_terminal", "on_a_page"),
+    [
+        ("clips/dog 1.mp4", "clips/dog 1.mp4", "clips/dog 1.mp4"),
+        ("été 🎬 שלום", "été 🎬 שלום", "été 🎬 שלום"),
+        ("a\x1b[2Jb\n", "a?[2Jb?", "a⟨U+001B⟩[2Jb⟨U+000A⟩"),
+        ("\u202egpj.mp4", "?gpj.mp4", "⟨U+202E⟩gpj.mp4"),
+        ("no\u00a0break\u200b\udc80", "no?break??", "no⟨U+00A0⟩break⟨U+200B⟩⟨U+DC80⟩"),
+    ],
+)
+def test_what_cannot_be_seen_has_a_mark(text: str, on_a_terminal: str, on_a_page: str) -> None:
+    """Letters of all scripts stay; controls, turned text, other blanks and lone surrogates do not."""
+    assert printable(text) == on_a_terminal
+    assert visible(text) == on_a_page
