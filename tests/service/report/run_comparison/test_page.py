@@ -19,7 +19,12 @@ from watchmove.service.cli.compare import print_comparison
 from watchmove.service.cli.main import app
 from watchmove.service.report.run_comparison.common_frames import CommonFrame, SampledFrame
 from watchmove.service.report.run_comparison.compare import compare_runs
-from watchmove.service.report.run_comparison.differences import FrameDifference
+from watchmove.service.report.run_comparison.differences import (
+    CountDifference,
+    FigureDifference,
+    FrameDifference,
+    SettingDifference,
+)
 from watchmove.service.report.run_comparison.page import check_place, page_of
 
 
@@ -101,9 +106,24 @@ def test_the_story_is_told_in_order(runs: With) -> None:
 def test_names_are_text_and_what_cannot_be_seen_has_its_code(runs: With) -> None:
     """A name with markup and a letter that turns text is printed as it is, with the letter's code in its place."""
     context = runs()
-    text = page_of(*compare_runs(context.store, context.scratch, "base", "strict"))
+    found, frames = compare_runs(context.store, context.scratch, "base", "strict")
+    assert found.masks is not None
+    rejected = [row.model_copy(update={"reject_reason_b": HOSTILE}) for row in found.masks.frames_shown]
+    hostile = found.model_copy(
+        update={
+            "a": found.a.model_copy(update={"missing": (HOSTILE,), "champion": HOSTILE}),
+            "settings": (SettingDifference(name=HOSTILE, a=HOSTILE, b=[HOSTILE], of_machine=False),),
+            "frames": (CountDifference(name=HOSTILE, a=1, b=1),),
+            "masks": found.masks.model_copy(update={"frames_shown": tuple(rejected)}),
+            "figures": (FigureDifference(initialisation=HOSTILE, freeze_through=0, a=None, b=None),),
+        }
+    )
+    text = page_of(hostile, frames)
+    written = _Parsed(text).text.count(HOSTILE.replace("\u202e", "⟨U+202E⟩"))
+    names = [row.video for row in rejected].count(HOSTILE)
 
-    assert HOSTILE.replace("\u202e", "⟨U+202E⟩") in _Parsed(text).text
+    assert names
+    assert written == names + len(rejected) + 7
     assert "\u202e" not in text
     assert "<b>&" not in text
 

@@ -187,7 +187,9 @@ def _samples(store: Store, scratch: Path, frames: Mapping[str, SampledFrame]) ->
         copy = scratch / "compared.tar"
         try:
             path = store.local(tar, copy)
-            samples |= {sample.key: sample for sample in (read_shard(path) if path else ()) if sample.key in audits[tar]}
+            samples |= {
+                sample.key: sample for sample in (read_shard(path) if path else ()) if sample.key in audits[tar]
+            }
         finally:
             copy.unlink(missing_ok=True)  # a folder's own file is not at this path
     return samples
