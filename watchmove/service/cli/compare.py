@@ -33,10 +33,11 @@ def compare(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare two runs, and write a page with the same frames of both.
+    """Compare two runs as a table and as a page.
 
-    Prints the settings and counts that differ, the agreement of the masks, and the average precision. The page has both
-    masks of the frames that differ most. A run need not be complete: what one lacks is said.
+    Prints what differs and what came of it: counts, the agreement of the masks, and average precision. The page has all
+    settings that differ, and the frames that differ most with both masks. A run need not be complete: what one lacks is
+    said.
     """
     from watchmove.service.records.run_settings import last_origin
     from watchmove.service.report.run_comparison.compare import compare_runs
