@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 from watchmove.pipeline.dataset.shard import Sample, read_shard
 from watchmove.pipeline.dataset.true_masks import jaccard
 from watchmove.pipeline.errors import InvalidInput
-from watchmove.pipeline.files.images import decoded_image
 from watchmove.pipeline.networks.alexnet import normalise_images
 from watchmove.pipeline.pretraining.batches import held_out_videos
 from watchmove.pipeline.pretraining.examples import (
@@ -27,6 +25,7 @@ from watchmove.pipeline.pretraining.examples import (
 from watchmove.pipeline.pretraining.mask_network import MaskNetwork
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 from watchmove.service.records.datasets import DatasetRecord
+from watchmove.service.report.images import soft_mask_of
 from watchmove.service.store.store import Store
 
 _HALF = 0.5
@@ -173,11 +172,10 @@ def _id_of(sample: Sample) -> str:
 
 
 def _soft(sample: Sample) -> NDArray[np.float32]:
-    mask = decoded_image(sample.mask_png)
+    mask = soft_mask_of(sample)
     if mask is None:
         raise InvalidInput(f"{sample.key}: its mask cannot be decoded; extract its shard again")
-    # decoded as three equal channels
-    return np.asarray(cv2.extractChannel(mask, 0) / np.float32(255), np.float32)
+    return mask
 
 
 def _binary(sample: Sample) -> NDArray[np.bool_]:
