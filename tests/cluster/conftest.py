@@ -19,6 +19,8 @@ from kubernetes.client.exceptions import ApiException
 
 from tests.cluster.installation import NAMESPACE, Bucket, FirstRun, Installation, wait_for
 from watchmove.service.cluster.submit import submit
+from watchmove.service.cluster.watch import watch
+from watchmove.service.cluster.workflow_api import connect
 
 ROOT = Path(__file__).parents[2]
 KIND = ROOT / "k8s" / "overlays" / "kind"
@@ -77,14 +79,15 @@ def extractions(bucket: Bucket) -> dict[str, tuple[str, object]]:
 def second_run(installation: Installation, extractions: dict[str, tuple[str, object]]) -> dict[str, Any]:
     """The same again, when all is done already; started by `watchmove submit`'s own function."""
     assert extractions
-    state = submit("watchmove", NAMESPACE, {}, wait=True, on_progress=print)
+    api = connect(NAMESPACE)
+    state = watch(api, submit(api, "watchmove", {}), on_progress=print)
     return installation.get("workflows", state.name)
 
 
 def _argo_submit(installation: Installation) -> str:
     """Submit as a user does; without the argo command, make the object that it makes."""
     if not shutil.which("argo"):
-        return submit("watchmove", NAMESPACE, {}, wait=False, on_progress=print).name
+        return submit(connect(NAMESPACE), "watchmove", {}).name
     command = ["argo", "submit", "--from", "workflowtemplate/watchmove", "-n", NAMESPACE, "--output", "json"]
     answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     name = str(json.loads(answer)["metadata"]["name"])

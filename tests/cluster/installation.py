@@ -140,6 +140,24 @@ def pods_of(workflow: dict[str, Any], step: str) -> list[dict[str, Any]]:
     return sorted((node for node in nodes if node["displayName"].startswith(f"{step}(")), key=lambda n: n["startedAt"])
 
 
+def plan_alone(installation: Installation, **changes: object) -> dict[str, Any]:
+    """A workflow of the installed plan step alone, with changes to its container."""
+    (template,) = installation.get("workflowtemplates", "watchmove-plan")["spec"]["templates"]
+    template["container"].update(changes)
+    template["retryStrategy"].update(limit=1, backoff={"duration": "1s"})
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "metadata": {"generateName": "plan-alone-"},
+        "spec": {
+            "entrypoint": "plan",
+            "serviceAccountName": "watchmove",
+            "arguments": {"parameters": [{"name": "run", "value": "a"}]},
+            "templates": [template],
+        },
+    }
+
+
 @contextmanager
 def _forwarded(pod: str, port: int) -> Iterator[int]:
     """A port on this machine that leads to a pod's, for as long as the block runs."""

@@ -6,35 +6,17 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.installation import NAMESPACE, FirstRun, Installation, pods_of, wait_for
+from tests.cluster.installation import NAMESPACE, FirstRun, Installation, plan_alone, pods_of, wait_for
 
 pytestmark = pytest.mark.timeout(1800)
 
 NOBODY = "http://127.0.0.1:9"
 
 
-def _plan_alone(installation: Installation, **changes: object) -> dict[str, Any]:
-    """A workflow of the installed plan step alone, with changes to its container."""
-    (template,) = installation.get("workflowtemplates", "watchmove-plan")["spec"]["templates"]
-    template["container"].update(changes)
-    template["retryStrategy"].update(limit=1, backoff={"duration": "1s"})
-    return {
-        "apiVersion": "argoproj.io/v1alpha1",
-        "kind": "Workflow",
-        "metadata": {"generateName": "plan-alone-"},
-        "spec": {
-            "entrypoint": "plan",
-            "serviceAccountName": "watchmove",
-            "arguments": {"parameters": [{"name": "run", "value": "a"}]},
-            "templates": [template],
-        },
-    }
-
-
 def test_settings_that_can_never_work_fail_at_once(installation: Installation) -> None:
     """Exit code 65 ends the step after one try."""
     arguments = ["plan", "--settings", "/etc/watchmove/absent.yaml", "--run", "a"]
-    ended = installation.ended(installation.start(_plan_alone(installation, args=arguments)))
+    ended = installation.ended(installation.start(plan_alone(installation, args=arguments)))
     tries = pods_of(ended, ended["metadata"]["name"])
 
     assert [node["outputs"]["exitCode"] for node in tries] == ["65"]
@@ -44,7 +26,7 @@ def test_settings_that_can_never_work_fail_at_once(installation: Installation) -
 def test_a_store_that_cannot_be_reached_is_tried_again(installation: Installation) -> None:
     """Exit code 75 is retried, as often as the limit says."""
     environment = [{"name": "AWS_ENDPOINT_URL_S3", "value": NOBODY}]
-    ended = installation.ended(installation.start(_plan_alone(installation, env=environment)))
+    ended = installation.ended(installation.start(plan_alone(installation, env=environment)))
     tries = pods_of(ended, ended["metadata"]["name"])
 
     assert [node["outputs"]["exitCode"] for node in tries] == ["75", "75"]

@@ -3,90 +3,66 @@
 import base64
 import gzip
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from tests.service.cluster.argo_cluster import ArgoCluster
+from tests.service.cluster.argo_cluster import Answer, ArgoCluster, pod, retry
 from watchmove.pipeline.errors import InvalidInput, Unavailable
 from watchmove.service.cli.main import app
-from watchmove.service.cluster.submit import WorkflowState, state_of, submit
+from watchmove.service.cluster.submit import submit
+from watchmove.service.cluster.watch import watch
+from watchmove.service.cluster.workflow_api import connect
+from watchmove.service.cluster.workflow_state import WorkflowState, state_of
 
 
-@pytest.fixture
-def reachable() -> Iterator[ArgoCluster]:
-    """A cluster that the environment does not name."""
-    cluster = ArgoCluster()
-    yield cluster
-    cluster.close()
+def _submit(template: str = "watchmove", parameters: dict[str, str] | None = None) -> WorkflowState:
+    return submit(connect("science"), template, parameters or {})
 
 
-@pytest.fixture(params=["kubernetes", "argo-server"])
-def cluster(
-    reachable: ArgoCluster, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> ArgoCluster:
-    """A cluster that the environment names, by its own API or by Argo's server."""
-    if request.param == "kubernetes":
-        monkeypatch.delenv("ARGO_SERVER", raising=False)
-        monkeypatch.setenv("KUBECONFIG", str(reachable.write_kubeconfig(tmp_path / "kubeconfig")))
-    else:
-        monkeypatch.setenv("ARGO_SERVER", reachable.address)
-        monkeypatch.setenv("ARGO_SECURE", "false")
-        monkeypatch.setenv("ARGO_TOKEN", "Bearer secret")
-    return reachable
-
-
-def _submit(**arguments: Any) -> tuple[WorkflowState, list[WorkflowState]]:
-    """Submit with short waits; return the last state and all reported states."""
+def _submit_and_wait(patience_seconds: float = 0.1) -> tuple[WorkflowState, list[WorkflowState]]:
+    """Submit and watch with short waits; return the last state and all reported states."""
     told: list[WorkflowState] = []
-    plain: dict[str, Any] = {"template": "watchmove", "namespace": "science", "parameters": {}, "wait": False}
-    quick = {"poll_seconds": 0.01, "patience_seconds": 0.1}
-    return submit(**{**plain, **quick, **arguments}, on_progress=told.append), told
+    state = watch(connect("science"), _submit(), told.append, poll_seconds=0.01, patience_seconds=patience_seconds)
+    return state, told
 
 
 def test_the_name_comes_back_at_once_when_nobody_waits(cluster: ArgoCluster) -> None:
     """Without --wait the workflow is started and its state is not requested."""
-    state, told = _submit()
+    state = _submit()
 
     assert len(cluster.posted) == 1
     assert state == WorkflowState("watchmove-abcde", "Pending", 0, 0, ())
-    assert told == [state]
+    assert len(cluster.requested) == 2
 
 
 def test_the_token_is_sent(cluster: ArgoCluster) -> None:
     """Every request carries the credentials of the environment."""
-    _submit(wait=True)
+    _submit_and_wait()
 
     assert cluster.tokens == {"Bearer secret"}
 
 
 def test_parameters_reach_the_workflow(cluster: ArgoCluster) -> None:
-    """A parameter is in the body in the form that the respective API reads."""
+    """The workflow names its template and has the parameter, whichever API reads it."""
     _submit(parameters={"draw-world": "true"})
 
-    body = cluster.posted[0]
-    if "spec" in body:
-        assert body["spec"]["workflowTemplateRef"] == {"name": "watchmove"}
-        assert body["spec"]["arguments"]["parameters"] == [{"name": "draw-world", "value": "true"}]
-        assert body["metadata"]["generateName"] == "watchmove-"
-    else:
-        assert body["resourceKind"] == "WorkflowTemplate"
-        assert body["resourceName"] == "watchmove"
-        assert body["submitOptions"]["parameters"] == ["draw-world=true"]
+    (body,) = cluster.posted
+    assert body["spec"]["workflowTemplateRef"] == {"name": "watchmove"}
+    assert body["spec"]["arguments"]["parameters"] == [{"name": "draw-world", "value": "true"}]
+    assert body["metadata"]["generateName"] == "watchmove-"
 
 
 def test_waiting_tells_of_changes_only_and_ends_with_the_workflow(cluster: ArgoCluster) -> None:
     """Each new state is reported once, and the last is returned."""
     running = {"phase": "Running", "progress": "1/3"}
     cluster.statuses = [running, running, {"phase": "Running", "progress": "2/3"}, {"phase": "Succeeded"}]
-    state, told = _submit(wait=True)
+    state, told = _submit_and_wait()
 
     assert state.succeeded
     assert [(one.phase, one.done_pods) for one in told] == [
-        ("Pending", 0),
         ("Running", 1),
         ("Running", 2),
         ("Succeeded", 0),
@@ -98,7 +74,7 @@ def test_a_failed_workflow_says_which_step_and_why(cluster: ArgoCluster) -> None
     node = {"type": "Pod", "displayName": "plan(0)", "phase": "Failed", "message": "main: Error (exit code 65)"}
     steps = {"type": "DAG", "displayName": "watchmove", "phase": "Failed", "message": "child failed"}
     cluster.statuses = [{"phase": "Failed", "progress": "0/1", "nodes": {"a": node, "b": steps}}]
-    state, _ = _submit(wait=True)
+    state, _ = _submit_and_wait()
 
     assert not state.succeeded
     assert state.failures == ("plan(0): main: Error (exit code 65)",)
@@ -117,7 +93,7 @@ def test_a_template_that_is_not_installed_is_one_line(cluster: ArgoCluster) -> N
 
 def test_a_parameter_that_the_template_does_not_have_is_refused(cluster: ArgoCluster) -> None:
     """A misspelt parameter is found before anything is started."""
-    with pytest.raises(InvalidInput, match=r"parameter draw-wrold: .* known there: draw-world"):
+    with pytest.raises(InvalidInput, match=r"parameter draw-wrold: .* known there: draw-world, run"):
         _submit(parameters={"draw-wrold": "true"})
 
     assert cluster.posted == []
@@ -147,12 +123,12 @@ def test_a_short_outage_while_waiting_is_sat_out(cluster: ArgoCluster) -> None:
     template_and_start_pass_then_two_fail = iter([[], [], [503, 503]])
     answer = cluster.answer
 
-    def with_outage(method: str, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def with_outage(method: str, path: str, body: dict[str, Any]) -> Answer:
         cluster.refusals.extend(next(template_and_start_pass_then_two_fail, []))
         return answer(method, path, body)
 
     cluster.answer = with_outage  # type: ignore[method-assign]
-    state, _ = _submit(wait=True, patience_seconds=60.0)  # a busy machine may be slow between two requests
+    state, _ = _submit_and_wait(patience_seconds=60.0)  # a busy machine may be slow between two requests
 
     assert state.succeeded
 
@@ -190,17 +166,12 @@ def test_of_a_pods_last_words_the_line_about_its_ending_is_kept() -> None:
     assert state.failures == ("plan(0): watchmove: no video there",)
 
 
-def pod(phase: str, code: str = "") -> dict[str, object]:
-    """A pod's node in the status of a workflow."""
-    return {"type": "Pod", "phase": phase, "displayName": "x", **({"outputs": {"exitCode": code}} if code else {})}
-
-
 @pytest.mark.parametrize(
     ("nodes", "codes"),
     [
-        ({"a": pod("Failed", "75"), "b": pod("Succeeded", "0")}, (75,)),
-        ({"a": pod("Failed", "65"), "b": pod("Failed", "75"), "r": {"type": "Retry", "children": ["a", "b"]}}, (75,)),
-        ({"a": pod("Error"), "b": pod("Failed")}, (-1, None)),
+        ({"a": pod("x", "Failed", "75"), "b": pod("x", "Succeeded", "0")}, (75,)),
+        ({"a": pod("x", "Failed", "65"), "b": pod("x", "Failed", "75"), "r": retry("Failed", "a", "b")}, (75,)),
+        ({"a": pod("x", "Error"), "b": pod("x", "Failed")}, (-1, None)),
         ({}, ()),
     ],
 )
@@ -216,7 +187,7 @@ def test_the_codes_of_a_workflow_are_those_of_the_last_attempts(
 @pytest.mark.parametrize(("code", "ends_with"), [("75", 75), ("137", 75), ("143", 75), ("65", 65), ("70", 65)])
 def test_waiting_ends_with_the_code_of_what_may_help(cluster: ArgoCluster, code: str, ends_with: int) -> None:
     """A workflow that failed for an outage may be submitted again; another may not."""
-    cluster.statuses = [{"phase": "Failed", "progress": "0/1", "nodes": {"a": pod("Failed", code)}}]
+    cluster.statuses = [{"phase": "Failed", "progress": "0/1", "nodes": {"a": pod("x", "Failed", code)}}]
     done = CliRunner().invoke(app, ["submit", "--wait", "-n", "science"])
 
     assert done.exit_code == ends_with, done.stderr

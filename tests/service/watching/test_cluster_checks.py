@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.manifests.documents import ROOT, pod_of, read, step_template
-from tests.service.cluster.argo_cluster import ArgoCluster
+from tests.service.cluster.argo_cluster import Answer, ArgoCluster
 from watchmove.pipeline.errors import InvalidInput, Unavailable
 from watchmove.service.cluster import cluster_probe
 from watchmove.service.cluster.step_pod import step_pod
@@ -35,7 +35,7 @@ class ReadyCluster(ArgoCluster):
         self.templates = {"watchmove": template("watchmove"), "watchmove-extract": template("extract")}
         self.admission = (201, "")
 
-    def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def answer(self, method: str, path: str, body: dict[str, Any]) -> Answer:
         """Status code and document for one request."""
         if self.refusals:
             return super().answer(method, path, body)
@@ -190,7 +190,7 @@ def test_an_outage_in_between_is_one(cluster: ReadyCluster) -> None:
     """An API server that is restarted fails what it was asked, and the checks go on."""
     answer = cluster.answer
 
-    def away(method: str, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def away(method: str, path: str, body: dict[str, Any]) -> Answer:
         return (503, {"message": "starting"}) if path.rstrip("/") == "/apis" else answer(method, path, body)
 
     cluster.answer = away  # type: ignore[method-assign]

@@ -9,7 +9,8 @@ GROUPS = {
     "Steps of a run": ("world", "plan", "extract", "gather", "pretrain", "evaluate", "report"),
     "Runs": ("runs", "status", "videos", "why", "results", "compare", "retry", "export", "import-coco", "forget"),
     "Local files": ("segment", "score", "bench"),
-    "Service": ("doctor", "submit", "exporter", "settings"),
+    "Workflows on a cluster": ("submit", "watch", "logs", "stop", "resubmit"),
+    "Service": ("doctor", "exporter", "settings"),
 }
 """Headings of the help, and the commands below each; every command is below one."""
 

@@ -4,13 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from watchmove.service.cluster.workflow_api import (
-    GROUP,
-    REQUEST_TIMEOUT_SECONDS,
-    VERSION,
-    kubernetes_client,
-    translated,
-)
+from watchmove.service.cluster.api_errors import REQUEST_TIMEOUT_SECONDS, translated
+from watchmove.service.cluster.kubernetes_api import GROUP, VERSION, kubernetes_client
 
 _TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 """Where Kubernetes puts a service account's token into a pod."""

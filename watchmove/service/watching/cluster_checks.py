@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from watchmove.pipeline.errors import InvalidInput, Unavailable
 from watchmove.service.cluster.cluster_probe import ClusterProbe, is_configured
+from watchmove.service.cluster.kubernetes_api import KubernetesApi, uses_service_account
 from watchmove.service.cluster.step_pod import step_pod
-from watchmove.service.cluster.workflow_api import KubernetesApi, uses_service_account
 from watchmove.service.watching.checks import Check, failed, failed_by, not_checked, ok, warning
 
 _KINDS = ("workflows", "workflowtemplates", "cronworkflows", "workflowtaskresults")

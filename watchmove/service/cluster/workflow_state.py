@@ -1,0 +1,189 @@
+"""The state of a workflow and of its steps, as Argo's controller writes it into the workflow's document."""
+
+import base64
+import json
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+_GZIP = 16 + zlib.MAX_WBITS
+"""zlib's word for data with a header of gzip."""
+_MOST_NODES_BYTES = 64 * 2**20
+"""Most bytes of unpacked nodes that are read. A bound on memory, not a tuned value."""
+POD_LOST = -1
+"""Exit code of a pod that left none, as in the retry strategies of the templates."""
+_ENDED = ("Succeeded", "Failed", "Error")
+_FAILED = ("Failed", "Error")
+_MOST_NAME_LETTERS = 242
+"""Letters that Argo keeps of a pod's name before its number, so that a name has at most 253."""
+_POD_NAMES = "workflows.argoproj.io/pod-name-format"
+"""Annotation of a workflow: v2, the default, or v1 if Argo names pods by their nodes' ids."""
+
+Node = Mapping[str, Any]
+"""One node in the status of a workflow: a pod, or a group of nodes."""
+
+
+class StepState(NamedTuple):
+    """How many of a step's pods are in which phase, and their `progress`: `done` of `total` units.
+
+    A pod that was replaced by another attempt is counted in `retried` alone; one that waits for its next attempt is
+    `pending`.
+    """
+
+    name: str
+    pending: int
+    running: int
+    succeeded: int
+    failed: int
+    retried: int = 0
+    done: int = 0
+    total: int = 0
+
+
+class WorkflowState(NamedTuple):
+    """The state of a workflow: `phase` is Argo's, and `done_pods` of `known_pods` have ended.
+
+    `failures` has a line for each failed pod, including pods that Argo has retried since. `exit_codes` has those of the
+    failed pods that Argo has not retried: -1 for a pod that was lost, None for one that left none. `steps` has those
+    that have begun, in the order in which they did.
+    """
+
+    name: str
+    phase: str
+    done_pods: int
+    known_pods: int
+    failures: tuple[str, ...]
+    exit_codes: tuple[int | None, ...] = ()
+    steps: tuple[StepState, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the workflow has ended, in success or failure."""
+        return self.phase in _ENDED
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the workflow has ended in success."""
+        return self.phase == "Succeeded"
+
+
+def phase_of(document: Mapping[str, Any]) -> str:
+    """The phase in a Workflow document; Pending while Argo's controller has not seen it."""
+    return str((document.get("status") or {}).get("phase") or "Pending")
+
+
+def has_ended(document: Mapping[str, Any]) -> bool:
+    """Whether a Workflow document says that the workflow has ended, in success or failure."""
+    return phase_of(document) in _ENDED
+
+
+def state_of(document: Mapping[str, Any]) -> WorkflowState:
+    """The state in a Workflow document of Argo."""
+    status = document.get("status") or {}
+    done, known = _progress(status)
+    pods = pods_of(document)
+    failures = tuple(
+        f"{node.get('displayName', '')}: {_sentence(str(node.get('message', 'no message')))}"
+        for node in pods.values()
+        if has_failed(node)
+    )
+    # If it failed before any pod did, only the workflow itself says why.
+    if status.get("message") and not failures:
+        failures = (str(status["message"]),)
+    # A node of the type Retry has its attempts as children, in their order.
+    retries = [node for node in nodes_of(document).values() if node.get("type") == "Retry" and node.get("children")]
+    replaced = {child for node in retries for child in node["children"][:-1]}
+    # Of a workflow that is stopped, retries remain in their phase without another attempt.
+    goes_on = not (has_ended(document) or (document.get("spec") or {}).get("shutdown"))
+    awaited = {node["children"][-1] for node in retries if goes_on and node.get("phase") in ("Pending", "Running")}
+    codes = tuple(_exit_code(node) for key, node in pods.items() if key not in replaced and has_failed(node))
+    steps = tuple(_step_states(pods, replaced, awaited))
+    return WorkflowState(str(document["metadata"]["name"]), phase_of(document), done, known, failures, codes, steps)
+
+
+def pods_of(document: Mapping[str, Any]) -> dict[str, Node]:
+    """The nodes of a workflow's pods by their ids, in the order in which they began.
+
+    Nodes of other types (DAGs, retries) fail because of a pod, and would repeat its failure.
+    """
+    pods = [(key, node) for key, node in nodes_of(document).items() if node.get("type") == "Pod"]
+    return dict(sorted(pods, key=lambda row: (str(row[1].get("startedAt") or "~"), row[0])))
+
+
+def nodes_of(document: Mapping[str, Any]) -> dict[str, Node]:
+    """All nodes of a workflow by their ids."""
+    status = document.get("status") or {}
+    found: dict[str, Node] = status.get("nodes") or _unpacked(status.get("compressedNodes"))
+    return found
+
+
+def step_of(node: Node) -> str:
+    """The name of the step whose pod a node is: `extract` of `extract(3:3)(0)`."""
+    return str(node.get("displayName", "")).partition("(")[0]
+
+
+def has_failed(node: Node) -> bool:
+    """Whether a node's pod has failed, or was lost."""
+    return node.get("phase") in _FAILED
+
+
+def pod_name(document: Mapping[str, Any], key: str, node: Node) -> str:
+    """The name that Argo gave the pod of a node with the id `key`."""
+    metadata = document["metadata"]
+    workflow = str(metadata["name"])
+    if (metadata.get("annotations") or {}).get(_POD_NAMES) == "v1" or key == workflow:
+        return key
+    template = (node.get("templateRef") or {}).get("template") or node.get("templateName")
+    prefix = f"{workflow}-{template}" if template else workflow
+    return f"{prefix[:_MOST_NAME_LETTERS]}-{key.rpartition('-')[2]}"
+
+
+def _step_states(pods: Mapping[str, Node], replaced: set[str], awaited: set[str]) -> Iterator[StepState]:
+    """The states of steps; `replaced` and `awaited` are the ids of attempts that have or will get a successor."""
+    for name in dict.fromkeys(step_of(node) for node in pods.values()):
+        own = {key: node for key, node in pods.items() if step_of(node) == name}
+        again = {key for key, node in own.items() if key in replaced or (key in awaited and has_failed(node))}
+        phases = Counter(
+            "Failed" if has_failed(node) else node.get("phase") for key, node in own.items() if key not in again
+        )
+        units = [_progress(node) for key, node in own.items() if key not in again]
+        yield StepState(
+            name,
+            phases["Pending"] + len(again - replaced),
+            phases["Running"],
+            phases["Succeeded"],
+            phases["Failed"],
+            len(again),
+            sum(done for done, _ in units),
+            sum(total for _, total in units),
+        )
+
+
+def _progress(status: Node) -> tuple[int, int]:
+    """Argo's progress of a node or a workflow, `N/M`; zeros if it has none."""
+    done, slash, total = str(status.get("progress") or "").partition("/")
+    return (int(done), int(total)) if slash and done.isdecimal() and total.isdecimal() else (0, 0)
+
+
+def _exit_code(node: Node) -> int | None:
+    """The exit code of a failed pod: -1 if it was lost, None if it never ran, or ran out of time."""
+    code = str((node.get("outputs") or {}).get("exitCode", ""))
+    return int(code) if code.isdecimal() else POD_LOST if node["phase"] == "Error" else None
+
+
+def _unpacked(nodes: str | None) -> dict[str, Any]:
+    """The nodes that Argo stores compressed in the document of a large workflow: JSON, by gzip, in Base64."""
+    if not nodes:
+        return {}
+    try:
+        found = json.loads(zlib.decompressobj(_GZIP).decompress(base64.b64decode(nodes), _MOST_NODES_BYTES))
+    except (ValueError, zlib.error):
+        return {}  # the failures of pods only add to what the workflow itself says
+    return found if isinstance(found, dict) else {}
+
+
+def _sentence(message: str) -> str:
+    """The line of a pod's termination message that watchmove wrote about its end, or else the first line."""
+    lines = message.splitlines() or [""]
+    return next((line for line in lines if "watchmove: " in line), lines[0])
