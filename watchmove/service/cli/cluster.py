@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from watchmove.pipeline.errors import InvalidInput, Stopped, Unavailable
+from watchmove.pipeline.files.text_lines import printable
 from watchmove.service.cli.options import Overrides, SettingsFile, end
-from watchmove.service.cli.printable_text import printable
 from watchmove.service.cluster.watch import COUNTS, changes, headline
 from watchmove.service.cluster.watch import watch as watch_to_end
 from watchmove.service.cluster.workflow_api import WorkflowApi, connect
