@@ -1,8 +1,8 @@
-"""Characters that cannot be seen, for terminals and pages."""
+"""Characters that cannot be seen, and users and passwords in addresses, for terminals, logs and pages."""
 
 import pytest
 
-from watchmove.pipeline.files.text_lines import printable, visible
+from watchmove.pipeline.files.text_lines import has_credentials, printable, visible, without_credentials
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,17 @@ def test_what_cannot_be_seen_has_a_mark(text: str, on_a_terminal: str, on_a_page
     """Letters of all scripts stay; controls, turned text, other blanks and lone surrogates do not."""
     assert printable(text) == on_a_terminal
     assert visible(text) == on_a_page
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("s3://KEY:WORD@b/x", "s3://…@b/x"),
+        ("GET https://me@host:9/a?b=c@d: 403; http://a:b@c", "GET https://…@host:9/a?b=c@d: 403; http://…@c"),
+        ("s3://b/me@home file://me@home/x me@home", "s3://b/me@home file://me@home/x me@home"),
+    ],
+)
+def test_users_and_passwords_of_addresses_are_removed(text: str, expected: str) -> None:
+    """What stands between the scheme and the host, and nothing else."""
+    assert without_credentials(text) == expected
+    assert has_credentials(text) == (text != expected)

@@ -15,7 +15,7 @@ from torch import nn
 from tests.service.conftest import MakeContext
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.digest import file_sha256
-from watchmove.pipeline.networks.choice import Trunk, new_trunk, save_trunk
+from watchmove.pipeline.networks.choice import Trunk, input_pixels_of, new_trunk, save_trunk
 from watchmove.pipeline.pretraining.mask_network import MaskNetwork
 from watchmove.pipeline.pretraining.mask_network_file import MASK_NETWORK_NAME, save_mask_network
 from watchmove.service.records import layout
@@ -39,7 +39,7 @@ FEATURES = """
 import sys
 import torch
 from safetensors.torch import save_file
-images = torch.rand(2, 3, 227, 227, generator=torch.Generator().manual_seed(5))
+images = torch.rand(2, 3, PIXELS, PIXELS, generator=torch.Generator().manual_seed(5))
 with torch.no_grad():
     save_file({"features": net(images)}, "features.safetensors")
 assert not {"pipeline", "service"} & {name.partition(".")[0] for name in sys.modules}
@@ -90,20 +90,23 @@ def end_pretraining(context: StepContext, backbones: dict[int, str]) -> None:
     point(context.store, layout.run_record("run", "pretrain"), pointer)
 
 
-@pytest.mark.parametrize("kind", ["alexnet", "resnet18"])
+@pytest.mark.parametrize("kind", ["alexnet", "alexnet-small", "resnet18"])
 def test_the_cards_own_lines_load_the_same_features_without_this_project(
     make_context: MakeContext, tmp_path: Path, kind: str
 ) -> None:
     """The card's Python code, run in an isolated process, gives the features of the trained trunk."""
-    context = make_context(f"pretrain.trunk={kind}")
+    context = make_context(f"pretrain.trunk={kind}", "evaluate.classification=false")
     trunk, _ = trained_run(context, tmp_path)
     card = export(context.store, context.scratch, "run", tmp_path / "out").read_text()
     lines = re.search(r"```python\n(.*?)```", card, re.DOTALL)
     assert lines is not None
-    subprocess.run([sys.executable, "-I", "-c", lines[1] + FEATURES], cwd=tmp_path / "out", check=True, timeout=120)
+    pixels = input_pixels_of(kind)
+    assert f"RGB images of {pixels}×{pixels} pixels" in card
+    program = lines[1] + FEATURES.replace("PIXELS", str(pixels))
+    subprocess.run([sys.executable, "-I", "-c", program], cwd=tmp_path / "out", check=True, timeout=120)
     there = load_file(tmp_path / "out" / "features.safetensors")["features"]
     with torch.no_grad():
-        here = trunk(torch.rand(2, 3, 227, 227, generator=torch.Generator().manual_seed(5)))
+        here = trunk(torch.rand(2, 3, pixels, pixels, generator=torch.Generator().manual_seed(5)))
 
     here = here.mean((2, 3)) if kind == "resnet18" else here
     assert float(here.std()) > 0.01

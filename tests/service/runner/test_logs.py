@@ -50,3 +50,21 @@ def test_text_can_be_asked_for_in_a_pod(tmp_path: Path) -> None:
     (line,) = errors_of(tmp_path, "--log", "text", KUBERNETES_SERVICE_HOST="10.0.0.1")
 
     assert line.startswith("watchmove: ")
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_no_line_has_the_password_of_an_address(tmp_path: Path, form: str) -> None:
+    """Neither a failure nor a log line, whatever library made the message."""
+    program = (
+        "import structlog; from watchmove.service.runner.exit_codes import UNAVAILABLE\n"
+        "from watchmove.service.runner.logs import configure_logs, log_failure\n"
+        f"configure_logs('{form}')\n"
+        "structlog.get_logger().info('progress', facts='http://me:WORD@host/a')\n"
+        "log_failure(UNAVAILABLE, 'cannot reach http://me:WORD@host/b', 'trace of http://me:WORD@host/c')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path, env=os.environ
+    )
+
+    assert "WORD" not in done.stderr
+    assert all(f"@host/{part}" in done.stderr for part in "abc")

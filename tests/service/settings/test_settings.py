@@ -55,6 +55,9 @@ def test_overrides_beat_the_file(tmp_path: Path) -> None:
         ("extract: {motion_gaps: [3, 3]}", r"motion_gaps .*a distance twice"),
         ("extract: 5", "extract = 5: a section; give its keys"),
         ("pretrain: {background_threshold: 0.9}", "is not below foreground_threshold"),
+        ("pretrain: {trunk: alexnet-small}\nevaluate: {classification: true}", r"yaml: evaluate\.classification has"),
+        ("store: s3://KEY:WORD@b/x", "store: the address has a user or a password"),
+        ("plan: {manifest: 's3://KEY@b/list.csv'}", r"plan\.manifest: the address has a user or a password"),
         ("pretrain:\n  iterations: 1_0", r"line 2: not a whole number: '1_0'"),
         ("pretrain: {iterations: 0x10}", "not a whole number: '0x10'"),
         ("pretrain: {iterations: 010}", "010 begins with 0"),
@@ -78,6 +81,15 @@ def test_wrong_settings_get_one_line(tmp_path: Path, text: str, expected: str) -
         load_settings(write(tmp_path, text))
 
     assert "\n" not in str(caught.value)
+    assert "WORD" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+def test_an_at_sign_in_the_name_of_a_folder_is_a_letter(tmp_path: Path) -> None:
+    """Only addresses of hosts have users."""
+    path = write(tmp_path, "{store: 'file://runs@home/store', videos: 's3://b/me@home/videos'}")
+
+    assert load_settings(path).store == "file://runs@home/store"
 
 
 def test_decimal_numbers_in_text_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:

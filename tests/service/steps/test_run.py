@@ -1,5 +1,6 @@
 """The whole job on a very small drawn world: every step, its report, its metrics, twice."""
 
+import gzip
 import json
 import os
 import re
@@ -197,9 +198,14 @@ def test_the_devkit_files_score_the_same(finished: tuple[StepContext, str], tmp_
 
 
 def test_the_same_run_on_s3(s3_environment: str, tmp_path: Path) -> None:
-    """The same command with s3:// places; the bucket is made, and everything ends in it."""
+    """The same command with s3:// places; the bucket is made, and everything ends in it but the credentials."""
     assert s3_environment
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    secrets = {
+        "AWS_ACCESS_KEY_ID": "AKIAWATCHMOVETEST001",
+        "AWS_SECRET_ACCESS_KEY": "c3VjaC1hLXNlY3JldC1rZXktb2YtMzItbGV0dGVycyE",
+        "AWS_SESSION_TOKEN": "dGhlLXRva2VuLW9mLWEtc2Vzc2lvbg",
+    }
+    environment = {**os.environ, **secrets, "TMPDIR": str(tmp_path)}
     done = subprocess.run(
         command("run", "--run", "first", *settled("s3://whole-run"), *SMALL_NETWORK),
         capture_output=True,
@@ -207,10 +213,15 @@ def test_the_same_run_on_s3(s3_environment: str, tmp_path: Path) -> None:
         check=False,
         env=environment,
     )
-    keys = {item["Key"] for item in boto3.client("s3").list_objects_v2(Bucket="whole-run")["Contents"]}
+    client = boto3.client("s3")
+    keys = {item["Key"] for item in client.list_objects_v2(Bucket="whole-run")["Contents"]}
 
     assert done.returncode == 0, done.stderr
     assert "store/runs/first/report.html" in keys
+    written = {key: client.get_object(Bucket="whole-run", Key=key)["Body"].read() for key in keys}
+    said = {"output": done.stdout.encode(), "errors": done.stderr.encode(), **written}
+    plain = {name: gzip.decompress(data) if name.endswith(".gz") else data for name, data in said.items()}
+    assert [name for name, data in plain.items() if any(secret.encode() in data for secret in secrets.values())] == []
     assert list(tmp_path.glob("watchmove-*")) == []
 
 

@@ -291,17 +291,19 @@ def test_keys_that_are_no_paths(server: AnsweringServer, key: str) -> None:
     ("variable", "value", "said"),
     [
         ("AWS_ENDPOINT_URL_S3", "minio:9000", "http"),
+        ("AWS_ENDPOINT_URL_S3", "http://me:WORD@minio:9000", "the endpoint has a user or a password"),
         ("AWS_CA_BUNDLE", "/absent/ca.pem", "AWS_CA_BUNDLE"),
     ],
 )
 def test_wrong_variables_are_named(variable: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An endpoint without a scheme, and a file of certificates that is not there, are settings."""
+    """An endpoint without a scheme or with a password, and a file of certificates that is not there, are settings."""
     monkeypatch.setenv(variable, value)
     with pytest.raises(InvalidInput) as refused:
         open_store(NAME).read("k")
 
     assert said in str(refused.value)
     assert variable in str(refused.value)
+    assert "WORD" not in str(refused.value)
 
 
 @pytest.mark.usefixtures("server")

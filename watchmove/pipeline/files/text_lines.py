@@ -1,8 +1,12 @@
 """Text that other programs and systems wrote: the lines of files, and characters that cannot be seen."""
 
+import re
 from pathlib import Path
 
 from watchmove.pipeline.errors import InvalidInput
+
+_CREDENTIALS = re.compile(r"(?<!file)://[^/\s@]*@")
+"""User and password before the host of an address; in the name of a folder, `@` is a letter like others."""
 
 BLANKS = " \t\v\f"
 """White space of ASCII within a line: any other, such as a no-break space, may be part of a file's name."""
@@ -29,6 +33,16 @@ def text_lines(path: Path, wanted: str) -> list[str]:
 def printable(text: str) -> str:
     """Return a text with a question mark in place of each character that cannot be printed: safe for a terminal."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def has_credentials(text: str) -> bool:
+    """Whether an address in the text has a user or a password before its host, as in `s3://KEY:SECRET@BUCKET`."""
+    return _CREDENTIALS.search(text) is not None
+
+
+def without_credentials(text: str) -> str:
+    """Return a text in which `…` is in place of the user and the password of each address."""
+    return _CREDENTIALS.sub("://…@", text)
 
 
 def visible(text: str) -> str:

@@ -65,6 +65,7 @@ def export(store: Store, scratch: Path, run: str, out: Path, seed: int | None = 
         dataset=dataset,
         settings=pretrain_settings,
         trunk=trunk,
+        alexnet=SHAPES.get(trunk),
         evaluations=list(_evaluations(store, run, record)),
         has_learnt_from_forgotten=store.head(layout.learnt_backbone(record.backbone)) is not None,
         files={name: file_sha256(out / name) for name in written},

@@ -7,6 +7,7 @@ from typing import Literal
 
 import structlog
 
+from watchmove.pipeline.files.text_lines import without_credentials
 from watchmove.service.runner.exit_codes import Ending
 
 LogForm = Literal["auto", "text", "json"]
@@ -30,10 +31,20 @@ def configure_logs(form: LogForm) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _without_credentials,
             renderer,
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+
+
+def _without_credentials(
+    logger: object,  # noqa: ARG001 (structlog's form)
+    method: str,  # noqa: ARG001
+    event: structlog.typing.EventDict,
+) -> structlog.typing.EventDict:
+    """Remove users and passwords of addresses, which messages of libraries quote."""
+    return {name: without_credentials(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def log_failure(ending: Ending, reason: str, trace: str = "") -> None:
@@ -45,4 +56,4 @@ def log_failure(ending: Ending, reason: str, trace: str = "") -> None:
         facts = {"trace": trace} if trace else {}
         structlog.get_logger().error("failed", ending=ending.prefix, exit_code=ending.exit_code, reason=reason, **facts)
         return
-    print(f"{trace}watchmove: {ending.prefix}: {reason}", file=sys.stderr)
+    print(without_credentials(f"{trace}watchmove: {ending.prefix}: {reason}"), file=sys.stderr)

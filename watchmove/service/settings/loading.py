@@ -1,7 +1,7 @@
 """Reads settings from a YAML file, which `section.key=value` arguments override."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.numbers import number_of, whole_number_of
+from watchmove.pipeline.files.text_lines import has_credentials
 from watchmove.pipeline.settings import Section
 from watchmove.service.settings.settings import Settings
 
@@ -30,10 +31,23 @@ def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
     tree = _read_yaml(path)
     for word in overrides:
         _override(tree, word)
+    _refuse_credentials(tree)
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
         raise InvalidInput(_one_line(error, path, overrides)) from error
+
+
+def _refuse_credentials(tree: Mapping[str, Any], above: str = "") -> None:
+    """Raise InvalidInput if an address has a user or a password: settings are part of records, pages and logs."""
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            _refuse_credentials(value, f"{above}{name}.")
+        elif has_credentials(str(value)):
+            raise InvalidInput(
+                f"{above}{name}: the address has a user or a password; remove it, and give credentials as the AWS SDK "
+                "reads them, as in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
 
 
 class _NotDecimal(yaml.MarkedYAMLError):
@@ -118,7 +132,10 @@ def _one_line(error: ValidationError, path: Path, overrides: Sequence[str]) -> s
         return f"{source}: {where} is no setting; known here: {known}"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     wrong = "a section; give its keys" if first["type"] == "model_type" else first["msg"].removeprefix("Value error, ")
-    return f"{source}: {where} = {first['input']!r}: {wrong}{more}"
+    # a whole section, or all settings, would hide the message
+    value = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"
+    place = f" {where}{value}:" if where else ""
+    return f"{source}:{place} {wrong}{more}"
 
 
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:

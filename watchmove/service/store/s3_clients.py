@@ -10,6 +10,7 @@ from botocore import UNSIGNED
 from botocore.config import Config
 
 from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.files.text_lines import has_credentials
 from watchmove.service.store.ranged_download import CONNECTIONS
 from watchmove.service.store.s3_errors import waiter_for_retry_after
 
@@ -74,4 +75,9 @@ class S3Clients:
         except ValueError as error:  # botocore's exception for an endpoint that is no URL
             variable = "AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL"
             raise InvalidInput(f"{self._uri}: {error}; write it with http:// or https:// ({variable})") from error
+        if has_credentials(client.meta.endpoint_url):
+            raise InvalidInput(
+                f"{self._uri}: the endpoint has a user or a password, which the SDK does not use; remove them from "
+                "AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
         return client
