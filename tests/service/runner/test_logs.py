@@ -37,9 +37,10 @@ def test_a_person_who_pipes_reads_text(tmp_path: Path) -> None:
 def test_a_failure_is_json_where_logs_are(
     tmp_path: Path, arguments: tuple[str, ...], environment: dict[str, str]
 ) -> None:
-    """The option, its variable, and a pod's environment ask for it."""
-    (line,) = errors_of(tmp_path, *arguments, **environment)
-    row = json.loads(line)
+    """The option, its variable, and a pod's environment ask for it; before it is the line of the step's end."""
+    step, row = map(json.loads, errors_of(tmp_path, *arguments, **environment))
+
+    assert (step["event"], step["step"], step["run"], step["ending"]) == ("step", "plan", "r", "invalid input")
 
     assert (row["event"], row["level"], row["ending"], row["exit_code"]) == ("failed", "error", "invalid input", 65)
     assert row["reason"].startswith("videos ")

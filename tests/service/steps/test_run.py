@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from pathlib import Path
 
 import boto3
@@ -198,14 +199,14 @@ def test_the_devkit_files_score_the_same(finished: tuple[StepContext, str], tmp_
 
 
 def test_the_same_run_on_s3(s3_environment: str, tmp_path: Path) -> None:
-    """The same command with s3:// places; the bucket is made, and everything ends in it but the credentials."""
+    """With s3:// places, the bucket is made, everything ends in it but the credentials, and the log says the same."""
     assert s3_environment
     secrets = {
         "AWS_ACCESS_KEY_ID": "AKIAWATCHMOVETEST001",
         "AWS_SECRET_ACCESS_KEY": "c3VjaC1hLXNlY3JldC1rZXktb2YtMzItbGV0dGVycyE",
         "AWS_SESSION_TOKEN": "dGhlLXRva2VuLW9mLWEtc2Vzc2lvbg",
     }
-    environment = {**os.environ, **secrets, "TMPDIR": str(tmp_path)}
+    environment = {**os.environ, **secrets, "TMPDIR": str(tmp_path), "WATCHMOVE_LOG": "json"}
     done = subprocess.run(
         command("run", "--run", "first", *settled("s3://whole-run"), *SMALL_NETWORK),
         capture_output=True,
@@ -223,6 +224,28 @@ def test_the_same_run_on_s3(s3_environment: str, tmp_path: Path) -> None:
     plain = {name: gzip.decompress(data) if name.endswith(".gz") else data for name, data in said.items()}
     assert [name for name, data in plain.items() if any(secret.encode() in data for secret in secrets.values())] == []
     assert list(tmp_path.glob("watchmove-*")) == []
+    events = defaultdict(list)
+    for line in done.stderr.splitlines():
+        row = json.loads(line)
+        events[row.pop("event")].append(row)
+    parts = [json.loads(written[f"store/{row['key']}"]) for row in events["part"]]
+    videos = {row["id"]: row for part in parts for row in (one["video"] for one in part["videos"])}
+    assert {row["video"]: row["key"] for row in events["video"]} == {name: row["key"] for name, row in videos.items()}
+    assert sum(row["frames_kept"] for row in events["part"]) == events["run"][0]["frames"]
+    assert [row["step"] for row in events["step"]] == [
+        "plan",
+        "extract",
+        "gather",
+        "pretrain",
+        *["evaluate"] * 2,
+        "report",
+    ]
+    assert {(row["ending"], row["run"]) for row in events["step"]} == {("done", "first")}
+    for name, folder in (("backbone", "backbones"), ("evaluation", "evaluations")):
+        made = {key.split("/")[2] for key in keys if re.fullmatch(f"store/{folder}/[^/]+/record.json", key)}
+        assert {row[name] for row in events[name]} == made
+    # two iterations of pretraining are fewer than those between two checkpoints
+    assert {row["evaluation"] for row in events["checkpoint"]} == {row["evaluation"] for row in events["evaluation"]}
 
 
 def test_killed_at_any_moment_it_continues_under_its_name(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from watchmove.service.records.outcomes import FAILED, NO_DEVICE, DeviceUse, Sha
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import Origin, commit, find, origin
 from watchmove.service.records.shard_index import index_bytes, index_key
+from watchmove.service.runner.events import log_event
 from watchmove.service.settings.settings import Settings
 from watchmove.service.store.store import Store
 
@@ -150,7 +151,12 @@ def _commit(
         device=cost.device,
         videos=tuple(rows),
     )
-    return commit(store, f"{stem}.json", record).new
+    won = commit(store, f"{stem}.json", record).new
+    if won:
+        frames_kept = sum(row.frames_kept for row in rows)
+        facts = {"data_bytes": record.data_bytes, "seconds": record.seconds}
+        log_event("part", key=f"{stem}.json", part=part, videos=len(rows), frames_kept=frames_kept, **facts)
+    return won
 
 
 def _joined_verdicts(rows: Sequence[VideoOutcome], folder: Path) -> tuple[bytes, list[VideoOutcome]]:

@@ -47,12 +47,17 @@ def _without_credentials(
     return {name: without_credentials(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
+def are_json() -> bool:
+    """Whether logs are JSON lines in this process."""
+    return isinstance(structlog.get_config()["processors"][-1], structlog.processors.JSONRenderer)
+
+
 def log_failure(ending: Ending, reason: str, trace: str = "") -> None:
     """Log how a command failed: as `watchmove: ENDING: REASON`, or as one JSON line if logs are JSON.
 
     `trace` is Python's, for errors of the program itself.
     """
-    if isinstance(structlog.get_config()["processors"][-1], structlog.processors.JSONRenderer):
+    if are_json():
         facts = {"trace": trace} if trace else {}
         structlog.get_logger().error("failed", ending=ending.prefix, exit_code=ending.exit_code, reason=reason, **facts)
         return

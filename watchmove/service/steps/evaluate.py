@@ -35,6 +35,7 @@ from watchmove.service.records.training import (
     evaluations_of,
     is_first_of_trunk,
 )
+from watchmove.service.runner.events import log_event, log_step, with_event
 from watchmove.service.runner.metrics import ProcessMetrics
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.evaluate import EvaluateSettings, preset_in_words
@@ -43,6 +44,7 @@ from watchmove.service.store.folder_sync import FolderSync, remove_checkpoints
 from watchmove.service.training.backbone_files import fetch_backbone
 
 
+@log_step
 def evaluate(context: StepContext, run: str, number: int) -> EvaluationRecord:
     """Train and score one detector, or reuse the record of an equal trunk, detection set and settings.
 
@@ -69,6 +71,7 @@ def evaluate(context: StepContext, run: str, number: int) -> EvaluationRecord:
         trunk, weights = _load_trunk(context, source, cell)
         record = _train_and_score(context, _Work(cell, detector, backbone_id, voc, identity, weights), trunk)
         commit(context.store, key, record)
+        log_event("evaluation", evaluation=identity, **cell.model_dump(), mean_ap_11_point=record.mean_ap_11_point)
     remove_checkpoints(context.store, layout.evaluation(identity, "checkpoints"))
     _publish(context.metrics, record)
     if context.settings.evaluate.classification and is_first_of_trunk(context.settings.evaluate, cell):
@@ -178,7 +181,8 @@ def _train_and_score(context: StepContext, work: _Work, trunk: AlexNet) -> Evalu
     def on_image(done: int) -> None:
         context.progress.update(f"{name}, test", done, len(test), "images")
 
-    hooks = DetectorHooks(checkpoints.folder, on_progress, context.stop.is_set, checkpoints.store_new)
+    stored = with_event(checkpoints.store_new, "checkpoint", evaluation=work.identity)
+    hooks = DetectorHooks(checkpoints.folder, on_progress, context.stop.is_set, stored)
     with checkpoints.naming_the_store():
         trained = train_detector(trunk, train, proposals, classes, work.detector, hooks)
     # If stopped here, the next call loads the last checkpoint, trains no more and only repeats the test.

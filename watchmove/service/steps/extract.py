@@ -19,6 +19,7 @@ from watchmove.service.records.forgotten import forgotten_works
 from watchmove.service.records.outcomes import Video, VideoOutcome
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import need, need_lines
+from watchmove.service.runner.events import log_event, log_step
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.settings import Settings
 from watchmove.service.store.store import Store
@@ -27,6 +28,7 @@ _VIDEO_ID = re.compile(r"[0-9a-f]{16}")
 """The form of a video's id, as `records.outcomes.video_id` makes it."""
 
 
+@log_step
 def extract(context: StepContext, run: str, shard: int) -> tuple[VideoOutcome, ...]:
     """Extract and commit the remaining videos of a shard, and return the outcomes of all its videos.
 
@@ -101,6 +103,7 @@ def _extract_rest(
                 if row is not None:
                     part.add(row)
                     progress.add(row)
+                    _log_video(row)
                 # Stuck: finished results fill the scratch space, and nothing can be fetched until a commit releases it.
                 if (part.is_due() or pipeline.is_stuck()) and not part.commit(pipeline.device_use()):
                     return
@@ -110,6 +113,12 @@ def _extract_rest(
             part.commit(pipeline.device_use())
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _log_video(row: VideoOutcome) -> None:
+    frames = {"frames_kept": row.frames_kept, "frames_rejected": sum(row.frames_rejected.values())}
+    ending = {"outcome": row.outcome.value, "reason": row.reason, "seconds": row.seconds}
+    log_event("video", video=row.video.id, key=row.video.key, **ending, **frames)
 
 
 class _ExtractionProgress:

@@ -26,6 +26,7 @@ from watchmove.service.records.outcomes import FAILED
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import Origin, commit, find, need, origin
 from watchmove.service.records.stream import shard_records
+from watchmove.service.runner.events import log_step
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.settings import GatherSettings, Settings, settings_hash
 from watchmove.service.store.store import Store
@@ -38,6 +39,7 @@ _NEAR_DUPLICATE_VIDEO = "near-duplicate-video"
 """Why frames that extraction has kept are left out: another video has nearly the same pictures."""
 
 
+@log_step
 def gather(context: StepContext, run: str) -> DatasetRecord:
     """Check the limits on failed videos and kept frames, and write the snapshot; equal frames give an equal snapshot.
 

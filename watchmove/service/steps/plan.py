@@ -26,6 +26,7 @@ from watchmove.service.records.outcomes import Video
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import Origin, commit, find, json_lines, need, origin
 from watchmove.service.records.stream import shard_records
+from watchmove.service.runner.events import log_step
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.settings import PlanSettings, Settings, settings_hash
 from watchmove.service.store.store import Store
@@ -36,6 +37,7 @@ _WRITERS = 8
 """Lists that are written at once: a write mostly waits for the network or a disk. Set by hand; not tuned."""
 
 
+@log_step
 def plan(context: StepContext, run: str) -> PlanRecord:
     """List the videos, leave out those that have ended, and divide the rest into shards; a run keeps its plan.
 

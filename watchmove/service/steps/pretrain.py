@@ -11,6 +11,7 @@ from watchmove.service.records import layout
 from watchmove.service.records.datasets import DatasetRecord, dataset_of
 from watchmove.service.records.record import commit, find, need, origin, point
 from watchmove.service.records.training import BackboneRecord, CurveRow, PretrainPointer, backbone_id_of
+from watchmove.service.runner.events import log_event, log_step, with_event
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.settings import usable_cores
 from watchmove.service.store.folder_sync import FolderSync, remove_checkpoints
@@ -22,6 +23,7 @@ _MOST_READERS = 16
 """Most threads that read frames for one rank. Set by hand; not tuned."""
 
 
+@log_step
 def pretrain(context: StepContext, run: str) -> tuple[BackboneRecord, ...]:
     """Pretrain on the run's snapshot with each seed, or return the records of equal trainings that have ended.
 
@@ -48,6 +50,7 @@ def pretrain(context: StepContext, run: str) -> tuple[BackboneRecord, ...]:
                 record = _train(context, dataset, seed, source, ranks)
                 if ranks.is_first:
                     commit(context.store, keys[seed], record)
+                    log_event("backbone", backbone=record.backbone, dataset=record.dataset, seed=seed)
             # A barrier: the other ranks read the records only after the first has committed them.
             ranks.total(0)
     # Read back on every rank: only the first rank uploads the weights and knows their keys.
@@ -83,7 +86,7 @@ def _train(context: StepContext, dataset: DatasetRecord, seed: int, source: Shar
         checkpoints.folder,
         lambda progress: _report_progress(context, seed, progress),
         context.stop.is_set,
-        checkpoints.store_new,
+        with_event(checkpoints.store_new, "checkpoint", backbone=identity),
         ranks,
         _readers(ranks),
     )

@@ -23,6 +23,7 @@ from watchmove.service.report.figures import frames_figure, freezing_figure
 from watchmove.service.report.growth import growth
 from watchmove.service.report.images import CaptionedImage, curve_image, detection_image, image_of, svg, svg_uri
 from watchmove.service.report.result import Growth, PretrainingFacts, RunResult, classification_rows, result_rows
+from watchmove.service.runner.events import log_step
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.settings import settings_hash
 from watchmove.service.store.store import Store
@@ -44,6 +45,7 @@ class _Row(NamedTuple):
     record: EvaluationRecord
 
 
+@log_step
 def report(context: StepContext, run: str) -> str:
     """Write the run's result and its report, and return the report's URI.
 

@@ -11,6 +11,7 @@ from watchmove.service.records.datasets import DatasetRecord, GatherRecord
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import deciding, find
 from watchmove.service.records.training import BackboneRecord, EvaluationRecord, evaluations_of
+from watchmove.service.runner.events import log_event
 from watchmove.service.runner.runner import StepContext
 
 _GIVEN_NAME = re.compile(r"\d{8}-\d{6}")
@@ -88,7 +89,7 @@ def run_all(context: StepContext, run: str = "", *, draw_videos: bool, draw_dete
     backbones = pretrain(context, run) if trains else ()
     cells = range(len(evaluations_of(context.settings)) if trains else 0)
     evaluations = tuple(evaluate(context, run, number) for number in cells)
-    return CompletedRun(
+    done = CompletedRun(
         run=run,
         gathered=gathered,
         dataset=dataset,
@@ -96,6 +97,8 @@ def run_all(context: StepContext, run: str = "", *, draw_videos: bool, draw_dete
         evaluations=evaluations,
         report=report(context, run),
     )
+    log_event("run", run=run, dataset=dataset.dataset, frames=dataset.kept_frames, report=done.report)
+    return done
 
 
 def _name(context: StepContext) -> str:
