@@ -1,11 +1,12 @@
-"""Search the recipe of each initialisation of the claims on real videos, with the same number of tries for each.
+"""Search the recipe of each initialisation of the claims on real videos, with the same tries for each objective.
 
     python tests/bench/recipes.py --store URI --voc DIR --out recipes.jsonl [--only masks ...]
 
 `--store` is that of `watchmove claims` on real videos, of which the snapshots and proposals are used. Each try
 pretrains with one setting changed, and trains a detector with each of two seeds on the split `train`; its figure is
 their mean 11-point mAP on the second half of `val`. Class labels are those of the first half, so that no image is in
-both. Tries of random weights change the detector. Those that are in the file `--out` are not repeated.
+both. Masks have two tries more, of thresholds; tries of random weights change the detector. Those that are in the file
+`--out` are not repeated.
 """
 
 import argparse
@@ -69,7 +70,7 @@ class Try(NamedTuple):
 
 
 def tries() -> Iterator[Try]:
-    """The same number of tries for each initialisation."""
+    """The tries of each objective, then those of random weights."""
     for what, (rate, value) in RATES.items():
         # the preset's rate of masks is high already
         higher = 2.0 if what == "masks" else 2.5
@@ -81,10 +82,16 @@ def tries() -> Iterator[Try]:
             "wide crops": ("object_fraction=0.4", "scale_octaves=1.0", "shift_fraction=0.2"),
             "no batch normalisation": rescaled,
             "1,400 steps": ("iterations=1400",),
+            "32 frames in a step": ("batch_size=32",),
+            "warm-up over a fifth of the steps": ("warmup_fraction=0.2",),
         }
         for name, changed in changes.items():
             yield Try(what, name, tuple(f"pretrain.{one}" for one in changed))
+        yield Try(what, "8 images in a step of the detector", ("evaluate.detector.images_per_batch=8",))
     yield Try("masks", "head on conv5", conv_head=True)
+    for foreground, background in ((0.5, 0.4999), (0.9, 0.1)):
+        limits = (f"pretrain.foreground_threshold={foreground}", f"pretrain.background_threshold={background}")
+        yield Try("masks", f"thresholds {foreground} and {background}", limits)
     yield Try("rotation", "colour jitter 0.4", ("pretrain.colour_jitter=0.4",))
     yield Try("colour", "dropout 0.5", ("pretrain.dropout=0.5",))
     yield Try("labels", "dropout 0.5", ("pretrain.dropout=0.5",))
