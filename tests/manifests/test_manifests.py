@@ -1,7 +1,6 @@
 """The manifests hold together: restricted, described, pinned, and built in every combination that is supported."""
 
 import json
-import os
 import re
 import runpy
 import shutil
@@ -12,15 +11,14 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.manifests.documents import OVERLAYS, ROOT, STEPS, Document, built, built_in, containers, named, read
+from tests.manifests.documents import OVERLAYS, ROOT, STEPS, Document, built, built_with, containers, named, read
 from watchmove.service.runner import metrics
 from watchmove.service.runner.metrics import Declared
 from watchmove.service.settings.loading import load_settings
 from watchmove.service.settings.settings import Settings
 
 FILES = sorted([*ROOT.glob("argo/*.yaml"), *ROOT.glob("k8s/**/*.yaml")])
-PATCHES = {"draw-world.yaml", "small-pods.yaml", "small-nodes.yaml", "suspended.yaml", "gpu.yaml", "gpu-nodes.yaml"}
-OBJECTS = [path for path in FILES if path.name not in PATCHES and "kind" in read(path)[0]]
+OBJECTS = [path for path in FILES if "kind" in read(path)[0]]
 MONITORING = ROOT / "k8s" / "components" / "monitoring"
 SETTINGS = [ROOT / "k8s" / "overlays" / overlay / "settings.yaml" for overlay in OVERLAYS]
 
@@ -134,14 +132,11 @@ def test_only_the_trainings_ask_for_a_gpu() -> None:
     assert with_gpu(built("cloud")) == {"watchmove-pretrain", "watchmove-evaluate"}
 
 
-def test_extraction_asks_for_a_gpu_with_the_component(tmp_path: Path) -> None:
+def test_extraction_asks_for_a_gpu_with_the_component() -> None:
     """An overlay of one's own: the cloud's and one component more."""
-    parts = "overlays/cloud", "components/gpu-extract"
-    places = [os.path.relpath(ROOT / "k8s" / part, tmp_path.resolve()) for part in parts]
-    text = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [{}]\ncomponents: [{}]\n"
-    (tmp_path / "kustomization.yaml").write_text(text.format(*places))
+    built_here = built_with("overlays/cloud", "gpu-extract")
 
-    assert with_gpu(built_in(tmp_path)) == {"watchmove-extract", "watchmove-pretrain", "watchmove-evaluate"}
+    assert with_gpu(built_here) == {"watchmove-extract", "watchmove-pretrain", "watchmove-evaluate"}
 
 
 def with_gpu(documents: tuple[Document, ...]) -> set[str]:
