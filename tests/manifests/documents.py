@@ -157,7 +157,7 @@ def pod_of(template: Document, workflow: Document | None = None) -> Document:
 def pods_by_template(documents: tuple[Document, ...]) -> dict[str, Document]:
     """The pods of all templates of built documents, by the template's name; those of the Job have the name `ranks`."""
     templates = {one["metadata"]["name"]: one for one in documents if one["kind"] == "WorkflowTemplate"}
-    found = {}
+    found: dict[str, Document] = {}
     for name, document in templates.items():
         whole = templates["watchmove-claims" if name == "watchmove-claims" else "watchmove"]
         with_pods = [one for one in document["spec"]["templates"] if "container" in one or "resource" in one]

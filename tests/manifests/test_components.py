@@ -1,6 +1,6 @@
 """Components: what each changes in the pods that Argo and the Job make, and that all combinations are built."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pytest
@@ -262,11 +262,18 @@ def _has_port(ports: list[dict[str, Any]], port: int, protocol: str) -> bool:
 
 def _selects(selector: dict[str, Any], labels: Mapping[str, str]) -> bool:
     """Whether a selector of Kubernetes matches labels."""
-    operators = {
-        "In": lambda key, values: labels.get(key) in values,
-        "NotIn": lambda key, values: labels.get(key) not in values,
-        "Exists": lambda key, _: key in labels,
-    }
     return selector.get("matchLabels", {}).items() <= labels.items() and all(
-        operators[one["operator"]](one["key"], one.get("values")) for one in selector.get("matchExpressions", ())
+        _meets(labels.get(one["key"]), one["operator"], one.get("values", ()))
+        for one in selector.get("matchExpressions", ())
     )
+
+
+def _meets(value: str | None, operator: str, values: Collection[str]) -> bool:
+    match operator:
+        case "In":
+            return value in values
+        case "NotIn":
+            return value not in values
+        case "Exists":
+            return value is not None
+    raise NotImplementedError(operator)

@@ -112,6 +112,21 @@ def test_the_pod_is_the_one_that_argo_makes(cluster: ReadyCluster) -> None:
     assert posted["metadata"]["labels"]["app.kubernetes.io/component"] == "extract"
 
 
+def test_the_pod_has_the_labels_that_the_workflow_gives_to_all(cluster: ReadyCluster) -> None:
+    """An admission policy may ask for the cost centre; the run's label has no value outside a run."""
+    workflow = template("watchmove")
+    workflow["spec"]["podMetadata"]["labels"]["watchmove/cost-centre"] = "vision"
+    cluster.templates["watchmove"] = workflow
+    checked()
+    (posted,) = cluster.posted
+
+    assert posted["metadata"]["labels"] == {
+        "app.kubernetes.io/part-of": "watchmove",
+        "app.kubernetes.io/component": "extract",
+        "watchmove/cost-centre": "vision",
+    }
+
+
 def test_a_cluster_without_argo_fails(cluster: ReadyCluster) -> None:
     """Kinds that are missing are named, whether all are or one."""
     cluster.kinds.remove("workflowtaskresults")

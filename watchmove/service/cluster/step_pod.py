@@ -16,7 +16,7 @@ _PLACEMENT = ("nodeSelector", "tolerations", "affinity", "priorityClassName", "s
 def step_pod(workflow: Mapping[str, Any], step: Mapping[str, Any]) -> dict[str, Any]:
     """The pod of the first template in the WorkflowTemplate `step`, run by the WorkflowTemplate `workflow`.
 
-    Argo adds the containers `init` and `wait`, and merges the patches of workflow and template into the pod.
+    Argo adds the containers `init` and `wait`, and merges the patches and labels of workflow and template into the pod.
 
     Raises:
         InvalidInput: a document has no such template, or a patch that is no YAML.
@@ -34,16 +34,21 @@ def step_pod(workflow: Mapping[str, Any], step: Mapping[str, Any]) -> dict[str, 
         }
         for place in (common, template):
             merge_patch(spec, yaml.safe_load(place.get("podSpecPatch") or "{}"))
-        labels = template.get("metadata", {}).get("labels", {})
+        labels = {**common.get("podMetadata", {}).get("labels", {}), **template.get("metadata", {}).get("labels", {})}
     except (KeyError, IndexError, TypeError, AttributeError, StopIteration, yaml.YAMLError) as error:
         line = " ".join(str(error).split())
         raise InvalidInput(f"the installed templates make no pod ({line}); install those of this version") from error
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"generateName": "watchmove-doctor-", "labels": labels},
+        "metadata": {"generateName": "watchmove-doctor-", "labels": _filled_in(labels)},
         "spec": spec,
     }
+
+
+def _filled_in(labels: Mapping[str, str]) -> dict[str, str]:
+    """The labels without Argo's variables, which have values in a run only."""
+    return {name: value for name, value in labels.items() if "{{" not in value}
 
 
 def merge_patch(document: dict[str, Any], patch: Mapping[str, Any]) -> None:
