@@ -35,7 +35,7 @@ def namespace(image: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def labels(namespace: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
-    """Labels of the first pod of a workflow, and of one of the Job of another, whose images are never pulled."""
+    """Labels of the first pod of a workflow, and of one of each of two Jobs; their images are never pulled."""
     documents = _combined(tmp_path_factory.mktemp("all"), namespace, "base", "kueue", cost_centre="vision")
     needed = ("ServiceAccount", "Role", "RoleBinding", "WorkflowTemplate")
     _applied([one for one in documents if one["kind"] in needed])
@@ -43,10 +43,13 @@ def labels(namespace: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     shared = {key: whole[key] for key in ("serviceAccountName", "securityContext", "workflowMetadata")}
     arguments = {"parameters": [{"name": "run", "value": RUN}]}
     _start("whole", {"workflowTemplateRef": {"name": "watchmove"}, "arguments": arguments})
-    _start("nodes", {**shared, "entrypoint": "nodes", "templates": [{"name": "nodes", "dag": {"tasks": [_task()]}}]})
+    for name, given in (("nodes", {}), ("unqueued", {"queue": ""})):
+        tasks = [_nodes_task(**given)]
+        _start(name, {**shared, "entrypoint": "main", "templates": [{"name": "main", "dag": {"tasks": tasks}}]})
     return {
         "plan": _first_pod("workflows.argoproj.io/workflow=whole"),
         "rank": _first_pod("batch.kubernetes.io/job-name,app.kubernetes.io/instance=nodes"),
+        "unqueued rank": _first_pod("batch.kubernetes.io/job-name,app.kubernetes.io/instance=unqueued"),
     }
 
 
@@ -71,8 +74,12 @@ def test_a_pod_has_the_cost_centre_of_the_overlay(labels: dict[str, dict[str, st
 
 
 def test_a_pod_has_the_queue_of_the_component(labels: dict[str, dict[str, str]]) -> None:
-    """The label that Kueue reads where it is installed."""
-    assert {own[QUEUE] for own in labels.values()} == {"watchmove"}
+    """The label that Kueue reads where it is installed; a Job without a queue has none."""
+    assert {name: own.get(QUEUE) for name, own in labels.items()} == {
+        "plan": "watchmove",
+        "rank": "watchmove",
+        "unqueued rank": None,
+    }
 
 
 def test_the_budget_allows_no_disruption(namespace: str, tmp_path: Path) -> None:
@@ -101,8 +108,8 @@ def _is_served(document: Document, versions: list[str]) -> bool:
     return version in versions or not version.startswith("monitoring.coreos.com/")
 
 
-def _task() -> Document:
-    values = {"run": RUN, "nodes": "2", "processes": "1"}
+def _nodes_task(**given: str) -> Document:
+    values = {"run": RUN, "nodes": "2", "processes": "1", **given}
     return {
         "name": "nodes",
         "templateRef": {"name": "watchmove-pretrain-nodes", "template": "pretrain-nodes"},

@@ -31,6 +31,7 @@ COMBINATIONS = (
 """What is built and checked: a folder below k8s/, and components on top of it."""
 RUN_LABEL = 'sprig.trimAll("._-", sprig.trunc(63, sprig.regexReplaceAll("[^A-Za-z0-9._-]", {}, "-")))'
 """Argo's expression for the value of the label `watchmove/run`, of an expression for the run's name."""
+_QUEUE_LABEL = '=inputs.parameters.queue == "" ? "#" : "kueue.x-k8s.io/queue-name: " + inputs.parameters.queue'
 _COST_LABEL = 'workflow.labels?.["watchmove/cost-centre"] ?? ""'
 
 Document = dict[str, Any]
@@ -108,6 +109,7 @@ def ranks_job(template: Document, **given: str) -> Document:
     inputs = {row["name"]: row["value"] for row in rows if "value" in row} | given
     known = {"workflow.name": "watchmove-abcde", "workflow.uid": str(UUID(int=7)), _COST_LABEL: "vision"}
     known |= {f"inputs.parameters.{name}": inputs[name] for name in inputs}
+    known[_QUEUE_LABEL] = f"kueue.x-k8s.io/queue-name: {inputs['queue']}" if inputs.get("queue") else "#"
     known |= {RUN_LABEL.format("inputs.parameters.run"): _label(inputs.get("run", ""))}
     text = re.sub(r"\{\{=toJson\((.*?)\)\}\}", lambda at: json.dumps(known[at[1]]), template["resource"]["manifest"])
     return dict(yaml.safe_load(re.sub(r"\{\{(.*?)\}\}", lambda at: known[at[1]], text)))
