@@ -110,10 +110,12 @@ def test_spot_nodes_are_tolerated_and_preferred_by_the_steps_that_resume_alone()
     assert not [name for name, pod in pods.items() if name != "ranks" and pod["spec"].get("tolerations")]
 
 
-def test_spot_and_gpu_go_together_in_either_order() -> None:
+@pytest.mark.parametrize(("component", "step"), [("gpu", "pretrain"), ("gpu-extract", "extract")])
+def test_spot_and_gpu_go_together_in_either_order(component: str, step: str) -> None:
     """Each appends its tolerations, and takes none away."""
-    pods = _cloud("spot", "gpu-extract"), _cloud("gpu-extract", "spot")
-    kept = [{one["key"] for one in each["extract"]["spec"]["tolerations"]} for each in pods]
+    orders = ("base", "spot", component), ("base", component, "spot")
+    pods = [pods_by_template(built_with(*order))[step] for order in orders]
+    kept = [{one["key"] for one in pod["spec"]["tolerations"]} for pod in pods]
 
     assert kept[0] == kept[1] == {GPU["key"], *(key for key, _ in SPOT_TAINTS)}
 
