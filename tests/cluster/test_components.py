@@ -10,7 +10,7 @@ import pytest
 from kubernetes import client, config
 
 from tests.cluster.installation import wait_for
-from tests.manifests.documents import COMBINATIONS, Document, built_in, named, write_overlay
+from tests.manifests.documents import COMBINATIONS, OPTIONAL, Document, built_in, named, pods_by_template, write_overlay
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -26,6 +26,7 @@ def namespace(image: str) -> Iterator[str]:
     config.load_kube_config()  # type: ignore[no-untyped-call]
     _kubectl("create", "namespace", NAMESPACE)
     try:
+        _kubectl("label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
         yield NAMESPACE
     finally:
         # First, with their Jobs: a namespace is not deleted while it has a Job's pods, and the Job then keeps them.
@@ -61,6 +62,15 @@ def test_every_combination_is_accepted(namespace: str, combination: tuple[str, .
     answer = _applied(known, "--dry-run=server")
 
     assert answer.count("(server dry run)") == len(known)
+
+
+@pytest.mark.usefixtures("labels")
+def test_pods_with_all_components_are_let_in(namespace: str, tmp_path: Path) -> None:
+    """What the components add to pods is understood, and the pods are as restricted as without them."""
+    core: Any = client.CoreV1Api()
+    made = pods_by_template(tuple(_combined(tmp_path, namespace, "overlays/cloud", *OPTIONAL)))
+    for name, pod in made.items():
+        core.create_namespaced_pod(namespace, {**pod, "metadata": {**pod["metadata"], "name": name}}, dry_run="All")
 
 
 def test_a_pod_has_the_name_of_its_run_as_far_as_a_label_can(labels: dict[str, dict[str, str]]) -> None:
