@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -26,6 +27,8 @@ from tests.service.steps.test_run import SMALL
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.world.drawing import moving_square
+from watchmove.service.claims.mask_iou import Crop, HeldOutVideo
+from watchmove.service.claims.page import held_out_pictures, page_of
 from watchmove.service.cli.main import app
 from watchmove.service.forgetting.forget import forget, to_forget
 from watchmove.service.forgetting.selection import Selector, selector_of
@@ -146,6 +149,30 @@ def test_nothing_names_or_shows_it_and_nothing_else_is_lost(context: StepContext
     assert remaining == [sample for sample in same if sample.metadata["video"] != VICTIM] != same
     assert pages.count(b"<figure>") - page.count(b"<figure>") == pages.count(VICTIM.encode()) > 0
     assert record.finished_at_unix_seconds is not None
+
+
+def test_a_page_of_claims_loses_its_pictures(context: StepContext) -> None:
+    """The picture of the work goes, and that of another video stays."""
+    crop = Crop(np.zeros((115, 115, 3), np.uint8), *[np.zeros((56, 56), bool)] * 3)
+    videos = {name: HeldOutVideo(0.5, 0.6, 0.4, crop) for name in (VICTIM, "0001-moving.mp4")}
+    facts = {
+        **dict.fromkeys(("world", "voc", "trunk", "version", "forecast"), "x"),
+        "videos": 4,
+        "iterations": 2,
+        "seeds": (0,),
+        "sizes": {"masks": 3},
+        "pictures": held_out_pictures(videos),
+    }
+    key, page = layout.claims_page("series"), page_of([], {"random": [0.1]}, [(3, 0.1)], {}, facts)
+    context.store.write(key, page.encode())
+    removed = forget(context, CHOICE)[1].removals
+    left = (context.store.read(key) or b"").decode()
+
+    assert VICTIM in page
+    assert VICTIM not in left
+    assert (page.count("<figure>"), left.count("<figure>")) == (2, 1)
+    assert "0001-moving.mp4: IoU" in left
+    assert [(one.what, one.entries) for one in removed if one.key == key] == [("rewritten", 1)]
 
 
 def test_what_was_measured_of_its_frames_is_removed_and_of_others_stays(context: StepContext) -> None:

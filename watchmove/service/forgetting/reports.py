@@ -1,4 +1,4 @@
-"""Takes the pictures of works out of the reports of runs."""
+"""Takes the pictures of works out of the reports of runs, and out of the pages of claims."""
 
 import html
 import re
@@ -14,12 +14,12 @@ from watchmove.service.records.record import find
 from watchmove.service.store.store import Store
 
 _PICTURE = re.compile(r"<figure>(?:(?!</figure>).)*<figcaption>(?P<caption>.*?)</figcaption></figure>\n?", re.DOTALL)
-_CAPTION = re.compile(r"(?P<key>.*) at \d+\.\d s: .*", re.DOTALL)
-"""What the report step writes below a frame: the key of its video, its time, and its confidence or reject reason."""
+_CAPTION = re.compile(r"(?P<key>.*)(?: at \d+\.\d s: |: IoU with the truth ).*", re.DOTALL)
+"""What is written below a frame: the key of its video, then its time in a report, or its IoU in a page of claims."""
 
 
 def report_changes(store: Store, target: Target) -> Iterator[Change]:
-    """Yield the changes of reports: pictures of the works are removed, and all else in them stays.
+    """Yield the changes of reports and pages of claims: pictures of the works are removed, and all else in them stays.
 
     Raises:
         InvalidInput: the record of a plan is damaged.
@@ -28,13 +28,18 @@ def report_changes(store: Store, target: Target) -> Iterator[Change]:
     for key in keys_of(store, layout.all_runs(), "/report.html"):
         plan = find(store, layout.run_record(key.split("/")[1], "plan"), PlanRecord)
         places = {plan.made_by.settings.get("videos", "")} if plan is not None else set(target.places)
-        page = _page(store, key)
-        pictures = sum(_shows_a_work(found, target, places) for found in _PICTURE.finditer(page))
-        if pictures:
-            yield Change(
-                partial(_remove_pictures, store, key, target, places),
-                Removal(key=key, what="rewritten", entries=pictures),
-            )
+        yield from _page_change(store, key, target, places)
+    for key in keys_of(store, layout.all_claims(), "/claims.html"):
+        yield from _page_change(store, key, target, set(target.places))
+
+
+def _page_change(store: Store, key: str, target: Target, places: set[str]) -> Iterator[Change]:
+    """Yield the change of a page, if it shows one of the works as a video of one of the places."""
+    pictures = sum(_shows_a_work(found, target, places) for found in _PICTURE.finditer(_page(store, key)))
+    if pictures:
+        yield Change(
+            partial(_remove_pictures, store, key, target, places), Removal(key=key, what="rewritten", entries=pictures)
+        )
 
 
 def _remove_pictures(store: Store, key: str, target: Target, places: set[str]) -> None:
@@ -53,4 +58,4 @@ def _page(store: Store, key: str) -> str:
     try:
         return (store.read(key) or b"").decode()
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"{store.uri}/{key}: no page of the report step; remove it and write it again") from error
+        raise InvalidInput(f"{store.uri}/{key}: no page of this program; remove it and write it again") from error

@@ -48,6 +48,11 @@ def world(world_id: str) -> str:
     return f"worlds/{world_id}.json"
 
 
+def all_claims() -> str:
+    """Prefix of the records of all series of claims."""
+    return "claims/"
+
+
 def claims(series: str, name: str) -> str:
     """Key of a record of a series of claims."""
     return f"claims/{series}/{name}.json"
