@@ -33,6 +33,15 @@ def names(context: StepContext, run: str = "run", **chosen: str) -> list[str]:
     return [video.video.key for video in ended_videos(context.store, run, **words)]
 
 
+def test_a_run_without_any_outcome_has_no_videos(make_context: MakeContext) -> None:
+    """A run that has only been planned is no error."""
+    made = make_context()
+    touch_videos(made, *NAMES)
+    plan(made, "run")
+
+    assert names(made) == []
+
+
 def test_all_videos_by_default(context: StepContext) -> None:
     """Without a choice, every video with an outcome is listed, in the order of the records."""
     assert names(context) == list(NAMES)

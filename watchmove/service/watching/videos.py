@@ -45,7 +45,7 @@ def ended_videos(
     rows &= table.with_reason(reasons) if reasons else True
     # Rows are in the order of the parts, and those of a part in the order of its record.
     ends = np.searchsorted(table.part, np.arange(len(table.parts)), side="right")
-    by_part = np.split(rows, ends[:-1])
+    by_part = np.split(rows, ends)[:-1]
     wanted = {part.key: selected for part, selected in zip(table.parts, by_part, strict=True) if selected.any()}
     for key, shard in read_ahead(store, wanted, ShardRecord):
         yield from (row for row, is_wanted in zip(shard.videos, wanted[key], strict=True) if is_wanted)
