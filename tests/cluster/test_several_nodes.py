@@ -10,7 +10,8 @@ from tests.cluster.installation import NAMESPACE, Bucket, FirstRun, Installation
 
 pytestmark = pytest.mark.timeout(1800)
 
-SEED, STEPS, EVERY = 7, 8, 2
+SEED, STEPS, EVERY = 7, 16, 2
+"""So many steps that the training has not ended before the loss of a pod is noticed, also on a busy machine."""
 ARGUMENT = "- {{=toJson(inputs.parameters.run)}}\n"
 
 

@@ -90,7 +90,11 @@ def test_a_failed_workflow_is_seen_and_submitted_again(installation: Installatio
 
 def test_a_workflow_is_followed_stopped_and_finished(installation: Installation, user: Path) -> None:
     """What a pod writes is seen while it runs; a stop ends it as one that may be continued."""
-    script = "import time; print('has begun', flush=True); time.sleep(600)"
+    # it takes a while to end, so that the second request finds it stopping
+    script = (
+        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(15), sys.exit(143))); "
+        "print('has begun', flush=True); time.sleep(600)"
+    )
     name = installation.start(plan_alone(installation, command=["python", "-c"], args=[script]))
     wait_for("the pod to write", lambda: "has begun" in _done(user, "logs", name).stdout, 120)
     early = _done(user, "resubmit", name)

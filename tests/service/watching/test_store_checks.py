@@ -94,15 +94,27 @@ def test_a_store_without_ranges_is_named(server: AnsweringServer) -> None:
 
 @pytest.mark.usefixtures("server")
 def test_a_store_that_cannot_be_reached_may_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing else is checked, and the command ends with 75; a password in the endpoint is not printed."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://me:hidden-word@127.0.0.1:1")
+    """Nothing else is checked, and the command ends with 75."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
     checks = checked("s3://b/p")
 
     assert list(checks) == NAMES
     assert (checks["reachable"].state, checks["reachable"].may_pass) == (State.FAILED, True)
     assert {checks[name].state for name in NAMES[1:]} == {State.NOT_CHECKED}
-    assert "hidden-word" not in repr(checks)
     with pytest.raises(Unavailable, match="store: reachable"):
+        raise_failures(checks.values())
+
+
+@pytest.mark.usefixtures("server")
+def test_a_password_in_the_endpoint_must_be_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not printed, and the command ends with 65."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://me:hidden-word@127.0.0.1:1")
+    checks = checked("s3://b/p")
+
+    assert (checks["reachable"].state, checks["reachable"].may_pass) == (State.FAILED, False)
+    assert "a user or a password" in checks["reachable"].finding
+    assert "hidden-word" not in repr(checks)
+    with pytest.raises(InvalidInput, match="store: reachable"):
         raise_failures(checks.values())
 
 
