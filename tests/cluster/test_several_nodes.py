@@ -1,6 +1,5 @@
 """Pretraining on three pods at once, one of which is lost while it learns."""
 
-import json
 import re
 from typing import Any
 
@@ -60,13 +59,6 @@ def _exit_codes(pods: list[Any]) -> list[int]:
     return [status.state.terminated.exit_code for status in statuses if status.state.terminated]
 
 
-def _steps_told(installation: Installation, pod: Any) -> list[int]:
-    """The steps of training that a pod's log tells of, in order."""
-    lines = installation.core.read_namespaced_pod_log(pod.metadata.name, NAMESPACE).splitlines()
-    told = [json.loads(line) for line in lines if line.startswith('{"step": "pretrain"')]
-    return [row["done"] for row in told]
-
-
 def test_a_lost_pod_of_three_costs_what_came_after_the_last_checkpoint(
     installation: Installation, first_run: FirstRun, bucket: Bucket
 ) -> None:
@@ -81,17 +73,19 @@ def test_a_lost_pod_of_three_costs_what_came_after_the_last_checkpoint(
     wait_for("three ranks to learn", first_rank_that_has_saved, 600)
     (lost,) = _by_index(installation, name)["1"]
     installation.core.delete_namespaced_pod(lost.metadata.name, NAMESPACE, grace_period_seconds=0)
+    # seen now, because the Job removes the pods that have not ended when the first one has succeeded
+    went_on = wait_for(
+        "training to go on", lambda: installation.training_iteration(_by_index(installation, name)["0"][1:]), 600
+    )
     ended = installation.ended(name)
     pods = _by_index(installation, name)
     (record,) = (one for one in bucket.records("store/backbones/") if one["backbone"] not in before)
 
     assert ended["status"]["phase"] == "Succeeded"
-    # on a busy machine ranks lose each other once more
-    *tries, last = _exit_codes(pods["0"])
-    assert (set(tries), last) == ({75}, 0)
-    assert _exit_codes(pods["2"])[0] == 75
+    assert [_exit_codes(pods[index])[0] for index in "02"] == [75, 75]
+    assert 0 in [code for own in pods.values() for code in _exit_codes(own)]
     assert lost.metadata.uid not in [pod.metadata.uid for pod in pods["1"]]
-    assert min(_steps_told(installation, pods["0"][-1])) > EVERY
+    assert went_on > EVERY
     assert record["made_by"]["settings"]["pretrain"]["seed"] == SEED
     assert record["curve"][-1]["iteration"] == STEPS
 
