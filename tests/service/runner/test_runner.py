@@ -140,7 +140,9 @@ def test_a_step_that_stalls_after_a_signal_ends_in_time(tmp_path: Path) -> None:
             taken.close()
 
     assert process.returncode == 143
-    assert printed.splitlines()[-1].startswith("watchmove: stopped: received a signal, and for 1 s the store or a file")
+    assert printed.splitlines()[-1].startswith(
+        "watchmove: stopped: received a signal, and did not end within 1 s, as where a store"
+    )
 
 
 def test_scratch_space_is_cleaned(tmp_path: Path) -> None:

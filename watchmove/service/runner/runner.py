@@ -147,7 +147,7 @@ def _end_if_stalled(stop: threading.Event, ended: threading.Event) -> None:
         if ended.wait(_POLL_SECONDS):
             return
     if not ended.wait(_STALLED_SECONDS):
-        reason = f"received a signal, and for {_STALLED_SECONDS:.0f} s the store or a file has not answered"
+        reason = f"received a signal, and did not end within {_STALLED_SECONDS:.0f} s, as where a store does not answer"
         log_failure(STOPPED, f"{reason}; committed work is kept; run again to continue")
         sys.stderr.flush()
         # not sys.exit, which would end this thread only; the next process removes the scratch folder
