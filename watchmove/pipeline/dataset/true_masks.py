@@ -9,6 +9,7 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.files.npz import open_npz
 
 _MOST_TRUTH_BYTES = 2**31
 """Most bytes of the true masks of one video: a bound on memory, set by hand."""
@@ -37,8 +38,9 @@ def read_truth(path: Path) -> VideoTruth:
         InvalidInput: the file is no such file, is larger than 2 GiB, or its arrays do not fit each other.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if sum(entry.file_size for entry in arrays.zip.infolist()) > _MOST_TRUTH_BYTES:
+        with open_npz(path) as arrays:
+            entries = arrays.zip.infolist() if arrays.zip else []
+            if sum(entry.file_size for entry in entries) > _MOST_TRUTH_BYTES:
                 raise InvalidInput(f"{path}: true masks of more than 2 GiB; divide the video")
             masks = np.asarray(arrays["masks"])
             has_classes = "boxes_xyxy" in arrays and "class_names" in arrays

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from watchmove.pipeline.arrays import BoxArray
 from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.files.npz import open_npz
 
 _UNREADABLE = (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 """What NumPy and zipfile raise for damaged files; the last for a method of compression that they do not know."""
@@ -41,7 +42,7 @@ def proposals_from_bytes(content: bytes, name: str = "proposals") -> dict[str, B
     Raises InvalidInput where `content` is something else. Pickled arrays are refused, not loaded.
     """
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        with open_npz(content) as arrays:
             image_ids, counts, boxes = (arrays[key] for key in ("image_ids", "counts", "boxes_xyxy"))
     except _UNREADABLE as error:
         raise InvalidInput(f"{name}: not a proposals file ({error}); remove it, to have it computed again") from error

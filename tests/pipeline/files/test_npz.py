@@ -1,0 +1,48 @@
+"""Reading .npz files: by one thread at a time, and nothing but .npz files."""
+
+import io
+from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from watchmove.pipeline.files.npz import open_npz
+
+
+@pytest.fixture
+def content() -> bytes:
+    """A .npz file of one array."""
+    stream = io.BytesIO()
+    np.savez(stream, counts=np.arange(3))
+    return stream.getvalue()
+
+
+def counts_of(source: Path | bytes) -> list[int]:
+    """What the file holds."""
+    with open_npz(source) as arrays:
+        return [int(count) for count in arrays["counts"]]
+
+
+def test_a_second_thread_waits_until_the_first_has_read(content: bytes, tmp_path: Path) -> None:
+    """Parses of two headers never overlap, and the second follows when the first has ended."""
+    path = tmp_path / "counts.npz"
+    path.write_bytes(content)
+    with ThreadPoolExecutor(1) as threads:
+        with open_npz(content) as arrays:
+            second: Future[list[int]] = threads.submit(counts_of, path)
+            with pytest.raises(TimeoutError):
+                second.result(timeout=0.2)
+            assert arrays["counts"].tolist() == [0, 1, 2]
+        assert second.result(timeout=60) == [0, 1, 2]
+
+
+def test_a_single_array_is_refused(tmp_path: Path) -> None:
+    """A .npy file of whatever name is no .npz file, and the next file is read."""
+    path = tmp_path / "single.npz"
+    with path.open("wb") as file:
+        np.save(file, np.arange(3))
+    with pytest.raises(ValueError, match="a single array"):
+        counts_of(path)
+    with pytest.raises(ValueError, match="a single array"):
+        counts_of(path.read_bytes())
