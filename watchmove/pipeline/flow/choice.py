@@ -1,15 +1,19 @@
 """The choice of a flow method by the settings; all have one interface, from batches of grey pairs to batches of fields.
 
 `dis` is OpenCV's and runs on the CPU; `variational` needs no weights and runs in torch; `raft` runs in torch with
-weights that the user supplies. "auto" takes `dis` on the CPU and `variational` elsewhere. Torch is loaded only for the
-methods that need it, because a worker without it starts faster and needs less memory.
+weights that the user supplies. "auto" takes `dis` on the CPU and `variational` elsewhere. Torch and OpenCV are loaded
+only for the methods that need them: a worker without torch starts faster and needs less memory, and the slim image, in
+which a recipe's provenance is computed, has neither.
 """
 
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from watchmove.pipeline.flow.dis import FlowMethod, dis_flow
 from watchmove.pipeline.settings.extraction import ExtractionSettings
+
+if TYPE_CHECKING:
+    from watchmove.pipeline.flow.dis import FlowMethod
 
 
 def chosen_method(settings: ExtractionSettings) -> str:
@@ -21,12 +25,14 @@ def chosen_method(settings: ExtractionSettings) -> str:
 
 # one entry: a process works with one group of settings, and other weights need not stay in memory
 @lru_cache(maxsize=1)
-def flow_method(settings: ExtractionSettings) -> FlowMethod:
+def flow_method(settings: ExtractionSettings) -> "FlowMethod":
     """Return the method that the settings choose, on the device that they choose; weights are loaded once in a process.
 
     Raises InvalidInput where the device is missing, or where RAFT's weights are missing or do not fit.
     """
     if chosen_method(settings) == "dis":
+        from watchmove.pipeline.flow.dis import dis_flow
+
         return dis_flow
     from watchmove.pipeline.flow.torch_methods import torch_flow_method
 

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy.stats import t as student
-
 from watchmove.pipeline.statistics.seed_spread import CONFIDENCE, spread_of
+from watchmove.pipeline.statistics.students_t import students_quantile
 
 Verdict = Literal["shown", "not shown", "opposite"]
 
@@ -69,4 +68,4 @@ def _enough(mean: float, variance: float, sides: int) -> int | None:
 
 
 def _quantile(freedom: float) -> float:
-    return float(student.ppf((1 + CONFIDENCE) / 2, freedom))
+    return students_quantile((1 + CONFIDENCE) / 2, freedom)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
 
 from watchmove.pipeline.statistics.seed_spread import CONFIDENCE
+from watchmove.pipeline.statistics.students_t import students_quantile
 
 LEAST_SIZES = 3
 """Fewest different numbers of frames: a line through two always fits, which leaves no distance to judge it by."""
@@ -64,7 +64,7 @@ class FrameCurve:
     @property
     def quantile(self) -> float:
         """The quantile of Student's distribution with count − 2 degrees of freedom for a two-sided interval."""
-        return float(student.ppf((1 + CONFIDENCE) / 2, self.count - 2))
+        return students_quantile((1 + CONFIDENCE) / 2, self.count - 2)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def fit_frames(frames: Sequence[float], figures: Sequence[float]) -> FrameCurve 
     slope = float(((logs - centre) * (values - values.mean())).sum()) / spread
     intercept = float(values.mean()) - slope * centre
     deviation = math.sqrt(float(((values - intercept - slope * logs) ** 2).sum()) / (count - 2))
-    half = float(student.ppf((1 + CONFIDENCE) / 2, count - 2)) * deviation / math.sqrt(spread)
+    half = students_quantile((1 + CONFIDENCE) / 2, count - 2) * deviation / math.sqrt(spread)
     return FrameCurve(intercept, slope, slope - half, slope + half, deviation, count, centre, spread)
 
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.stats import t as student
+from watchmove.pipeline.statistics.students_t import students_quantile
 
 CONFIDENCE = 0.95
 """Level of all intervals: the usual one; not tuned."""
@@ -41,7 +41,7 @@ def spread_of(values: Sequence[float]) -> Spread:
     if count == 1:
         return Spread(1, mean, None, None, None)
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
-    half = float(student.ppf((1 + CONFIDENCE) / 2, count - 1)) * deviation / math.sqrt(count)
+    half = students_quantile((1 + CONFIDENCE) / 2, count - 1) * deviation / math.sqrt(count)
     return Spread(count, mean, deviation, mean - half, mean + half)
 
 

@@ -1,6 +1,8 @@
-"""Fingerprints of videos: hashes of what changes in them, which re-encoding, scaling and another frame rate keep."""
+"""Fingerprints of videos: hashes of what changes in them, which re-encoding, scaling and another frame rate keep.
 
-import cv2
+OpenCV is loaded where a fingerprint is made only, because the slim image, which reads fingerprints, has none.
+"""
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -69,6 +71,8 @@ class Fingerprinter:
 
     def add(self, seconds: float, thumbnail: Image) -> None:
         """Take the next frame: when it is shown, and its thumbnail (H, W, 3) uint8 RGB, of one size for all frames."""
+        import cv2
+
         grey = cv2.cvtColor(thumbnail, cv2.COLOR_RGB2GRAY).astype(np.float32)
         self._put(int(seconds // self._interval_seconds), grey, 1)
         while len(self._sums) > _MOST_PARTS:
@@ -115,6 +119,8 @@ def _without_borders(images: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _hash_of_change(change: NDArray[np.float32]) -> int:
     """64 bits, the signs of the lowest frequencies of a difference of images (H, W)."""
+    import cv2
+
     small = cv2.resize(change, (_HASHED_SIDE, _HASHED_SIDE), interpolation=cv2.INTER_AREA)
     return int(_BITS[cv2.dct(small)[_FREQUENCIES] > _LEAST_COEFFICIENT].sum())
 

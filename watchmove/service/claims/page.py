@@ -56,7 +56,7 @@ def held_out_pictures(videos: Mapping[str, HeldOutVideo]) -> list[HeldOutPicture
 def _strip(crop: Crop) -> str:
     """A crop beside itself with the masks of the network, of motion and of the truth."""
     size = (_PICTURE_PIXELS, _PICTURE_PIXELS)
-    plain = np.asarray(cv2.resize(cv2.cvtColor(crop.image, cv2.COLOR_RGB2BGR), size), np.uint8)
+    plain = np.asarray(cv2.resize(crop.image, size), np.uint8)
     masks = (cv2.resize(one.astype(np.float32), size) for one in (crop.network, crop.motion, crop.truth))
     return jpeg_uri(np.hstack([plain, *(overlay(plain, np.asarray(mask, np.float32)) for mask in masks)]))
 

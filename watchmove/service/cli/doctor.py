@@ -13,7 +13,7 @@ from rich.text import Text
 from watchmove.service.cli.options import AsJson, Overrides, SettingsFile, end
 from watchmove.service.settings.loading import LAPTOP, load_settings
 from watchmove.service.settings.settings import Settings
-from watchmove.service.watching.checks import Check, State, raise_failures
+from watchmove.service.watching.checks import Check, State, not_checked, raise_failures
 
 on_doctor = typer.Typer()
 
@@ -50,17 +50,26 @@ def doctor(
 
 def _all_checks(settings: Settings, namespace: str) -> Iterator[Check]:
     from watchmove.service.watching.cluster_checks import cluster_checks
-    from watchmove.service.watching.decoder_checks import decoder_checks
     from watchmove.service.watching.gpu_checks import gpu_check
     from watchmove.service.watching.machine_checks import machine_checks
     from watchmove.service.watching.store_checks import store_checks, videos_check
 
     yield from machine_checks(settings)
-    yield from decoder_checks(settings)
+    yield from _decoder_checks(settings)
     yield from store_checks(settings)
     yield videos_check(settings)
     yield from cluster_checks(namespace)
     yield gpu_check(settings)
+
+
+def _decoder_checks(settings: Settings) -> Iterator[Check]:
+    try:
+        from watchmove.service.watching.decoder_checks import decoder_checks
+    except ModuleNotFoundError as error:
+        # The slim image, whose commands decode no video.
+        yield not_checked("ffmpeg", f"the Python package {error.name}, which decoding needs, is not installed")
+        return
+    yield from decoder_checks(settings)
 
 
 def print_checks(checks: Sequence[Check], console: Console) -> None:

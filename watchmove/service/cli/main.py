@@ -36,11 +36,11 @@ from watchmove.service.cli.options import (
 from watchmove.service.cli.runs import on_runs
 from watchmove.service.runner.exit_codes import INVALID_INPUT
 from watchmove.service.runner.logs import LogForm, configure_logs
-from watchmove.service.runner.runner import StepContext
+from watchmove.service.runner.runner import StepContext, report_error
 from watchmove.service.settings.loading import LAPTOP
 
 _USAGE_ERROR = 2
-"""The exit code that typer uses when it cannot parse the arguments."""
+"""The exit code that typer uses when it cannot parse the arguments, which are invalid input."""
 
 app = typer.Typer(
     cls=GroupedCommands,
@@ -54,14 +54,13 @@ for commands in (on_files, on_runs, on_compare, on_forget, on_cluster, on_claims
 
 
 def main() -> None:
-    """Run the command that the arguments name, and exit with a code of `exit_codes.py`.
-
-    Arguments that cannot be parsed exit as invalid input, because Argo retries by these codes alone.
-    """
+    """Run the command that the arguments name; exit with a code of `exit_codes.py`, as Argo retries by these alone."""
     try:
         app()
     except SystemExit as end:
         sys.exit(INVALID_INPUT.exit_code if end.code == _USAGE_ERROR else end.code)
+    except ModuleNotFoundError as error:  # of a command's imports, before its body
+        sys.exit(report_error(error))
 
 
 def _print_version(wanted: bool) -> None:

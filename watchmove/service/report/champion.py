@@ -7,10 +7,9 @@ has its own champion and a numbered history. If two runs promote at once, the fi
 from collections.abc import Sequence
 from typing import Any
 
-from scipy.stats import ttest_ind
-
 from watchmove.pipeline.networks.alexnet_shape import SMALL_ALEXNET
-from watchmove.pipeline.statistics.seed_spread import CONFIDENCE, spread_of, units_of
+from watchmove.pipeline.statistics.difference import difference_of
+from watchmove.pipeline.statistics.seed_spread import spread_of, units_of
 from watchmove.service.records import layout
 from watchmove.service.records.record import Record, commit, find, origin
 from watchmove.service.records.training import EVALUATION_VERSION, PRETRAINED, RANDOM, BackboneRecord, EvaluationRecord
@@ -211,11 +210,12 @@ def is_better(present: Sequence[float], figures: Sequence[float]) -> tuple[bool,
     if min(len(figures), len(present)) < 2:
         single = [name for name, values in (("the champion", present), ("this backbone", figures)) if len(values) < 2]
         return False, f"{facts}; one seed gives no spread, so evaluate {' and '.join(single)} with more seeds"
-    # Without any spread Welch's statistic divides by zero.
+    # Without any spread there is no interval.
     if max(figures) == min(figures) and max(present) == min(present):
         return mean > before, f"{facts}; all seeds agree"
-    low, high = ttest_ind(figures, present, equal_var=False).confidence_interval(CONFIDENCE)
-    return bool(low > 0), f"{facts}; the 95 % interval of the difference is {low:+.4f} to {high:+.4f}"
+    difference = difference_of(figures, present)
+    interval = f"{difference.low:+.4f} to {difference.high:+.4f}"
+    return difference.verdict == "shown", f"{facts}; the 95 % interval of the difference is {interval}"
 
 
 def _over_seeds(figures: Sequence[float]) -> str:

@@ -1,18 +1,20 @@
-"""Images for the report and the model card: frames with their masks drawn in, curves and bars."""
+"""Images for the report and the model card: frames with their masks drawn in, curves and bars.
+
+Frames are decoded and encoded by Pillow, which Matplotlib needs too: OpenCV would add 180 MB to the slim image.
+"""
 
 import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
+import PIL.Image
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from watchmove.pipeline.dataset.shard import Sample
-from watchmove.pipeline.files.images import decoded_image
 from watchmove.pipeline.settings.pretraining import FOREGROUND_THRESHOLD
 from watchmove.service.records.training import CurveRow
 
@@ -20,10 +22,10 @@ IMAGE_WIDTH_PIXELS = 240
 """Width at which frames are embedded in the report, a compromise between detail and the size of the page."""
 _SHORT_CURVE = 10
 """A curve of fewer points is drawn with dots, because a line through a single point is invisible."""
-_TINT_BGR = (60, 60, 255)
+_TINT_RGB = (255, 60, 60)
 _TINT_WEIGHT = 0.55
 """Opacity of the tint where the mask is 1; the frame remains visible below it."""
-_OUTLINE_BGR = (0, 255, 255)
+_OUTLINE_RGB = (255, 255, 0)
 _JPEG_QUALITY = 85
 
 
@@ -49,22 +51,35 @@ def image_of(sample: Sample) -> CaptionedImage | None:
 
 
 def drawn_mask(sample: Sample) -> NDArray[np.uint8] | None:
-    """A dataset frame, uint8 BGR (H, W, 3), with its soft mask as `overlay` draws it; None if it cannot be decoded."""
-    image, mask = decoded_image(sample.jpeg), soft_mask_of(sample)
+    """A dataset frame, uint8 RGB (H, W, 3), with its soft mask as `overlay` draws it; None if it cannot be decoded."""
+    image, mask = frame_of(sample), soft_mask_of(sample)
     return None if image is None or mask is None or mask.shape != image.shape[:2] else overlay(image, mask)
+
+
+def frame_of(sample: Sample) -> NDArray[np.uint8] | None:
+    """A dataset frame, uint8 RGB (H, W, 3), without its mask; None if it cannot be decoded."""
+    return _decoded(sample.jpeg, "RGB")
 
 
 def soft_mask_of(sample: Sample) -> NDArray[np.float32] | None:
     """The soft mask of a dataset frame, float32 (H, W) in [0, 1]; None if it cannot be decoded."""
-    mask = decoded_image(sample.mask_png)
-    return None if mask is None else mask[..., 0].astype(np.float32) / np.float32(255)
+    mask = _decoded(sample.mask_png, "L")
+    return None if mask is None else mask.astype(np.float32) / np.float32(255)
 
 
-def scaled_jpeg_uri(image_bgr: NDArray[np.uint8], width: int, height: int) -> str:
-    """An image, uint8 BGR (H, W, 3), as a data URI of a JPEG of this size in pixels."""
-    smaller = width < image_bgr.shape[1]
-    scaled = cv2.resize(image_bgr, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
-    return jpeg_uri(np.asarray(scaled, np.uint8))
+def _decoded(content: bytes, mode: str) -> NDArray[np.uint8] | None:
+    try:
+        with PIL.Image.open(io.BytesIO(content)) as image:
+            return np.array(image.convert(mode))
+    # what Pillow raises for files of other formats, truncated ones, and those of very many pixels
+    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError):
+        return None
+
+
+def scaled_jpeg_uri(image: NDArray[np.uint8], width: int, height: int) -> str:
+    """An image, uint8 RGB (H, W, 3), as a data URI of a JPEG of this size in pixels."""
+    method = PIL.Image.Resampling.BOX if width < image.shape[1] else PIL.Image.Resampling.BILINEAR
+    return jpeg_uri(np.asarray(PIL.Image.fromarray(image).resize((width, height), method)))
 
 
 def _number(value: object) -> float:
@@ -72,13 +87,14 @@ def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
 
 
-def overlay(image_bgr: NDArray[np.uint8], soft_mask: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """`image_bgr` (H, W, 3) uint8 with `soft_mask` (H, W) in [0, 1] as a red tint, outlined at FOREGROUND_THRESHOLD."""
+def overlay(image: NDArray[np.uint8], soft_mask: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """`image` (H, W, 3) uint8 RGB with `soft_mask` (H, W) in [0, 1] as a red tint, outlined at FOREGROUND_THRESHOLD."""
     weight = _TINT_WEIGHT * soft_mask[..., None]
-    tinted = (image_bgr * (1 - weight) + np.array(_TINT_BGR) * weight).astype(np.uint8)
-    certain = (soft_mask >= FOREGROUND_THRESHOLD).astype(np.uint8)
-    outlines, _ = cv2.findContours(certain, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return np.asarray(cv2.drawContours(tinted, outlines, -1, _OUTLINE_BGR, 1), np.uint8)
+    drawn: NDArray[np.uint8] = (image * (1 - weight) + np.array(_TINT_RGB) * weight).astype(np.uint8)
+    certain = np.pad(soft_mask >= FOREGROUND_THRESHOLD, 1)
+    inside = certain[:-2, 1:-1] & certain[2:, 1:-1] & certain[1:-1, :-2] & certain[1:-1, 2:]
+    drawn[certain[1:-1, 1:-1] & ~inside] = _OUTLINE_RGB
+    return drawn
 
 
 def curve_image(points: Sequence[tuple[int, float]], held_out: Sequence[tuple[int, float]], name: str) -> str:
@@ -137,10 +153,11 @@ def detection_image(names: Sequence[str], values: Sequence[float]) -> str:
     return svg_uri(svg(figure))
 
 
-def jpeg_uri(image_bgr: NDArray[np.uint8]) -> str:
-    """An image (H, W, 3) uint8 BGR as a JPEG in a data URI."""
-    _, jpeg = cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    return _data_uri("image/jpeg", jpeg.tobytes())
+def jpeg_uri(image: NDArray[np.uint8]) -> str:
+    """An image (H, W, 3) uint8 RGB as a JPEG in a data URI."""
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(image).save(buffer, format="JPEG", quality=_JPEG_QUALITY)
+    return _data_uri("image/jpeg", buffer.getvalue())
 
 
 def svg(figure: Figure) -> bytes:

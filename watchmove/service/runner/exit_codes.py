@@ -41,8 +41,18 @@ RETRIED_EXIT_CODES = tuple(
 
 
 def ending_of(error: BaseException) -> Ending:
-    """Return the table's row for an exception: a full disk is UNAVAILABLE, any exception without a row is a BUG."""
+    """Return the table's row for an exception: a full disk is UNAVAILABLE, any exception without a row is a BUG.
+
+    A package that is not installed, as PyTorch in the slim image, is INVALID_INPUT.
+    """
     for kind, ending in ENDINGS.items():
         if isinstance(error, kind):
             return ending
+    if isinstance(error, ModuleNotFoundError) and package_of(error) != "watchmove":
+        return INVALID_INPUT
     return UNAVAILABLE if isinstance(error, OSError) and error.errno in _DISK_FULL else BUG
+
+
+def package_of(error: ModuleNotFoundError) -> str:
+    """The name of the package whose module was not found."""
+    return str(error.name).partition(".")[0]

@@ -15,7 +15,7 @@ from types import FrameType
 from rich.console import Console
 
 from watchmove.pipeline.errors import Stopped
-from watchmove.service.runner.exit_codes import BUG, DONE, STOPPED, ending_of
+from watchmove.service.runner.exit_codes import BUG, DONE, STOPPED, ending_of, package_of
 from watchmove.service.runner.logs import log_failure
 from watchmove.service.runner.metrics import ProcessMetrics, serve
 from watchmove.service.runner.progress import ProgressReport, progress_for
@@ -26,6 +26,8 @@ from watchmove.service.store.store import Store
 
 _STALLED_SECONDS = 100.0
 """How long a step may take to stop. Pods are killed 120 seconds after the signal (argo/watchmove.yaml)."""
+_COMPLETE = "use the full image instead of the slim one, or install requirements.txt"
+"""What would do where a package is missing."""
 _POLL_SECONDS = 0.5
 """How often a thread looks whether the step is to stop. Set by hand; not tuned."""
 
@@ -59,9 +61,9 @@ def run_to_exit_code(body: Callable[[], None]) -> int:
         return STOPPED.exit_code
     except BrokenPipeError as error:
         # sockets raise BrokenPipeError too; only a reader of the output that has seen enough, like `head`, is no error
-        return DONE.exit_code if _output_is_closed() else _report_error(error)
+        return DONE.exit_code if _output_is_closed() else report_error(error)
     except Exception as error:  # noqa: BLE001 (the one place where every exception becomes an exit code)
-        return _report_error(error)
+        return report_error(error)
     return DONE.exit_code
 
 
@@ -80,11 +82,13 @@ def _interrupted_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _report_error(error: Exception) -> int:
+def report_error(error: Exception) -> int:
     """Log what went wrong, in one line (and a trace for a bug), and return its exit code."""
     ending = ending_of(error)
     # names of files and keys can have line breaks
     message = " ".join(str(error).splitlines()) or type(error).__name__
+    if isinstance(error, ModuleNotFoundError) and ending is not BUG:
+        message = f"the Python package {package_of(error)} is not installed, and this command needs it; {_COMPLETE}"
     log_failure(ending, message, "".join(traceback.format_exception(error)) if ending is BUG else "")
     return ending.exit_code
 

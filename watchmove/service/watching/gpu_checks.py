@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ _DRIVER_VERSION = re.compile(r"Kernel Module.*?\s([0-9]+(?:\.[0-9]+)+)")
 
 def gpu_check(settings: Settings, command: tuple[str, ...] = _KERNEL, driver_file: Path = _DRIVER_FILE) -> Check:
     """The check of what a process that runs `command` finds, and of the driver that is named in a file."""
+    if find_spec("torch") is None:
+        return not_checked(_NAME, "PyTorch is not installed")
     driver = driver_version(driver_file)
     try:
         done = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False, stdin=subprocess.DEVNULL)

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from watchmove.pipeline.dataset.shard import Sample, read_shard, sample_in
@@ -170,6 +169,8 @@ def mask_iou(one: Sample, two: Sample) -> float | None:
     if first is None or second is None:
         return None
     if first.shape != second.shape:
+        import cv2  # rarely needed, and not in the slim image
+
         second = np.asarray(cv2.resize(second, first.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
     return jaccard(first >= FOREGROUND_THRESHOLD, second >= FOREGROUND_THRESHOLD)
 

@@ -13,9 +13,8 @@ from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.dataset.shard import Sample
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.atomic import write_bytes
-from watchmove.pipeline.files.images import decoded_image
 from watchmove.pipeline.files.text_lines import visible
-from watchmove.service.report.images import drawn_mask, scaled_jpeg_uri
+from watchmove.service.report.images import drawn_mask, frame_of, scaled_jpeg_uri
 from watchmove.service.report.run_comparison.common_frames import CommonFrame
 from watchmove.service.report.run_comparison.differences import CountDifference, FrameDifference, RunComparison
 
@@ -110,7 +109,7 @@ def _shown(facts: FrameDifference, frame: CommonFrame) -> _ShownFrame | None:
 
 
 def _plain(sample: Sample | None) -> Image | None:
-    return decoded_image(sample.jpeg) if sample else None
+    return frame_of(sample) if sample else None
 
 
 def _drawn(sample: Sample | None, plain: Image | None) -> NDArray[np.uint8] | None:
