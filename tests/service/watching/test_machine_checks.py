@@ -41,6 +41,18 @@ def test_missing_and_old_libraries_are_named() -> None:
     assert "requirements.txt" in check.remedy
 
 
+def test_the_slim_image_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without all that it does without, there is a warning; without one of them, something is missing."""
+    place = "watchmove.service.watching.machine_checks.NOT_IN_SLIM_IMAGE"
+    monkeypatch.setattr(place, {"no-such-library", "nor-this-one"})
+    one = libraries_check([Requirement("no-such-library>=1"), Requirement("rich>=14")])
+    both = libraries_check([Requirement("no-such-library>=1"), Requirement("nor-this-one"), Requirement("rich>=14")])
+
+    assert one.state is State.FAILED
+    assert both.state is State.WARNING
+    assert "no-such-library, nor-this-one are not installed" in both.finding
+
+
 def test_a_package_that_is_not_installed_has_no_requirements() -> None:
     """A source tree without metadata gives no false alarm."""
     checks = list(version_checks("no-such-package"))

@@ -2,15 +2,19 @@
 
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from watchmove.pipeline.voc.average_precision import DetectionScores
 from watchmove.service.records.training import EvaluationRecord
 from watchmove.service.report.result import ClassificationResult, Growth, RunResult
 from watchmove.service.steps.run import CompletedRun
+
+if TYPE_CHECKING:
+    # Not when it runs: it loads OpenCV, which `watchmove results` does not need.
+    from watchmove.pipeline.voc.average_precision import DetectionScores
 
 
 def print_summary(completed: CompletedRun, console: Console) -> None:
@@ -91,7 +95,7 @@ def _layers_table(rows: Sequence[ClassificationResult]) -> Table:
     return table
 
 
-def print_scores(scores: DetectionScores, *, as_json: bool) -> None:
+def print_scores(scores: "DetectionScores", *, as_json: bool) -> None:
     """Print the average precision of each class and its mean, as a table or as JSON."""
     if as_json:
         print(json.dumps(scores.as_json(), indent=1))

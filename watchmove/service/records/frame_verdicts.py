@@ -8,14 +8,18 @@ import gzip
 import math
 import zlib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 from watchmove.pipeline.errors import InvalidInput
-from watchmove.pipeline.extraction.sampled_video import Frame
 from watchmove.service.records.outcomes import ShardRecord, VideoOutcome
 from watchmove.service.records.record import from_json_lines, json_lines
 from watchmove.service.store.store import ObjectChanged, Store
+
+if TYPE_CHECKING:
+    # Not when it runs: it loads OpenCV, which reading verdicts does not need.
+    from watchmove.pipeline.extraction.sampled_video import Frame
 
 VERDICTS = ".verdicts.json.gz"
 """What the names of files of verdicts end in."""
@@ -42,7 +46,7 @@ class FrameVerdict(BaseModel):
     change: float | None = None
 
 
-def verdict_on(frame: Frame) -> FrameVerdict:
+def verdict_on(frame: "Frame") -> FrameVerdict:
     """Return the verdict on an examined frame as it is recorded."""
     facts = vars(frame.facts) if frame.facts else {}
     return FrameVerdict(
@@ -59,7 +63,7 @@ def verdict_on(frame: Frame) -> FrameVerdict:
     )
 
 
-def verdict_bytes(frames: Iterable[Frame]) -> bytes:
+def verdict_bytes(frames: Iterable["Frame"]) -> bytes:
     """Return the verdicts on the examined frames of one video as they are stored; equal frames give equal bytes."""
     return gzip.compress(json_lines([verdict_on(frame) for frame in frames]), mtime=0)
 

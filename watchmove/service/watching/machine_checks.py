@@ -26,6 +26,17 @@ _WORKER_MEBIBYTES = 512
 The measurement is in docs/explanation/measurements.md: 151 MiB for the extraction and 66 MiB for the decoder.
 """
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
+NOT_IN_SLIM_IMAGE = {
+    "defusedxml",
+    "ffmpeg-python",
+    "ijson",
+    "imageio-ffmpeg",
+    "opencv-contrib-python-headless",
+    "scipy",
+    "torch",
+    "torchvision",
+}
+"""The requirements that the slim image does without: all but the group `slim` of pyproject.toml."""
 
 
 def machine_checks(settings: Settings) -> Iterator[Check]:
@@ -57,7 +68,7 @@ def version_checks(package: str = _PACKAGE) -> Iterator[Check]:
 
 def libraries_check(requirements: list[Requirement]) -> Check:
     """The check of the installed libraries against `requirements`."""
-    faults, count = [], 0
+    faults, absent, count = [], set(), 0
     for requirement in requirements:
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
@@ -65,10 +76,14 @@ def libraries_check(requirements: list[Requirement]) -> Check:
         try:
             version = importlib.metadata.version(requirement.name)
         except importlib.metadata.PackageNotFoundError:
+            absent.add(requirement.name)
             faults.append(f"{requirement.name} is not installed")
             continue
         if not requirement.specifier.contains(version, prereleases=True):
             faults.append(f"{requirement.name} {version} is installed, {requirement.specifier} is required")
+    if absent == NOT_IN_SLIM_IMAGE and len(absent) == len(faults):
+        finding = f"those of the slim image: {', '.join(sorted(absent))} are not installed"
+        return warning("libraries", finding, "Use the full image for world, extract, pretrain and evaluate.")
     if faults:
         return failed("libraries", ", ".join(faults), "Install them: pip install --requirement requirements.txt")
     return ok("libraries", f"all {count} libraries have a version that is permitted")
