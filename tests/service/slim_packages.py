@@ -4,10 +4,14 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import distribution
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+_COMMAND = (sys.executable, "-S", "-m", "watchmove")
+"""`-S`: without the packages of this environment."""
 _PIN = re.compile(r"^([a-z0-9-]+)==", re.MULTILINE)
 
 
@@ -27,7 +31,19 @@ def link_packages(folder: Path) -> Path:
 
 def run_slim(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a `watchmove` command that finds only the packages in `folder` and this tree."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
-    # -S: without the environment's own packages
-    words = [sys.executable, "-S", "-m", "watchmove", *arguments]
-    return subprocess.run(words, capture_output=True, text=True, check=False, env=environment, timeout=280)
+    environment = _environment(folder)
+    return subprocess.run([*_COMMAND, *arguments], capture_output=True, text=True, check=False, env=environment)
+
+
+@contextmanager
+def started_slim(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Such a command as a process, which is killed at the end of the block."""
+    with subprocess.Popen([*_COMMAND, *arguments], env=_environment(folder)) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}

@@ -296,58 +296,16 @@ def test_the_packages_of_the_slim_image_suffice_for_its_commands(
         "videos": ("first", "--store", store),
         "results": ("first", "--store", store),
         "compare": ("first", "second", "--store", store),
+        "retry": ("first", *settings),
         "settings": (),
         "doctor": settings,
     }
     ended = {name: run_slim(packages, name, *given) for name, given in words.items()}
-    nothing_failed = run_slim(packages, "retry", "first", *settings)
 
     assert {name: done.stderr for name, done in ended.items() if done.returncode} == {}
     assert context.store.read("runs/first/report.html") == page
     assert dataset_of(context.store, "slim").dataset == dataset_of(context.store, "first").dataset
-    assert "no video" in nothing_failed.stderr
     assert "those of the slim image" in ended["doctor"].stdout.replace("│", "").replace("\n", "")
-
-
-@pytest.mark.parametrize(
-    ("words", "package"),
-    [
-        (("world",), "ffmpeg"),
-        (("extract", "--run", "r", "--shard", "0"), "cv2"),
-        (("pretrain", "--run", "r"), "torch"),
-        (("evaluate", "--run", "r", "--evaluation", "0"), "torch"),
-        (("export", "r", "--out", "o"), "torch"),
-    ],
-)
-def test_a_command_that_the_slim_image_cannot_run_says_so_in_one_line(
-    tmp_path: Path, words: tuple[str, ...], package: str
-) -> None:
-    """It ends as invalid input, which no retry can help."""
-    done = run_slim(link_packages(tmp_path / "packages"), *words, "--set", f"store=file://{tmp_path}/store")
-    (line,) = done.stderr.strip().splitlines()
-
-    assert done.returncode == 65
-    assert f"the Python package {package} is not installed" in line
-    assert "use the full image" in line
-
-
-@pytest.mark.parametrize("words", [("submit",), ("watch", "w"), ("logs", "w"), ("stop", "w"), ("resubmit", "w")])
-@pytest.mark.parametrize("server", ["kubernetes", "argo"])
-def test_the_commands_of_workflows_need_the_packages_of_the_slim_image_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: str, words: tuple[str, ...]
-) -> None:
-    """They come as far as asking the server, which is not there."""
-    context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
-    cluster = {"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}
-    kubeconfig = {"clusters": [cluster], "contexts": [context], "users": [{"name": "u"}], "current-context": "c"}
-    (tmp_path / "kubeconfig").write_text(json.dumps({"apiVersion": "v1", "kind": "Config", **kubeconfig}))
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    if server == "argo":
-        monkeypatch.setenv("ARGO_SERVER", "127.0.0.1:1")
-    done = run_slim(link_packages(tmp_path / "packages"), *words)
-
-    assert done.returncode == 75, done.stderr
-    assert "127.0.0.1:1" in done.stderr
 
 
 @pytest.fixture
