@@ -26,6 +26,7 @@ from watchmove.service.settings.loading import LAPTOP, load_settings
         (Stopped("x"), 143, "stopped"),
         (OSError(errno.ENOSPC, "x"), 75, "unavailable, retry later"),
         (OSError(errno.ENOENT, "x"), 70, "internal error"),
+        (ModuleNotFoundError("x", name="watchmove.x"), 70, "internal error"),
         (ZeroDivisionError("x"), 70, "internal error"),
         (AssertionError(), 70, "internal error"),
     ],
@@ -41,6 +42,16 @@ def test_each_exception_has_its_exit_code(
     assert run_to_exit_code(body) == code
     line = capsys.readouterr().err.splitlines()[-1]
     assert line == f"watchmove: {prefix}: {str(error) or type(error).__name__}"
+
+
+def test_a_package_that_is_not_installed_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """As in the slim image; a module of the program itself that is not there is a bug, as the table says."""
+
+    def body() -> None:
+        raise ModuleNotFoundError("No module named 'torch.nn'", name="torch.nn")
+
+    assert run_to_exit_code(body) == 65
+    assert "invalid input: the Python package torch is not installed" in capsys.readouterr().err
 
 
 def test_ctrl_c_where_nothing_waits_for_it_has_the_code_of_a_stop(capsys: pytest.CaptureFixture[str]) -> None:
