@@ -20,7 +20,16 @@ from watchmove.service.cluster.step_pod import merge_patch
 ROOT = Path(__file__).parents[2]
 STEPS = ("world", "plan", "extract", "gather", "pretrain", "evaluate", "report")
 OVERLAYS = ("cloud", "kind")
-OPTIONAL = ("disruption-budget", "gpu-extract", "karpenter", "kueue", "networkpolicy", "spot", "workload-identity")
+OPTIONAL = (
+    "disruption-budget",
+    "gpu-extract",
+    "karpenter",
+    "kueue",
+    "networkpolicy",
+    "slim",
+    "spot",
+    "workload-identity",
+)
 """The components that no overlay of the tree includes."""
 COMBINATIONS = (
     *(("base", one) for one in ("gpu", "minio", "monitoring", *OPTIONAL)),

@@ -1,23 +1,27 @@
 """Components: what each changes in the pods that Argo and the Job make, and that all combinations are built."""
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.manifests.documents import (
     COMBINATIONS,
+    OPTIONAL,
     ROOT,
     RUN_LABEL,
     STEPS,
     Document,
     built,
+    built_in,
     built_with,
     containers,
     named,
     pods_by_template,
     ranks_template,
     read,
+    write_overlay,
 )
 
 FOLDERS = sorted(path.name for path in (ROOT / "k8s" / "components").iterdir())
@@ -278,3 +282,20 @@ def _meets(value: str | None, operator: str, values: Collection[str]) -> bool:
         case "Exists":
             return value is not None
     raise NotImplementedError(operator)
+
+
+@pytest.mark.parametrize("components", [("slim",), OPTIONAL, OPTIONAL[::-1]], ids=["alone", "all", "reversed"])
+def test_the_slim_image_is_that_of_the_steps_without_pytorch(tmp_path: Path, components: tuple[str, ...]) -> None:
+    """An overlay names both images, and each step's records name its own."""
+    write_overlay(tmp_path, "watchmove", "overlays/cloud", *components)
+    with (tmp_path / "kustomization.yaml").open("a") as overlay:
+        overlay.write("images: [{name: watchmove-slim, newName: registry.example/watchmove, newTag: 0.1.0-slim}]\n")
+    boxes = [(one["metadata"]["name"], box) for one in built_in(tmp_path) for box in containers(one)]
+    slim = {name for name, box in boxes if box["image"] == "registry.example/watchmove:0.1.0-slim"}
+    rows = [(row, box["image"]) for _, box in boxes for row in box.get("env", ())]
+    recorded = [(row["value"], image) for row, image in rows if row["name"] == "WATCHMOVE_IMAGE"]
+
+    assert slim == {"watchmove-plan", "watchmove-gather", "watchmove-report", "watchmove-exporter"}
+    assert {box["image"] for name, box in boxes if name not in slim} == {"registry.example/watchmove:0.1.0"}
+    assert len(recorded) >= len(STEPS)
+    assert all(in_record == image for in_record, image in recorded)

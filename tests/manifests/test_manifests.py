@@ -139,31 +139,6 @@ def test_extraction_asks_for_a_gpu_with_the_component() -> None:
     assert with_gpu(built_here) == {"watchmove-extract", "watchmove-pretrain", "watchmove-evaluate"}
 
 
-def test_the_slim_image_is_that_of_the_steps_without_pytorch(tmp_path: Path) -> None:
-    """With the component; an overlay names both images, and each step's records name its own."""
-    text = """
-        apiVersion: kustomize.config.k8s.io/v1beta1
-        kind: Kustomization
-        resources: [{}]
-        components: [{}]
-        images: [{{name: watchmove-slim, newName: registry.example/watchmove, newTag: 0.1.0-slim}}]
-    """
-    places = [
-        os.path.relpath(ROOT / "k8s" / part, tmp_path.resolve()) for part in ("overlays/cloud", "components/slim")
-    ]
-    (tmp_path / "kustomization.yaml").write_text(text.format(*places))
-    boxes = [(one["metadata"]["name"], box) for one in built_in(tmp_path) for box in containers(one)]
-    slim = {name for name, box in boxes if box["image"] == "registry.example/watchmove:0.1.0-slim"}
-    recorded = [
-        (row["value"], box["image"]) for _, box in boxes for row in box.get("env", ()) if "IMAGE" in row["name"]
-    ]
-
-    assert slim == {"watchmove-plan", "watchmove-gather", "watchmove-report", "watchmove-exporter"}
-    assert {box["image"] for name, box in boxes if name not in slim} == {"registry.example/watchmove:0.1.0"}
-    assert len(recorded) >= len(STEPS)
-    assert all(in_record == image for in_record, image in recorded)
-
-
 def with_gpu(documents: tuple[Document, ...]) -> set[str]:
     """Names of the templates whose pods get a GPU and may run where its taint is."""
     return {
