@@ -31,8 +31,9 @@ def link_packages(folder: Path) -> Path:
 
 def run_slim(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a `watchmove` command that finds only the packages in `folder` and this tree."""
-    environment = _environment(folder)
-    return subprocess.run([*_COMMAND, *arguments], capture_output=True, text=True, check=False, env=environment)
+    line, environment = [*_COMMAND, *arguments], _environment(folder)
+    # where commands that name no place to write to may write
+    return subprocess.run(line, capture_output=True, text=True, check=False, env=environment, cwd=folder.parent)
 
 
 @contextmanager
