@@ -37,7 +37,7 @@ def test_the_mean_average_precision_is_in_the_bucket(bucket: Bucket) -> None:
 
 def test_the_report_is_in_the_bucket(bucket: Bucket, first_run: FirstRun) -> None:
     """One page, under the run's name."""
-    page = bucket.read(f"store/runs/{first_run.workflow['metadata']['name']}/report.html")
+    page = bucket.read(f"store/runs/{first_run.workflow['metadata']['name']}/report/index.html")
 
     assert page.lstrip().lower().startswith(b"<!doctype html>")
 

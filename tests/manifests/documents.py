@@ -32,9 +32,9 @@ OPTIONAL = (
 )
 """The components that no overlay of the tree includes."""
 COMBINATIONS = (
-    *(("base", one) for one in ("gpu", "minio", "monitoring", *OPTIONAL)),
+    *(("base", one) for one in ("gpu", "minio", "monitoring", "report-artifact", *OPTIONAL)),
+    ("overlays/cloud", "report-artifact", *OPTIONAL),
     *(("overlays/cloud", one) for one in OPTIONAL),
-    ("overlays/cloud", *OPTIONAL),
     ("overlays/kind", *(one for one in OPTIONAL if one != "gpu-extract")),
 )
 """What is built and checked: a folder below k8s/, and components on top of it."""

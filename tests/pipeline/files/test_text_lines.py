@@ -1,8 +1,10 @@
 """Characters that cannot be seen, and users and passwords in addresses, for terminals, logs and pages."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from watchmove.pipeline.files.text_lines import has_credentials, printable, visible, without_credentials
+from watchmove.pipeline.files.text_lines import from_visible, has_credentials, printable, visible, without_credentials
 
 
 @pytest.mark.parametrize(
@@ -19,6 +21,14 @@ def test_what_cannot_be_seen_has_a_mark(text: str, on_a_terminal: str, on_a_page
     """Letters of all scripts stay; controls, turned text, other blanks and lone surrogates do not."""
     assert printable(text) == on_a_terminal
     assert visible(text) == on_a_page
+    assert from_visible(on_a_page) == text
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_the_codes_of_a_page_give_the_text_back(text: str) -> None:
+    """Of any text that has no such codes itself; another code is no character and stays."""
+    assert from_visible(visible(text)) == text
+    assert from_visible("⟨U+110000⟩⟨U+41⟩") == "⟨U+110000⟩⟨U+41⟩"
 
 
 @pytest.mark.parametrize(

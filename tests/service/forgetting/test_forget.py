@@ -38,6 +38,7 @@ from watchmove.service.records.forgotten import LearntRecord
 from watchmove.service.records.outcomes import ShardRecord
 from watchmove.service.records.record import need
 from watchmove.service.records.training import BackboneRecord, PretrainPointer, backbone_id_of
+from watchmove.service.report.run_page.page_files import pictures_of
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.loading import LAPTOP, load_settings
 from watchmove.service.steps.control import control
@@ -119,7 +120,14 @@ def context(finished: Path, tmp_path: Path) -> StepContext:
 def test_the_run_names_and_shows_the_work_everywhere(context: StepContext) -> None:
     """Without that the tests below would show nothing."""
     keys = {key for key, _ in mentions(context.store, *NAMES)}
-    kinds = ("listing.json.gz", "malformed.json.gz", "/00000.json", "-0.json", ".ATTRIBUTION.tsv.gz", "report.html")
+    kinds = (
+        "listing.json.gz",
+        "malformed.json.gz",
+        "/00000.json",
+        "-0.json",
+        ".ATTRIBUTION.tsv.gz",
+        "report/index.html",
+    )
 
     assert [kind for kind in kinds if not any(key.endswith(kind) for key in keys)] == []
     assert any(key.startswith("controls/") for key in keys)
@@ -128,7 +136,7 @@ def test_the_run_names_and_shows_the_work_everywhere(context: StepContext) -> No
 
 def test_nothing_names_or_shows_it_and_nothing_else_is_lost(context: StepContext) -> None:
     """Neither records nor lists, credits, tars, controls and reports; other frames keep every byte."""
-    before, pages = frames(context), context.store.read("runs/first/report.html") or b""
+    before, pages = frames(context), context.store.read("runs/first/report/index.html") or b""
     extracted, same = frames(context, "extractions/"), snapshot_samples(context, dataset_of(context.store, "same"))
     shown = {sample.jpeg for (video, _), found in before.items() if video == VICTIM for sample in found}
     # in the control with shuffled masks it has those of others, and masks without an object are all the same
@@ -136,7 +144,7 @@ def test_nothing_names_or_shows_it_and_nothing_else_is_lost(context: StepContext
     masks = {mask for video, mask in own if video == VICTIM} - {mask for video, mask in own if video != VICTIM}
     ids = {key.rpartition("-")[0].encode() for video, key in before if video == VICTIM}
     key, record = forget(context, CHOICE)
-    after, page = frames(context, "extractions/"), context.store.read("runs/first/report.html") or b""
+    after, page = frames(context, "extractions/"), context.store.read("runs/first/report/index.html") or b""
     receipts = {name for name, _ in mentions(context.store, *ids)}
 
     assert shown
@@ -148,7 +156,20 @@ def test_nothing_names_or_shows_it_and_nothing_else_is_lost(context: StepContext
     remaining = snapshot_samples(context, dataset_of(context.store, "same"))
     assert remaining == [sample for sample in same if sample.metadata["video"] != VICTIM] != same
     assert pages.count(b"<figure>") - page.count(b"<figure>") == pages.count(VICTIM.encode()) > 0
+    beside = {item.key.rpartition("/")[2] for item in context.store.list("runs/first/report/")}
+    assert beside == {*pictures_of(page.decode()), "index.html"} < {*pictures_of(pages.decode()), "index.html"}
     assert record.finished_at_unix_seconds is not None
+
+
+def test_a_report_loses_the_names_of_failed_videos(context: StepContext) -> None:
+    """In the folder and in one file; other names stay."""
+    row = '<li><span class="video">{}</span> <span class="soft">moov atom not found</span></li>\n'
+    keys = (layout.report("first"), layout.single_file_report("first"))
+    for key in keys:
+        context.store.write(key, (row.format(VICTIM) + row.format("other.mp4")).encode())
+    forget(context, CHOICE)
+
+    assert [context.store.read(key) for key in keys] == [row.format("other.mp4").encode()] * 2
 
 
 def test_a_page_of_claims_loses_its_pictures(context: StepContext) -> None:

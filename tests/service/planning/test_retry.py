@@ -219,8 +219,8 @@ def test_the_local_runner_takes_up_a_retry(make_context: MakeContext, tmp_path: 
     assert [row.outcome for row in before] == ["kept", "missing"]
     assert result.gathered.outcomes == {"kept": 2}
     assert result.dataset.kept_videos == 2
-    page = (made.store.read(f"runs/{name}/report.html") or b"").decode()
-    assert "<td>unknown</td><td>2</td>" in page
+    page = (made.store.read(f"runs/{name}/report/index.html") or b"").decode()
+    assert '<th scope="row">unknown</th><td>2</td>' in page
     assert result.dataset.attribution_key in page
 
 

@@ -29,6 +29,7 @@ def test_the_page_of_keys_is_whole() -> None:
         layout.classification("a", "conv1"),
         layout.claims("a", "claims"),
         layout.figure("a", "frames"),
+        layout.single_file_report("a"),
         layout.receipt("a"),
     )
 

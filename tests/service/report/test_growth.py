@@ -15,7 +15,7 @@ from watchmove.service.report.figures import frames_figure, freezing_figure
 from watchmove.service.report.growth import growth
 from watchmove.service.report.images import svg
 from watchmove.service.report.result import Growth, GrowthPoint, PretrainingFacts, RunResult, SeedSpread, result_rows
-from watchmove.service.steps.report import _environment
+from watchmove.service.report.run_page.page import page_environment
 from watchmove.service.store.folder import FileStore
 
 LINE = "backbones", "+0.098 for ten times the frames", "95 % band"
@@ -65,7 +65,7 @@ def test_a_run_that_is_left_out_is_named_with_the_setting_that_differs(store: Fi
     assert reasons["other"] == "extraction recipe is another instead of same"
     assert reasons["frozen"] == "it has no figure of the pretrained trunk with 0 frozen convolutions"
     assert "no valid record" in reasons["torn"]
-    page = _environment().get_template("growth.html.j2").render(growth=found, frames_figure="")
+    page = page_environment().get_template("growth.html.j2").render(growth=found, frames_figure="")
     assert "3 other runs of this store left out" in page
     assert "<li>other: extraction recipe is another instead of same</li>" in page
 
@@ -162,7 +162,7 @@ def test_the_report_says_how_many_backbones_compare(counts: tuple[int, ...], sai
     figure = SeedSpread(count=1, mean=0.3, deviation=None, low=None, high=None)
     made = [GrowthPoint(run="r", backbone=str(one), frames=one, ap_11_point=figure) for one in counts]
     shown = Growth(freeze_through=0, points=tuple(made), refused="too few")
-    page = _environment().get_template("growth.html.j2").render(growth=shown, frames_figure="")
+    page = page_environment().get_template("growth.html.j2").render(growth=shown, frames_figure="")
 
     assert said in page
     assert "No forecast: too few." in page

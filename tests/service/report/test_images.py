@@ -58,4 +58,4 @@ def test_a_bar_chart_of_any_values(values: list[float]) -> None:
     """A test set without objects has no mAP, and a detector that finds nothing has zero: both have a chart."""
     chart = detection_image([f"random, seed {number}" for number in range(len(values))], values)
 
-    assert chart.startswith("data:image/svg+xml")
+    assert b"<svg" in chart

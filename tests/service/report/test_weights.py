@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from watchmove.service.records.training import Evaluation, MappedWeights
-from watchmove.service.steps.report import _environment
+from watchmove.service.report.run_page.page import page_environment
 
 
 def row(initialisation: str, seed: int, weights: MappedWeights | None) -> SimpleNamespace:
@@ -14,7 +14,7 @@ def row(initialisation: str, seed: int, weights: MappedWeights | None) -> Simple
 
 def page(rows: list[SimpleNamespace]) -> str:
     """The rendered section."""
-    return _environment().get_template("weights.html.j2").render(rows=rows)
+    return page_environment().get_template("weights.html.j2").render(rows=rows)
 
 
 def test_each_file_has_a_line_with_its_tensors() -> None:

@@ -13,8 +13,9 @@ from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.video.ffmpeg_commands import ffmpeg_executable
 from watchmove.pipeline.world.drawing import moving_square
-from watchmove.service.records.datasets import gathered_of
+from watchmove.service.records.datasets import FailedVideo, gathered_of
 from watchmove.service.records.plans import PlanRecord
+from watchmove.service.report.run_page.failed_videos import failed_names
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.steps.extract import extract
 from watchmove.service.steps.gather import gather
@@ -49,6 +50,45 @@ def test_another_run_extracts_nothing_again(make_context: MakeContext, videos: P
 
     assert (planned.shards, planned.videos_listed) == (0, 3)
     assert gather(context, "two").dataset == gather(context, "one").dataset
+
+
+def test_a_run_says_when_it_extracted_and_where_its_failures_are(make_context: MakeContext, videos: Path) -> None:
+    """A run that extracts nothing has no time of extraction, and the same failures."""
+    assert videos.is_dir()
+    context = make_context()
+    extracted(context, "one")
+    extracted(context, "two")
+    gather(context, "one")
+    gather(context, "two")
+    one, two = (gathered_of(context.store, run) for run in ("one", "two"))
+    (failure,) = one.outcomes.keys() - {"kept"}
+
+    assert one.extraction is not None
+    assert one.extraction.seconds == pytest.approx(one.seconds_of_extraction)
+    assert one.extraction.ended_unix_seconds >= one.extraction.began_unix_seconds
+    assert two.extraction is None
+    assert (one.attempts, two.attempts) == (3, 3)
+    assert [(failed.key, failed.detail != "") for failed in failed_names(context.store, two.failed)[failure]] == [
+        ("text.mp4", True)
+    ]
+
+
+def test_a_place_whose_record_has_changed_names_no_video(make_context: MakeContext) -> None:
+    """As after the video has been forgotten: neither another video, nor one beyond the end, nor one of no record."""
+    context = make_context()
+    touch_videos(context, "0.mp4", "1.mp4", "2.mp4")
+    planned = plan(context, "run")
+    end_shard(context, planned, 0, {"1.mp4": ("unreadable", "not-a-video")})
+    gather(context, "run")
+    (places,) = gathered_of(context.store, "run").failed.values()
+    name, place = "unreadable: not-a-video", places[0]
+    others = [
+        FailedVideo(part=place.part, number=place.number - 1),
+        FailedVideo(part=place.part, number=3),
+        FailedVideo(part=place.part.replace("00000", "00009"), number=0),
+    ]
+
+    assert [video.key for video in failed_names(context.store, {name: [place, *others]})[name]] == ["1.mp4"]
 
 
 def test_new_and_removed_videos(make_context: MakeContext, videos: Path) -> None:

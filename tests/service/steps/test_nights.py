@@ -160,7 +160,7 @@ def test_all_steps_on_one_machine_end_without_training(
 
     assert (completed.backbones, completed.evaluations) == ((), ())
     assert f"no training: {completed.gathered.no_training}\n" in capsys.readouterr().out
-    assert completed.report.endswith("runs/two/report.html")
+    assert completed.report.endswith("runs/two/report/index.html")
 
 
 @pytest.mark.parametrize(("later", "stands"), [("result", False), ("gather", True)])

@@ -21,11 +21,13 @@ from tests.service.records.made_up_run import touch_videos
 from tests.service.slim_packages import link_packages, run_slim
 from tests.waiting import poll
 from watchmove.service.records import layout
-from watchmove.service.records.datasets import dataset_of
+from watchmove.service.records.datasets import dataset_of, gathered_of
 from watchmove.service.report.result import result_of
+from watchmove.service.report.run_page.page_files import pictures_of
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.loading import LAPTOP, load_settings
 from watchmove.service.steps.plan import plan
+from watchmove.service.steps.report import report
 from watchmove.service.steps.run import interrupted_run
 from watchmove.service.watching.exporter import RecordCollector
 
@@ -94,16 +96,29 @@ def test_the_summary_has_counts_figures_and_the_report(finished: tuple[StepConte
     assert "report: file://" in printed
 
 
-def test_the_report_stands_alone(finished: tuple[StepContext, str]) -> None:
-    """One page with pictures of kept and rejected frames, the curve and the table, and nothing fetched."""
+def test_the_report_stands_alone(finished: tuple[StepContext, str], tmp_path: Path) -> None:
+    """A page without scripts, whose pictures lie beside it; and the same in one file and in a local folder."""
     context, _ = finished
-    page = (context.store.read("runs/first/report.html") or b"").decode()
+    page = (context.store.read("runs/first/report/index.html") or b"").decode()
+    pictures = pictures_of(page)
+    single = report(context, "first", single_file=True, folder=tmp_path / "copy")
+    one_file = (context.store.read("runs/first/report.html") or b"").decode()
 
-    assert page.count("data:image/jpeg") > 2
-    assert page.count("data:image/svg+xml") == 2
-    assert re.search(r'(src|href)="(?!data:)', page) is None
-    assert "no-motion" in page or "rejected" in page
+    assert sorted({name.rpartition(".")[2] for name in pictures}) == ["jpg", "svg"]
+    assert {item.key.rpartition("/")[2] for item in context.store.list("runs/first/report/")} == {
+        *pictures,
+        "index.html",
+    }
+    assert re.findall(r'(?:src|href)="(?![0-9a-f]{16}\.(?:jpg|svg)")', page) == []
+    assert "<script" not in page
+    reasons = {name.removeprefix("rejected: ") for name in gathered_of(context.store, "first").frames} - {"kept"}
+    assert reasons & set(re.findall("<h3>(.*?)</h3>", page))
     assert "11-point" in page
+    assert "as a single seed has no spread" in page
+    assert single == f"{context.store.uri}/runs/first/report.html"
+    assert one_file.count('src="data:image/') == page.count("<img ")
+    assert {path.name for path in (tmp_path / "copy").iterdir()} == {*pictures, "index.html"}
+    assert (tmp_path / "copy" / "index.html").read_text() == page
 
 
 def test_each_panel_of_the_dashboard_has_data(finished: tuple[StepContext, str], tmp_path: Path) -> None:
@@ -219,7 +234,7 @@ def test_the_same_run_on_s3(s3_environment: str, tmp_path: Path) -> None:
     keys = {item["Key"] for item in client.list_objects_v2(Bucket="whole-run")["Contents"]}
 
     assert done.returncode == 0, done.stderr
-    assert "store/runs/first/report.html" in keys
+    assert "store/runs/first/report/index.html" in keys
     written = {key: client.get_object(Bucket="whole-run", Key=key)["Body"].read() for key in keys}
     said = {"output": done.stdout.encode(), "errors": done.stderr.encode(), **written}
     plain = {name: gzip.decompress(data) if name.endswith(".gz") else data for name, data in said.items()}
@@ -258,7 +273,7 @@ def test_killed_at_any_moment_it_continues_under_its_name(tmp_path: Path) -> Non
     ]
     names = {path.name for path in (tmp_path / "store" / "runs").iterdir()}
     done = subprocess.run(line, capture_output=True, text=True, check=False)
-    reports = [path.parent.name for path in (tmp_path / "store" / "runs").glob("*/report.html")]
+    reports = [path.parent.parent.name for path in (tmp_path / "store" / "runs").glob("*/report/index.html")]
 
     assert codes == [143, 143, -signal.SIGKILL]
     assert done.returncode == 0, done.stderr
@@ -286,7 +301,7 @@ def test_the_packages_of_the_slim_image_suffice_for_its_commands(
     context, _ = finished
     packages, store = link_packages(tmp_path / "packages"), context.store.uri
     settings = [*settled(store.removesuffix("/store")), "--set", "work.metrics_port=0"]
-    page = context.store.read("runs/first/report.html")
+    page = context.store.read("runs/first/report/index.html")
     words = {
         "plan": ("--run", "slim", *settings),
         "gather": ("--run", "slim", *settings),
@@ -303,7 +318,7 @@ def test_the_packages_of_the_slim_image_suffice_for_its_commands(
     ended = {name: run_slim(packages, name, *given) for name, given in words.items()}
 
     assert {name: done.stderr for name, done in ended.items() if done.returncode} == {}
-    assert context.store.read("runs/first/report.html") == page
+    assert context.store.read("runs/first/report/index.html") == page
     assert dataset_of(context.store, "slim").dataset == dataset_of(context.store, "first").dataset
     assert "those of the slim image" in ended["doctor"].stdout.replace("│", "").replace("\n", "")
 
@@ -357,7 +372,9 @@ def test_a_finished_run_is_read_with_the_settings_that_it_recorded(
     """The store and the name are enough for each command; a setting that the record contradicts is named in a line."""
     context, _ = finished
     place = context.store.uri.removeprefix("file://")
-    result, page = (context.store.read(key) or b"" for key in ("runs/first/result.json", "runs/first/report.html"))
+    result, page = (
+        context.store.read(key) or b"" for key in ("runs/first/result.json", "runs/first/report/index.html")
+    )
     lines = {
         "status": ["status", "first", "--json"],
         "results": ["results", "first", "--json"],
@@ -378,4 +395,4 @@ def test_a_finished_run_is_read_with_the_settings_that_it_recorded(
     assert "| iterations | 2 |" in (tmp_path / "README.md").read_text()
     assert again["rows"] == json.loads(result)["rows"]
     assert again["made_by"]["settings_hash"] == json.loads(result)["made_by"]["settings_hash"]
-    assert context.store.read("runs/first/report.html") == page
+    assert context.store.read("runs/first/report/index.html") == page

@@ -8,6 +8,9 @@ from watchmove.pipeline.errors import InvalidInput
 _CREDENTIALS = re.compile(r"(?<!file)://[^/\s@]*@")
 """User and password before the host of an address; in the name of a folder, `@` is a letter like others."""
 
+_CODE = re.compile(r"⟨U\+(?P<code>[0-9A-F]{4,5}|10[0-9A-F]{4})⟩")
+"""What `visible` writes in place of a character."""
+
 BLANKS = " \t\v\f"
 """White space of ASCII within a line: any other, such as a no-break space, may be part of a file's name."""
 
@@ -51,3 +54,8 @@ def visible(text: str) -> str:
     These are control characters, those that reverse the direction of the text around them, and blanks but the space.
     """
     return "".join(letter if letter.isprintable() else f"⟨U+{ord(letter):04X}⟩" for letter in text)
+
+
+def from_visible(text: str) -> str:
+    """Return the text that `visible` made this one of, unless that text had such codes itself."""
+    return _CODE.sub(lambda found: chr(int(found["code"], 16)), text)

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -19,12 +18,18 @@ from watchmove.service.cli.files import on_files
 from watchmove.service.cli.forget import on_forget
 from watchmove.service.cli.options import (
     NO_METRICS,
-    WHOLE_NUMBER,
+    EvaluationIndex,
     Overrides,
+    ReportFolder,
     Run,
     SettingsFile,
+    ShardIndex,
+    SingleFile,
     StorePlace,
     Teacher,
+    VideosPlace,
+    VocPlace,
+    as_recorded,
     as_uri,
     in_context,
     in_run,
@@ -130,9 +135,7 @@ def plan(
 @app.command()
 def extract(
     run: Run,
-    shard: Annotated[
-        int, typer.Option(parser=WHOLE_NUMBER, metavar="<int>", help="Index of the shard, counted from 0.")
-    ],
+    shard: ShardIndex,
     teacher: Teacher = "",
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
@@ -187,12 +190,7 @@ def pretrain(run: Run, settings: SettingsFile = LAPTOP, overrides: Overrides = N
 
 @app.command()
 def evaluate(
-    run: Run,
-    evaluation: Annotated[
-        int, typer.Option(parser=WHOLE_NUMBER, metavar="<int>", help="Index of the evaluation, counted from 0.")
-    ],
-    settings: SettingsFile = LAPTOP,
-    overrides: Overrides = None,
+    run: Run, evaluation: EvaluationIndex, settings: SettingsFile = LAPTOP, overrides: Overrides = None
 ) -> None:
     """Train and score a detector on one trunk.
 
@@ -204,16 +202,22 @@ def evaluate(
 
 
 @app.command()
-def report(run: Run, store: StorePlace = "", settings: SettingsFile = LAPTOP, overrides: Overrides = None) -> None:
-    """Write the run's report and print its URI.
+def report(
+    run: Run,
+    store: StorePlace = "",
+    single_file: SingleFile = False,
+    folder: ReportFolder = None,
+    settings: SettingsFile = LAPTOP,
+    overrides: Overrides = None,
+) -> None:
+    """Write the run's report, a folder with an HTML page, and print its URI.
 
     The settings are those that the run's records state.
     """
-    from watchmove.service.records.run_settings import settings_of_run
     from watchmove.service.steps.report import report as step
 
     def body(context: StepContext) -> None:
-        print(step(replace(context, settings=settings_of_run(context.store, run)), run))
+        print(step(as_recorded(context, run), run, single_file=single_file, folder=folder))
 
     in_run(run, settings, with_store(overrides, store), body)
 
@@ -221,10 +225,8 @@ def report(run: Run, store: StorePlace = "", settings: SettingsFile = LAPTOP, ov
 @app.command("run")
 def run_everything(
     settings: SettingsFile = LAPTOP,
-    videos: Annotated[str, typer.Option(help="Folder or URI of videos; by default synthetic ones are drawn.")] = "",
-    voc: Annotated[
-        str, typer.Option(help="Folder or URI in PASCAL VOC's layout; by default a synthetic set is drawn.")
-    ] = "",
+    videos: VideosPlace = "",
+    voc: VocPlace = "",
     store: Annotated[str, typer.Option(help="Folder or URI to write to; by default the setting store.")] = "",
     run: Annotated[str, typer.Option("--run", help="Name; by default an interrupted run's, or the present time.")] = "",
     overrides: Overrides = None,

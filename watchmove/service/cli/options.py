@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -34,6 +35,18 @@ StorePlace = Annotated[
     str,
     typer.Option("--store", metavar="PLACE", help="Folder or URI of the run's store; by default the setting store."),
 ]
+SingleFile = Annotated[
+    bool, typer.Option("--single-file", help="Write the page also as one file, with its pictures inside.")
+]
+VideosPlace = Annotated[
+    str, typer.Option("--videos", help="Folder or URI of videos; by default synthetic ones are drawn.")
+]
+VocPlace = Annotated[
+    str, typer.Option("--voc", help="Folder or URI in PASCAL VOC's layout; by default a synthetic set is drawn.")
+]
+ReportFolder = Annotated[
+    Path | None, typer.Option("--folder", help="Folder of this machine to write the page and its pictures to as well.")
+]
 Run = Annotated[str, typer.Option("--run", help="Name of the run.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
 
@@ -57,6 +70,13 @@ def decimal(
 
 WHOLE_NUMBER = decimal(whole_number_of)
 """Parser of a whole number."""
+ShardIndex = Annotated[
+    int, typer.Option("--shard", parser=WHOLE_NUMBER, metavar="<int>", help="Index of the shard, counted from 0.")
+]
+EvaluationIndex = Annotated[
+    int,
+    typer.Option("--evaluation", parser=WHOLE_NUMBER, metavar="<int>", help="Index of the evaluation, counted from 0."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Teacher = Annotated[
     str,
@@ -135,6 +155,13 @@ def in_run(run: str, settings: Path, overrides: list[str], body: Callable[[StepC
         body(context)
 
     in_context(settings, overrides, compare_and_run)
+
+
+def as_recorded(context: StepContext, run: str) -> StepContext:
+    """Return the context with the settings that the records of `run` state. Raises InvalidInput without records."""
+    from watchmove.service.records.run_settings import settings_of_run
+
+    return replace(context, settings=settings_of_run(context.store, run))
 
 
 def _given(loaded: Settings, path: Path, overrides: list[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Takes the pictures of works out of the reports of runs, and out of the pages of claims."""
+"""Takes the pictures and names of works out of the reports of runs, and out of the pages of claims."""
 
 import html
 import re
@@ -6,26 +6,33 @@ from collections.abc import Iterator
 from functools import partial
 
 from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.files.text_lines import from_visible
 from watchmove.service.forgetting.target import Change, Target, keys_of
 from watchmove.service.records import layout
 from watchmove.service.records.forgotten import Removal
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import find
+from watchmove.service.report.run_page.page_files import pictures_of
 from watchmove.service.store.store import Store
 
-_PICTURE = re.compile(r"<figure>(?:(?!</figure>).)*<figcaption>(?P<caption>.*?)</figcaption></figure>\n?", re.DOTALL)
+_PICTURE = r"<figure>(?:(?!</figure>).)*<figcaption>(?P<caption>.*?)</figcaption></figure>\n?"
+_NAME = r"<li><span class=\"video\">(?P<name>.*?)</span>(?:(?!</li>).)*</li>\n?"
+_PLACE = re.compile(f"{_PICTURE}|{_NAME}", re.DOTALL)
+"""Where a page shows a frame, or names a video that failed."""
 _CAPTION = re.compile(r"(?P<key>.*)(?: at \d+\.\d s: |: IoU with the truth ).*", re.DOTALL)
 """What is written below a frame: the key of its video, then its time in a report, or its IoU in a page of claims."""
+_PAGES = ("/report/index.html", "/report.html")
+"""What the keys of the reports of runs end in: with pictures beside the page, and in one file."""
 
 
 def report_changes(store: Store, target: Target) -> Iterator[Change]:
-    """Yield the changes of reports and pages of claims: pictures of the works are removed, and all else in them stays.
+    """Yield the changes of reports and pages of claims: pictures and names of the works are removed; all else stays.
 
     Raises:
         InvalidInput: the record of a plan is damaged.
         Unavailable: the store cannot be reached.
     """
-    for key in keys_of(store, layout.all_runs(), "/report.html"):
+    for key in (key for key in keys_of(store, layout.all_runs()) if key.endswith(_PAGES)):
         plan = find(store, layout.run_record(key.split("/")[1], "plan"), PlanRecord)
         places = {plan.made_by.settings.get("videos", "")} if plan is not None else set(target.places)
         yield from _page_change(store, key, target, places)
@@ -34,24 +41,37 @@ def report_changes(store: Store, target: Target) -> Iterator[Change]:
 
 
 def _page_change(store: Store, key: str, target: Target, places: set[str]) -> Iterator[Change]:
-    """Yield the change of a page, if it shows one of the works as a video of one of the places."""
-    pictures = sum(_shows_a_work(found, target, places) for found in _PICTURE.finditer(_page(store, key)))
-    if pictures:
+    """Yield the change of a page, if it shows or names one of the works as a video of one of the places."""
+    entries = sum(_is_of_a_work(found, target, places) for found in _PLACE.finditer(_page(store, key)))
+    if entries:
         yield Change(
-            partial(_remove_pictures, store, key, target, places), Removal(key=key, what="rewritten", entries=pictures)
+            partial(_remove_entries, store, key, target, places), Removal(key=key, what="rewritten", entries=entries)
         )
 
 
-def _remove_pictures(store: Store, key: str, target: Target, places: set[str]) -> None:
+def _remove_entries(store: Store, key: str, target: Target, places: set[str]) -> None:
     def kept(found: re.Match[str]) -> str:
-        return "" if _shows_a_work(found, target, places) else found[0]
+        return "" if _is_of_a_work(found, target, places) else found[0]
 
-    store.write(key, _PICTURE.sub(kept, _page(store, key)).encode())
+    page = _page(store, key)
+    rest = _PLACE.sub(kept, page)
+    # Pictures before the page, so that a call that goes on after a kill still finds which they are.
+    for name in sorted(pictures_of(page) - pictures_of(rest)):
+        store.remove(f"{key.rpartition('/')[0]}/{name}")
+    store.write(key, rest.encode())
 
 
-def _shows_a_work(picture: re.Match[str], target: Target, places: set[str]) -> bool:
-    caption = _CAPTION.fullmatch(html.unescape(picture["caption"]))
-    return caption is not None and any(target.works.has(place, caption["key"]) for place in places)
+def _is_of_a_work(found: re.Match[str], target: Target, places: set[str]) -> bool:
+    if found["name"] is not None:
+        shown = html.unescape(found["name"])
+    else:
+        caption = _CAPTION.fullmatch(html.unescape(found["caption"]))
+        if caption is None:
+            return False
+        shown = caption["key"]
+    # letters that cannot be seen have codes in their place, unless the page is of an earlier version
+    keys = {shown, from_visible(shown)}
+    return any(target.works.has(place, key) for place in places for key in keys)
 
 
 def _page(store: Store, key: str) -> str:

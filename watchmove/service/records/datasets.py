@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from watchmove.service.records import layout
 from watchmove.service.records.attribution import LicenceCount
@@ -66,12 +66,37 @@ class NewFrames(BaseModel):
     dataset: str
 
 
+class ExtractionTime(BaseModel):
+    """When the extraction of a run worked: `seconds` sums the wall-clock seconds of its `parts` of shards."""
+
+    model_config = ConfigDict(frozen=True)
+
+    began_unix_seconds: float
+    ended_unix_seconds: float
+    seconds: float
+    parts: int
+
+
+class FailedVideo(BaseModel):
+    """The place of a failed video: the key of a shard's record, and the number of the video in it.
+
+    The record of a run does not name videos, so that none has to be removed from it where a work is forgotten.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    part: str
+    number: int
+
+
 class GatherRecord(Record):
     """Which snapshot a run trains on, and how every video of its listing ended.
 
     `audit_keys` are tars of rejected frames, chosen evenly from the whole extraction. `near_duplicate_videos` have kept
     frames that are left out of the snapshot, because other videos have nearly the same pictures. `new_frames` is None
-    if every run trains, or if there was no earlier backbone.
+    if every run trains, or if there was no earlier backbone. `attempts` counts all attempts at the listed videos, of
+    whatever run, and is 0 in records without it; `extraction` is None if this run has extracted nothing; `failed` has
+    the first few videos of each outcome and reason that is a failure.
     """
 
     dataset: str
@@ -84,6 +109,9 @@ class GatherRecord(Record):
     audit_keys: tuple[str, ...]
     near_duplicate_videos: int = 0
     new_frames: NewFrames | None = None
+    attempts: int = 0
+    extraction: ExtractionTime | None = None
+    failed: dict[str, tuple[FailedVideo, ...]] = Field({})
 
     @property
     def no_training(self) -> str:

@@ -27,7 +27,8 @@ runs/RUN/STEP.json                            what each step of a run decided or
 runs/RUN/pretrain.json                        the run's backbones by the seed of their pretraining
 runs/RUN/result.json                          mean average precision over seeds, with its spread
 runs/RUN/FIGURE.svg                           the report's figures
-runs/RUN/report.html                          the report
+runs/RUN/report/index.html                    the report, and beside it its pictures, named by their content
+runs/RUN/report.html                          the same in one file, if it was asked for
 forgotten/receipts/RECEIPT.json               works that are forgotten, by hashes, and what was removed of them
 forgotten/datasets/DATASET.json               mark of a snapshot that has had frames of forgotten works
 forgotten/backbones/BACKBONE.json             mark of a backbone that has learnt from forgotten works
@@ -85,7 +86,12 @@ def run_records(run: str) -> str:
 
 
 def report(run: str) -> str:
-    """Key of a run's report."""
+    """Key of the page of a run's report; its pictures are in the same folder."""
+    return run_record(run, "report").removesuffix(".json") + "/index.html"
+
+
+def single_file_report(run: str) -> str:
+    """Key of a run's report with its pictures inside the page."""
     return run_record(run, "report").removesuffix(".json") + ".html"
 
 

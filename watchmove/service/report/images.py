@@ -31,9 +31,11 @@ _JPEG_QUALITY = 85
 
 @dataclass(frozen=True)
 class CaptionedImage:
-    """An image as a data URI, and its caption."""
+    """An image as the bytes of a JPEG, its size in pixels, and its caption."""
 
-    source: str
+    jpeg: bytes
+    width: int
+    height: int
     caption: str
 
 
@@ -42,12 +44,13 @@ def image_of(sample: Sample) -> CaptionedImage | None:
     drawn = drawn_mask(sample)
     if drawn is None:
         return None
-    height = round(IMAGE_WIDTH_PIXELS * drawn.shape[0] / drawn.shape[1])
+    height = max(1, round(IMAGE_WIDTH_PIXELS * drawn.shape[0] / drawn.shape[1]))
     seconds = _number(sample.metadata.get("time_seconds"))
     reason = sample.metadata.get("reject_reason")
     caption = f"{sample.metadata.get('video')} at {seconds:.1f} s"
     confidence = f"confidence {_number(sample.metadata.get('confidence')):.2f}"
-    return CaptionedImage(scaled_jpeg_uri(drawn, IMAGE_WIDTH_PIXELS, height), f"{caption}: {reason or confidence}")
+    jpeg = scaled_jpeg(drawn, IMAGE_WIDTH_PIXELS, height)
+    return CaptionedImage(jpeg, IMAGE_WIDTH_PIXELS, height, f"{caption}: {reason or confidence}")
 
 
 def drawn_mask(sample: Sample) -> NDArray[np.uint8] | None:
@@ -76,10 +79,15 @@ def _decoded(content: bytes, mode: str) -> NDArray[np.uint8] | None:
         return None
 
 
+def scaled_jpeg(image: NDArray[np.uint8], width: int, height: int) -> bytes:
+    """An image, uint8 RGB (H, W, 3), as a JPEG of this size in pixels."""
+    method = PIL.Image.Resampling.BOX if width < image.shape[1] else PIL.Image.Resampling.BILINEAR
+    return _jpeg(np.asarray(PIL.Image.fromarray(image).resize((width, height), method)))
+
+
 def scaled_jpeg_uri(image: NDArray[np.uint8], width: int, height: int) -> str:
     """An image, uint8 RGB (H, W, 3), as a data URI of a JPEG of this size in pixels."""
-    method = PIL.Image.Resampling.BOX if width < image.shape[1] else PIL.Image.Resampling.BILINEAR
-    return jpeg_uri(np.asarray(PIL.Image.fromarray(image).resize((width, height), method)))
+    return _data_uri("image/jpeg", scaled_jpeg(image, width, height))
 
 
 def _number(value: object) -> float:
@@ -97,8 +105,8 @@ def overlay(image: NDArray[np.uint8], soft_mask: NDArray[np.float32]) -> NDArray
     return drawn
 
 
-def curve_image(points: Sequence[tuple[int, float]], held_out: Sequence[tuple[int, float]], name: str) -> str:
-    """The training curve as a data URI: the loss on the left axis, the score `name` of held-out videos on the right."""
+def curve_image(points: Sequence[tuple[int, float]], held_out: Sequence[tuple[int, float]], name: str) -> bytes:
+    """The training curve as SVG: the loss on the left axis, the score `name` of held-out videos on the right."""
     figure = Figure(figsize=(7, 3), layout="constrained")
     left = figure.add_subplot()
     left.plot(*zip(*points, strict=True), color="#c33", linewidth=1.5, label="loss")
@@ -110,7 +118,7 @@ def curve_image(points: Sequence[tuple[int, float]], held_out: Sequence[tuple[in
         right.plot(*zip(*held_out, strict=True), color="#236", marker="o", label=name)
         right.set_ylabel(f"{name} on held-out videos", color="#236")
         right.set_ylim(0, 1)
-    return svg_uri(svg(figure))
+    return svg(figure)
 
 
 def curve_png(curve: Sequence[CurveRow], score: str) -> bytes:
@@ -138,8 +146,8 @@ def curve_png(curve: Sequence[CurveRow], score: str) -> bytes:
     return buffer.getvalue()
 
 
-def detection_image(names: Sequence[str], values: Sequence[float]) -> str:
-    """A bar chart of mean average precision, one bar for each evaluation, as a data URI."""
+def detection_image(names: Sequence[str], values: Sequence[float]) -> bytes:
+    """A bar chart of mean average precision, one bar for each evaluation, as SVG."""
     figure = Figure(figsize=(7, 0.6 + 0.4 * len(names)), layout="constrained")
     axes = figure.add_subplot()
     # A bar's name begins with its initialisation.
@@ -150,14 +158,18 @@ def detection_image(names: Sequence[str], values: Sequence[float]) -> str:
     # A fifth is left for the labels; the lower limit keeps an axis if all values are zero, or there is none.
     axes.set_xlim(0, max([0.05, *values]) * 1.2)
     axes.set_xlabel("mAP (11-point, IoU 0.5)")
-    return svg_uri(svg(figure))
+    return svg(figure)
 
 
 def jpeg_uri(image: NDArray[np.uint8]) -> str:
     """An image (H, W, 3) uint8 RGB as a JPEG in a data URI."""
+    return _data_uri("image/jpeg", _jpeg(image))
+
+
+def _jpeg(image: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     PIL.Image.fromarray(image).save(buffer, format="JPEG", quality=_JPEG_QUALITY)
-    return _data_uri("image/jpeg", buffer.getvalue())
+    return buffer.getvalue()
 
 
 def svg(figure: Figure) -> bytes:

@@ -16,9 +16,7 @@ from watchmove.service.records.datasets import (
     DatasetRecord,
     DatasetShard,
     GatherRecord,
-    NewFrames,
     dataset_of,
-    evenly_chosen,
     named_counts,
 )
 from watchmove.service.records.listing import listed_ids
@@ -29,14 +27,9 @@ from watchmove.service.records.stream import shard_records
 from watchmove.service.runner.events import log_step
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.settings import GatherSettings, Settings, settings_hash
+from watchmove.service.steps.gather_record import frames_by_reason, frames_kept, gather_record
 from watchmove.service.store.store import Store
 from watchmove.service.training.new_frames import new_frames
-
-AUDITS = 24
-"""Most tars of rejected frames that a run's record names. Set by hand; not tuned."""
-
-_NEAR_DUPLICATE_VIDEO = "near-duplicate-video"
-"""Why frames that extraction has kept are left out: another video has nearly the same pictures."""
 
 
 @log_step
@@ -64,17 +57,17 @@ def gather(context: StepContext, run: str) -> DatasetRecord:
     rows = table.counting & table.of(listed)
     wanted = context.settings.gather.leave_out_near_duplicates
     repeated = _near_duplicate_rows(table, rows) if wanted else np.zeros_like(rows)
-    check_gate(len(listed), table.outcomes(rows), _frames(table, rows, repeated), context.settings.gather)
+    check_gate(len(listed), table.outcomes(rows), frames_by_reason(table, rows, repeated), context.settings.gather)
     if repeated.any():
         structlog.get_logger().info(
-            "near-duplicate videos left out", videos=int(repeated.sum()), frames=_frames_kept(table, repeated)
+            "near-duplicate videos left out", videos=int(repeated.sum()), frames=frames_kept(table, repeated)
         )
     dataset = _snapshot(context, plan, table, rows & ~repeated, credit)
     # The snapshot goes first, so that a run's record never names a snapshot that is missing.
     commit(context.store, layout.dataset(dataset.dataset), dataset)
     new = new_frames(context.settings, context.store, dataset, table, rows & ~repeated)
     made_by = _origin(context.settings, context.store, plan)
-    commit(context.store, key, _gather_record(made_by, plan, table, (rows, repeated), dataset.dataset, new))
+    commit(context.store, key, gather_record(made_by, plan, table, (rows, repeated), dataset.dataset, new))
     # Read back: of two processes that gather at once, the first commit decides.
     return dataset_of(context.store, run)
 
@@ -105,49 +98,6 @@ def check_gate(
 def _origin(settings: Settings, store: Store, plan: PlanRecord) -> Origin:
     """Origin that names the plan alone as input: the snapshot lists its shards with their sha256."""
     return origin(settings, {f"{store.uri}/{layout.listing(plan.recipe, plan.plan)}": plan.plan})
-
-
-def _frames(table: AttemptTable, rows: Rows, repeated: Rows) -> Counter[tuple[str, str]]:
-    """Sampled frames by (`kept` or `rejected`, reason), where frames of near-duplicate videos are rejected."""
-    frames = table.frames(rows)
-    if left_out := _frames_kept(table, repeated):
-        frames["kept", ""] -= left_out
-        frames["rejected", _NEAR_DUPLICATE_VIDEO] = left_out
-    return frames
-
-
-def _frames_kept(table: AttemptTable, rows: Rows) -> int:
-    return int(table.frames_kept[rows].sum())
-
-
-def _gather_record(
-    made_by: Origin,
-    plan: PlanRecord,
-    table: AttemptTable,
-    selected: tuple[Rows, Rows],
-    dataset: str,
-    new: NewFrames | None,
-) -> GatherRecord:
-    """The run's own figures, which are not part of its snapshot.
-
-    `selected` has the rows with one attempt for each listed video, and those of them that are near-duplicates.
-    """
-    rows, repeated = selected
-    # The parts of other runs too, if they hold attempts that count for this one.
-    parts = [table.parts[number] for number in np.unique(table.part[rows]).tolist()]
-    return GatherRecord(
-        made_by=made_by,
-        dataset=dataset,
-        videos_listed=int(rows.sum()),
-        videos_removed=plan.videos_removed,
-        outcomes=named_counts(table.outcomes(rows)),
-        frames=named_counts(_frames(table, rows, repeated)),
-        frames_seen=int(table.frames_seen[rows].sum()),
-        seconds_of_extraction=sum(part.seconds for part in parts),
-        audit_keys=tuple(part.audit_key for part in evenly_chosen(parts, AUDITS)),
-        near_duplicate_videos=int(repeated.sum()),
-        new_frames=new,
-    )
 
 
 def _snapshot(

@@ -13,6 +13,7 @@ from watchmove.service.records.record import deciding, find
 from watchmove.service.records.training import BackboneRecord, EvaluationRecord, evaluations_of
 from watchmove.service.runner.events import log_event
 from watchmove.service.runner.runner import StepContext
+from watchmove.service.store.store import Store
 
 _GIVEN_NAME = re.compile(r"\d{8}-\d{6}")
 """A name that `new_run_name` gives."""
@@ -52,8 +53,13 @@ def interrupted_run(context: StepContext) -> str | None:
     for run in sorted(filter(_GIVEN_NAME.fullmatch, runs), reverse=True):
         plan = find(store, layout.run_record(run, "plan"), PlanRecord)
         if plan is not None and deciding(plan.made_by.settings) == settings:
-            return run if store.head(layout.report(run)) is None and is_current(context, plan) else None
+            return run if not _has_report(store, run) and is_current(context, plan) else None
     return None
+
+
+def _has_report(store: Store, run: str) -> bool:
+    # in one file only, where an earlier version wrote it
+    return any(store.head(key) is not None for key in (layout.report(run), layout.single_file_report(run)))
 
 
 def run_all(context: StepContext, run: str = "", *, draw_videos: bool, draw_detection_set: bool) -> CompletedRun:
