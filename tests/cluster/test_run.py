@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.installation import Bucket, FirstRun, Installation, pods_of, wait_for
+from watchmove.service.report.run_page.page_files import pictures_of
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -36,10 +37,16 @@ def test_the_mean_average_precision_is_in_the_bucket(bucket: Bucket) -> None:
 
 
 def test_the_report_is_in_the_bucket(bucket: Bucket, first_run: FirstRun) -> None:
-    """One page, under the run's name."""
+    """One page, under the run's name, and the same page with its pictures as an artifact of the workflow."""
     page = bucket.read(f"store/runs/{first_run.workflow['metadata']['name']}/report/index.html")
+    (pod,) = pods_of(first_run.workflow, "report")
+    (artifact,) = (one for one in pod["outputs"]["artifacts"] if one["name"] == "report")
+    folder = artifact["s3"]["key"]
 
     assert page.lstrip().lower().startswith(b"<!doctype html>")
+    assert bucket.read(f"{folder}/index.html") == page
+    names = {key.removeprefix(f"{folder}/") for key in bucket.changes(f"{folder}/")}
+    assert names == {"index.html", *pictures_of(page.decode())}
 
 
 def test_a_second_run_redoes_no_extraction(

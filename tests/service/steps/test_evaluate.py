@@ -238,6 +238,9 @@ class Told:
         if step == self._stop_at and self._stop is not None:
             self._stop.set()
 
+    def stage(self, name: str, number: int, total: int, estimate: str) -> None:
+        """No step is a stage of its own."""
+
     def close(self) -> None:
         """Nothing is open."""
 

@@ -156,7 +156,7 @@ def test_all_steps_on_one_machine_end_without_training(
     context = make_context(LEAST, "world.train_images=2", "world.test_images=2")
     trained(context, night(context, "one", "a.mp4"))
     completed = run_all(context, "two", draw_videos=False, draw_detection_set=True)
-    print_summary(completed, Console(width=80))
+    print_summary(completed, context.store.uri, Console(width=80))
 
     assert (completed.backbones, completed.evaluations) == ((), ())
     assert f"no training: {completed.gathered.no_training}\n" in capsys.readouterr().out

@@ -53,6 +53,9 @@ class Told:
         if len(self.iterations) == self._stop_at:
             self._context.stop.set()
 
+    def stage(self, name: str, number: int, total: int, estimate: str) -> None:
+        """No step is a stage of its own."""
+
     def close(self) -> None:
         """Nothing is held open."""
 

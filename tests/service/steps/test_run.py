@@ -94,6 +94,11 @@ def test_the_summary_has_counts_figures_and_the_report(finished: tuple[StepConte
     assert "random" in printed
     assert "pretrained" in printed
     assert "report: file://" in printed
+    assert re.findall(r"^next: watchmove (\w+) first --store /", printed, re.MULTILINE) == [
+        "videos",
+        "status",
+        "export",
+    ]
 
 
 def test_the_report_stands_alone(finished: tuple[StepContext, str], tmp_path: Path) -> None:

@@ -34,6 +34,9 @@ class _Silence:
     def update(self, step: str, done: int, total: int, facts: str) -> None:
         """Say nothing."""
 
+    def stage(self, name: str, number: int, total: int, estimate: str) -> None:
+        """Say nothing: a cell is no stage of a run."""
+
     def close(self) -> None:
         """Nothing is open."""
 

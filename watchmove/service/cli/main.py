@@ -245,6 +245,6 @@ def run_everything(
     def body(context: StepContext) -> None:
         result = run_all(context, run, draw_videos=not videos, draw_detection_set=not voc)
         context.progress.close()  # a live line would break up the table
-        print_summary(result, Console())
+        print_summary(result, context.store.uri, Console())
 
     in_context(settings, [*words, *(overrides or ())], body)

@@ -1,6 +1,7 @@
 """Tables of results, which commands print on the terminal."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
     from watchmove.pipeline.voc.average_precision import DetectionScores
 
 
-def print_summary(completed: CompletedRun, console: Console) -> None:
-    """Print a run's counts, the average precision of each evaluation or why there is none, and the report's URI."""
+def print_summary(completed: CompletedRun, store: str, console: Console) -> None:
+    """Print a run's counts, the average precision of each evaluation or why there is none, and the report's URI.
+
+    Commands follow that go on from there; `store` is the URI of the run's store.
+    """
     counts = ", ".join(f"{count} {name}" for name, count in completed.gathered.outcomes.items())
     # Names and URIs may contain brackets, so below they are escaped or printed without markup.
     console.print(f"videos: {counts}", highlight=False, markup=False)
@@ -31,6 +35,10 @@ def print_summary(completed: CompletedRun, console: Console) -> None:
         console.print(_evaluations_table(completed.evaluations))
     # Not broken into lines, so that the URI can be copied.
     console.print(f"report: {completed.report}", soft_wrap=True, highlight=False, markup=False)
+    place = f"{shlex.quote(completed.run)} --store {shlex.quote(store.removeprefix('file://'))}"
+    line_of_export = [] if completed.gathered.no_training else [f"watchmove export {place} --out backbone"]
+    for line in (f"watchmove videos {place}", f"watchmove status {place}", *line_of_export):
+        console.print(f"next: {line}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _evaluations_table(evaluations: Sequence[EvaluationRecord]) -> Table:

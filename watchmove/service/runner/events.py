@@ -43,7 +43,7 @@ def log_step(step: Callable[Given, Result]) -> Callable[Given, Result]:
     def logged(*args: Given.args, **kwargs: Given.kwargs) -> Result:
         given = signature.bind(*args, **kwargs).arguments
         # the name of the run, and the number of the shard or of the evaluation
-        ids = {name: value for name, value in given.items() if isinstance(value, str | int)}
+        ids = {name: value for name, value in given.items() if type(value) in (str, int)}
         with _logged(step.__name__, ids):
             return step(*args, **kwargs)
 

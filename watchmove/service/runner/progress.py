@@ -17,6 +17,9 @@ class ProgressReport(Protocol):
     def update(self, step: str, done: int, total: int, facts: str) -> None:
         """Report `done` of `total` units of `step`; `facts` is a short text like "12.3 frames/s, yield 0.41"."""
 
+    def stage(self, name: str, number: int, total: int, estimate: str) -> None:
+        """Announce stage `number` of `total` of a run; `estimate` says how long the rest takes, or is empty."""
+
     def close(self) -> None:
         """End the report."""
 
@@ -39,6 +42,11 @@ class LoggedProgress:
         self._last[step] = now
         left = round((now - began) / done * (total - done)) if done else None
         self._log.info("progress", step=step, done=done, total=total, facts=facts, seconds_left=left)
+
+    def stage(self, name: str, number: int, total: int, estimate: str) -> None:
+        """Log the stage."""
+        facts = {"estimate": estimate} if estimate else {}
+        self._log.info(f"step {number} of {total}", step=name, **facts)
 
     def close(self) -> None:
         """Do nothing: a log line holds nothing open."""
@@ -66,6 +74,11 @@ class LiveProgress:
         if step not in self._tasks:
             self._tasks[step] = self._bars.add_task(step, total=total, facts=facts)
         self._bars.update(self._tasks[step], completed=done, total=total, facts=facts)
+
+    def stage(self, name: str, number: int, total: int, estimate: str) -> None:
+        """Print a line above the bars."""
+        line = f"step {number} of {total}: {name}" + (f" ({estimate})" if estimate else "")
+        self._bars.console.print(line, highlight=False, markup=False)
 
     def close(self) -> None:
         """Stop updating the bars; they stay on the terminal."""

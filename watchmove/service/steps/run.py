@@ -13,6 +13,7 @@ from watchmove.service.records.record import deciding, find
 from watchmove.service.records.training import BackboneRecord, EvaluationRecord, evaluations_of
 from watchmove.service.runner.events import log_event
 from watchmove.service.runner.runner import StepContext
+from watchmove.service.steps.run_stages import EVALUATE, EXTRACT, PRETRAIN, Stages, pace_of_last_run
 from watchmove.service.store.store import Store
 
 _GIVEN_NAME = re.compile(r"\d{8}-\d{6}")
@@ -83,24 +84,39 @@ def run_all(context: StepContext, run: str = "", *, draw_videos: bool, draw_dete
     if not draw_detection_set:
         # A missing detection set is reported now, not after hours of extraction.
         DetectionSet.at(context.settings)
-    if draw_videos or draw_detection_set:
+    draws = draw_videos or draw_detection_set
+    stages = Stages(context.progress, pace_of_last_run(context.store), draws=draws)
+    if draws:
+        stages.begin("world")
         world(context, videos=draw_videos, detection_set=draw_detection_set)
     run = run or _name(context)
+    stages.begin("plan")
+    planned = plan(context, run)
+    stages.planned(context.settings, planned, len(evaluations_of(context.settings)))
     # One after another, because each extraction already uses all cores.
-    for shard in range(plan(context, run).shards):
+    for shard in range(planned.shards):
+        stages.begin(EXTRACT)
         extract(context, run, shard)
+    stages.begin("gather")
     dataset = gather(context, run)
     gathered = gathered_of(context.store, run)
-    trains = not gathered.no_training
-    backbones = pretrain(context, run) if trains else ()
-    cells = range(len(evaluations_of(context.settings)) if trains else 0)
-    evaluations = tuple(evaluate(context, run, number) for number in cells)
+    backbones: tuple[BackboneRecord, ...] = ()
+    evaluations: list[EvaluationRecord] = []
+    if gathered.no_training:
+        stages.without_training()
+    else:
+        stages.begin(PRETRAIN)
+        backbones = pretrain(context, run)
+        for number in range(len(evaluations_of(context.settings))):
+            stages.begin(EVALUATE)
+            evaluations.append(evaluate(context, run, number))
+    stages.begin("report")
     done = CompletedRun(
         run=run,
         gathered=gathered,
         dataset=dataset,
         backbones=backbones,
-        evaluations=evaluations,
+        evaluations=tuple(evaluations),
         report=report(context, run),
     )
     log_event("run", run=run, dataset=dataset.dataset, frames=dataset.kept_frames, report=done.report)
