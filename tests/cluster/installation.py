@@ -110,6 +110,14 @@ class Bucket:
         """An object's bytes."""
         return self._client.get_object(Bucket="watchmove", Key=key)["Body"].read()
 
+    def copy(self, key: str, to: str) -> None:
+        """Copy an object."""
+        self._client.copy_object(Bucket="watchmove", Key=to, CopySource={"Bucket": "watchmove", "Key": key})
+
+    def record(self, key: str) -> dict[str, Any]:
+        """A record at its key."""
+        return dict(json.loads(self.read(key)))
+
     def records(self, prefix: str) -> list[dict[str, Any]]:
         """Every record.json below a prefix."""
         return [json.loads(self.read(key)) for key in self.changes(prefix) if key.endswith("/record.json")]

@@ -2,11 +2,10 @@
 
 import shutil
 import subprocess
-from typing import Any
 
 import pytest
 
-from tests.cluster.installation import NAMESPACE, FirstRun, Installation, plan_alone, pods_of, wait_for
+from tests.cluster.installation import NAMESPACE, FirstRun, Installation, plan_alone, pods_of
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -43,23 +42,3 @@ def test_a_workflow_that_is_retried_ends(installation: Installation, first_run: 
 
     assert again["status"]["phase"] == "Succeeded"
     assert again["status"]["finishedAt"] > first_run.workflow["status"]["finishedAt"]
-
-
-def test_the_nightly_run_starts_by_itself(installation: Installation) -> None:
-    """With its clock set to every minute, the CronWorkflow makes a workflow from the main template."""
-    every_minute = {"suspend": False, "schedules": ["* * * * *"]}
-    before = {"suspend": True, "schedules": installation.get("cronworkflows", "watchmove")["spec"]["schedules"]}
-    installation.change("cronworkflows", "watchmove", {"spec": every_minute})
-    try:
-        started = wait_for("the clock to strike", lambda: _of_the_clock(installation), timeout_seconds=90)
-    finally:
-        installation.change("cronworkflows", "watchmove", {"spec": before})
-    for one in started:
-        installation.change("workflows", one["metadata"]["name"], {"spec": {"shutdown": "Terminate"}})
-
-    assert [one["spec"]["workflowTemplateRef"] for one in started] == [{"name": "watchmove"}]
-
-
-def _of_the_clock(installation: Installation) -> list[dict[str, Any]]:
-    label = "workflows.argoproj.io/cron-workflow"
-    return [one for one in installation.all_of("workflows") if one["metadata"]["labels"].get(label) == "watchmove"]
