@@ -80,8 +80,7 @@ class Installation:
     @contextmanager
     def bucket(self) -> Iterator["Bucket"]:
         """The test store's bucket, through a forwarded port."""
-        secrets = self.core.list_namespaced_secret(NAMESPACE).items
-        (secret,) = [one for one in secrets if one.metadata.name.startswith("watchmove-s3-")]
+        secret: Any = self.core.read_namespaced_secret("watchmove-s3", NAMESPACE)
         (pod,) = self.core.list_namespaced_pod(NAMESPACE, label_selector="app.kubernetes.io/component=minio").items
         with _forwarded(pod.metadata.name, 9000) as port:
             yield Bucket(f"http://127.0.0.1:{port}", secret.data)
