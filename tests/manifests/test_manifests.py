@@ -117,14 +117,18 @@ def test_a_step_pod_reads_the_settings_of_its_own_overlay(overlay: str) -> None:
         assert template["volumes"][0]["configMap"]["name"] == config_map
 
 
-def test_the_test_store_and_its_users_share_one_generated_secret() -> None:
-    """In the kind overlay the credentials that MinIO takes are those that the steps bring."""
-    secret = _generated("kind", "Secret", "watchmove-s3-")
+def test_the_test_store_and_its_users_share_one_secret() -> None:
+    """In the kind overlay the credentials that MinIO takes are those of the steps and of the artifact repository."""
+    secret = _generated("kind", "Secret", "watchmove-s3")
+    repositories = named(built("kind"), "ConfigMap", "artifact-repositories")
+    default = repositories["metadata"]["annotations"]["workflows.argoproj.io/default-artifact-repository"]
+    artifacts = yaml.safe_load(repositories["data"][default])["s3"]
     (minio,) = containers(named(built("kind"), "Deployment", "minio"))
     (step,) = containers(named(built("kind"), "WorkflowTemplate", "watchmove-plan"))
 
     assert {row["valueFrom"]["secretKeyRef"]["name"] for row in minio["env"] if "valueFrom" in row} == {secret}
     assert step["envFrom"][0]["secretRef"]["name"] == secret
+    assert {artifacts[name]["name"] for name in ("accessKeySecret", "secretKeySecret")} == {secret}
 
 
 def test_only_the_trainings_ask_for_a_gpu() -> None:

@@ -16,12 +16,16 @@ DATE = "Thu, 01 Jan 2026 00:00:00 GMT"
 
 @dataclass(frozen=True)
 class Request:
-    """A request: its method, the key of its object, its query and its headers, with names in lower case."""
+    """A request: its method, the key of its object, its query and its headers, with names in lower case.
+
+    `port` is that of the client, which requests on one connection share.
+    """
 
     method: str
     key: str
     query: str
     headers: dict[str, str]
+    port: int
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,8 @@ def answering_server(server: AnsweringServer) -> Iterator[str]:
             parts = urlsplit(self.path)
             key = unquote(parts.path.removeprefix("/").partition("/")[2])
             headers = {name.lower(): value for name, value in self.headers.items()}
-            answer = server.answer(Request(self.command, key, parts.query, headers), _content(self))
+            request = Request(self.command, key, parts.query, headers, self.client_address[1])
+            answer = server.answer(request, _content(self))
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)

@@ -334,3 +334,23 @@ def test_a_retry_after_is_not_waited_for_after_the_last_try(
         open_store(NAME).read("k")
 
     assert waits.count(7.0) == 5
+
+
+def test_a_connection_to_what_was_at_the_address_before_can_be_left(server: AnsweringServer) -> None:
+    """As one that was made before a cluster's network knew the address: whoever answers there is no store."""
+    store = open_store(NAME)
+    server.objects["p/k"] = DATA
+    first: list[int] = []
+
+    def wrong(request: Request) -> Answer | None:
+        first.append(request.port)
+        return Answer(404) if request.port == first[0] else None
+
+    server.replace = wrong
+    for _ in range(2):
+        with pytest.raises(InvalidInput, match="HTTP status 404"):
+            list(store.list())
+    store.reconnect()
+
+    assert [item.key for item in store.list()] == ["k"]
+    assert first[0] == first[1] != first[2]

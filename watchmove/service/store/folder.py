@@ -131,6 +131,9 @@ class FileStore:
         with _translated(f"making {self.folder}"):
             self.folder.mkdir(parents=True, exist_ok=True)
 
+    def reconnect(self) -> None:
+        """Do nothing: a folder has no connections."""
+
     def _path(self, key: str) -> Path:
         return self.folder / self.check_key(key)
 

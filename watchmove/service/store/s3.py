@@ -204,6 +204,10 @@ class S3Store:
             return Unavailable(line)
         return ObjectUnserved(f"{line} (the store serves other objects)")
 
+    def reconnect(self) -> None:
+        """Close the idle connections of all clients."""
+        self._clients.close()
+
     def make(self) -> None:
         """Make the bucket unless it exists."""
         with self._translated("making the bucket"):

@@ -27,6 +27,12 @@ class S3Clients:
     def __init__(self, uri: str, *, unsigned: bool) -> None:
         self._uri = uri
         self._unsigned = unsigned
+        self._made: list[S3Client] = []
+
+    def close(self) -> None:
+        """Close the idle connections of all clients, which stay usable."""
+        for client in self._made:
+            client.close()
 
     @cached_property
     def with_checksums(self) -> "S3Client":
@@ -80,4 +86,5 @@ class S3Clients:
                 f"{self._uri}: the endpoint has a user or a password, which the SDK does not use; remove them from "
                 "AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             )
+        self._made.append(client)
         return client

@@ -101,6 +101,9 @@ class Store(Protocol):
     def make(self) -> None:
         """Make the folder or bucket unless it exists."""
 
+    def reconnect(self) -> None:
+        """Close idle connections, so that the next request makes one: what an address leads to may have changed."""
+
 
 def check_key(key: str) -> str:
     """Return the key unchanged after checking that it stays below its store.

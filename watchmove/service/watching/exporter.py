@@ -61,7 +61,8 @@ def serve_records(settings: Settings) -> None:
     Nothing is served before the first complete refresh: counters of half of the records would look like a restart at a
     lower value, and all other records like new ones.
     """
-    collector = RecordCollector(open_store(settings.store))
+    store = open_store(settings.store)
+    collector = RecordCollector(store)
     registry = CollectorRegistry()
     registry.register(collector)
     log = structlog.get_logger()
@@ -72,6 +73,8 @@ def serve_records(settings: Settings) -> None:
                 collector.refresh()
             except (Unavailable, InvalidInput) as error:
                 log.warning("records could not be read", reason=str(error))
+                # a connection that is kept may lead to what was at the address when it was made
+                store.reconnect()
             else:
                 if not serving:
                     metrics.serve(registry, settings.work.metrics_port)
