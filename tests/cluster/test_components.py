@@ -1,16 +1,30 @@
 """Components on a real cluster: it accepts every combination, and pods have the labels that Argo fills in."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from kubernetes import client, config
 
+from release.archive import archive
+from release.chart import OFF, chart
+from release.tree import Tree
 from tests.cluster.installation import wait_for
-from tests.manifests.documents import COMBINATIONS, OPTIONAL, Document, built_in, named, pods_by_template, write_overlay
+from tests.manifests.documents import (
+    COMBINATIONS,
+    OPTIONAL,
+    ROOT,
+    Document,
+    built_in,
+    named,
+    pods_by_template,
+    write_overlay,
+)
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -62,6 +76,21 @@ def test_every_combination_is_accepted(namespace: str, combination: tuple[str, .
     answer = _applied(known, "--dry-run=server")
 
     assert answer.count("(server dry run)") == len(known)
+
+
+def test_the_chart_is_accepted(namespace: str, tmp_path: Path) -> None:
+    """What Helm makes of the chart with every component, as a dry run."""
+    if not shutil.which("helm"):
+        pytest.skip("helm is not on PATH: the chart cannot be rendered here")
+    package = tmp_path / "watchmove.tgz"
+    package.write_bytes(archive(chart(Tree(ROOT), {}), 0))
+    on = ",".join(f"components.{name}=true" for name in OFF)
+    command = ["helm", "template", "watchmove", str(package), "--namespace", namespace, "--set", on]
+    made = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    versions = _kubectl("api-versions").split()
+    known = [one for one in yaml.safe_load_all(made) if one and _is_served(one, versions)]
+
+    assert _applied(known, "--dry-run=server").count("(server dry run)") == len(known)
 
 
 @pytest.mark.usefixtures("labels")

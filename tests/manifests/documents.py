@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from functools import cache
@@ -15,6 +13,7 @@ from uuid import UUID
 import pytest
 import yaml
 
+from release.kustomize import built_text, program
 from watchmove.service.cluster.step_pod import merge_patch
 
 ROOT = Path(__file__).parents[2]
@@ -88,16 +87,14 @@ def write_overlay(folder: Path, namespace: str, start: str, *components: str, co
 
 def built_in(folder: Path) -> tuple[Document, ...]:
     """What kustomize makes of a folder."""
-    made = subprocess.run([*_kustomize(), str(folder)], capture_output=True, text=True, check=False)
-    assert made.returncode == 0, made.stderr
-    return tuple(yaml.safe_load_all(made.stdout))
+    need_kustomize()
+    return tuple(yaml.safe_load_all(built_text(folder)))
 
 
-def _kustomize() -> list[str]:
-    for command in (["kubectl", "kustomize"], ["kustomize", "build"]):
-        if shutil.which(command[0]):
-            return command
-    pytest.skip("neither kubectl nor kustomize is on PATH: overlays cannot be built here")
+def need_kustomize() -> None:
+    """Skip a test where nothing can build an overlay."""
+    if not program():
+        pytest.skip("neither kubectl nor kustomize is on PATH: overlays cannot be built here")
 
 
 def named(documents: tuple[Document, ...], kind: str, name: str) -> Document:
