@@ -6,6 +6,8 @@
 # make lint    style, types and the order of the rooms
 # make hooks   the same checks before each commit, with pre-commit
 # make docs    the docs as a site in out/docs
+# make release     manifests, Helm chart, SBOMs and checksums of this version in dist; IMAGES="watchmove=… watchmove-slim=…"
+#                  names them by digest; make sbom, make chart: these alone
 # make kind-test   the tests of the cluster, on a throw-away kind cluster
 
 PYTHON ?= python3
@@ -25,7 +27,7 @@ PYTEST := .venv/bin/pytest --durations=10
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: run claims test fuzz lint hooks docs kind-test clean
+.PHONY: run claims test fuzz lint hooks docs release sbom chart kind-test clean
 
 run: .venv/run-ready
 	$(RUN)
@@ -80,6 +82,9 @@ hooks: .venv/test-ready
 docs: .venv/test-ready
 	.venv/bin/mkdocs build --strict --quiet
 
+release sbom chart: .venv/test-ready
+	@.venv/bin/python -m release $(if $(filter release,$@),all,$@) $(if $(IMAGES),--images "$(IMAGES)")
+
 kind-test: .venv/test-ready
 	kind create cluster --name $(KIND_CLUSTER)
 	docker build --tag $(IMAGE) .
@@ -91,4 +96,4 @@ kind-test: .venv/test-ready
 	kind delete cluster --name $(KIND_CLUSTER)
 
 clean:
-	rm -rf out .venv
+	rm -rf out dist .venv
