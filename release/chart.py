@@ -26,7 +26,7 @@ Key = tuple[str, str]
 FILES = Path(__file__).with_name("chart_files")
 ON = ("gpu", "monitoring")
 """The components that are on by default: those of the overlay `cloud`."""
-OFF = ("gpu-extract", "disruption-budget", "karpenter", "kueue", "networkpolicy", "slim", "spot")
+OFF = ("gpu-extract", "disruption-budget", "karpenter", "kueue", "networkpolicy", "report-artifact", "slim", "spot")
 NOT_IN_CHART = {
     "minio": "a store for tests, which the overlay `kind` has",
     "workload-identity": "the value serviceAccount.annotations does the same",
