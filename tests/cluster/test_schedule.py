@@ -34,7 +34,10 @@ def test_two_nights_over_a_growing_bucket(installation: Installation, bucket: Bu
     assert _steps(busy) == {"world", "plan", "extract", "gather", "pretrain", "evaluate", "report"}
     assert {key for key in after_quiet if "/shards/" in key} == {key for key in before if "/shards/" in key}
     assert [_videos(bucket, key) for key in shards] == [[NEW.removeprefix("videos/")]]
-    assert {key: grown[key] for key in before} == before
+    # The lists of a plan that is made again are written again.
+    assert {key: grown[key] for key in before if "/shards/" in key} == {
+        key: value for key, value in before.items() if "/shards/" in key
+    }
     assert len(bucket.records("store/backbones/")) == backbones + 1
 
 

@@ -1,6 +1,9 @@
-"""Reports of a step's progress: a live bar on a terminal, a log line at intervals elsewhere."""
+"""Reports of a step's progress: a live bar on a terminal, a log line at intervals elsewhere, and Argo's file in a pod."""
 
+import os
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Protocol
 
 import structlog
@@ -9,6 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 LOG_EVERY_SECONDS = 15.0
 """Shortest time between two log lines of one step. Set by hand; not tuned."""
+
+
+ARGO_EVERY_SECONDS = 3.0
+"""Shortest time between two writings of Argo's file: the interval at which Argo reads it by default."""
 
 
 class ProgressReport(Protocol):
@@ -25,15 +32,17 @@ class ProgressReport(Protocol):
 
 
 class LoggedProgress:
-    """Logs a line at most every LOG_EVERY_SECONDS for each step, and one at its end."""
+    """Logs a line at most every LOG_EVERY_SECONDS for each step, and one at its end; tells Argo where there is one."""
 
     def __init__(self) -> None:
         self._log = structlog.get_logger()
+        self._argo = ArgoProgress()
         self._last: dict[str, float] = {}
         self._began: dict[str, float] = {}
 
     def update(self, step: str, done: int, total: int, facts: str) -> None:
         """Log the progress unless this step has logged less than LOG_EVERY_SECONDS ago."""
+        self._argo.update(done, total)
         now = time.monotonic()
         # a step shorter than the interval logs only its end
         began = self._began.setdefault(step, now)
@@ -50,6 +59,28 @@ class LoggedProgress:
 
     def close(self) -> None:
         """Do nothing: a log line holds nothing open."""
+
+
+class ArgoProgress:
+    """Writes `N/M` to the file that Argo names in a pod and shows as the progress of the step.
+
+    See https://argo-workflows.readthedocs.io/en/latest/progress/. Without the variable, nothing is written.
+    """
+
+    def __init__(self) -> None:
+        name = os.environ.get("ARGO_PROGRESS_FILE")
+        self._path = Path(name) if name else None
+        self._next = 0.0
+
+    def update(self, done: int, total: int) -> None:
+        """Write the progress unless it was written less than ARGO_EVERY_SECONDS ago; the last unit is always written."""
+        now = time.monotonic()
+        if self._path is None or total < 1 or (now < self._next and done < total):
+            return
+        self._next = now + ARGO_EVERY_SECONDS
+        # progress is no reason to fail, as where the volume is full
+        with suppress(OSError):
+            self._path.write_text(f"{min(done, total)}/{total}")
 
 
 class LiveProgress:
