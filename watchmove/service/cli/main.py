@@ -210,9 +210,9 @@ def report(
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
 ) -> None:
-    """Write the run's report, a folder with an HTML page, and print its URI.
+    """Write the run's report and print its URI.
 
-    The settings are those that the run's records state.
+    The report is a folder with an HTML page. The settings are those that the run's records state.
     """
     from watchmove.service.steps.report import report as step
 

@@ -1,4 +1,4 @@
-"""Reports of a step's progress: a live bar on a terminal, a log line at intervals elsewhere, and Argo's file in a pod."""
+"""Reports of a step's progress: a live bar on a terminal; log lines at intervals, and Argo's file, elsewhere."""
 
 import os
 import time
@@ -73,7 +73,7 @@ class ArgoProgress:
         self._next = 0.0
 
     def update(self, done: int, total: int) -> None:
-        """Write the progress unless it was written less than ARGO_EVERY_SECONDS ago; the last unit is always written."""
+        """Write the progress unless it was written less than ARGO_EVERY_SECONDS ago; an end is always written."""
         now = time.monotonic()
         if self._path is None or total < 1 or (now < self._next and done < total):
             return
