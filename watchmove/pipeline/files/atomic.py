@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,13 +31,48 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         name_durably(temporary, path, os.replace)
     except OSError as error:
-        line = f"{path}: could not be written ({error.strerror})"
-        if error.errno in _PERMANENT:
-            raise InvalidInput(f"{line}; name another folder") from error
-        raise Unavailable(f"{line}; check the folder and the disk") from error
+        raise _unwritten(path, error) from error
     finally:
         with suppress(OSError):  # must not replace the error raised above
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside `path`, and rename it to `path` if the block ends without error.
+
+    A folder at `path` is removed with all that is in it, once the other has its name; missing parents are created. If
+    the block ends with an error, the folder at `path` stays as it was.
+
+    Raises:
+        InvalidInput, Unavailable: as `replacing` does.
+    """
+    temporary, before = (path.with_name(f".{path.name}.{os.getpid()}.{state}") for state in ("partial", "before"))
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        # a folder that has files in it cannot be replaced by a rename
+        if path.exists():
+            path.rename(before)
+        temporary.rename(path)
+    except BaseException as error:
+        if before.exists() and not path.exists():
+            before.rename(path)
+        if isinstance(error, OSError):
+            raise _unwritten(path, error) from error
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def _unwritten(path: Path, error: OSError) -> InvalidInput | Unavailable:
+    line = f"{path}: could not be written ({error.strerror})"
+    return (
+        InvalidInput(f"{line}; name another folder")
+        if error.errno in _PERMANENT
+        else Unavailable(f"{line}; check the folder and the disk")
+    )
 
 
 def name_durably(temporary: Path, path: Path, name: Callable[[Path, Path], object]) -> None:

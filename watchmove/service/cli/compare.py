@@ -1,4 +1,4 @@
-"""The command that compares two runs."""
+"""The commands that write a page: of two runs compared, and of one video."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from watchmove.pipeline.files.text_lines import printable
-from watchmove.service.cli.options import NO_METRICS, AsJson, Overrides, SettingsFile, StorePlace, in_run, with_store
+from watchmove.service.cli.options import (
+    NO_METRICS,
+    AsJson,
+    Overrides,
+    SettingsFile,
+    StorePlace,
+    in_context,
+    in_run,
+    with_store,
+)
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.loading import LAPTOP
 
@@ -52,6 +61,43 @@ def compare(
         print_comparison(found, page, Console(), as_json=as_json)
 
     in_run(run_a, settings, [*with_store(overrides, store), NO_METRICS], body)
+
+
+@on_compare.command()
+def show(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="VIDEO", help="Key, URI or id of a video that `watchmove videos` lists."),
+    ],
+    run: Annotated[
+        str, typer.Option(help="Name of the run to show.", show_default="of the runs that list the video, the last")
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the page.", show_default="show-VIDEO in the current folder")
+    ] = None,
+    video: Annotated[
+        bool, typer.Option("--video/--no-video", help="Read the video again, and write an MP4 with its masks.")
+    ] = True,
+    store: StorePlace = "",
+    settings: SettingsFile = LAPTOP,
+    overrides: Overrides = None,
+) -> None:
+    """Show what became of one video, as a page with pictures and an MP4.
+
+    The page has its shots, windows and sampled frames on a time line, the kept frames with mask and trimap, and for each
+    sampled frame the thresholds that it met. It needs no scripts. If the video cannot be read again, the page is written
+    without the MP4 and says why.
+    """
+    from watchmove.service.explanation.video_page.show import show as write_folder
+
+    def body(context: StepContext) -> None:
+        written = write_folder(context, name, run, out, movie=video)
+        lines = [f"page: {written.page}", f"video: {written.movie}" if written.movie else f"no MP4: {written.without}"]
+        for line in lines:
+            # Not broken into lines, so that the path can be copied.
+            Console().print(printable(line), soft_wrap=True, highlight=False, markup=False)
+
+    in_context(settings, [*with_store(overrides, store), NO_METRICS], body)
 
 
 def print_comparison(found: "RunComparison", page: Path, console: Console, *, as_json: bool) -> None:

@@ -11,10 +11,11 @@ from watchmove.service.explanation.attempts import Attempt, attempts_at, countin
 from watchmove.service.explanation.frames import RecordedFrames, recorded_frames
 from watchmove.service.explanation.listed_video import NotListed, find_listed
 from watchmove.service.explanation.thresholds import MetThreshold, met_thresholds
-from watchmove.service.explanation.unlisted import why_unlisted
+from watchmove.service.explanation.unlisted import is_forgotten, why_unlisted
 from watchmove.service.explanation.what_if import WhatIf, what_if
 from watchmove.service.records import layout
 from watchmove.service.records.datasets import GatherRecord, dataset_of
+from watchmove.service.records.forgotten import FORGOTTEN
 from watchmove.service.records.frame_verdicts import FrameVerdict
 from watchmove.service.records.outcomes import Video, VideoOutcome
 from watchmove.service.records.plans import PlanRecord
@@ -120,7 +121,10 @@ def why(store: Store, scratch: Path, run: str, name: str) -> Answer:
 
 
 def _left_out(store: Store, plan: PlanRecord, run: str, name: str, listed: NotListed) -> Answer:
-    found = why_unlisted(store, plan, recorded_settings(plan.made_by, run), listed.keys)
+    settings = recorded_settings(plan.made_by, run)
+    if is_forgotten(store, [settings.videos], listed.keys):
+        return Answer(run=run, name=name, outcome=LEFT_OUT, reason=FORGOTTEN, detail="the store has a receipt of it")
+    found = why_unlisted(store, plan, settings, listed.keys)
     if found is None:
         similar = f", such as {', '.join(map(repr, listed.similar))}" if listed.similar else ""
         left_out = sum(plan.filtered.values())

@@ -1,10 +1,11 @@
 """The examined frames of one video as the store has them: all of them, or for older records those with a picture."""
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from watchmove.pipeline.dataset.shard import read_shard, sample_in
+from watchmove.pipeline.dataset.shard import Sample, read_shard, sample_in
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.extraction.pruning import THRESHOLDS
 from watchmove.service.explanation.attempts import Attempt
@@ -36,12 +37,13 @@ def recorded_frames(store: Store, attempt: Attempt, scratch: Path) -> RecordedFr
     examined = attempt.row.frames_kept + sum(attempt.row.frames_rejected.values())
     frames = read_verdicts(store, attempt.part, attempt.row)
     if examined and not frames:
-        frames = tuple(_of_metadata(fields) for fields in [*_kept(store, attempt), *_audited(store, attempt, scratch)])
+        stored = chain(kept_samples(store, attempt), audited_samples(store, attempt, scratch))
+        frames = tuple(_of_metadata(sample.metadata) for sample in stored)
     return RecordedFrames(tuple(sorted(frames, key=lambda frame: frame.frame)), len(frames) == examined)
 
 
-def _kept(store: Store, attempt: Attempt) -> Iterator[dict[str, Any]]:
-    """The metadata of the kept frames of a video; each is read by its place in the tar."""
+def kept_samples(store: Store, attempt: Attempt) -> Iterator[Sample]:
+    """Yield the kept frames of a video; each is read by its place in the tar. Raises as `recorded_frames` does."""
     if not attempt.row.frames_kept:
         return
     part = attempt.part
@@ -52,16 +54,17 @@ def _kept(store: Store, attempt: Attempt) -> Iterator[dict[str, Any]]:
                 content = store.read_range(item, place.offset, place.size_bytes) if item else b""
             except ObjectChanged as error:
                 raise InvalidInput(f"{store.uri}/{part.data_key}: changed; extract the shard again") from error
-            yield sample_in(content, place.key).metadata
+            yield sample_in(content, place.key)
 
 
-def _audited(store: Store, attempt: Attempt, scratch: Path) -> Iterator[dict[str, Any]]:
-    """The metadata of the rejected frames of a video that were stored for inspection."""
+def audited_samples(store: Store, attempt: Attempt, scratch: Path) -> Iterator[Sample]:
+    """Yield the rejected frames of a video that were stored for inspection. Raises as `recorded_frames` does."""
     if not attempt.row.frames_rejected:
         return
     tar = store.local(attempt.part.audit_key, scratch / "audit.tar")
-    samples = read_shard(tar) if tar else iter(())
-    yield from (sample.metadata for sample in samples if sample.metadata.get("video_id") == attempt.row.video.id)
+    for sample in read_shard(tar) if tar else ():
+        if sample.metadata.get("video_id") == attempt.row.video.id:
+            yield sample
 
 
 def _of_metadata(fields: dict[str, Any]) -> FrameVerdict:

@@ -3,6 +3,7 @@
 import gzip
 import re
 import zlib
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from pydantic import BaseModel
@@ -13,6 +14,7 @@ from watchmove.service.planning.sources.folder import HIDDEN, VIDEO_SUFFIXES, is
 from watchmove.service.planning.sources.listed import ListedVideo, MalformedRow, Tally
 from watchmove.service.planning.sources.source import Source
 from watchmove.service.records import layout
+from watchmove.service.records.forgotten import ForgottenWorks, receipts_of
 from watchmove.service.records.outcomes import Video
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import from_json_lines
@@ -57,6 +59,19 @@ def why_unlisted(store: Store, plan: PlanRecord, settings: Settings, keys: tuple
         if row.where in keys or any(re.search(_FIELD % re.escape(key), row.begins) for key in keys):
             return MALFORMED, f"{row.where}: {row.why}"
     return _by_source(settings, keys) if plan.masks_from == "motion" else None
+
+
+def is_forgotten(store: Store, places: Iterable[str], keys: tuple[str, ...]) -> bool:
+    """Return whether one of `keys` names a forgotten work of the stores of videos at `places`, or is the id of one.
+
+    Raises:
+        InvalidInput: a receipt is damaged.
+        Unavailable: the store cannot be reached.
+    """
+    works = [work for receipt in receipts_of(store).values() for work in receipt.works]
+    forgotten = ForgottenWorks(frozenset(work.work for work in works))
+    ids = {video for work in works for video in work.videos}
+    return any(key in ids or any(forgotten.has(place, key) for place in places) for key in keys)
 
 
 def _rows(store: Store, plan: PlanRecord, name: str, kind: type[BaseModel]) -> list:  # type: ignore[type-arg]

@@ -155,8 +155,7 @@ class VideoFetcher:
 
     def _copy(self, video: Video, item: StoredObject) -> VideoJob | VideoOutcome:
         results = self._folder / video.id
-        suffix = PurePosixPath(video.key).suffix.lower()
-        target = self._folder / f"{video.id}-video{suffix if _SUFFIX.fullmatch(suffix) else ''}"
+        target = self._folder / local_name(video)
         path = None
         try:
             path = self._source.fetch(item, target, self._stop)
@@ -168,6 +167,12 @@ class VideoFetcher:
             return _missing(video, "not-in-store")
         results.mkdir(parents=True, exist_ok=True)
         return VideoJob(video, path, results)
+
+
+def local_name(video: Video) -> str:
+    """The name of a fetched video's file: its id and its suffix, as a key from outside must never become a path."""
+    suffix = PurePosixPath(video.key).suffix.lower()
+    return f"{video.id}-video{suffix if _SUFFIX.fullmatch(suffix) else ''}"
 
 
 def _missing(video: Video, reason: str, detail: str = "") -> VideoOutcome:

@@ -1,0 +1,59 @@
+"""The stored frames of a video as files: the picture with the mask's outline, the mask, and the trimap."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from watchmove.pipeline.dataset.shard import Sample
+from watchmove.pipeline.files.images import decoded_image
+from watchmove.pipeline.settings.pretraining import PretrainingSettings
+from watchmove.service.explanation.video_page.drawing import outlined, trimap
+from watchmove.service.report.images import soft_mask_of
+
+FOLDER = "frames"
+_JPEG_QUALITY = 92
+
+
+class StoredFrame(NamedTuple):
+    """The files of a stored frame, by paths that are relative to the page, and their size in pixels."""
+
+    frame: int
+    picture: str
+    mask: str
+    trimap: str
+    width: int
+    height: int
+
+
+def write_pictures(folder: Path, samples: Iterable[Sample], settings: PretrainingSettings) -> dict[int, StoredFrame]:
+    """Write the pictures of stored frames below a folder, and return them by the numbers of the frames.
+
+    A frame whose picture or mask cannot be decoded is left out. The names of the files are made of numbers alone.
+    """
+    written = {}
+    for sample in samples:
+        number = sample.metadata.get("frame")
+        stored = _write(folder, number, sample, settings) if isinstance(number, int) and number >= 0 else None
+        if stored is not None:
+            written[stored.frame] = stored
+    return written
+
+
+def _write(folder: Path, number: int, sample: Sample, settings: PretrainingSettings) -> StoredFrame | None:
+    picture, mask = decoded_image(sample.jpeg), soft_mask_of(sample)
+    if picture is None or mask is None or mask.shape != picture.shape[:2]:
+        return None
+    # OpenCV's channels are in the order blue, green, red, and the function's the other way round
+    drawn = outlined(picture[..., ::-1], mask, settings.foreground_threshold)[..., ::-1]
+    levels = trimap(mask, settings.foreground_threshold, settings.background_threshold)
+    names = [f"{FOLDER}/{number:06d}-{what}" for what in ("picture.jpg", "mask.png", "trimap.png")]
+    (folder / FOLDER).mkdir(exist_ok=True)
+    _, jpeg = cv2.imencode(".jpg", np.ascontiguousarray(drawn), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    _, png = cv2.imencode(".png", levels)
+    for name, content in zip(names, (jpeg.tobytes(), sample.mask_png, png.tobytes()), strict=True):
+        (folder / name).write_bytes(content)
+    height, width = mask.shape
+    return StoredFrame(number, *names, width, height)
