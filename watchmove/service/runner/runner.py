@@ -52,7 +52,7 @@ class StepContext:
 def run_to_exit_code(body: Callable[[], None]) -> int:
     """Run `body` and return the exit code of its ending; an error is printed as one line on standard error."""
     try:
-        with _interrupted_by_signals():
+        with interrupted_by_signals():
             body()
         # here and not at exit, where Python would report a closed pipe by a trace
         sys.stdout.flush()
@@ -68,7 +68,7 @@ def run_to_exit_code(body: Callable[[], None]) -> int:
 
 
 @contextmanager
-def _interrupted_by_signals() -> Iterator[None]:
+def interrupted_by_signals() -> Iterator[None]:
     """Let SIGTERM raise KeyboardInterrupt, as Ctrl-C does, so that files and processes of a command are cleaned up."""
     # Python receives signals in the main thread only, which is also the only one that may set their handlers.
     if threading.current_thread() is not threading.main_thread():

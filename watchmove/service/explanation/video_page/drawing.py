@@ -21,7 +21,7 @@ def outlined(image: Image, soft_mask: FloatArray, threshold: float, line_pixels:
     # holes have an outline too
     outlines, _ = cv2.findContours(certain, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     drawn = np.ascontiguousarray(image).copy()
-    cv2.drawContours(drawn, outlines, -1, _BLACK, line_pixels + 2)
+    cv2.drawContours(drawn, outlines, -1, _BLACK, 3 * line_pixels)
     cv2.drawContours(drawn, outlines, -1, _YELLOW, line_pixels)
     return drawn
 

@@ -197,10 +197,10 @@ def _words(verdict: FrameVerdict | None) -> tuple[str, Colour]:
     """What the strip says of a sampled frame, in letters that OpenCV can draw, and its colour."""
     if verdict is None:
         return "not sampled", _UNSAMPLED
-    kept = verdict.reject_reason is None
-    reason = (verdict.reject_reason or "kept").encode("ascii", "replace").decode()
-    text = f"{verdict.frame}: {reason}, confidence {verdict.confidence:.2f}"
-    return text, _KEPT if kept else _REJECTED
+    if verdict.reject_reason is None:
+        return f"{verdict.frame} kept, confidence {verdict.confidence:.2f}", _KEPT
+    reason = verdict.reject_reason.encode("ascii", "replace").decode()
+    return f"{verdict.frame} rejected: {reason}, {verdict.confidence:.2f}", _REJECTED
 
 
 def _dimmed(colour: Colour) -> Colour:

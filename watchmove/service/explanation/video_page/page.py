@@ -18,6 +18,8 @@ from watchmove.service.settings.settings import Settings
 GENERATOR = '<meta name="generator" content="watchmove show">'
 """By this line a file is known to be such a page."""
 
+_RELATIONS = {">=": "≥", "<=": "≤", "<": "<"}
+
 
 class Shown(NamedTuple):
     """All that a page says: the video in its runs, the answer of the shown run, and what files are beside the page.
@@ -137,5 +139,6 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"bytes": _bytes, "signed": _signed, "ended": _ended, "what_if": _what_if}
+    environment.filters["rule"] = lambda met: f"{met.fact} {_RELATIONS[met.relation]} {met.limit:.4g}"
     environment.filters["figure"] = lambda value: f"{value:.4g}"
     return environment

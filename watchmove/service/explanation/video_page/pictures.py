@@ -49,11 +49,12 @@ def _write(folder: Path, number: int, sample: Sample, settings: PretrainingSetti
     # OpenCV's channels are in the order blue, green, red, and the function's the other way round
     drawn = outlined(picture[..., ::-1], mask, settings.foreground_threshold)[..., ::-1]
     levels = trimap(mask, settings.foreground_threshold, settings.background_threshold)
-    names = [f"{FOLDER}/{number:06d}-{what}" for what in ("picture.jpg", "mask.png", "trimap.png")]
-    (folder / FOLDER).mkdir(exist_ok=True)
     _, jpeg = cv2.imencode(".jpg", np.ascontiguousarray(drawn), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     _, png = cv2.imencode(".png", levels)
-    for name, content in zip(names, (jpeg.tobytes(), sample.mask_png, png.tobytes()), strict=True):
-        (folder / name).write_bytes(content)
-    height, width = mask.shape
-    return StoredFrame(number, *names, width, height)
+    (folder / FOLDER).mkdir(exist_ok=True)
+    stem, (height, width) = f"{FOLDER}/{number:06d}", mask.shape
+    stored = StoredFrame(number, f"{stem}-picture.jpg", f"{stem}-mask.png", f"{stem}-trimap.png", width, height)
+    (folder / stored.picture).write_bytes(jpeg.tobytes())
+    (folder / stored.mask).write_bytes(sample.mask_png)
+    (folder / stored.trimap).write_bytes(png.tobytes())
+    return stored

@@ -22,7 +22,7 @@ from watchmove.service.extraction.recipe import with_local_teacher
 from watchmove.service.records.frame_verdicts import FrameVerdict
 from watchmove.service.records.outcomes import FAILED, Video
 from watchmove.service.records.run_settings import recorded_settings, settings_of_run
-from watchmove.service.runner.runner import StepContext
+from watchmove.service.runner.runner import StepContext, interrupted_by_signals
 from watchmove.service.settings.settings import Settings
 from watchmove.service.store.opening import open_videos
 from watchmove.service.store.store import ObjectChanged, ObjectRefused, StoredObject
@@ -170,10 +170,12 @@ def _fetched(context: StepContext, settings: Settings, video: Video) -> Path:
 
 def _drawn(context: StepContext, path: Path, source: Path, extract: ExtractionSettings, caption: Caption) -> Movie:
     def on_frame(done: int) -> None:
-        context.check_stop()
         context.progress.update("show", done, caption.frames, "frames of the MP4")
 
+    context.check_stop()
     try:
-        return write_movie(path, source, extract, caption, on_frame)
+        # at once, as masks of a long shot take half a minute, and nothing is kept of what is half done
+        with interrupted_by_signals():
+            return write_movie(path, source, extract, caption, on_frame)
     except InvalidInput as error:  # of the machine: no such device, or no such weights
         raise _UnreadError(f"its masks cannot be computed here: {error}") from error
