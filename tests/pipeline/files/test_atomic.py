@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from watchmove.pipeline.errors import InvalidInput, Unavailable
-from watchmove.pipeline.files.atomic import replacing, write_bytes
+from watchmove.pipeline.files.atomic import replacing, replacing_folder, write_bytes
 
 
 def test_written_whole_with_its_folder(tmp_path: Path) -> None:
@@ -73,3 +73,44 @@ def test_a_place_below_a_file_can_never_be_written(tmp_path: Path) -> None:
 
     with pytest.raises(InvalidInput, match=r"a\.txt: could not be written .* name another folder"):
         write_bytes(tmp_path / "file" / "a.txt", b"one")
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    """All that was in it is gone once the other is complete, and nothing else is left beside it."""
+    for name in ("one", "two"):
+        with replacing_folder(tmp_path / "new" / "page") as folder:
+            (folder / name).write_text(name)
+
+    assert [path.name for path in (tmp_path / "new").rglob("*")] == ["page", "two"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError(), OSError(errno.ENOSPC, "No space left")])
+def test_a_folder_that_is_not_complete_leaves_the_one_before(tmp_path: Path, error: BaseException) -> None:
+    """After an error of any kind; a full disk is an error that a retry can resolve."""
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page" / "one").write_text("one")
+    expected = Unavailable if isinstance(error, OSError) else type(error)
+    with pytest.raises(expected), replacing_folder(tmp_path / "page") as folder:
+        (folder / "two").write_text("two")
+        raise error
+
+    assert [path.name for path in tmp_path.rglob("*")] == ["page", "one"]
+
+
+def test_a_folder_whose_name_cannot_be_taken_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the second of the two renames fails, the first is undone."""
+    (tmp_path / "page").mkdir()
+    rename = Path.rename
+
+    def fails(self: Path, target: Path) -> Path:
+        if self.name.endswith(".partial"):
+            raise OSError(errno.EACCES, "Permission denied")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(InvalidInput, match="page: could not be written"), replacing_folder(tmp_path / "page") as folder:
+        (folder / "two").write_text("two")
+
+    assert [path.name for path in tmp_path.rglob("*")] == ["page"]
