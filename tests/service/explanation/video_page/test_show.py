@@ -118,10 +118,11 @@ def test_every_sampled_frame_has_its_thresholds(runs: With, tmp_path: Path) -> N
         assert len(rows) == len(frame.thresholds) == 12
         for row, met in zip(rows, frame.thresholds, strict=True):
             assert row[0].startswith(met.fact)
-            assert row[3] == ("–" if met.measured is None else f"{met.measured:.4g}")
-            assert row[5] == {True: "passes", False: "fails", None: "not evaluated"}[met.passes]
+            assert row[1] == ("–" if met.measured is None else f"{met.measured:.4g}")
+            assert row[4:] == [met.setting or "fixed", met.reason]
+            assert row[3] == {True: "passes", False: "fails", None: "not evaluated"}[met.passes]
         confidence = next(row for row in rows if row[0] == "confidence ≥ 0.65")
-        margin = float(confidence[4].replace("−", "-"))
+        margin = float(confidence[2].replace("−", "-"))
         assert margin == pytest.approx(frame.verdict.facts["confidence"] - 0.65, abs=1e-3)
         assert f"frame {frame.verdict.frame}" in page.text
 
@@ -218,7 +219,7 @@ def test_the_run_that_decoded_it_last_is_shown(runs: With, tmp_path: Path) -> No
     strict = shown(context, "two.mp4", tmp_path / "page", "strict")
     planned = shown(context, "two.mp4", tmp_path / "page", "planned", movie=True)
 
-    assert page.text.index("base, which this page shows") < page.text.index("strict")
+    assert page.text.index("base (this page)") < page.text.index("strict")
     assert "Run base keeps" in page.text
     assert "Its kept frames are in the snapshot" in page.text
     assert "Run strict keeps none of the 32 frames that it examined, of 48" in strict.text

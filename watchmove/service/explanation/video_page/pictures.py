@@ -15,6 +15,8 @@ from watchmove.service.report.images import soft_mask_of
 
 FOLDER = "frames"
 _JPEG_QUALITY = 92
+_SIDE_OF_A_LINE_PIXEL = 110
+"""Pixels of the shorter side for each pixel of the line's width, as browsers scale pictures down. Set by hand."""
 
 
 class StoredFrame(NamedTuple):
@@ -47,7 +49,8 @@ def _write(folder: Path, number: int, sample: Sample, settings: PretrainingSetti
     if picture is None or mask is None or mask.shape != picture.shape[:2]:
         return None
     # OpenCV's channels are in the order blue, green, red, and the function's the other way round
-    drawn = outlined(picture[..., ::-1], mask, settings.foreground_threshold)[..., ::-1]
+    line_pixels = max(1, min(mask.shape) // _SIDE_OF_A_LINE_PIXEL)
+    drawn = outlined(picture[..., ::-1], mask, settings.foreground_threshold, line_pixels)[..., ::-1]
     levels = trimap(mask, settings.foreground_threshold, settings.background_threshold)
     _, jpeg = cv2.imencode(".jpg", np.ascontiguousarray(drawn), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     _, png = cv2.imencode(".png", levels)
