@@ -1,5 +1,6 @@
 """The folder of a video: its page without scripts, its pictures and its MP4, on small real runs."""
 
+import os
 import re
 import signal
 from html.parser import HTMLParser
@@ -275,6 +276,39 @@ def test_without_its_source_the_page_is_made(make_context: MakeContext, tmp_path
         assert page.all("img") == full.all("img")
 
 
+def test_a_source_that_no_longer_decodes(make_context: MakeContext, tmp_path: Path) -> None:
+    """Bytes that are lost without a change of size and time are found by the decoder; no part of an MP4 is left."""
+    draw_videos(tmp_path / "videos")
+    context = make_context("extract.shorter_side_pixels=96")
+    extracted(context, "run")
+    path = tmp_path / "videos" / "two.mp4"
+    before = path.stat()
+    path.write_bytes(bytes(before.st_size))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    page = shown(context, "two.mp4", tmp_path / "page", movie=True)
+
+    assert "There is no MP4: it cannot be decoded again (" in page.text
+    assert not (tmp_path / "page" / "video.mp4").exists()
+
+
+def test_records_of_another_machine_and_version(make_context: MakeContext, tmp_path: Path) -> None:
+    """Weights that are not here leave out the MP4; without verdicts, only frames with a picture are known."""
+    draw_videos(tmp_path / "videos")
+    context = make_context("extract.shorter_side_pixels=96")
+    planned = extracted(context, "run")
+    [(key, part)] = shard_records(context.store, planned.recipe)
+    rows = tuple(row.model_copy(update={"verdicts": (0, 0)}) for row in part.videos)
+    extract = part.made_by.settings["extract"] | {"teacher": "/nowhere/gone.safetensors"}
+    made_by = part.made_by.model_copy(update={"settings": part.made_by.settings | {"extract": extract}})
+    old = part.model_copy(update={"verdicts_key": "", "videos": rows, "made_by": made_by})
+    context.store.write(key, old.model_dump_json().encode())
+    page, answer = shown(context, "two.mp4", tmp_path / "page", movie=True), asked(context, "two.mp4", "run")
+
+    assert "There is no MP4: its masks cannot be computed here: extract.teacher (/nowhere/gone" in page.text
+    assert f"Of {answer.examined - answer.recorded} rejected frames only the number is recorded." in page.text
+    assert len(page.all("img")) == 3 * len(page.frames) == 3 * answer.recorded > 9
+
+
 def test_imported_masks(make_context: MakeContext, tmp_path: Path) -> None:
     """Annotations met no threshold, and there is no video to read; the image is shown with its mask."""
     context = make_context()
@@ -327,7 +361,7 @@ def test_a_request_to_forget_that_is_not_finished_counts(make_context: MakeConte
     [
         (["x.mp4"], "no video or frame 'x.mp4' among its 3"),
         ([HOSTILE.partition("/")[2]], "such as 'in/<b>"),
-        (["two.mp4", "--run", "nobody"], "runs/nobody/plan.json: not there"),
+        (["two.mp4", "--run", "nobody"], "name one of its runs (base, planned, strict)"),
         (["two.mp4", "--run", "../up"], "a run's name"),
     ],
 )
@@ -376,8 +410,10 @@ def test_a_signal_leaves_the_page_of_before(store: Path, tmp_path: Path, monkeyp
     assert {path: path.read_bytes() for path in (tmp_path / "page").rglob("*") if path.is_file()} == before
 
 
-def test_other_files_are_not_removed(runs: With, tmp_path: Path) -> None:
+def test_other_files_are_not_removed(runs: With, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither in a folder of the user's, nor one that was put beside an earlier page; an empty folder is taken."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     context = runs()
     mine, empty = tmp_path / "mine", tmp_path / "empty"
     for folder in (mine, empty):
@@ -386,7 +422,7 @@ def test_other_files_are_not_removed(runs: With, tmp_path: Path) -> None:
     show(context, "two.mp4", "", empty, movie=False)
     (empty / "notes.txt").write_text("mine")
 
-    for folder in (mine, empty, mine / "index.html"):
+    for folder in (mine, empty, mine / "index.html", Path(), Path(".."), Path("/")):
         with pytest.raises(InvalidInput, match="name another folder with --out"):
             show(context, "two.mp4", "", folder, movie=False)
     assert (mine / "index.html").read_text() == "mine"

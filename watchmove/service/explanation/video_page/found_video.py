@@ -14,6 +14,7 @@ from watchmove.service.records import layout
 from watchmove.service.records.outcomes import FAILED, Video
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import need
+from watchmove.service.records.run_settings import last_origin
 from watchmove.service.records.stream import read_ahead
 from watchmove.service.store.store import Store
 
@@ -55,6 +56,7 @@ def find_video(store: Store, scratch: Path, name: str, run: str = "") -> FoundVi
     """
     plans = dict(sorted(_plans(store), key=lambda pair: pair[1].made_by.written_at_unix_seconds, reverse=True))
     if run and run not in plans:
+        last_origin(store, run)  # an unknown name is answered with those of the store's runs
         plans[run] = need(store, layout.run_record(run, "plan"), PlanRecord, "plan")
     if not plans:
         raise InvalidInput(f"{store.uri}: no run of it has a plan; name the store of the run with --store")

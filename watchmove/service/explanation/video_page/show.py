@@ -3,14 +3,14 @@
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+from watchmove.pipeline.dataset.shard import Sample
 from watchmove.pipeline.errors import InvalidInput, Unavailable, UnreadableVideo
 from watchmove.pipeline.files.atomic import replacing_folder
-from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.service.explanation.answer import Answer, why
+from watchmove.service.explanation.attempts import Attempt
 from watchmove.service.explanation.frames import audited_samples, kept_samples
 from watchmove.service.explanation.video_page.found_video import FoundVideo, find_video
 from watchmove.service.explanation.video_page.movie import Caption, Movie, write_movie
@@ -56,7 +56,7 @@ def show(context: StepContext, name: str, run: str, out: Path | None, *, movie: 
     folder = out or Path(f"show-{safe_name(found.shown.video.key)}")
     check_folder(folder)
     answer = why(context.store, context.scratch, found.shown.run, found.shown.video.id)
-    with replacing_folder(folder.absolute()) as temporary:
+    with replacing_folder(folder.resolve()) as temporary:
         without = _write(context, found, answer, temporary, movie=movie)
         context.check_stop()
     return Written(folder / PAGE, None if without else folder / MOVIE, without)
@@ -76,6 +76,10 @@ def check_folder(folder: Path) -> None:
         return
     except OSError as error:
         raise InvalidInput(f"{folder}: cannot be used ({error.strerror}); name another folder with --out") from error
+    if folder.resolve() in (Path.cwd(), *Path.cwd().parents):
+        raise InvalidInput(
+            f"{folder}: is the current folder or above it, and would be replaced; name another with --out"
+        )
     if names and (GENERATOR.encode() not in head or names - _NAMES):
         raise InvalidInput(f"{folder}: has other files than a video's page; name another folder with --out")
 
@@ -86,20 +90,23 @@ def _write(context: StepContext, found: FoundVideo, answer: Answer, folder: Path
     training = settings_of_run(context.store, found.shown.run).pretrain
     settings = recorded_settings((counts.part if counts else found.shown.plan).made_by, found.shown.run)
     verdicts = [frame.verdict for frame in answer.frames]
+    seen = answer.record.frames_seen if answer.record else 0
     made, without = Movie(), "--no-video was given"
     if movie:
-        caption = Caption({one.frame: one for one in verdicts}, _frames_seen(answer), training.foreground_threshold)
+        caption = Caption({one.frame: one for one in verdicts}, seen, training.foreground_threshold)
         made, without = _movie(context, found, settings, caption, folder / MOVIE)
-    samples = chain(kept_samples(context.store, counts), _audited(context, found)) if counts else iter(())
-    stored = write_pictures(folder, samples, training)
-    seen, cuts = _frames_seen(answer), made.cuts if _agree(made.cuts, verdicts) else []
+    if without:
+        (folder / MOVIE).unlink(missing_ok=True)  # as of a video that ends in what cannot be decoded
+    stored = write_pictures(folder, _samples(context, counts) if counts else (), training)
+    cuts = made.cuts if _agree(made.cuts, verdicts) else []
+    line = time_line(verdicts, seen, settings.extract, cuts) if found.shown.plan.masks_from == "motion" else None
     shown = Shown(
         found=found,
         answer=answer,
         settings=settings,
         training=training,
         stored=stored,
-        line=time_line(verdicts, seen, settings.extract, cuts) if found.shown.plan.masks_from == "motion" else None,
+        line=line,
         movie="" if without else MOVIE,
         without_movie=without,
         ended_early=made.ended_early,
@@ -108,13 +115,10 @@ def _write(context: StepContext, found: FoundVideo, answer: Answer, folder: Path
     return without
 
 
-def _audited(context: StepContext, found: FoundVideo) -> Iterator:  # type: ignore[type-arg]
-    assert found.shown.counts is not None  # asked of attempts alone
-    return audited_samples(context.store, found.shown.counts, context.scratch)
-
-
-def _frames_seen(answer: Answer) -> int:
-    return answer.record.frames_seen if answer.record else 0
+def _samples(context: StepContext, counts: Attempt) -> Iterator[Sample]:
+    """All frames of an attempt that are stored with their picture, the kept ones first."""
+    yield from kept_samples(context.store, counts)
+    yield from audited_samples(context.store, counts, context.scratch)
 
 
 def _agree(cuts: Sequence[int], verdicts: Sequence[FrameVerdict]) -> bool:
@@ -131,11 +135,10 @@ def _movie(
     if found.shown.counts is None:
         return Movie(), "it has not been extracted yet"
     row = found.shown.counts.row
-    if row.outcome in FAILED and not row.frames_seen:
+    if row.outcome in FAILED:
         return Movie(), f"extraction could not read it ({row.reason})"
     try:
-        source, extract = _fetched(context, settings, row.video), with_local_teacher(settings, context.scratch).extract
-        made = _drawn(context, path, source, extract, caption)
+        made = _drawn(context, path, _fetched(context, settings, row.video), settings, caption)
     except UnreadableVideo as error:
         return Movie(), f"it cannot be decoded again ({error.reason})"
     except _UnreadError as error:
@@ -168,12 +171,13 @@ def _fetched(context: StepContext, settings: Settings, video: Video) -> Path:
     return path
 
 
-def _drawn(context: StepContext, path: Path, source: Path, extract: ExtractionSettings, caption: Caption) -> Movie:
+def _drawn(context: StepContext, path: Path, source: Path, settings: Settings, caption: Caption) -> Movie:
     def on_frame(done: int) -> None:
         context.progress.update("show", done, caption.frames, "frames of the MP4")
 
     context.check_stop()
     try:
+        extract = with_local_teacher(settings, context.scratch).extract
         # at once, as masks of a long shot take half a minute, and nothing is kept of what is half done
         with interrupted_by_signals():
             return write_movie(path, source, extract, caption, on_frame)
