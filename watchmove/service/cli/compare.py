@@ -85,8 +85,8 @@ def show(
     """Show what became of one video.
 
     Writes a page with pictures, and an MP4. The page has shots, windows and sampled frames on a time line, the kept
-    frames with mask and trimap, and for each sampled frame the thresholds that it met. It needs no scripts. If the video
-    cannot be read again, there is no MP4, and the page says why.
+    frames with mask and trimap, and for each sampled frame the thresholds that it met. It needs no scripts. If the
+    video cannot be read again, there is no MP4, and the page says why.
     """
     from watchmove.service.explanation.video_page.show import show as write_folder
 

@@ -77,9 +77,7 @@ def check_folder(folder: Path) -> None:
     except OSError as error:
         raise InvalidInput(f"{folder}: cannot be used ({error.strerror}); name another folder with --out") from error
     if folder.resolve() in (Path.cwd(), *Path.cwd().parents):
-        raise InvalidInput(
-            f"{folder}: is the current folder or above it, and would be replaced; name another with --out"
-        )
+        raise InvalidInput(f"{folder}: has the current folder, and would be replaced; name another folder with --out")
     if names and (GENERATOR.encode() not in head or names - _NAMES):
         raise InvalidInput(f"{folder}: has other files than a video's page; name another folder with --out")
 
