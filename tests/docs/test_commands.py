@@ -94,7 +94,7 @@ def _environment(workplace: Path) -> dict[str, str]:
 
 def _shape(output: str) -> list[str]:
     """Lines without what may differ from run to run."""
-    text = re.sub(r"file:///\S*/out/", "file:///…/out/", output)
+    text = re.sub(r"(file://)?/\S*/out/", r"\1/…/out/", output)
     text = re.sub(r"[─━═┏┓┡┩└┘┴┻╇┳┬┼╋┃│]+", "|", text)
     text = re.sub(r"\d+([.,:]\d+)*", "0", text)
     return [" ".join(line.split()) for line in text.strip().splitlines()]
