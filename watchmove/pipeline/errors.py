@@ -2,6 +2,7 @@
 
     WatchmoveError
     ├── InvalidInput        input or settings are wrong: no retry can help
+    │   └── NotFinite       a training's loss or a weight has become infinite or not a number
     ├── Unavailable         a retry can help: store unreachable or throttled, disk full
     ├── Stopped             stopped by a signal, after saving its progress
     └── UnreadableVideo     one video cannot be read; an outcome of that video, never of the run
@@ -16,6 +17,10 @@ class WatchmoveError(Exception):
 
 class InvalidInput(WatchmoveError):
     """Input or settings are wrong, so that no retry can help."""
+
+
+class NotFinite(InvalidInput):
+    """The loss or a weight of a training is infinite or not a number: with these settings it can only diverge again."""
 
 
 class Unavailable(WatchmoveError):

@@ -131,6 +131,12 @@ ROWS: dict[str, tuple[Panel, ...]] = {
     ),
     "Progress": (
         Panel(
+            "Steps of the newest runs",
+            "The state of each step, as the records tell it; failed steps have an alert.",
+            {"{{run}}: {{step}} {{state}}": 'watchmove_run_step_state{state=~"begun|failed"}'},
+            kind="bargauge",
+        ),
+        Panel(
             "Unfinished runs",
             "Time since the plan of runs that have not ended.",
             {"{{run}}": "time() - watchmove_unfinished_run_planned_timestamp_seconds"},

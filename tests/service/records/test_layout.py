@@ -30,6 +30,7 @@ def test_the_page_of_keys_is_whole() -> None:
         layout.claims("a", "claims"),
         layout.figure("a", "frames"),
         layout.single_file_report("a"),
+        layout.failure("a", "evaluate-0"),
         layout.receipt("a"),
     )
 

@@ -15,7 +15,7 @@ import torch
 from watchmove.pipeline.arrays import BoxArray
 from watchmove.pipeline.detection.fast_rcnn import FastRCNN, detection_loss
 from watchmove.pipeline.detection.training_set import Batch, TrainingSet
-from watchmove.pipeline.errors import InvalidInput, Stopped
+from watchmove.pipeline.errors import NotFinite, Stopped
 from watchmove.pipeline.files.weights import name_of_not_finite
 from watchmove.pipeline.networks.alexnet import AlexNet, normalise_image
 from watchmove.pipeline.networks.rescaling import (
@@ -108,8 +108,8 @@ def train_detector(
 
     `proposals` are boxes float32 (P, 4) xyxy in pixels of each image. The same arguments give the same weights on the
     same CPU and number of threads, stopped in between or not. Raises Stopped after saving when `should_stop` is true;
-    InvalidInput where an image, its proposals or its class is missing, or the loss or a weight is not finite, of which
-    no checkpoint is written; Unavailable where a checkpoint cannot be written.
+    InvalidInput where an image, its proposals or its class is missing; NotFinite where the loss or a weight is not
+    finite, of which no checkpoint is written; Unavailable where a checkpoint cannot be written.
     """
     data = TrainingSet(images, proposals, classes, settings)
     if settings.rescale_trunk:
@@ -143,14 +143,14 @@ def train_detector(
 
 
 def _check_finite(model: FastRCNN, iteration: int, settings: EvaluationSettings) -> None:
-    """Raise InvalidInput if a weight is not finite, which a step with a finite loss can cause."""
+    """Raise NotFinite if a weight is not finite, which a step with a finite loss can cause."""
     name = name_of_not_finite(model.state_dict())
     if name is not None:
         raise _diverged(f"{name} is not finite", iteration, settings)
 
 
-def _diverged(what: str, iteration: int, settings: EvaluationSettings) -> InvalidInput:
-    return InvalidInput(
+def _diverged(what: str, iteration: int, settings: EvaluationSettings) -> NotFinite:
+    return NotFinite(
         f"detector: {what} at iteration {iteration}: learning_rate ({settings.learning_rate:g}) is too high; lower it, "
         "or set warmup_iterations or max_gradient_norm"
     )

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from torch import nn
 
-from watchmove.pipeline.errors import InvalidInput, Stopped
+from watchmove.pipeline.errors import InvalidInput, NotFinite, Stopped
 from watchmove.pipeline.files.weights import name_of_not_finite
 from watchmove.pipeline.pretraining.batches import Batch, MaskDataset
 from watchmove.pipeline.pretraining.device_examples import UncutBatch
@@ -213,7 +213,7 @@ class TrainingLoop:
         return done % self._settings.checkpoint_every_iterations == 0 and done < last
 
     def _save(self, writer: CheckpointWriter, identity: str) -> None:
-        """Begin to write a checkpoint. Raises InvalidInput if a weight is not finite: it would replace a good one."""
+        """Begin to write a checkpoint. Raises NotFinite if a weight is not finite: it would replace a good one."""
         self._check_finite()
         if self._ranks.is_first:
             stepper, history = self._stepper, self.history
@@ -222,16 +222,16 @@ class TrainingLoop:
             writer.write(snapshot_of(stepper.network, stepper.optimizer, *facts, average))
 
     def _check_finite(self) -> None:
-        """Raise InvalidInput if a weight or its average is not finite, which a step with a finite loss can cause."""
+        """Raise NotFinite if a weight or its average is not finite, which a step with a finite loss can cause."""
         for tensors in (self._stepper.network.state_dict(), self._stepper.average_state()):
             name = name_of_not_finite(tensors)
             if name is not None:
                 raise self._diverged(f"{name} is not finite")
 
-    def _diverged(self, what: str) -> InvalidInput:
+    def _diverged(self, what: str) -> NotFinite:
         rate = f"pretrain.{self._settings.learning_rate_name} ({self._settings.highest_learning_rate})"
         at = f"at iteration {self.history.iteration}"
-        return InvalidInput(f"{what} {at}; lower {rate}; the last good checkpoint is kept")
+        return NotFinite(f"{what} {at}; lower {rate}; the last good checkpoint is kept")
 
     def _count(self, usable: int, unusable: int) -> None:
         """Add to the frames read by all ranks. Raises InvalidInput if more of them than allowed cannot be used."""

@@ -25,6 +25,7 @@ claims/SERIES/claims.json                     the claims of a series, with their
 claims/SERIES/claims.html                     the same as a page
 runs/RUN/STEP.json                            what each step of a run decided or made
 runs/RUN/pretrain.json                        the run's backbones by the seed of their pretraining
+runs/RUN/failure-STEP.json                    that a step has failed, until it has done its work
 runs/RUN/result.json                          mean average precision over seeds, with its spread
 runs/RUN/FIGURE.svg                           the report's figures
 runs/RUN/report/index.html                    the report, and beside it its pictures, named by their content
@@ -78,6 +79,11 @@ def run_record(run: str, step: str) -> str:
     if not _RUN_NAME.fullmatch(run) or ".." in run:
         raise InvalidInput(f"run {run!r}: a run's name is letters, digits, '.', '_' and '-', at most 128 of them")
     return f"runs/{run}/{step}.json"
+
+
+def failure(run: str, step: str) -> str:
+    """Key of the record that `step` has failed; both arguments are those of `run_record`, and so are the errors."""
+    return run_record(run, f"failure-{step}")
 
 
 def run_records(run: str) -> str:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -36,6 +36,17 @@ class Record(BaseModel):
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+Cause = Literal["invalid-input", "not-finite", "bug"]
+"""Why a step has failed, so that running it again unchanged does not help; `not-finite`: its loss or a weight."""
+
+
+class StepFailure(Record):
+    """A step of a run has failed by `cause`, and not succeeded since; `number` is that of its shard or evaluation."""
+
+    step: str
+    number: int | None = None
+    cause: Cause
 
 
 class Written(NamedTuple):

@@ -53,6 +53,19 @@ UNFINISHED_RUN = Declared(
     "Unix time of the plan of a run that has not ended and that no later run has made up for.",
     ("run",),
 )
+RUN_STATE = Declared(
+    "watchmove_run_state", "1 for the present state of a run: waiting, begun, done or failed.", ("run", "state")
+)
+RUN_STEP_STATE = Declared(
+    "watchmove_run_step_state",
+    "1 for the present state of a run's step: waiting, begun, done, left-out or failed.",
+    ("run", "step", "state"),
+)
+RUN_FAILURE_AT = Declared(
+    "watchmove_run_failure_timestamp_seconds",
+    "Unix time at which a run's step last failed by a cause that no retry can help; absent after it has succeeded.",
+    ("run", "step", "cause"),
+)
 RUN_ENDED_AT = Declared(
     "watchmove_last_run_ended_timestamp_seconds",
     "Unix time at which a run last ended, with a result or without training.",

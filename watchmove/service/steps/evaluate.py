@@ -36,15 +36,16 @@ from watchmove.service.records.training import (
     is_first_of_trunk,
 )
 from watchmove.service.runner.events import log_event, log_step, with_event
-from watchmove.service.runner.metrics import ProcessMetrics
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.evaluate import EvaluateSettings, preset_in_words
 from watchmove.service.settings.settings import settings_hash, worker_count
+from watchmove.service.steps.failures import record_failure
 from watchmove.service.store.folder_sync import FolderSync, remove_checkpoints
 from watchmove.service.training.backbone_files import fetch_backbone
 
 
 @log_step
+@record_failure
 def evaluate(context: StepContext, run: str, number: int) -> EvaluationRecord:
     """Train and score one detector, or reuse the record of an equal trunk, detection set and settings.
 
@@ -73,7 +74,9 @@ def evaluate(context: StepContext, run: str, number: int) -> EvaluationRecord:
         commit(context.store, key, record)
         log_event("evaluation", evaluation=identity, **cell.model_dump(), mean_ap_11_point=record.mean_ap_11_point)
     remove_checkpoints(context.store, layout.evaluation(identity, "checkpoints"))
-    _publish(context.metrics, record)
+    for method, value in (("11-point", record.mean_ap_11_point), ("area", record.mean_ap_area)):
+        if value is not None:
+            context.metrics.set_mean_ap([*record.evaluation.metric_labels(), method], value)
     if context.settings.evaluate.classification and is_first_of_trunk(context.settings.evaluate, cell):
         # The trunk is loaded again, because training the detector has changed it.
         trunk, _ = _load_trunk(context, source, cell)
@@ -241,10 +244,3 @@ def _record(
         loss=tuple(curve),
         seconds=round(seconds, 1),
     )
-
-
-def _publish(metrics: ProcessMetrics, record: EvaluationRecord) -> None:
-    """Set the metrics of mean average precision."""
-    for method, value in (("11-point", record.mean_ap_11_point), ("area", record.mean_ap_area)):
-        if value is not None:
-            metrics.set_mean_ap([*record.evaluation.metric_labels(), method], value)

@@ -22,6 +22,7 @@ from watchmove.service.records.record import need, need_lines
 from watchmove.service.runner.events import log_event, log_step
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.settings import Settings
+from watchmove.service.steps.failures import record_failure
 from watchmove.service.store.store import Store
 
 _VIDEO_ID = re.compile(r"[0-9a-f]{16}")
@@ -29,6 +30,7 @@ _VIDEO_ID = re.compile(r"[0-9a-f]{16}")
 
 
 @log_step
+@record_failure
 def extract(context: StepContext, run: str, shard: int) -> tuple[VideoOutcome, ...]:
     """Extract and commit the remaining videos of a shard, and return the outcomes of all its videos.
 

@@ -14,6 +14,7 @@ from watchmove.service.records.training import BackboneRecord, CurveRow, Pretrai
 from watchmove.service.runner.events import log_event, log_step, with_event
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.settings import usable_cores
+from watchmove.service.steps.failures import record_failure
 from watchmove.service.store.folder_sync import FolderSync, remove_checkpoints
 from watchmove.service.store.store import Store
 from watchmove.service.training.shard_cache import shard_bytes
@@ -24,6 +25,7 @@ _MOST_READERS = 16
 
 
 @log_step
+@record_failure
 def pretrain(context: StepContext, run: str) -> tuple[BackboneRecord, ...]:
     """Pretrain on the run's snapshot with each seed, or return the records of equal trainings that have ended.
 

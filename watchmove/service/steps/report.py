@@ -29,10 +29,12 @@ from watchmove.service.report.run_page.timeline import timeline_of
 from watchmove.service.runner.events import log_step
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.settings import settings_hash
+from watchmove.service.steps.failures import record_failure
 from watchmove.service.store.store import Store
 
 
 @log_step
+@record_failure
 def report(context: StepContext, run: str, *, single_file: bool = False, folder: Path | None = None) -> str:
     """Write the run's result and its report, a folder, and return the URI of the report's page.
 

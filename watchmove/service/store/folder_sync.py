@@ -56,7 +56,8 @@ class FolderSync:
             yield
         except InvalidInput as error:
             stored = f"{self._store.uri}/{self._prefix}"
-            raise InvalidInput(str(error).replace(f"{self.folder}/", stored)) from error
+            # of the same class, because a loss that is not finite differs from other invalid input
+            raise type(error)(str(error).replace(f"{self.folder}/", stored)) from error
 
 
 def remove_checkpoints(store: Store, prefix: str) -> None:

@@ -17,8 +17,8 @@ from watchmove.service.runner.runner import stop_on_signals
 from watchmove.service.settings.settings import Settings
 from watchmove.service.store.opening import open_store
 from watchmove.service.store.store import Store
-from watchmove.service.watching.reading import Reader, Reading
-from watchmove.service.watching.run_metrics import run_metrics
+from watchmove.service.watching.exporting.reading import Reader, Reading
+from watchmove.service.watching.exporting.run_metrics import run_metrics
 
 REFRESH_SECONDS = 15.0
 """Time between two listings of the store, half the interval at which k8s/components/monitoring scrapes."""

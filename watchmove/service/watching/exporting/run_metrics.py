@@ -9,18 +9,17 @@ from watchmove.service.records import layout
 from watchmove.service.records.attempts import Attempts
 from watchmove.service.records.datasets import GatherRecord
 from watchmove.service.records.plans import PlanRecord
-from watchmove.service.records.record import AnyRecord, Record
+from watchmove.service.records.record import Record
 from watchmove.service.report.comparison import PROTOCOL
 from watchmove.service.runner import metrics
-from watchmove.service.watching.reading import Reading, RunFigures
-
-RUNS_SHOWN = 20
-"""Number of newest runs with metrics of their own, which bounds the number of time series."""
+from watchmove.service.watching.exporting.reading import RUNS_SHOWN, Reading, RunFigures, by_run, newest_plans
+from watchmove.service.watching.exporting.run_states import state_metrics
 
 
 def run_metrics(reading: Reading) -> Iterator[Metric]:
     """All metrics of runs."""
     yield _videos(reading)
+    yield from state_metrics(reading)
     yield from _endings(reading)
     yield from _results(reading)
 
@@ -28,7 +27,7 @@ def run_metrics(reading: Reading) -> Iterator[Metric]:
 def _videos(reading: Reading) -> Metric:
     """The videos of the newest runs by outcome; those without one are `waiting`."""
     family = metrics.RUN_VIDEOS.family()
-    for run, plan in _newest_plans(reading).items():
+    for run, plan in newest_plans(reading).items():
         table = reading.tables.get(plan.recipe, Attempts().table())
         ended: Counter[str] = Counter()
         for (outcome, _), count in table.outcomes(table.of_plan(plan.plan)).items():
@@ -42,8 +41,8 @@ def _endings(reading: Reading) -> Iterator[Metric]:
     """Runs that have not ended, the last end of a run, and the newest record: what shows that nothing goes on."""
     declared = (metrics.UNFINISHED_RUN, metrics.RUN_ENDED_AT, metrics.LAST_RECORD_AT)
     unfinished, ended, last = (d.family() for d in declared)
-    gathered, results = _by_run(reading.gathered), _by_run(reading.results)
-    for run, planned_at in _unfinished_runs(_newest_plans(reading), gathered, results).items():
+    gathered, results = by_run(reading.gathered), by_run(reading.results)
+    for run, planned_at in _unfinished_runs(newest_plans(reading), gathered, results).items():
         unfinished.add_metric([run], planned_at)
     ends = _ended_runs(gathered, results).values()
     if ends:
@@ -85,7 +84,7 @@ def _results(reading: Reading) -> Iterator[Metric]:
     """The figures of the newest runs that have a result."""
     declared = (metrics.RUN_MAP, metrics.RUN_MAP_MARGIN, metrics.RUN_RESULT_AT, metrics.RUN_TRAINING_IOU)
     mean_ap, margin, written, iou = (d.family() for d in declared)
-    results = sorted(_by_run(reading.results).items(), key=lambda row: row[1].made_by.written_at_unix_seconds)
+    results = sorted(by_run(reading.results).items(), key=lambda row: row[1].made_by.written_at_unix_seconds)
     for run, result in results[-RUNS_SHOWN:]:
         written.add_metric([run], result.made_by.written_at_unix_seconds)
         protocol = result.pretraining.decides.get(PROTOCOL, "") if result.pretraining else ""
@@ -107,14 +106,3 @@ def _validation_ious(reading: Reading, result: RunFigures) -> list[float]:
     backbones = (reading.backbones.get(layout.backbone(name, "record.json")) for name in names)
     curves = ([point.validation_iou for point in backbone.curve] for backbone in backbones if backbone is not None)
     return [curve[-1] for curve in curves if curve and curve[-1] is not None]
-
-
-def _newest_plans(reading: Reading) -> dict[str, PlanRecord]:
-    """The plans of the newest runs, by the names of the runs."""
-    by_time = sorted(_by_run(reading.plans).items(), key=lambda row: row[1].made_by.written_at_unix_seconds)
-    return dict(by_time[-RUNS_SHOWN:])
-
-
-def _by_run(records: Mapping[str, AnyRecord]) -> dict[str, AnyRecord]:
-    """Records of runs by the names of the runs, which are the second part of their keys."""
-    return {key.split("/")[1]: record for key, record in records.items()}
