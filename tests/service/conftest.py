@@ -8,7 +8,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from watchmove.service.runner.metrics import ProcessMetrics
+from watchmove.service.runner.process_metrics import ProcessMetrics
 from watchmove.service.runner.progress import LoggedProgress
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.loading import LAPTOP, load_settings

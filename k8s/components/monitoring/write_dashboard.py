@@ -76,6 +76,16 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             },
         ),
         Panel(
+            "Seconds of a video by stage",
+            "Mean over the videos that the pods have extracted in the last ten minutes.",
+            {
+                "{{stage}}": "sum by (stage) (rate(watchmove_process_stage_seconds_sum[10m]))"
+                " / sum by (stage) (rate(watchmove_process_stage_seconds_count[10m]))"
+            },
+            "s",
+            stacked=True,
+        ),
+        Panel(
             "Devices that compute masks",
             "Share of their time in which they compute; the rest is waiting for decoded shots.",
             {
@@ -93,6 +103,17 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             {"{{training}}": "watchmove_process_training_loss", "finished": "watchmove_training_loss"},
         ),
         Panel("Iteration", "How far trainings are.", {"{{training}}": "watchmove_process_training_iteration"}),
+        Panel(
+            "Images per second",
+            "Images per second of the pods that pretrain at the moment.",
+            {"{{training}}": "watchmove_process_training_images_per_second"},
+        ),
+        Panel(
+            "Waiting for data",
+            "Share of the time in which pretraining waits for frames: a fast store and more readers lower it.",
+            {"{{training}}": "watchmove_process_training_data_wait_fraction"},
+            "percentunit",
+        ),
         Panel(
             "IoU of masks on held-out videos",
             "Of each finished run, as a mean over its seeds.",
@@ -127,6 +148,19 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Time since the promotion.",
             {"{{protocol}}": "time() - watchmove_champion_promoted_timestamp_seconds"},
             "s",
+        ),
+    ),
+    "Store": (
+        Panel(
+            "Bytes fetched",
+            "From S3 in each second, by all pods that run at the moment.",
+            {"all pods": "sum(rate(watchmove_process_fetched_bytes_total[5m]))"},
+            "Bps",
+        ),
+        Panel(
+            "Repeated requests",
+            "Requests to S3 that pods have made again in each second, by cause.",
+            {"{{cause}}": "sum by (cause) (rate(watchmove_process_store_retries_total[5m]))"},
         ),
     ),
     "Progress": (

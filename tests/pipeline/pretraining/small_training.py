@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from watchmove.pipeline.dataset.frame_table import LocalShards, frames_in
 from watchmove.pipeline.errors import Stopped, Unavailable
 from watchmove.pipeline.pretraining.batches import MaskDataset
-from watchmove.pipeline.pretraining.history import CurvePoint
-from watchmove.pipeline.pretraining.loop import PretrainingHooks, PretrainingProgress, TrainingLoop
+from watchmove.pipeline.pretraining.history import CurvePoint, PretrainingProgress
+from watchmove.pipeline.pretraining.loop import PretrainingHooks, TrainingLoop
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 from watchmove.pipeline.training.identity import training_identity
 from watchmove.pipeline.training.ranks import Ranks, joined_ranks

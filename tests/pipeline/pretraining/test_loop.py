@@ -28,7 +28,8 @@ from watchmove.pipeline.dataset.frame_table import LocalShards, frames_in
 from watchmove.pipeline.dataset.shard import write_shard
 from watchmove.pipeline.errors import InvalidInput, Stopped, Unavailable
 from watchmove.pipeline.pretraining.batches import MaskDataset, held_out_videos
-from watchmove.pipeline.pretraining.loop import PretrainingHooks, PretrainingProgress, TrainingLoop
+from watchmove.pipeline.pretraining.history import PretrainingProgress
+from watchmove.pipeline.pretraining.loop import PretrainingHooks, TrainingLoop
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 from watchmove.pipeline.training.identity import training_identity
 from watchmove.pipeline.training.ranks import Ranks, joined_ranks

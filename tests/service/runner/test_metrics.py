@@ -8,11 +8,12 @@ import pytest
 
 from tests.service.prometheus_server import free_port
 from watchmove.service.runner import metrics
+from watchmove.service.runner.process_metrics import ProcessMetrics
 
 
 def test_counters_and_no_others_end_in_total() -> None:
     """Of the metrics of a process, those declared with `_total` are counters, and the others gauges."""
-    types = {family.name: family.type for family in metrics.ProcessMetrics().registry.collect()}
+    types = {family.name: family.type for family in ProcessMetrics().registry.collect()}
     declared = [one.name for one in vars(metrics).values() if isinstance(one, metrics.Declared)]
     counters = {name.removesuffix("_total") for name in declared if name.endswith("_total")}
 
@@ -40,7 +41,7 @@ def test_metrics_are_served_to_both_families(family: socket.AddressFamily, addre
     if not has(family, address):
         pytest.skip(f"this host does not have the address {address}")
     port = free_port()
-    metrics.serve(metrics.ProcessMetrics().registry, port)
+    metrics.serve(ProcessMetrics().registry, port)
     with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=10) as answer:
         served = answer.read()
 

@@ -19,6 +19,7 @@ from watchmove.service.records.outcomes import Outcome, ShardRecord
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import find
 from watchmove.service.records.stream import shard_records
+from watchmove.service.runner.process_metrics import STAGES
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.steps.extract import extract
 from watchmove.service.steps.gather import gather
@@ -64,6 +65,27 @@ def test_every_video_ends_as_an_outcome(make_context: MakeContext, videos: Path)
     }
     assert dataset.kept_frames == rows["a.mp4"].frames_kept + rows["b.mp4"].frames_kept
     assert gathered_of(context.store, "run").outcomes["kept"] == 2
+
+
+def test_seconds_by_stage_are_published_and_not_recorded(make_context: MakeContext, videos: Path) -> None:
+    """Each video has one observation of every stage, the one part of the shard one, and records have no such field."""
+    assert videos.is_dir()
+    context = make_context("work.workers=1")
+    planned = extracted(context)
+
+    def of(kind: str, stage: str) -> float:
+        value = context.metrics.registry.get_sample_value(f"watchmove_process_stage_seconds_{kind}", {"stage": stage})
+        assert value is not None
+        return value
+
+    [(key, record)] = shard_records(context.store, planned.recipe)
+
+    assert {stage: of("count", stage) for stage in STAGES} == dict.fromkeys(STAGES, 3) | {"commit": 1}
+    assert min(of("sum", stage) for stage in ("decode", "flow", "masks", "encode", "commit")) > 0
+    # the seconds of a video are those of its process, without the fetch
+    in_process = sum(of("sum", stage) for stage in ("decode", "flow", "masks", "encode"))
+    assert in_process <= sum(row.seconds for row in record.videos) + 0.001 * len(record.videos)
+    assert b"stages" not in (context.store.read(key) or b"")
 
 
 def test_twice_changes_nothing(make_context: MakeContext, videos: Path) -> None:

@@ -103,6 +103,13 @@ def test_stopped_on_one_machine_and_torn_it_ends_on_another(make_context: MakeCo
     (record,) = pretrain(replace(elsewhere, progress=told_then, scratch=tmp_path / "other"), "run")
 
     assert (told.iterations, told_then.iterations) == ([1, 2], [2, 3])
+    labels = {"training": "pretrain"}
+    rate = elsewhere.metrics.registry.get_sample_value("watchmove_process_training_images_per_second", labels)
+    waiting = elsewhere.metrics.registry.get_sample_value("watchmove_process_training_data_wait_fraction", labels)
+    assert rate is not None
+    assert rate > 0
+    assert waiting is not None
+    assert 0 <= waiting <= 1
     assert record.curve[-1].validation_loss is not None
     assert record.curve[-1].validation_iou is not None
     for key in (record.weights_key, record.mask_network_key):

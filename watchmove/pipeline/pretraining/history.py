@@ -36,6 +36,24 @@ def curve_point(iteration: int, loss: float, rate: float, held_out: HeldOut | No
     return CurvePoint(iteration, loss, rate, iou, measured, accuracy)
 
 
+@dataclass(frozen=True)
+class PretrainingProgress:
+    """Progress of a training, reported after every step."""
+
+    iteration: int
+    """Number of steps done."""
+    iterations: int
+    """Number of steps of the complete training."""
+    loss: float
+    """Loss of the last step, in nats."""
+    images_per_second: float
+    """Mean speed of all ranks together since this process began or resumed the training."""
+    waiting_fraction: float
+    """Share of the time since then in which the first rank waited for its data, in [0, 1]."""
+    frames_unusable: int
+    """Number of frames read so far that could not be used."""
+
+
 @dataclass
 class PretrainingHistory:
     """Progress of a pretraining; every checkpoint contains it."""

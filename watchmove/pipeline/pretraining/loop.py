@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +15,13 @@ from watchmove.pipeline.files.weights import name_of_not_finite
 from watchmove.pipeline.pretraining.batches import Batch, MaskDataset
 from watchmove.pipeline.pretraining.device_examples import UncutBatch
 from watchmove.pipeline.pretraining.held_out import measure_held_out
-from watchmove.pipeline.pretraining.history import PretrainingHistory, curve_point
+from watchmove.pipeline.pretraining.history import PretrainingHistory, PretrainingProgress, curve_point
 from watchmove.pipeline.pretraining.objectives import objective_of
 from watchmove.pipeline.pretraining.step import Stepper, pretraining_learning_rate
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 from watchmove.pipeline.training.checkpoint_writer import CheckpointWriter
 from watchmove.pipeline.training.checkpoints import load_checkpoint, snapshot_of
+from watchmove.pipeline.training.data_wait import DataWait
 from watchmove.pipeline.training.ranks import Ranks
 from watchmove.pipeline.training.read_ahead import read_ahead
 
@@ -33,22 +33,6 @@ Set by hand; not tuned."""
 _TOLERANT_BATCHES = 100
 """Number of batches that unusable frames are compared with at the start of a training, so that a single bad batch does
 not end it. Set by hand."""
-
-
-@dataclass(frozen=True)
-class PretrainingProgress:
-    """Progress of a training, reported after every step."""
-
-    iteration: int
-    """Number of steps done."""
-    iterations: int
-    """Number of steps of the complete training."""
-    loss: float
-    """Loss of the last step, in nats."""
-    images_per_second: float
-    """Mean speed of all ranks together since this process began or resumed the training."""
-    frames_unusable: int
-    """Number of frames read so far that could not be used."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +67,7 @@ class TrainingLoop:
         self.history = PretrainingHistory()
         self.images_per_second = 0.0
         self._usable = 0
+        self._wait = DataWait()
         self._objective = objective_of(settings)
         self._stepper = Stepper(network, settings, ranks)
         self._data, self._settings, self._hooks, self._ranks = data, settings, hooks, ranks
@@ -96,7 +81,7 @@ class TrainingLoop:
         validation = self._data.validation_batches()
         if not self.history.frames_read:  # a resumed training has counted them before
             self._count(*map(int, self._ranks.total(*_counts(validation))))
-        first, began = self.history.iteration, time.monotonic()
+        first, self._wait = self.history.iteration, DataWait()
         # One slot more than are kept, for the checkpoint being written.
         slots = self._settings.keep_checkpoints + 1
         with CheckpointWriter(self._hooks.directory, slots, self._hooks.on_checkpoint) as writer:
@@ -104,7 +89,7 @@ class TrainingLoop:
                 if self._must_stop(batch):
                     self._save_and_stop(writer, identity)
                 self._advance(batch)
-                self._report_progress((self.history.iteration - first) / max(time.monotonic() - began, 1e-9))
+                self._report_progress((self.history.iteration - first) / self._wait.elapsed_seconds)
                 self._record_point(validation)
                 if self._checkpoint_is_due():
                     self._save(writer, identity)
@@ -145,7 +130,7 @@ class TrainingLoop:
 
         readers = self._hooks.readers or max(1, min(_MOST_READERS, (os.cpu_count() or 1) // 2))
         first, last = self.history.iteration, settings.iterations
-        for batch in read_ahead(read, first, last, readers, self._hooks.should_stop):
+        for batch in self._wait.timed(read_ahead(read, first, last, readers, self._hooks.should_stop)):
             yield self._data.cut_batch(batch.on(device)) if isinstance(batch, UncutBatch) else batch
 
     def _must_stop(self, batch: Batch | None) -> bool:
@@ -187,7 +172,8 @@ class TrainingLoop:
         self.images_per_second = steps_per_second * self._settings.batch_size
         if self._ranks.is_first:
             step = (history.iteration, self._settings.iterations, history.pending[-1])
-            self._hooks.on_progress(PretrainingProgress(*step, self.images_per_second, history.frames_unusable))
+            pace = (self.images_per_second, self._wait.fraction)
+            self._hooks.on_progress(PretrainingProgress(*step, *pace, history.frames_unusable))
 
     def _record_point(self, validation: Sequence[Batch]) -> None:
         """Add a point to the curve if one is due; held-out videos are measured less often, and after the last step."""

@@ -15,8 +15,8 @@ from watchmove.pipeline.networks.alexnet import AlexNet, normalise_images
 from watchmove.pipeline.networks.choice import new_trunk, save_trunk
 from watchmove.pipeline.networks.rescaling import RESCALING_IMAGES, rescale_to_unit_variance
 from watchmove.pipeline.pretraining.batches import MaskDataset
-from watchmove.pipeline.pretraining.history import CurvePoint
-from watchmove.pipeline.pretraining.loop import PretrainingHooks, PretrainingProgress, TrainingLoop
+from watchmove.pipeline.pretraining.history import CurvePoint, PretrainingProgress
+from watchmove.pipeline.pretraining.loop import PretrainingHooks, TrainingLoop
 from watchmove.pipeline.pretraining.mask_network import MaskNetwork
 from watchmove.pipeline.pretraining.mask_network_file import MASK_NETWORK_NAME, save_mask_network
 from watchmove.pipeline.pretraining.objectives import PretextNetwork, objective_of

@@ -16,7 +16,7 @@ from watchmove.service.claims.cell_records import CellRecord, do_cell
 from watchmove.service.claims.cells import Cell
 from watchmove.service.claims.series import Series
 from watchmove.service.runner.child_process import end_with_parent, fork_server
-from watchmove.service.runner.metrics import ProcessMetrics
+from watchmove.service.runner.process_metrics import ProcessMetrics
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.settings import usable_cores, worker_count
 from watchmove.service.store.opening import open_store

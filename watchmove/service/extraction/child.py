@@ -18,9 +18,11 @@ from watchmove.pipeline.extraction.sampled_video import Extraction, Frame, extra
 from watchmove.pipeline.files.atomic import write_bytes
 from watchmove.pipeline.files.resource_limits import limit_resources, mapped_bytes
 from watchmove.pipeline.masks.choice import ShotSegmenter
+from watchmove.pipeline.masks.stage_seconds import StageSeconds
 from watchmove.pipeline.masks.teacher import load_teacher, masks_provenance
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.service.extraction.device_client import DeviceClient
+from watchmove.service.extraction.stage_times import ENCODE, EXTRACT, timed_segmenter, with_times
 from watchmove.service.records.frame_verdicts import verdict_bytes
 from watchmove.service.records.outcomes import Outcome, Video, VideoOutcome
 from watchmove.service.records.shard_index import frame_key
@@ -41,11 +43,12 @@ FRAME_VERDICTS = "frames.json.gz"
 
 @dataclass(frozen=True)
 class VideoJob:
-    """A fetched video at `path`, and the empty folder that its results are written to."""
+    """A fetched video at `path`, the empty folder that its results are written to, and how long the fetch took."""
 
     video: Video
     path: Path
     folder: Path
+    fetch_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -73,11 +76,13 @@ def work(job: VideoJob, settings: ExtractionSettings, limits: Limits, device_add
     deadline = began + _READING_SHARE * limits.timeout_seconds
     try:
         client = DeviceClient(device_address) if device_address else None
-        outcome = extract_to_folder(job, settings, client, deadline)
+        stages = StageSeconds()
+        outcome = extract_to_folder(job, settings, client, deadline, stages)
         seconds = round(time.monotonic() - began, 3)
         # Renamed when complete: the parent takes an existing verdict as the proof that extraction ended.
         partial = job.folder / f"{VERDICT}.partial"
-        partial.write_text(outcome.model_copy(update={"seconds": seconds}).model_dump_json())
+        timed = with_times(outcome.model_copy(update={"seconds": seconds}), job.fetch_seconds, stages)
+        partial.write_text(timed.model_dump_json())
         partial.replace(job.folder / VERDICT)
     except (OSError, Unavailable) as error:
         if isinstance(error, Unavailable) or error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -98,19 +103,19 @@ def extract_to_folder(
     settings: ExtractionSettings,
     segment: ShotSegmenter | None = None,
     deadline: float | None = None,
+    stages: StageSeconds | None = None,
 ) -> VideoOutcome:
     """Extract a video, write its kept frames and a few rejected ones to the job's folder, and return its outcome.
 
-    Reading ends at `deadline`, in seconds of `time.monotonic`, with what was found by then.
+    Reading ends at `deadline`, in seconds of `time.monotonic`, with what was found by then. The times of the stages are
+    added to `stages`.
     """
+    stages = stages or StageSeconds()
     try:
-        extraction = extract_video(job.path, settings, segment, deadline)
-        flow = masks_provenance(settings)
-        kept = (_sample(job.video, frame, flow) for frame in extraction.frames if frame.reject_reason is None)
-        write_shard(job.folder / KEPT, kept)
-        audited = _audited(extraction.frames, settings.audited_frames_per_reason)
-        write_shard(job.folder / AUDIT, (_sample(job.video, frame, flow) for frame in audited))
-        write_bytes(job.folder / FRAME_VERDICTS, verdict_bytes(extraction.frames))
+        with stages(EXTRACT):
+            extraction = extract_video(job.path, settings, timed_segmenter(segment, settings, stages), deadline)
+        with stages(ENCODE):
+            _write(job, extraction, settings)
     except UnreadableVideo as error:
         outcome = Outcome.TIMED_OUT if error.reason == "decoder-timeout" else Outcome.UNREADABLE
         detail = error.detail.replace(str(job.path), job.video.key)
@@ -125,6 +130,16 @@ def extract_to_folder(
             return VideoOutcome(video=job.video, outcome=Outcome.UNREADABLE, reason="output-limit")
         raise
     return _verdict(job.video, extraction)
+
+
+def _write(job: VideoJob, extraction: Extraction, settings: ExtractionSettings) -> None:
+    """Write the kept frames, a few rejected ones, and the verdicts on all."""
+    flow = masks_provenance(settings)
+    kept = (_sample(job.video, frame, flow) for frame in extraction.frames if frame.reject_reason is None)
+    write_shard(job.folder / KEPT, kept)
+    audited = _audited(extraction.frames, settings.audited_frames_per_reason)
+    write_shard(job.folder / AUDIT, (_sample(job.video, frame, flow) for frame in audited))
+    write_bytes(job.folder / FRAME_VERDICTS, verdict_bytes(extraction.frames))
 
 
 def _verdict(video: Video, extraction: Extraction) -> VideoOutcome:

@@ -6,6 +6,7 @@ none. Videos are used in the order in which their fetches end, so a slow fetch d
 
 import re
 import threading
+import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path, PurePosixPath
 
@@ -156,7 +157,7 @@ class VideoFetcher:
     def _copy(self, video: Video, item: StoredObject) -> VideoJob | VideoOutcome:
         results = self._folder / video.id
         target = self._folder / local_name(video)
-        path = None
+        path, began = None, time.monotonic()
         try:
             path = self._source.fetch(item, target, self._stop)
         finally:
@@ -166,7 +167,7 @@ class VideoFetcher:
         if path is None:
             return _missing(video, "not-in-store")
         results.mkdir(parents=True, exist_ok=True)
-        return VideoJob(video, path, results)
+        return VideoJob(video, path, results, time.monotonic() - began)
 
 
 def local_name(video: Video) -> str:

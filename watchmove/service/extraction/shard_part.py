@@ -65,6 +65,10 @@ class OpenPart:
         self._result_bytes += size
         self._space.add(size)
 
+    def is_empty(self) -> bool:
+        """Whether no outcome has been added since the last commit."""
+        return not self._rows
+
     def is_due(self) -> bool:
         """Whether to commit now: the interval has passed, or results fill more than half of the scratch space."""
         seconds = time.monotonic() - self._began

@@ -21,6 +21,7 @@ from watchmove.pipeline.errors import Unavailable
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.service.extraction.child import UNAVAILABLE_EXIT_CODE, VERDICT, Limits, VideoJob, work
 from watchmove.service.extraction.device_process import DeviceProcess
+from watchmove.service.extraction.stage_times import TimedOutcome
 from watchmove.service.records.outcomes import Outcome, VideoOutcome
 from watchmove.service.runner.child_process import fork_server
 
@@ -151,7 +152,7 @@ def judge(job: VideoJob, exit_code: int | None, seconds: float, broken_limit: st
 
 def _verdict(job: VideoJob) -> VideoOutcome | None:
     with suppress(FileNotFoundError, ValidationError):
-        verdict = VideoOutcome.model_validate_json((job.folder / VERDICT).read_bytes(), strict=True)
+        verdict = TimedOutcome.model_validate_json((job.folder / VERDICT).read_bytes(), strict=True)
         # the child has read an untrusted file, so it is not trusted to say which video this is
         return verdict.model_copy(update={"video": job.video})
     return None

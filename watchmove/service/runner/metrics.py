@@ -7,10 +7,9 @@ takes a counter that falls for a restart, and `increase` would then count what i
 """
 
 import socket
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 
 from watchmove.pipeline.errors import InvalidInput
@@ -137,50 +136,43 @@ PROCESS_FRAMES = Declared(
     "watchmove_process_frames_total", "Number of frames that this process has sampled.", ("outcome", "reason")
 )
 PROCESS_RATE = Declared("watchmove_process_frames_per_second", "Frames sampled per second since the step began.")
+PROCESS_STAGE_SECONDS = Declared(
+    "watchmove_process_stage_seconds",
+    "Histogram of the wall-clock seconds of a video's extraction by stage, and of the commits of its shard.",
+    ("stage",),
+)
+PROCESS_FETCHED_BYTES = Declared(
+    "watchmove_process_fetched_bytes_total", "Number of bytes of objects that this process has fetched from S3."
+)
+PROCESS_RETRIES = Declared(
+    "watchmove_process_store_retries_total",
+    "Number of requests to S3 that this process has made again, by cause.",
+    ("cause",),
+)
 PROCESS_LOSS = Declared("watchmove_process_training_loss", "Training loss in this process.", ("training",))
 PROCESS_ITERATION = Declared(
     "watchmove_process_training_iteration",
     "Number of training iterations that this process has reached.",
     ("training",),
 )
+PROCESS_IMAGE_RATE = Declared(
+    "watchmove_process_training_images_per_second",
+    "Images per second of all ranks of a training, since this process began or resumed it.",
+    ("training",),
+)
+PROCESS_WAITING = Declared(
+    "watchmove_process_training_data_wait_fraction",
+    "Share of the time since then in which the training waited for its data, in [0, 1].",
+    ("training",),
+)
+PROCESS_DEVICE_BYTES = Declared(
+    "watchmove_process_device_memory_bytes",
+    "Largest memory that the tensors of this process have taken on its GPUs; absent without a GPU.",
+    ("training",),
+)
 PROCESS_MEAN_AP = Declared(
     "watchmove_process_detection_map", "Mean average precision that this process has measured.", MEAN_AP.labels
 )
-
-
-class ProcessMetrics:
-    """The metrics of this process, in a registry of their own."""
-
-    def __init__(self) -> None:
-        # the library's global registry would refuse the metrics of a second step in one process
-        self.registry = CollectorRegistry()
-        self._videos = _counter(PROCESS_VIDEOS, self.registry)
-        self._frames = _counter(PROCESS_FRAMES, self.registry)
-        self._rate = _gauge(PROCESS_RATE, self.registry)
-        self._loss = _gauge(PROCESS_LOSS, self.registry)
-        self._iteration = _gauge(PROCESS_ITERATION, self.registry)
-        self._mean_ap = _gauge(PROCESS_MEAN_AP, self.registry)
-
-    def count_video(self, outcome: str, reason: str) -> None:
-        """Count one finished video."""
-        self._videos.labels(outcome, reason).inc()
-
-    def count_frames(self, outcome: str, reason: str, count: int) -> None:
-        """Count `count` frames that were kept or rejected."""
-        self._frames.labels(outcome, reason).inc(count)
-
-    def set_rate(self, frames_per_second: float) -> None:
-        """Set the sampled frames per second since the step began."""
-        self._rate.set(frames_per_second)
-
-    def set_training(self, training: str, iteration: int, loss: float) -> None:
-        """Set the last iteration and loss of a training."""
-        self._iteration.labels(training).set(iteration)
-        self._loss.labels(training).set(loss)
-
-    def set_mean_ap(self, labels: Sequence[str], value: float) -> None:
-        """Set a measured mean average precision; `labels` are in the order of `MEAN_AP.labels`."""
-        self._mean_ap.labels(*labels).set(value)
 
 
 def serve(registry: CollectorRegistry, port: int) -> None:
@@ -208,11 +200,3 @@ def _every_address() -> tuple[str, ...]:
     except OSError:
         return (_EVERY_IPV4,)
     return ("::", _EVERY_IPV4) if apart else ("::",)
-
-
-def _counter(declared: Declared, registry: CollectorRegistry) -> Counter:
-    return Counter(declared.name, declared.help, declared.labels, registry=registry)
-
-
-def _gauge(declared: Declared, registry: CollectorRegistry) -> Gauge:
-    return Gauge(declared.name, declared.help, declared.labels, registry=registry)

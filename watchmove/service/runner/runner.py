@@ -17,7 +17,8 @@ from rich.console import Console
 from watchmove.pipeline.errors import Stopped
 from watchmove.service.runner.exit_codes import BUG, DONE, STOPPED, ending_of, package_of
 from watchmove.service.runner.logs import log_failure
-from watchmove.service.runner.metrics import ProcessMetrics, serve
+from watchmove.service.runner.metrics import serve
+from watchmove.service.runner.process_metrics import ProcessMetrics
 from watchmove.service.runner.progress import ProgressReport, progress_for
 from watchmove.service.runner.scratch_folder import scratch_folder
 from watchmove.service.settings.settings import Settings

@@ -14,6 +14,7 @@ from watchmove.service.extraction.fetcher import ScratchSpace
 from watchmove.service.extraction.pipeline import VideoPipeline
 from watchmove.service.extraction.recipe import recipe_of, with_local_teacher
 from watchmove.service.extraction.shard_part import OpenPart, committed_parts
+from watchmove.service.extraction.stage_times import TimedOutcome
 from watchmove.service.records import layout
 from watchmove.service.records.forgotten import forgotten_works
 from watchmove.service.records.outcomes import Video, VideoOutcome
@@ -107,14 +108,24 @@ def _extract_rest(
                     progress.add(row)
                     _log_video(row)
                 # Stuck: finished results fill the scratch space, and nothing can be fetched until a commit releases it.
-                if (part.is_due() or pipeline.is_stuck()) and not part.commit(pipeline.device_use()):
+                if (part.is_due() or pipeline.is_stuck()) and not _commit(context, part, pipeline):
                     return
     finally:
         # After an error too: videos that are finished are not lost to a full disk or an unreachable store of videos.
         try:
-            part.commit(pipeline.device_use())
+            _commit(context, part, pipeline)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _commit(context: StepContext, part: OpenPart, pipeline: VideoPipeline) -> bool:
+    """Commit a part unless it is empty, and publish how long that took; false if another process is ahead."""
+    if part.is_empty():
+        return True
+    began = time.monotonic()
+    won = part.commit(pipeline.device_use())
+    context.metrics.observe_stages({"commit": time.monotonic() - began})
+    return won
 
 
 def _log_video(row: VideoOutcome) -> None:
@@ -137,6 +148,8 @@ class _ExtractionProgress:
         """Count one more video that has ended."""
         metrics = self._context.metrics
         metrics.count_video(row.outcome.value, row.reason)
+        if isinstance(row, TimedOutcome):
+            metrics.observe_stages(row.stages.model_dump())
         metrics.count_frames("kept", "", row.frames_kept)
         for reason, count in row.frames_rejected.items():
             metrics.count_frames("rejected", reason, count)

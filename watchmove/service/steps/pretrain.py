@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import torch
+
 from watchmove.pipeline.dataset.frame_table import ShardBytes
 from watchmove.pipeline.files.digest import file_sha256
 from watchmove.pipeline.pretraining.pretraining import PretrainingHooks, PretrainingProgress, pretrain_frames
@@ -136,6 +138,10 @@ def _report_progress(context: StepContext, seed: int, progress: PretrainingProgr
     """Show the progress of the training with one seed, and publish it as metrics."""
     # One label for all seeds, which are trained one after another: metrics show the present training.
     context.metrics.set_training("pretrain", progress.iteration, progress.loss)
+    context.metrics.set_training_pace("pretrain", progress.images_per_second, progress.waiting_fraction)
+    most = sum(torch.cuda.max_memory_allocated(number) for number in range(torch.cuda.device_count()))
+    if most:
+        context.metrics.set_device_memory("pretrain", most)
     name = "pretrain" if len(context.settings.pretrain.all_seeds()) == 1 else f"pretrain, seed {seed}"
     facts = f"loss {progress.loss:.3f}, {progress.images_per_second:.0f} images/s"
     if progress.frames_unusable:

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from watchmove.pipeline.errors import Stopped, Unavailable
+from watchmove.service.store.traffic import TRAFFIC, RetryCause
 
 RANGE_BYTES = 8 * 2**20
 """Bytes of one ranged request. Set by hand; not tuned."""
@@ -39,8 +40,9 @@ OpenRange = Callable[[int, int], Iterator[bytes]]
 class RangeBroken(Exception):
     """A range ended early or did not begin; the rest can be requested after `retry_after_seconds`."""
 
-    def __init__(self, why: str, retry_after_seconds: float = 0.0) -> None:
+    def __init__(self, why: str, retry_after_seconds: float = 0.0, cause: RetryCause = RetryCause.CONNECTION) -> None:
         super().__init__(why)
+        self.cause = cause
         self.retry_after_seconds = retry_after_seconds
 
 
@@ -149,9 +151,10 @@ class _Range:
 
 
 def _delay_seconds(broken: RangeBroken, tries: int) -> float:
-    """Return how long to wait before the next request; Unavailable after too many tries without a byte."""
+    """Return how long to wait before the next request, which is counted; Unavailable after too many without a byte."""
     if tries >= _TRIES_WITHOUT_A_BYTE:
         raise Unavailable(f"{broken}, {tries} times in a row; run again later")
+    TRAFFIC.count_retry(broken.cause)
     # A random part of the bound keeps the workers of a cluster from repeating their requests at the same moment.
     delay = random.uniform(0, min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2**tries))
     return max(broken.retry_after_seconds, delay)

@@ -17,6 +17,7 @@ from watchmove.service.store.s3_object import DamagedObject, EtagMeaning, Object
 from watchmove.service.store.s3_probe import S3Facts, facts_of
 from watchmove.service.store.s3_writer import S3Writer
 from watchmove.service.store.store import Access, ObjectChanged, ObjectUnserved, StoredObject, check_key
+from watchmove.service.store.traffic import TRAFFIC
 
 _FETCHES = 3
 """Downloads of an object that changes or arrives damaged before that is an error. Set by hand; not tuned."""
@@ -96,11 +97,13 @@ class S3Store:
         request = self._request(key)
         with self._translated(f"reading {key}"):
             try:
-                return with_complete_body(lambda: self._writer.client.get_object(**request)["Body"].read())
+                data = with_complete_body(lambda: self._writer.client.get_object(**request)["Body"].read())
             except ClientError as error:
                 if fault_of(error) is Fault.ABSENT:
                     return None
                 raise
+        TRAFFIC.count_fetched(len(data))
+        return data
 
     def write(self, key: str, data: bytes) -> None:
         """Write an object and replace any object with the same key."""

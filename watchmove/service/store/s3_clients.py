@@ -12,7 +12,7 @@ from botocore.config import Config
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.text_lines import has_credentials
 from watchmove.service.store.ranged_download import CONNECTIONS
-from watchmove.service.store.s3_errors import waiter_for_retry_after
+from watchmove.service.store.s3_errors import count_retries, waiter_for_retry_after
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -52,6 +52,7 @@ class S3Clients:
     def _for_requests(self, checksums: Literal["when_required"] | None) -> "S3Client":
         client = self._new(attempts=_ATTEMPTS, read_timeout_seconds=60, connections=10, checksums=checksums)
         client.meta.events.register_first("needs-retry.s3", waiter_for_retry_after(_ATTEMPTS))
+        count_retries(client.meta.events)
         return client
 
     def _new(

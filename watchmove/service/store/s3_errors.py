@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from boto3.exceptions import Boto3Error
 from botocore import exceptions as botocore_errors
@@ -17,6 +17,10 @@ from watchmove.pipeline.errors import InvalidInput, Unavailable
 from watchmove.pipeline.files.numbers import whole_number_of
 from watchmove.service.store.s3_answers import Fault, fault_of, name_of
 from watchmove.service.store.store import ObjectRefused
+from watchmove.service.store.traffic import TRAFFIC, RetryCause
+
+if TYPE_CHECKING:
+    from botocore.hooks import BaseEventHooks
 
 TRANSIENT_FAULTS = (
     botocore_errors.HTTPClientError,
@@ -46,6 +50,19 @@ _FIRST_BODY_DELAY_SECONDS = 0.1
 """The delay before request N + 1 is this times two to the N. Set by hand; not tuned."""
 
 _THROTTLED = (429, 503)
+_THROTTLING_NAMES = frozenset(
+    {
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequests",
+        "RequestLimitExceeded",
+        "BandwidthLimitExceeded",
+    }
+)
+_SERVER_ERRORS = 500
+_CAUSE = "watchmove_retry_cause"
+"""Key in the context of a request of the SDK."""
 
 _ADVICE = {
     "AccessDenied": "grant the credentials this right",
@@ -90,6 +107,39 @@ def waiter_for_retry_after(most_attempts: int) -> Callable[..., None]:
     return wait
 
 
+def count_retries(events: "BaseEventHooks") -> None:
+    """Count the requests that the SDK makes again, by the events of its client.
+
+    The context of a request is that of all its attempts, so the cause of the last one is known when the next begins.
+    """
+
+    def remember(response: tuple[Any, dict[str, Any]] | None, request_dict: dict[str, Any], **_: object) -> None:
+        request_dict["context"][_CAUSE] = _retry_cause(response)
+
+    def count(request: Any, **_: object) -> None:
+        cause = request.context.pop(_CAUSE, None)
+        if cause is not None:
+            TRAFFIC.count_retry(cause)
+
+    # first, because the SDK's own handler waits before the next attempt
+    events.register_first("needs-retry.s3", remember)
+    events.register("request-created.s3", count)
+
+
+def _retry_cause(response: tuple[Any, dict[str, Any]] | None) -> RetryCause | None:
+    """Why a request with this answer is made again; None if that is no retry, as for another region."""
+    if response is None:
+        return RetryCause.CONNECTION
+    status, name = response[0].status_code, str(response[1].get("Error", {}).get("Code", ""))
+    return cause_of_answer(name, status) if status >= _SERVER_ERRORS or name or status in _THROTTLED else None
+
+
+def cause_of_answer(name: str, status: int) -> RetryCause:
+    """Return the cause of a retry after an answer with an error's name, empty if it has none, and an HTTP status."""
+    throttled = status in _THROTTLED or name in _THROTTLING_NAMES
+    return RetryCause.THROTTLED if throttled else RetryCause.SERVER_ERROR
+
+
 def with_complete_body(read: Callable[[], Result]) -> Result:
     """Return the result of `read`, repeated if a body breaks off: the SDK repeats requests, but not bodies."""
     for attempt in itertools.count(1):
@@ -98,6 +148,7 @@ def with_complete_body(read: Callable[[], Result]) -> Result:
         except TRANSIENT_FAULTS:
             if attempt == _BODY_TRIES:
                 raise
+            TRAFFIC.count_retry(RetryCause.CONNECTION)
             time.sleep(_FIRST_BODY_DELAY_SECONDS * 2**attempt)
     raise AssertionError("count never ends")
 

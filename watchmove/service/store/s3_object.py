@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from botocore import exceptions as botocore_errors
 
 from watchmove.service.store.ranged_download import RangeBroken
-from watchmove.service.store.s3_answers import Fault, fault_of, name_of
-from watchmove.service.store.s3_errors import TRANSIENT_FAULTS, retry_after_seconds
+from watchmove.service.store.s3_answers import Fault, fault_of, name_of, status_of
+from watchmove.service.store.s3_errors import TRANSIENT_FAULTS, cause_of_answer, retry_after_seconds
 from watchmove.service.store.store import ObjectChanged, ObjectRefused, StoredObject
+from watchmove.service.store.traffic import TRAFFIC
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -82,6 +83,7 @@ class ObjectRanges:
             answer = self._client.get_object(**self._request, Range=f"bytes={first}-{last}")
             skipped = self._check_answer(answer, first)
             for chunk in answer["Body"].iter_chunks(_CHUNK_BYTES):
+                TRAFFIC.count_fetched(len(chunk))
                 yield chunk[skipped:]
                 skipped = max(0, skipped - len(chunk))
         except botocore_errors.ClientError as error:
@@ -89,7 +91,8 @@ class ObjectRanges:
                 raise ObjectChanged(f"{self._item.key}: changed since it was listed") from error
             if fault_of(error) is not Fault.TRANSIENT:
                 raise
-            raise RangeBroken(f"the store answered {name_of(error)}", retry_after_seconds(error)) from error
+            cause = cause_of_answer(name_of(error), status_of(error))
+            raise RangeBroken(f"the store answered {name_of(error)}", retry_after_seconds(error), cause) from error
         except botocore_errors.FlexibleChecksumError as error:
             # stores send checksums of parts, or of the complete object with a part of it, which cannot be compared
             complete = first == 0 and last == self._item.size_bytes - 1
