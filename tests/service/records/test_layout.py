@@ -20,6 +20,7 @@ def test_the_page_of_keys_is_whole() -> None:
         layout.world("a"),
         layout.listing("a", "a"),
         layout.shard_parts("a", "a", 0),
+        layout.attempts("a"),
         layout.control("a", "a"),
         layout.dataset("a"),
         layout.backbone("a", "record.json"),

@@ -7,13 +7,14 @@ what shows that something is to be done last. A call that is killed at any momen
 
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 from watchmove.service.forgetting.plan_files import malformed_changes, plan_changes
 from watchmove.service.forgetting.reports import report_changes
 from watchmove.service.forgetting.selection import Selector, select
 from watchmove.service.forgetting.snapshots import Snapshots
-from watchmove.service.forgetting.target import Change, Target
+from watchmove.service.forgetting.target import Change, Target, keys_of
 from watchmove.service.forgetting.tars import Tars
 from watchmove.service.records import layout
 from watchmove.service.records.forgotten import ForgetRecord, ForgottenWork, Removal, receipts_of
@@ -134,6 +135,9 @@ def _changes(context: StepContext, target: Target, snapshots: Snapshots, receipt
     yield from snapshots.changes()
     yield from plan_changes(store, target, context.scratch)
     yield from tars.removals()
+    # After the records, from which an exporter could otherwise make them again.
+    for key in keys_of(store, layout.all_extractions(), "/attempts.npz"):
+        yield Change(partial(store.remove, key), Removal(key=key, what="removed"))
 
 
 def _write(store: Store, receipt: str, record: ForgetRecord) -> None:

@@ -172,15 +172,18 @@ class AttemptTable:
     @cached_property
     def counting(self) -> Rows:
         """A mask (N,) with the one attempt of each video that counts, by the rule at the top of this module."""
-        # Sorted by video, then failed before not failed, then time, then row: the last row of each video counts.
-        # lexsort takes its keys from the least to the most significant.
-        written = np.array([part.written_at_unix_seconds for part in self.parts], np.float64)
-        order = np.lexsort((np.arange(len(self.video)), written[self.part], ~self.failed, self.video))
+        # Only videos with several attempts need the rule. They are few, and sorting all by it takes much memory.
+        order = np.argsort(self.video)
         by_video = self.video[order]
-        last = np.ones(len(order), np.bool_)
-        last[:-1] = by_video[1:] != by_video[:-1]
-        rows = np.zeros(len(order), np.bool_)
-        rows[order[last]] = True
+        same = by_video[1:] == by_video[:-1]
+        several = np.union1d(order[1:][same], order[:-1][same])
+        # Sorted by video, then failed before not failed, then time, then row: the last row of each video counts.
+        # lexsort takes its keys from the least to the most significant, and is stable.
+        written = np.array([part.written_at_unix_seconds for part in self.parts], np.float64)
+        order = several[np.lexsort((written[self.part[several]], ~self.failed[several], self.video[several]))]
+        superseded = self.video[order[1:]] == self.video[order[:-1]]
+        rows = np.ones(len(self.video), np.bool_)
+        rows[order[:-1][superseded]] = False
         return rows
 
     def of(self, videos: Ids) -> Rows:
@@ -194,7 +197,7 @@ class AttemptTable:
     def outcomes(self, rows: Rows) -> Counter[tuple[str, str]]:
         """Count attempts by (outcome, reason)."""
         # One number for each pair, because NumPy counts numbers much faster than Python counts pairs.
-        both = self.outcome[rows].astype(np.int64) * len(self.names) + self.reason[rows]
+        both = self.outcome[rows].astype(np.uint32) * np.uint32(len(self.names)) + self.reason[rows]
         codes, counts = np.unique(both, return_counts=True)
         pairs = [divmod(code, len(self.names)) for code in codes.tolist()]
         names = [(_OUTCOMES[outcome].value, self.names[reason]) for outcome, reason in pairs]
@@ -204,10 +207,10 @@ class AttemptTable:
         """Count sampled frames by (`kept` or `rejected`, reason)."""
         row, reason, count = self.rejected
         of_rows = rows[row]
-        # bincount adds weights as float64, which is exact for counts below 2**53
-        totals = np.bincount(reason[of_rows], count[of_rows].astype(np.float64), len(self.names))
         frames = Counter({("kept", ""): int(self.frames_kept[rows].sum())})
-        frames.update({("rejected", self.names[code]): int(totals[code]) for code in np.flatnonzero(totals)})
+        # reasons are few, and NumPy's counts of all at once would take two arrays of eight bytes for each row
+        totals = {name: int(count[of_rows & (reason == code)].sum()) for code, name in enumerate(self.names)}
+        frames.update({("rejected", name): total for name, total in totals.items() if total})
         return frames
 
     def with_outcome(self, outcomes: frozenset[Outcome]) -> Rows:

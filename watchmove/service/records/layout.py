@@ -10,6 +10,7 @@ extractions/RECIPE/shards/PLAN/00003-0-SHA.tar        kept frames
 extractions/RECIPE/shards/PLAN/00003-0-SHA.index.json.gz  the position of each kept frame in the tar
 extractions/RECIPE/shards/PLAN/00003-0-SHA.audit.tar  a few rejected frames, for the report
 extractions/RECIPE/shards/PLAN/00003-0-SHA.verdicts.json.gz  what was measured of every examined frame
+extractions/RECIPE/attempts.npz               the outcomes of all shard records in columns, for the exporter
 controls/DATASET/00000-SHA.tar                frames with other masks, and their index
 datasets/DATASET.json                         snapshot: the shards a training reads
 datasets/DATASET.ATTRIBUTION.tsv.gz           who made the videos that its frames come from
@@ -144,6 +145,11 @@ def shard_part(recipe: str, plan: str, shard: int, part: int) -> str:
 def shard_parts(recipe: str, plan: str, shard: int) -> str:
     """Prefix of all parts of one shard."""
     return f"{shard_records(recipe)}{plan}/{shard:05d}-"
+
+
+def attempts(recipe: str) -> str:
+    """Key of the compacted snapshot of a recipe's shard records."""
+    return f"{all_extractions()}{recipe}/attempts.npz"
 
 
 def all_controls() -> str:

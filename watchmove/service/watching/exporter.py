@@ -31,7 +31,7 @@ class RecordCollector(Collector):
 
     def __init__(self, store: Store) -> None:
         self._reader = Reader(store)
-        self._reading = Reading()
+        self._families: tuple[Metric, ...] = ()
 
     def refresh(self) -> None:
         """Read the new and the replaced records of the store.
@@ -39,20 +39,12 @@ class RecordCollector(Collector):
         Raises:
             Unavailable, InvalidInput: the store cannot be read; the metrics remain those of the reading before.
         """
-        self._reading = self._reader.read()
+        # computed once and not at each scrape, which would take longer than Prometheus' requests should
+        self._families = tuple(_families(self._reader.read()))
 
     def collect(self) -> Iterable[Metric]:
         """All metrics that are declared for records, of one reading. Prometheus calls this from a thread of its own."""
-        reading = self._reading  # taken once, as a refresh may replace it meanwhile
-        yield from _extraction(reading)
-        yield from _recent(reading)
-        yield from run_metrics(reading)
-        yield from _training(reading)
-        yield from _detection(reading)
-        yield _classification(reading)
-        read_at = metrics.READ_AT.family()
-        read_at.add_metric([], reading.at)
-        yield read_at
+        return self._families
 
 
 def serve_records(settings: Settings) -> None:
@@ -80,6 +72,19 @@ def serve_records(settings: Settings) -> None:
                     metrics.serve(registry, settings.work.metrics_port)
                     serving = True
             stop.wait(REFRESH_SECONDS)
+
+
+def _families(reading: Reading) -> Iterator[Metric]:
+    """All metrics of a reading."""
+    yield from _extraction(reading)
+    yield from _recent(reading)
+    yield from run_metrics(reading)
+    yield from _training(reading)
+    yield from _detection(reading)
+    yield _classification(reading)
+    read_at = metrics.READ_AT.family()
+    read_at.add_metric([], reading.at)
+    yield read_at
 
 
 def _extraction(reading: Reading) -> Iterator[Metric]:
