@@ -1,6 +1,7 @@
 """Write the dashboard for Grafana to `dashboard.json` beside this file: run it without arguments.
 
-Panels are in the order in which data flows: videos, frames, pretraining, evaluation, and then the progress of it all.
+Panels are in the order in which data flows: videos, frames, pretraining, evaluation, then the store and the progress of
+it all.
 """
 
 import json
@@ -175,6 +176,22 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Time since the plan of runs that have not ended.",
             {"{{run}}": "time() - watchmove_unfinished_run_planned_timestamp_seconds"},
             "s",
+            kind="bargauge",
+        ),
+        Panel(
+            "Core-hours and GPU-hours",
+            "Of the newest runs, as far as their records have them.",
+            {
+                "{{run}}, cores": "sum by (run) (watchmove_run_core_hours)",
+                "{{run}}, GPUs": "sum by (run) (watchmove_run_gpu_hours) > 0",
+            },
+            "h",
+            kind="bargauge",
+        ),
+        Panel(
+            "Estimated cost",
+            "Of the newest runs; empty until the exporter's settings have prices.",
+            {"{{run}}: {{step}}": "watchmove_run_estimated_cost"},
             kind="bargauge",
         ),
         Panel(

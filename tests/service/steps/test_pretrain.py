@@ -22,6 +22,7 @@ from watchmove.service.records.record import commit, need, origin
 from watchmove.service.records.shard_index import index_bytes, index_key
 from watchmove.service.records.training import PretrainPointer, backbone_id_of
 from watchmove.service.runner.runner import StepContext
+from watchmove.service.settings.settings import usable_cores
 from watchmove.service.steps.pretrain import pretrain
 from watchmove.service.training.shard_cache import StoredFiles
 from watchmove.service.training.snapshot_frames import snapshot_frames
@@ -108,6 +109,9 @@ def test_stopped_on_one_machine_and_torn_it_ends_on_another(make_context: MakeCo
     waiting = elsewhere.metrics.registry.get_sample_value("watchmove_process_training_data_wait_fraction", labels)
     assert rate is not None
     assert rate > 0
+    assert record.use is not None
+    assert (record.use.cores, record.use.gpus) == (usable_cores(), 0)
+    assert 0 < record.use.core_hours < 1
     assert waiting is not None
     assert 0 <= waiting <= 1
     assert record.curve[-1].validation_loss is not None

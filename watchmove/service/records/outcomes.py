@@ -112,6 +112,29 @@ class DeviceUse(BaseModel):
 NO_DEVICE = DeviceUse()
 
 
+class MachineUse(BaseModel):
+    """What a training or an evaluation had of its machines: wall-clock seconds, and the cores and GPUs of all ranks.
+
+    It is that of the processes that wrote the record: if others began the work, their time is not in it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    seconds: float = Field(ge=0)
+    cores: int = Field(ge=0)
+    gpus: int = Field(ge=0)
+
+    @property
+    def core_hours(self) -> float:
+        """Hours of all cores together, whether they were busy or not."""
+        return self.seconds * self.cores / 3600
+
+    @property
+    def gpu_hours(self) -> float:
+        """Hours of all GPUs together, whether they were busy or not."""
+        return self.seconds * self.gpus / 3600
+
+
 class ShardRecord(Record):
     """The commit of one part of a shard: the files it names are complete, and every video it lists has an outcome.
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.settings.pretraining import PRETRAINING_VERSION
 from watchmove.service.records import layout
+from watchmove.service.records.outcomes import MachineUse
 from watchmove.service.records.record import Record, need
 from watchmove.service.settings.evaluate import RUN_PREFIX, EvaluateSettings
 from watchmove.service.settings.settings import Settings, settings_hash
@@ -54,6 +55,7 @@ class BackboneRecord(Record):
     mask_network_sha256: str = ""
     images_per_second: float
     frames_unusable: int = 0
+    use: MachineUse | None = None
     curve: tuple[CurveRow, ...]
 
     @property
@@ -148,6 +150,7 @@ class EvaluationRecord(Record):
     weights: MappedWeights | None = None
     loss: tuple[tuple[int, float], ...]
     seconds: float
+    use: MachineUse | None = None
 
 
 class EvaluationPointer(Record):

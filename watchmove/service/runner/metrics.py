@@ -65,6 +65,17 @@ RUN_FAILURE_AT = Declared(
     "Unix time at which a run's step last failed by a cause that no retry can help; absent after it has succeeded.",
     ("run", "step", "cause"),
 )
+RUN_CORE_HOURS = Declared(
+    "watchmove_run_core_hours", "Core-hours that a run's step has used, as far as records have them.", ("run", "step")
+)
+RUN_GPU_HOURS = Declared(
+    "watchmove_run_gpu_hours", "GPU-hours that a run's step has used, as far as records have them.", ("run", "step")
+)
+RUN_COST = Declared(
+    "watchmove_run_estimated_cost",
+    "Core-hours and GPU-hours of a run's step by their prices; absent if a price is unknown.",
+    ("run", "step"),
+)
 RUN_ENDED_AT = Declared(
     "watchmove_last_run_ended_timestamp_seconds",
     "Unix time at which a run last ended, with a result or without training.",

@@ -128,6 +128,14 @@ class WorkSettings(Section):
         description="Longest time, in seconds, that a rank of a training waits for another before it aborts.",
     )
     metrics_port: int = Field(0, ge=0, le=65535, description="Port on which Prometheus metrics are served; 0: none.")
+    price_per_core_hour: float = Field(
+        0.0,
+        ge=0,
+        description="Price of a core for one hour, in any currency, by which the exporter estimates costs; 0: unknown.",
+    )
+    price_per_gpu_hour: float = Field(
+        0.0, ge=0, description="Price of a GPU for one hour, in the same currency; 0: unknown."
+    )
 
 
 class GatherSettings(Section):

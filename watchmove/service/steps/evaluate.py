@@ -19,6 +19,7 @@ from watchmove.service.evaluation.proposal_cache import proposal_files_identity,
 from watchmove.service.evaluation.trunks import NamedWeights, load_named, named_weights
 from watchmove.service.records import layout
 from watchmove.service.records.datasets import dataset_of
+from watchmove.service.records.outcomes import MachineUse
 from watchmove.service.records.record import commit, find, need, origin, point
 from watchmove.service.records.training import (
     EVALUATION_VERSION,
@@ -38,7 +39,7 @@ from watchmove.service.records.training import (
 from watchmove.service.runner.events import log_event, log_step, with_event
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.evaluate import EvaluateSettings, preset_in_words
-from watchmove.service.settings.settings import settings_hash, worker_count
+from watchmove.service.settings.settings import settings_hash, usable_cores, worker_count
 from watchmove.service.steps.failures import record_failure
 from watchmove.service.store.folder_sync import FolderSync, remove_checkpoints
 from watchmove.service.training.backbone_files import fetch_backbone
@@ -243,4 +244,5 @@ def _record(
         weights=work.weights,
         loss=tuple(curve),
         seconds=round(seconds, 1),
+        use=MachineUse(seconds=seconds, cores=usable_cores(), gpus=int(work.detector.device.startswith("cuda"))),
     )

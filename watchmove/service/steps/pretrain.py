@@ -1,6 +1,7 @@
 """Pretrain: a dataset snapshot to a backbone for each seed, by one process or many, resumable from checkpoints."""
 
 import json
+import time
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from watchmove.pipeline.pretraining.pretraining import PretrainingHooks, Pretrai
 from watchmove.pipeline.training.ranks import Ranks, joined_ranks, ranks_on_this_machine
 from watchmove.service.records import layout
 from watchmove.service.records.datasets import DatasetRecord, dataset_of
+from watchmove.service.records.outcomes import MachineUse
 from watchmove.service.records.record import commit, find, need, origin, point
 from watchmove.service.records.training import BackboneRecord, CurveRow, PretrainPointer, backbone_id_of
 from watchmove.service.runner.events import log_event, log_step, with_event
@@ -78,7 +80,7 @@ def _source(context: StepContext, dataset: DatasetRecord) -> ShardBytes:
 
 def _train(context: StepContext, dataset: DatasetRecord, seed: int, source: ShardBytes, ranks: Ranks) -> BackboneRecord:
     """Train with one seed, store the weights, and return the record, which is not written yet."""
-    settings = context.settings.pretrain.with_seed(seed)
+    settings, began = context.settings.pretrain.with_seed(seed), time.monotonic()
     identity = backbone_id_of(context.settings, dataset.dataset, seed)
     # A folder for each training, because they share one scratch folder.
     folder = context.scratch / f"checkpoints-{identity}"
@@ -114,8 +116,16 @@ def _train(context: StepContext, dataset: DatasetRecord, seed: int, source: Shar
         mask_network_sha256=mask_network[1],
         images_per_second=result.images_per_second,
         frames_unusable=result.frames_unusable,
+        use=_use(ranks, time.monotonic() - began),
         curve=tuple(CurveRow(**vars(point)) for point in result.curve),
     )
+
+
+def _use(ranks: Ranks, seconds: float) -> MachineUse:
+    """What all ranks had of their machines, which have as many cores and ranks as this one."""
+    count = ranks.share.ranks
+    cores = usable_cores() * count // ranks_on_this_machine()
+    return MachineUse(seconds=seconds, cores=cores, gpus=count if ranks.device.type == "cuda" else 0)
 
 
 def _upload_weights(store: Store, identity: str, path: Path) -> tuple[str, str]:

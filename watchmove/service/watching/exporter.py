@@ -14,10 +14,11 @@ from watchmove.service.records.record import AnyRecord
 from watchmove.service.records.training import ClassificationRecord, EvaluationRecord
 from watchmove.service.runner import metrics
 from watchmove.service.runner.runner import stop_on_signals
-from watchmove.service.settings.settings import Settings
+from watchmove.service.settings.settings import Settings, WorkSettings
 from watchmove.service.store.opening import open_store
 from watchmove.service.store.store import Store
 from watchmove.service.watching.exporting.reading import Reader, Reading
+from watchmove.service.watching.exporting.run_costs import cost_metrics
 from watchmove.service.watching.exporting.run_metrics import run_metrics
 
 REFRESH_SECONDS = 15.0
@@ -29,8 +30,10 @@ LATELY_SECONDS = 6 * 3600.0
 class RecordCollector(Collector):
     """Metrics of the records that the store contained at the last complete reading."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, prices: WorkSettings = WorkSettings()) -> None:  # noqa: B008 (immutable)
+        """`prices` are those of hours, which costs are estimated by."""
         self._reader = Reader(store)
+        self._prices = prices
         self._families: tuple[Metric, ...] = ()
 
     def refresh(self) -> None:
@@ -40,7 +43,7 @@ class RecordCollector(Collector):
             Unavailable, InvalidInput: the store cannot be read; the metrics remain those of the reading before.
         """
         # computed once and not at each scrape, which would take longer than Prometheus' requests should
-        self._families = tuple(_families(self._reader.read()))
+        self._families = tuple(_families(self._reader.read(), self._prices))
 
     def collect(self) -> Iterable[Metric]:
         """All metrics that are declared for records, of one reading. Prometheus calls this from a thread of its own."""
@@ -55,6 +58,7 @@ def serve_records(settings: Settings) -> None:
     """
     store = open_store(settings.store)
     collector = RecordCollector(store)
+    collector = RecordCollector(open_store(settings.store), settings.work)
     registry = CollectorRegistry()
     registry.register(collector)
     log = structlog.get_logger()
@@ -74,11 +78,12 @@ def serve_records(settings: Settings) -> None:
             stop.wait(REFRESH_SECONDS)
 
 
-def _families(reading: Reading) -> Iterator[Metric]:
+def _families(reading: Reading, prices: WorkSettings) -> Iterator[Metric]:
     """All metrics of a reading."""
     yield from _extraction(reading)
     yield from _recent(reading)
     yield from run_metrics(reading)
+    yield from cost_metrics(reading, prices)
     yield from _training(reading)
     yield from _detection(reading)
     yield _classification(reading)
