@@ -190,6 +190,29 @@ def test_the_dashboard_is_written_by_its_source() -> None:
     assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
 
 
+def test_panels_have_valid_queries_and_places(tmp_path: Path) -> None:
+    """Prometheus' own tool can parse each query, and no panel overlaps another."""
+    panels = json.loads((MONITORING / "dashboard.json").read_text())["panels"]
+    cells = [
+        (x, y)
+        for place in (panel["gridPos"] for panel in panels)
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert max(x for x, _ in cells) < 24
+    assert len(cells) == len(set(cells))
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed; Debian has it in the package prometheus")
+    queries = [target["expr"] for panel in panels for target in panel.get("targets", ())]
+    rules = [{"record": f"panel:{number}", "expr": query} for number, query in enumerate(queries)]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    command = [promtool, "check", "rules", str(tmp_path / "rules.yaml")]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
 def test_every_alert_has_its_instructions() -> None:
     """The docs have a section with the name of each alert."""
     (rules,) = read(MONITORING / "alerts.yaml")

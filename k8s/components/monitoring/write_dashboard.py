@@ -5,6 +5,7 @@ it all.
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ DASHBOARD = Path(__file__).with_name("dashboard.json")
 COLUMNS = 24
 """Width of Grafana's grid."""
 HEIGHT = 8
+MOST_IN_A_LINE = 4
+"""Panels beside each other: more would be too narrow for their legends."""
 _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 
@@ -221,11 +224,14 @@ def dashboard() -> dict[str, Any]:
     for heading, row in ROWS.items():
         place = {"h": 1, "w": COLUMNS, "x": 0, "y": top}
         panels.append({"id": len(panels) + 1, "type": "row", "title": heading, "gridPos": place, "panels": []})
-        width = COLUMNS // len(row)
-        for column, panel in enumerate(row):
-            place = {"h": HEIGHT, "w": width, "x": column * width, "y": top + 1}
+        lines = math.ceil(len(row) / MOST_IN_A_LINE)
+        count = math.ceil(len(row) / lines)
+        width = COLUMNS // count
+        for number, panel in enumerate(row):
+            line, column = divmod(number, count)
+            place = {"h": HEIGHT, "w": width, "x": column * width, "y": top + 1 + line * HEIGHT}
             panels.append({"id": len(panels) + 1, "gridPos": place, **_model(panel)})
-        top += 1 + HEIGHT
+        top += 1 + lines * HEIGHT
     source = {"name": "datasource", "type": "datasource", "query": "prometheus", "label": "Prometheus"}
     return {
         "uid": "watchmove",
