@@ -21,7 +21,7 @@ from watchmove.service.runner.runner import StepContext
 from watchmove.service.steps.extract import extract
 from watchmove.service.steps.plan import plan
 from watchmove.service.watching.exporter import RecordCollector
-from watchmove.service.watching.exporting import reading
+from watchmove.service.watching.exporting import shard_records
 from watchmove.service.watching.exporting.known_attempts import read_snapshot
 
 VIDEOS = 12
@@ -32,8 +32,8 @@ NOW = ("watchmove_exporter_read_timestamp_seconds",)
 @pytest.fixture(autouse=True)
 def _snapshots_of_few_records(monkeypatch: pytest.MonkeyPatch) -> None:
     """A snapshot is written as soon as it lacks three records, and a quarter of all."""
-    monkeypatch.setattr(reading, "SNAPSHOT_RECORDS", 3)
-    monkeypatch.setattr(reading, "SNAPSHOT_SHARE", 0.25)
+    monkeypatch.setattr(shard_records, "SNAPSHOT_RECORDS", 3)
+    monkeypatch.setattr(shard_records, "SNAPSHOT_SHARE", 0.25)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_a_restart_reads_only_what_is_newer(context: StepContext, monkeypatch: p
     restarted = shown(context)
     newer = {name for name, count in read.items() if count}
     context.store.remove(key)
-    monkeypatch.setattr(reading, "SNAPSHOT_RECORDS", 1000)
+    monkeypatch.setattr(shard_records, "SNAPSHOT_RECORDS", 1000)
 
     assert snapshot is not None
     assert newer == {layout.shard_part(planned.recipe, planned.plan, 4, 0) + ".json"}
