@@ -170,7 +170,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
     "Progress": (
         Panel(
             "Steps of the newest runs",
-            "The state of each step, as the records tell it; failed steps have an alert.",
+            "Steps that have begun or failed, as the records tell it; failed steps have an alert.",
             {"{{run}}: {{step}} {{state}}": 'watchmove_run_step_state{state=~"begun|failed"}'},
             kind="bargauge",
         ),
@@ -186,7 +186,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Of the newest runs, as far as their records have them.",
             {
                 "{{run}}, cores": "sum by (run) (watchmove_run_core_hours)",
-                "{{run}}, GPUs": "sum by (run) (watchmove_run_gpu_hours) > 0",
+                "{{run}}, GPUs": "sum by (run) (watchmove_run_gpu_hours)",
             },
             "h",
             kind="bargauge",

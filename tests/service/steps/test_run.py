@@ -52,9 +52,11 @@ SMALL = (
 DASHBOARD = Path(__file__).parents[3] / "k8s" / "components" / "monitoring" / "dashboard.json"
 NOT_IN_A_FINISHED_RUN = {
     *("Frames sampled per second", "Loss", "Iteration", "Unfinished runs"),
+    *("Seconds of a video by stage", "Images per second", "Waiting for data", "Bytes fetched", "Repeated requests"),
     *("Devices that compute masks", "Videos without frames, by reason", "Champions", "Age of the champions"),
+    *("Steps of the newest runs", "Estimated cost"),
 }
-"""Panels that show what happens now, a GPU, failures, or a champion, which this run need not have."""
+"""Panels that show what happens now, a GPU, failures, a champion or prices, which this run need not have."""
 
 SMALL_NETWORK = ("--set", "pretrain.trunk=alexnet-small", "--set", "evaluate.classification=false")
 """For runs of which only the course matters; the other run has the published size."""
@@ -138,12 +140,16 @@ def test_each_panel_of_the_dashboard_has_data(finished: tuple[StepContext, str],
         empty = {title for query, title in queries.items() if not server.query(query)}
         kept = server.value('sum(watchmove_frames{outcome="kept"})')
         share = server.value("watchmove:kept_share")
+        states = {row["state"] for row, _ in server.query('{__name__=~"watchmove_run(_step)?_state", run="first"}')}
+        hours = {row["step"] for row, _ in server.query('watchmove_run_core_hours{run="first"} > 0')}
         found = {row["initialisation"]: value for row, value in server.query('watchmove_run_map{run="first"}')}
 
     assert empty <= NOT_IN_A_FINISHED_RUN
     assert kept == dataset_of(context.store, "first").kept_frames
     assert share
     assert 0 < share < 1
+    assert states == {"done"}
+    assert hours == {"extract", "pretrain", "evaluate"}
     assert found == {
         row.initialisation: row.ap_11_point.mean for row in result_of(context.store, "first").rows if row.ap_11_point
     }
