@@ -25,7 +25,8 @@ def record_failure(
 
     @wraps(step)
     def recorded(context: StepContext, run: str, /, *args: Given.args, **kwargs: Given.kwargs) -> Result:
-        number = next((value for value in (*args, *kwargs.values()) if isinstance(value, int)), None)
+        # exactly int: a switch of a step is a bool, which is an int too
+        number = next((value for value in (*args, *kwargs.values()) if type(value) is int), None)
         key = layout.failure(run, step.__name__ if number is None else f"{step.__name__}-{number}")
         try:
             result = step(context, run, *args, **kwargs)

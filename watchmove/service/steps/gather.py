@@ -27,8 +27,8 @@ from watchmove.service.records.stream import shard_records
 from watchmove.service.runner.events import log_step
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.settings import GatherSettings, Settings, settings_hash
-from watchmove.service.steps.gather_record import frames_by_reason, frames_kept, gather_record
 from watchmove.service.steps.failures import record_failure
+from watchmove.service.steps.gather_record import frames_by_reason, frames_kept, gather_record
 from watchmove.service.store.store import Store
 from watchmove.service.training.new_frames import new_frames
 

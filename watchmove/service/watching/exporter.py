@@ -57,8 +57,7 @@ def serve_records(settings: Settings) -> None:
     lower value, and all other records like new ones.
     """
     store = open_store(settings.store)
-    collector = RecordCollector(store)
-    collector = RecordCollector(open_store(settings.store), settings.work)
+    collector = RecordCollector(store, settings.work)
     registry = CollectorRegistry()
     registry.register(collector)
     log = structlog.get_logger()

@@ -118,7 +118,7 @@ class Reader:
             evaluated=self._evaluated.read(runs),
             results=self._results.read(runs),
             failures=self._failures.read(runs),
-            reports=frozenset(item.key for item in runs if item.key.endswith("/report.html")),
+            reports=frozenset(item.key for item in runs if item.key.endswith(".html")),
             datasets=self._datasets.read(self._store.list("datasets/")),
             backbones=self._backbones.read(self._store.list("backbones/")),
             evaluations=self._evaluations.read(self._store.list("evaluations/")),

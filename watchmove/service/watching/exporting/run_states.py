@@ -66,7 +66,7 @@ def _steps(reading: Reading, run: str, plan: PlanRecord) -> dict[str, State]:
         "gather": "done" if gathered is not None else "waiting",
         "pretrain": "done" if pretrained else without,
         "evaluate": _evaluate(reading, run) or without,
-        "report": "done" if layout.report(run) in reading.reports else "waiting",
+        "report": "done" if reading.reports & {layout.report(run), layout.single_file_report(run)} else "waiting",
     }
 
 
