@@ -66,6 +66,7 @@ def test_a_run_says_when_it_extracted_and_where_its_failures_are(make_context: M
     assert one.extraction is not None
     assert one.extraction.seconds == pytest.approx(one.seconds_of_extraction)
     assert one.extraction.ended_unix_seconds >= one.extraction.began_unix_seconds
+    assert one.extraction.core_seconds > 0
     assert two.extraction is None
     assert (one.attempts, two.attempts) == (3, 3)
     assert [(failed.key, failed.detail != "") for failed in failed_names(context.store, two.failed)[failure]] == [

@@ -67,13 +67,17 @@ class NewFrames(BaseModel):
 
 
 class ExtractionTime(BaseModel):
-    """When the extraction of a run worked: `seconds` sums the wall-clock seconds of its `parts` of shards."""
+    """When the extraction of a run worked: `seconds` sums the wall-clock seconds of its `parts` of shards.
+
+    `core_seconds` sums the seconds of its workers, each of which uses one core.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     began_unix_seconds: float
     ended_unix_seconds: float
     seconds: float
+    core_seconds: float
     parts: int
 
 

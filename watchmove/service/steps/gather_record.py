@@ -82,6 +82,7 @@ def _extraction_time(table: AttemptTable, plan: PlanRecord) -> ExtractionTime | 
         began_unix_seconds=min(part.written_at_unix_seconds - part.seconds for part in parts),
         ended_unix_seconds=max(part.written_at_unix_seconds for part in parts),
         seconds=sum(part.seconds for part in parts),
+        core_seconds=float(table.seconds[table.of_plan(plan.plan)].sum()),
         parts=len(parts),
     )
 

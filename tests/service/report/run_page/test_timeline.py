@@ -6,9 +6,12 @@ from typing import Any, cast
 import pytest
 
 from watchmove.service.records.datasets import ExtractionTime, GatherRecord
+from watchmove.service.records.outcomes import MachineUse
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.training import BackboneRecord, Evaluation, EvaluationRecord
 from watchmove.service.report.run_page.timeline import Timeline, timeline_of
+
+EXTRACTION = ExtractionTime(began_unix_seconds=110, ended_unix_seconds=190, seconds=150, core_seconds=720, parts=2)
 
 
 def written(at: float, **settings: Any) -> SimpleNamespace:
@@ -20,10 +23,14 @@ def timeline(backbone_at: float, extraction: ExtractionTime | None) -> Timeline:
     """A run that plans at 100, gathers at 200 and has a pretraining of 40 s and an evaluation of 30 s."""
     curve = [SimpleNamespace(iteration=50)]
     backbone = SimpleNamespace(
-        made_by=written(backbone_at, pretrain={"batch_size": 8}), images_per_second=10.0, curve=curve, seed=3
+        made_by=written(backbone_at, pretrain={"batch_size": 8}),
+        images_per_second=10.0,
+        curve=curve,
+        seed=3,
+        use=MachineUse(seconds=40, cores=9, gpus=0),
     )
     cell = Evaluation(initialisation="pretrained", freeze_through=2, seed=1)
-    evaluation = SimpleNamespace(made_by=written(290), evaluation=cell, seconds=30.0)
+    evaluation = SimpleNamespace(made_by=written(290), evaluation=cell, seconds=30.0, use=None)
     return timeline_of(
         cast("PlanRecord", SimpleNamespace(made_by=written(100))),
         cast("GatherRecord", SimpleNamespace(made_by=written(200), extraction=extraction)),
@@ -34,7 +41,7 @@ def timeline(backbone_at: float, extraction: ExtractionTime | None) -> Timeline:
 
 def test_rows_bars_and_waits() -> None:
     """Bars lie where their work was, and what no bar covers is waiting."""
-    found = timeline(250, ExtractionTime(began_unix_seconds=110, ended_unix_seconds=190, seconds=150, parts=2))
+    found = timeline(250, EXTRACTION)
     names = [row.name for row in found.rows]
 
     assert names == ["plan", "extract", "gather", "pretrain, seed 3", "evaluate pretrained, conv1–2 frozen, seed 1"]
@@ -50,6 +57,8 @@ def test_rows_bars_and_waits() -> None:
     assert found.left(found.rows[1]) == pytest.approx(100 * 10 / 190)
     assert found.width(found.rows[1]) == pytest.approx(100 * 80 / 190)
     assert found.rows[1].remark == "150 s of work in 2 parts of shards"
+    assert [row.core_hours for row in found.rows] == [None, 0.2, None, 0.1, None]
+    assert found.core_hours == pytest.approx(0.3)
 
 
 def test_a_backbone_of_an_earlier_run_has_no_bar() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from watchmove.service.records.datasets import GatherRecord
+from watchmove.service.records.outcomes import MachineUse
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.training import BackboneRecord, EvaluationRecord
 
@@ -12,13 +13,14 @@ from watchmove.service.records.training import BackboneRecord, EvaluationRecord
 class TimelineRow:
     """A piece of work: when it began and ended in Unix seconds, and what to know of it.
 
-    Of work whose record has no duration, `began` equals `ended`.
+    Of work whose record has no duration, `began` equals `ended`. `core_hours` are None if the record has none.
     """
 
     name: str
     began: float
     ended: float
     remark: str = ""
+    core_hours: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -38,6 +40,11 @@ class Timeline:
     ended: float
     waited_seconds: float
     reused: int
+
+    @property
+    def core_hours(self) -> float:
+        """The core-hours of all rows whose records have them."""
+        return sum(row.core_hours or 0.0 for row in self.rows)
 
     def left(self, row: TimelineRow) -> float:
         """Where a row's bar begins, in percent of the time line."""
@@ -69,9 +76,8 @@ def _before(plan: PlanRecord, gathered: GatherRecord) -> Iterator[TimelineRow]:
     if gathered.extraction is not None:
         parts = gathered.extraction.parts
         work = f"{gathered.extraction.seconds:,.0f} s of work in {parts} {'part' if parts == 1 else 'parts'} of shards"
-        yield TimelineRow(
-            "extract", gathered.extraction.began_unix_seconds, gathered.extraction.ended_unix_seconds, work
-        )
+        began, ended = gathered.extraction.began_unix_seconds, gathered.extraction.ended_unix_seconds
+        yield TimelineRow("extract", began, ended, work, gathered.extraction.core_seconds / 3600)
     yield TimelineRow("gather", done, done)
 
 
@@ -80,15 +86,19 @@ def _pretraining(record: BackboneRecord) -> TimelineRow:
     batch = record.made_by.settings["pretrain"].get("batch_size", 0)
     iterations = record.curve[-1].iteration if record.curve else 0
     seconds = batch * iterations / record.images_per_second if record.images_per_second > 0 else 0.0
-    return TimelineRow(
-        f"pretrain, seed {record.seed}", ended - seconds, ended, f"{record.images_per_second:,.0f} images per second"
-    )
+    rate = f"{record.images_per_second:,.0f} images per second"
+    return TimelineRow(f"pretrain, seed {record.seed}", ended - seconds, ended, rate, _core_hours(record.use))
 
 
 def _evaluation(record: EvaluationRecord) -> TimelineRow:
     ended, cell = record.made_by.written_at_unix_seconds, record.evaluation
     frozen = f", conv1–{cell.freeze_through} frozen" if cell.freeze_through else ""
-    return TimelineRow(f"evaluate {cell.trunk}{frozen}, seed {cell.seed}", ended - record.seconds, ended)
+    name, hours = f"evaluate {cell.trunk}{frozen}, seed {cell.seed}", _core_hours(record.use)
+    return TimelineRow(name, ended - record.seconds, ended, core_hours=hours)
+
+
+def _core_hours(use: MachineUse | None) -> float | None:
+    return None if use is None else use.core_hours
 
 
 def _uncovered(rows: Sequence[TimelineRow], began: float, ended: float) -> float:
