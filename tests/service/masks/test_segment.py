@@ -14,6 +14,9 @@ from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.world.video import moving_square
 from watchmove.service.cli.main import app
+from watchmove.service.extraction.recipe import local_extraction
+from watchmove.service.masks.segment import segment
+from watchmove.service.settings.loading import LAPTOP, load_settings
 
 FRAMES = 8
 
@@ -55,6 +58,24 @@ def test_a_folder_gives_a_mask_of_the_same_name_and_size_for_every_frame(tmp_pat
     assert {mask_of(tmp_path / "out", f"{index:05d}").shape for index in range(FRAMES)} == {(480, 640)}
     assert (found & truth).sum() / (found | truth).sum() > 0.75
     assert all(np.isfinite(row["confidence"]) and row["kept"] == (row["reject_reason"] is None) for row in rows)
+
+
+def test_progress_is_complete_only_at_the_end(tmp_path: Path) -> None:
+    """Masks and frames read are counted up, and masks are never ahead of the frames."""
+    told: list[tuple[int, int]] = []
+    with local_extraction(load_settings(LAPTOP, [])) as settings:
+        count = segment(
+            folder_of(tmp_path / "in", square()),
+            tmp_path / "out",
+            settings,
+            on_frame=lambda done, read: told.append((done, read)),
+        )
+
+    assert count == FRAMES
+    assert told == sorted(told)
+    assert told[0] == (0, 1)
+    assert told[-1] == (FRAMES, FRAMES)
+    assert told.count((FRAMES, FRAMES)) == 1
 
 
 def test_a_video_gives_masks_by_frame_number_and_an_overlay(tmp_path: Path) -> None:

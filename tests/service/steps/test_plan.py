@@ -3,7 +3,9 @@
 import gzip
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import pytest
 
@@ -44,6 +46,16 @@ def write_list(folder: Path, *rows: str) -> str:
     """A CSV list of keys and whatever else; the setting that names it."""
     (folder / "list.csv").write_text("uri,size,etag,licence,duration_seconds\n" + "".join(f"{one}\n" for one in rows))
     return f"plan.manifest=file://{folder}/list.csv"
+
+
+def test_progress_is_complete_when_the_plan_is_written(make_context: MakeContext) -> None:
+    """Of 2,001 videos it is said at intervals how many have been read, and at the end that all have."""
+    context = make_context()
+    touch_videos(context, *(f"{number}.mp4" for number in range(2001)))
+    progress = create_autospec(context.progress)
+    plan(replace(context, progress=progress), "run")
+
+    assert [told.args[1:3] for told in progress.update.call_args_list] == [(1000, 1001), (2000, 2001), (2001, 2001)]
 
 
 def test_a_folder_without_videos_is_refused(make_context: MakeContext, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Commands on local files, which need no run and no store: segment, score, bench and settings."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +12,7 @@ from threadpoolctl import threadpool_limits
 from watchmove.pipeline.files.numbers import number_of, whole_number_of
 from watchmove.service.cli.options import AsJson, Overrides, SettingsFile, Teacher, decimal, end, with_teacher
 from watchmove.service.extraction.recipe import local_extraction
+from watchmove.service.runner.progress import ProgressReport, progress_for
 from watchmove.service.settings.loading import LAPTOP, load_settings
 
 on_files = typer.Typer()
@@ -38,8 +41,14 @@ def segment(
     def body() -> None:
         loaded = load_settings(settings, with_teacher(overrides, teacher))
         # One thread for linear algebra, as in extraction's workers.
-        with threadpool_limits(limits=1), local_extraction(loaded) as extract:
-            count = write_masks(source, out, extract, overlay=overlay)
+        with threadpool_limits(limits=1), local_extraction(loaded) as extract, shown_progress() as progress:
+
+            def shown(done: int, read: int) -> None:
+                # One more is expected until the end is known.
+                progress.update("segment", done, max(read, done + 1), "masks of frames read")
+
+            count = write_masks(source, out, extract, overlay=overlay, on_frame=shown)
+            progress.update("segment", count, count, "masks of frames read")
         print(f"{count} frames: {out}")
 
     end(body)
@@ -73,8 +82,12 @@ def bench_of_masks(
         names = [name.strip() for name in sequences.split(",") if name.strip()]
         loaded = load_settings(settings, with_teacher(overrides, teacher))
         # One thread, because the figures are processor time of one core.
-        with threadpool_limits(limits=1), local_extraction(loaded) as extract:
-            *_, scores = bench_masks(davis, names, frames, videos, extract)
+        with threadpool_limits(limits=1), local_extraction(loaded) as extract, shown_progress() as progress:
+
+            def shown(done: int, total: int, name: str) -> None:
+                progress.update("bench masks", done, total, name)
+
+            *_, scores = bench_masks(davis, names, frames, videos, extract, shown)
         print_mask_scores(scores.facts(), Console(), as_json=as_json)
 
     end(body)
@@ -125,3 +138,13 @@ def show_settings(
         print(reference_table() if reference else as_yaml(load_settings(settings, overrides or ())))
 
     end(body)
+
+
+@contextmanager
+def shown_progress() -> Iterator[ProgressReport]:
+    """Show progress on standard error until the block ends."""
+    progress = progress_for(Console(stderr=True))
+    try:
+        yield progress
+    finally:
+        progress.close()

@@ -7,7 +7,7 @@ left out, and J is averaged over frames, then over sequences (DAVIS, Perazzi et 
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -106,9 +106,17 @@ def _scores_of(frames: Sequence[ScoredFrame]) -> SequenceScores:
 
 
 def bench_masks(
-    davis: Path, sequences: Sequence[str], most_frames: int, videos: Path | None, settings: ExtractionSettings
+    davis: Path,
+    sequences: Sequence[str],
+    most_frames: int,
+    videos: Path | None,
+    settings: ExtractionSettings,
+    on_sequence: Callable[[int, int, str], None] = lambda *_: None,
 ) -> Iterator[MaskScores]:
     """Yield the scores so far after each sequence.
+
+    `on_sequence` is called before each sequence, with the number of those done, that of all, and its name, and once
+    after the last.
 
     `davis` contains JPEGImages/SEQUENCE/*.jpg and Annotations/SEQUENCE/*.png. If `videos` is given, frames are decoded
     from `SEQUENCE.mp4` in it instead of read from JPEGImages.
@@ -122,7 +130,9 @@ def bench_masks(
     cv2.setNumThreads(1)
     shot_segmenter(settings)
     scores = MaskScores()
-    for name in _chosen(davis, sequences, videos):
+    chosen = _chosen(davis, sequences, videos)
+    for number, name in enumerate(chosen):
+        on_sequence(number, len(chosen), name)
         truths = read_annotations(davis / "Annotations" / name)[:most_frames]
         if videos is None:
             frames = list(
@@ -139,6 +149,7 @@ def bench_masks(
         scored = [_scored(name, frame, truth) for frame, truth in zip(frames, truths, strict=True)][1:-1]
         scores.add(scored, stages, _seconds_of_dis_medium(frames), len(frames))
         yield scores
+    on_sequence(len(chosen), len(chosen), "sequences")
     if not scores.frames:
         raise InvalidInput(f"{davis}: no frame to score; give a sequence of three frames or more")
 

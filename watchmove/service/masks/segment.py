@@ -1,7 +1,7 @@
 """`watchmove segment`: a soft mask and a verdict for every frame of a video or of a folder of frames."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,12 +29,20 @@ _TINT_WEIGHT = 0.45
 _OUTLINE_RGB = (255, 255, 0)
 
 
-def segment(source: Path, out: Path, settings: ExtractionSettings, *, overlay: bool = False) -> int:
+def segment(
+    source: Path,
+    out: Path,
+    settings: ExtractionSettings,
+    *,
+    overlay: bool = False,
+    on_frame: Callable[[int, int], None] = lambda *_: None,
+) -> int:
     """Write the mask of each frame and then `frames.jsonl` into `out`; return the number of frames.
 
     A mask is `NAME.png`, an 8-bit soft mask of the frame's original size. `frames.jsonl` is written last, so its
     presence means that the output is complete; running this again overwrites everything. With `overlay`, the frames at
-    working size with masks and verdicts drawn in are written as `overlay.mp4`.
+    working size with masks and verdicts drawn in are written as `overlay.mp4`. `on_frame` is called with the numbers of
+    masks written and of frames read, whenever either grows.
 
     Raises:
         InvalidInput: the source cannot be read, or `out` is the source folder or not a folder.
@@ -52,20 +60,40 @@ def segment(source: Path, out: Path, settings: ExtractionSettings, *, overlay: b
     except OSError as error:
         raise InvalidInput(f"{out / FACTS}: cannot be replaced ({error.strerror}); name another folder") from error
     try:
-        rows = _write_all(source, out, settings, overlay=overlay)
+        rows = _write_all(source, out, settings, on_frame, overlay=overlay)
     except InterlacedVideo as found:  # its first frames did not show it: all masks are written again
-        rows = _write_all(source, out, settings, overlay=overlay, fields=found.fields)
+        rows = _write_all(source, out, settings, on_frame, overlay=overlay, fields=found.fields)
     write_bytes(out / FACTS, "".join(rows).encode())
     return len(rows)
 
 
 def _write_all(
-    source: Path, out: Path, settings: ExtractionSettings, *, overlay: bool, fields: Fields = ""
+    source: Path,
+    out: Path,
+    settings: ExtractionSettings,
+    on_frame: Callable[[int, int], None],
+    *,
+    overlay: bool,
+    fields: Fields = "",
 ) -> list[str]:
     """Write the mask of each frame, and the overlay if it is wanted; returns the lines of `frames.jsonl`."""
     rows: list[str] = []
+    read = 0
+
+    def counted(frames: Iterable[NamedFrame]) -> Iterator[NamedFrame]:
+        nonlocal read
+        for read, frame in enumerate(frames, start=1):
+            on_frame(len(rows), read)
+            yield frame
+
+    def reported(masked: Iterator[MaskedFrame]) -> Iterator[MaskedFrame]:
+        for frame in masked:
+            on_frame(len(rows), read)
+            yield frame
+
     with _opened(source, settings, fields) as stream:
-        written = _write_masks(mask_frames(stream, settings), stream, out, rows, masks_provenance(settings))
+        masked = mask_frames(counted(stream), settings)
+        written = reported(_write_masks(masked, stream, out, rows, masks_provenance(settings)))
         if overlay:
             _write_overlay(written, stream, out)
         else:

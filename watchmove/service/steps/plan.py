@@ -70,7 +70,14 @@ def _chosen(context: StepContext, source: Source, made_by: Origin) -> Chosen:
     """Read the source to its end, and write the listing of its videos to the scratch folder."""
     path = context.scratch / "listing.json.gz"
     forgotten = forgotten_works(context.store)
-    return Chosen(source, context.settings.plan, forgotten, made_by, path, context.check_stop)
+
+    def shown(keys: int) -> None:
+        context.check_stop()
+        if keys:
+            # One more is expected, as how many there are is known at the end only.
+            context.progress.update("plan", keys, keys + 1, "videos read")
+
+    return Chosen(source, context.settings.plan, forgotten, made_by, path, shown)
 
 
 def _write_plan(context: StepContext) -> PlanRecord:
@@ -97,6 +104,7 @@ def _write_plan(context: StepContext) -> PlanRecord:
     context.store.upload(layout.plan_file(recipe, plan_id, "removed"), removed_path)
     _write_malformed(context.store, layout.plan_file(recipe, plan_id, "malformed"), chosen.tally)
     context.store.upload(layout.listing(recipe, plan_id), chosen.path)
+    context.progress.update("plan", len(chosen.keys), len(chosen.keys), f"videos read, {int(new.sum()):,} new")
     return PlanRecord(
         made_by=made_by.model_copy(update={"inputs": {**source.inputs, context.settings.videos: plan_id}}),
         recipe=recipe,

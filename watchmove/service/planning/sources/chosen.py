@@ -14,7 +14,7 @@ from watchmove.service.records.outcomes import Video, video_id
 from watchmove.service.records.record import Origin
 from watchmove.service.settings.settings import PlanSettings
 
-_CHECK_STOP_EVERY_ROWS = 1000
+_REPORT_EVERY_KEYS = 1000
 """Set by hand: a row takes microseconds, so a signal is noticed within milliseconds."""
 
 
@@ -32,9 +32,12 @@ class Chosen:
         forgotten: ForgottenWorks,
         made_by: Origin,
         path: Path,
-        check_stop: Callable[[], None],
+        on_rows: Callable[[int], None],
     ) -> None:
-        """Read the source to its end and write the listing to `path`; `check_stop` raises Stopped after a signal."""
+        """Read the source to its end and write the listing to `path`.
+
+        `on_rows` is called at intervals with the number of keys read; it may raise Stopped after a signal.
+        """
         self._forgotten = forgotten
         self.path = path
         self.tally = Tally()
@@ -42,17 +45,17 @@ class Chosen:
         self.size_bytes, self.seconds = array("Q"), array("d")
         self.keys: dict[str, int] = {}
         writer = ListingWriter(self.path, made_by, source.videos.uri)
-        for video in self._videos(source, settings, check_stop):
+        for video in self._videos(source, settings, on_rows):
             writer.add(video)
             self.numbers.append(int(video.id, 16))
             self.size_bytes.append(video.size_bytes)
             self.seconds.append(expected_seconds(video, settings))
         self.digest = writer.close()
 
-    def _videos(self, source: Source, settings: PlanSettings, check_stop: Callable[[], None]) -> Iterator[Video]:
+    def _videos(self, source: Source, settings: PlanSettings, on_rows: Callable[[int], None]) -> Iterator[Video]:
         for row in source.rows(self.tally):
-            if len(self.keys) % _CHECK_STOP_EVERY_ROWS == 0:
-                check_stop()
+            if len(self.keys) % _REPORT_EVERY_KEYS == 0:
+                on_rows(len(self.keys))
             if row.key in self.keys:
                 self.tally.filtered["listed-twice"] += 1
                 continue
