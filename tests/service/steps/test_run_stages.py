@@ -42,10 +42,10 @@ def planned(make_context: MakeContext) -> tuple[StepContext, PlanRecord]:
 def announced(context: StepContext, record: PlanRecord, pace: Pace | None, *, draws: bool = False) -> Announced:
     """All stages of a run with two evaluations that trains."""
     shown = Announced()
-    stages = Stages(shown, pace, draws=draws)
+    stages = Stages(shown, draws=draws)
     for stage in ("world", "plan") if draws else ("plan",):
         stages.begin(stage)
-    stages.planned(context.settings, record, 2)
+    stages.planned(context.settings, record, 2, pace)
     for stage in (*[EXTRACT] * record.shards, "gather", PRETRAIN, "evaluate", "evaluate", "report"):
         stages.begin(stage)
     return shown
@@ -82,9 +82,9 @@ def test_a_run_that_ends_without_training_counts_fewer_stages(planned: tuple[Ste
     """Its report is the last stage."""
     context, record = planned
     shown = Announced()
-    stages = Stages(shown, None, draws=False)
+    stages = Stages(shown, draws=False)
     stages.begin("plan")
-    stages.planned(context.settings, record, 2)
+    stages.planned(context.settings, record, 2, None)
     for stage in (EXTRACT, EXTRACT, "gather"):
         stages.begin(stage)
     stages.without_training()

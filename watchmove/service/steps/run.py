@@ -85,14 +85,15 @@ def run_all(context: StepContext, run: str = "", *, draw_videos: bool, draw_dete
         # A missing detection set is reported now, not after hours of extraction.
         DetectionSet.at(context.settings)
     draws = draw_videos or draw_detection_set
-    stages = Stages(context.progress, pace_of_last_run(context.store), draws=draws)
+    stages = Stages(context.progress, draws=draws)
     if draws:
         stages.begin("world")
         world(context, videos=draw_videos, detection_set=draw_detection_set)
     run = run or _name(context)
     stages.begin("plan")
     planned = plan(context, run)
-    stages.planned(context.settings, planned, len(evaluations_of(context.settings)))
+    # Only now, as drawing makes a store that is not there yet.
+    stages.planned(context.settings, planned, len(evaluations_of(context.settings)), pace_of_last_run(context.store))
     # One after another, because each extraction already uses all cores.
     for shard in range(planned.shards):
         stages.begin(EXTRACT)

@@ -87,23 +87,27 @@ class Stages:
     The first stages are known before the plan; `planned` adds those that the plan has decided on.
     """
 
-    def __init__(self, progress: ProgressReport, pace: Pace | None, *, draws: bool) -> None:
+    def __init__(self, progress: ProgressReport, *, draws: bool) -> None:
         self._progress = progress
-        self._pace = pace
+        self._pace: Pace | None = None
         self._left: Counter[str] = Counter({"world": int(draws), "plan": 1})
         self._seconds: dict[str, float | None] = {}
         self._number = 0
 
-    def planned(self, settings: Settings, plan: PlanRecord, evaluations: int) -> None:
-        """Add the stages after the plan: its shards, and one pretraining for each seed in one stage."""
+    def planned(self, settings: Settings, plan: PlanRecord, evaluations: int, pace: Pace | None) -> None:
+        """Add the stages after the plan: its shards, and one pretraining for each seed in one stage.
+
+        `pace` is that of an earlier run; without one there is no estimate.
+        """
+        self._pace = pace
         images = settings.pretrain.iterations * settings.pretrain.batch_size * len(settings.pretrain.all_seeds())
         self._left.update({EXTRACT: plan.shards, "gather": 1, PRETRAIN: 1, EVALUATE: evaluations, "report": 1})
-        if self._pace is not None:
+        if pace is not None:
             videos = plan.videos_new / max(plan.shards, 1)
             self._seconds = {
-                EXTRACT: _times(self._pace.video, videos),
-                PRETRAIN: _times(self._pace.image, images),
-                EVALUATE: _times(self._pace.iteration, settings.evaluate.detector.iterations),
+                EXTRACT: _times(pace.video, videos),
+                PRETRAIN: _times(pace.image, images),
+                EVALUATE: _times(pace.iteration, settings.evaluate.detector.iterations),
             }
 
     def without_training(self) -> None:
