@@ -206,6 +206,7 @@ def test_a_sum_that_does_not_come_out_is_said(context: StepContext, capsys: pyte
     stranger = planned_videos(context, planned, 0)[0].model_copy(update={"id": "f" * 16})
     commit_part(context, planned, (0, 0), (row(stranger, "kept"),), 9000.0, 60.0)
     found = status(context.store, "run")
+    capsys.readouterr()  # what the steps before have printed
 
     assert "ended + waiting (11) is not planned (10)" in found.faults
     with pytest.raises(InvalidInput, match="not all videos are accounted for"):

@@ -192,6 +192,7 @@ def test_the_table_fits_40_columns(runs: With, capsys: pytest.CaptureFixture[str
     """Every count and the path are there in full."""
     context = runs()
     found, _ = compare_runs(context.store, context.scratch, "base", "larger")
+    capsys.readouterr()  # what the steps before have printed
     print_comparison(found, Path("a-page.html"), Console(width=40), as_json=False)
     lines = capsys.readouterr().out.splitlines()
 
