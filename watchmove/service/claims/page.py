@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from watchmove.pipeline.statistics.forecast import fit_frames
@@ -14,6 +13,7 @@ from watchmove.pipeline.statistics.seed_spread import spread_of
 from watchmove.service.claims.mask_iou import Crop, HeldOutVideo
 from watchmove.service.claims.rows import ON_PAR_MARGIN, Claim, frozen_key
 from watchmove.service.claims.series import FROZEN_LEVELS, MASKS
+from watchmove.service.report.html_pages import html_environment
 from watchmove.service.report.images import jpeg_uri, overlay, svg, svg_uri
 
 _COLOURS = {"random": "#888888", MASKS: "#cc3333"}
@@ -73,14 +73,7 @@ def page_of(
     figures: mAPs under the keys of `detection_claims`; growth: frames and mAP of each detector; seconds: those of each
     cell by its name, which begins with its stage; facts: the template's other values.
     """
-    # names of runs and places come from settings, which may hold any text, so all of it is escaped
-    environment = Environment(
-        loader=PackageLoader("watchmove.service.claims"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = html_environment("watchmove.service.claims")
     environment.filters["figure"] = lambda value: f"{value:.3f}"
     environment.filters["difference"] = lambda value: f"{value:+z.3f}"
     verdicts = [claim.verdict for claim in claims]

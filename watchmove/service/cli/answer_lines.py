@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from watchmove.pipeline.files.text_lines import printable
 from watchmove.service.explanation.answer import LEFT_OUT, PENDING, Answer, FrameAnswer
 from watchmove.service.explanation.thresholds import MetThreshold
-from watchmove.service.explanation.what_if import WhatIf
 from watchmove.service.records.outcomes import FAILED
 
 _LIMITS = {
@@ -62,7 +61,7 @@ def _of_record(answer: Answer) -> Iterator[str]:
     if record.frames_rejected:
         yield f"  rejected: {', '.join(f'{count} {reason}' for reason, count in record.frames_rejected.items())}"
     if answer.nearest and answer.nearest.what_if and not record.frames_kept:
-        yield f"  nearest, frame {answer.nearest.key}: {_of_what_if(answer.nearest.what_if)}"
+        yield f"  nearest, frame {answer.nearest.key}: {answer.nearest.what_if.in_words()}"
     if record.ended_early:
         yield f"  not decoded to its end: {record.ended_early}"
     if answer.in_snapshot is not None:
@@ -86,7 +85,7 @@ def _of_frame(frame: FrameAnswer, *, alone: bool) -> Iterator[str]:
     if passed:
         yield f"  passes {', '.join(passed)}"
     if frame.what_if:
-        yield f"  {_of_what_if(frame.what_if)}"
+        yield f"  {frame.what_if.in_words()}"
 
 
 def _of_threshold(met: MetThreshold) -> str:
@@ -100,15 +99,6 @@ def _of_threshold(met: MetThreshold) -> str:
 def _passed(met: MetThreshold) -> str:
     name = met.setting.removeprefix("extract.") or met.fact
     return name if met.margin is None else f"{name} {met.margin:+.4g}"
-
-
-def _of_what_if(found: WhatIf) -> str:
-    if found.keeps is False:
-        return f"no setting keeps it: {found.because}"
-    if not found.settings:
-        return f"what would keep it is not known: {found.because}"
-    changes = ", ".join(f"{name}={value:g}" for name, value in found.settings.items())
-    return f"{changes} would keep it" if found.keeps else f"{changes} may keep it: {found.because}"
 
 
 def _verdict(outcome: str, reason: str) -> str:

@@ -38,6 +38,15 @@ class WhatIf(BaseModel):
     keeps: bool | None = None
     because: str = ""
 
+    def in_words(self) -> str:
+        """The clause that says what keeps the frame, without a capital and a full stop."""
+        if self.keeps is False:
+            return f"no setting keeps it: {self.because}"
+        if not self.settings:
+            return f"what would keep it is not known: {self.because}"
+        changes = ", ".join(f"{name}={value:g}" for name, value in self.settings.items())
+        return f"{changes} would keep it" if self.keeps else f"{changes} may keep it: {self.because}"
+
 
 def what_if(frame: FrameVerdict, shot: Sequence[FrameVerdict], settings: ExtractionSettings) -> WhatIf | None:
     """Return what would keep a frame of a shot, or None if it is kept."""

@@ -26,13 +26,16 @@ def outlined(image: Image, soft_mask: FloatArray, threshold: float, line_pixels:
     return drawn
 
 
-def trimap(soft_mask: FloatArray, foreground: float, background: float) -> NDArray[np.uint8]:
+def trimap(soft_mask: NDArray[np.float32], foreground: float, background: float) -> NDArray[np.uint8]:
     """Return what training makes of a soft mask (H, W) in [0, 1], as uint8 (H, W).
 
-    From `foreground` on a pixel is of the object (FOREGROUND_LEVEL), up to `background` it is not (0), and between
-    these it is ignored (IGNORED_LEVEL).
+    Pixels of the object are FOREGROUND_LEVEL, those that training ignores IGNORED_LEVEL, and the background is 0.
     """
-    levels = np.full(soft_mask.shape, IGNORED_LEVEL, np.uint8)
-    levels[soft_mask <= background] = 0
-    levels[soft_mask >= foreground] = FOREGROUND_LEVEL
+    # not at the top: it loads torch, which the command's help and its errors need not wait for
+    from watchmove.pipeline.pretraining.examples import FOREGROUND, IGNORED, trimap_of
+
+    values = trimap_of(soft_mask, foreground, background)
+    levels = np.zeros(soft_mask.shape, np.uint8)
+    levels[values == FOREGROUND] = FOREGROUND_LEVEL
+    levels[values == IGNORED] = IGNORED_LEVEL
     return levels

@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
-from watchmove.pipeline.files.text_lines import visible, without_credentials
+from watchmove.pipeline.files.text_lines import without_credentials
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 from watchmove.service.explanation.answer import Answer, FrameAnswer
 from watchmove.service.explanation.thresholds import MetThreshold
 from watchmove.service.explanation.video_page.found_video import FoundVideo, RunOfVideo
 from watchmove.service.explanation.video_page.pictures import StoredFrame
 from watchmove.service.explanation.video_page.time_line import TimeLine
-from watchmove.service.explanation.what_if import WhatIf
+from watchmove.service.report.html_pages import html_environment
 from watchmove.service.settings.settings import Settings
 
 GENERATOR = '<meta name="generator" content="watchmove show">'
@@ -103,16 +103,6 @@ def _ended(one: RunOfVideo) -> str:
     return ended if len(rows) == 1 else f"{ended} ({len(rows)} attempts: {', then '.join(words)})"
 
 
-def _what_if(found: WhatIf) -> str:
-    """What would keep a rejected frame, as a sentence."""
-    if found.keeps is False:
-        return f"No setting keeps it: {found.because}."
-    if not found.settings:
-        return f"What would keep it is not known: {found.because}."
-    changes = ", ".join(f"{name}={value:g}" for name, value in found.settings.items())
-    return f"{changes} would keep it." if found.keeps else f"{changes} may keep it: {found.because}."
-
-
 def _bytes(count: int) -> str:
     """A size in the unit that gives it fewest digits before the point."""
     size, unit = float(count), "bytes"
@@ -128,17 +118,8 @@ def _signed(value: float) -> str:
 
 
 def _environment() -> Environment:
-    # names, licences and reasons are not trusted: all text is escaped, and letters that cannot be seen, or that turn
-    # the text around them, have their code in their place
-    environment = Environment(
-        loader=PackageLoader("watchmove.service.explanation.video_page"),
-        autoescape=True,
-        finalize=lambda value: visible(value) if type(value) is str else value,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"bytes": _bytes, "signed": _signed, "ended": _ended, "what_if": _what_if}
+    environment = html_environment("watchmove.service.explanation.video_page")
+    environment.filters |= {"bytes": _bytes, "signed": _signed, "ended": _ended}
     environment.filters["rule"] = lambda met: f"{met.fact} {_RELATIONS[met.relation]} {met.limit:.4g}"
     environment.filters["figure"] = lambda value: f"{value:.4g}"
     return environment

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from numpy.typing import NDArray
 
 from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.dataset.shard import Sample
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.atomic import write_bytes
-from watchmove.pipeline.files.text_lines import visible
+from watchmove.service.report.html_pages import html_environment
 from watchmove.service.report.images import drawn_mask, frame_of, scaled_jpeg_uri
 from watchmove.service.report.run_comparison.common_frames import CommonFrame
 from watchmove.service.report.run_comparison.differences import CountDifference, FrameDifference, RunComparison
@@ -138,16 +138,7 @@ def _signed(value: float, form: str) -> str:
 
 
 def _environment() -> Environment:
-    # names of videos and runs, and texts of settings and errors, are not trusted: all text is escaped, and letters
-    # that cannot be seen, or that turn the text around them, have their code in their place
-    environment = Environment(
-        loader=PackageLoader("watchmove.service.report"),
-        autoescape=True,
-        finalize=lambda value: visible(value) if type(value) is str else value,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = html_environment("watchmove.service.report")
     environment.filters["count"] = lambda value: "–" if value is None else f"{value:,}"
     environment.filters["change"] = lambda value: "–" if value is None else _signed(value, ",")
     environment.filters["figure"] = lambda value: "–" if value is None else f"{value:.3f}"

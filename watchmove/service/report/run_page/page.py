@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from matplotlib.figure import Figure
 
 from watchmove.pipeline.dataset.shard import Sample
-from watchmove.pipeline.files.text_lines import visible
 from watchmove.service.records.training import BackboneRecord, EvaluationRecord
+from watchmove.service.report.html_pages import html_environment
 from watchmove.service.report.images import curve_image, detection_image, image_of, svg
 from watchmove.service.report.run_page.page_files import PageFiles
 
@@ -74,16 +74,7 @@ def bars(files: PageFiles, rows: Sequence[EvaluationRow]) -> str:
 
 def page_environment() -> Environment:
     """Return the environment of the templates, with the filters that they use."""
-    # Titles, licences and names in a report come from lists of videos, which are not trusted: all text is escaped, and
-    # letters that cannot be seen, or that turn the text around them, have their code in their place.
-    environment = Environment(
-        loader=PackageLoader("watchmove.service.report"),
-        autoescape=True,
-        finalize=lambda value: visible(value) if type(value) is str else value,
-        undefined=StrictUndefined,  # a misspelt name fails instead of printing nothing
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = html_environment("watchmove.service.report")
     environment.filters["figure"] = lambda value: "–" if value is None else f"{value:.3f}"
     # Two significant digits: more would suggest a precision that a forecast does not have.
     environment.filters["rough"] = lambda value: f"{float(f'{value:.2g}'):,.0f}"
