@@ -23,7 +23,10 @@ Chosen on the 30 DAVIS-2016 training sequences: J is 0.720 without any round, 0.
 """
 
 REFIT_FRAME_STEP = 2
-"""In those rounds appearance is fitted to every second frame, which halves the time of aligning evidence to edges."""
+"""In those rounds evidence is updated in every second frame only, which nearly halves their time.
+
+On the first 24 frames of the 30 DAVIS-2016 training sequences J is 0.733 with 1 and with 2.
+"""
 
 OUTLINE_SCALE = 2
 """For that fit evidence is aligned to the edges of the image at half its size, which takes a quarter of the time."""

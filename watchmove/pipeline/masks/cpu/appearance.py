@@ -126,17 +126,25 @@ class AppearanceModel:
     def predict(self, features: FloatArray) -> FloatArray:
         """Appearance similarity (...) in [0, 1] of features (..., F): how much pixels look like the moving objects."""
         flat = features.reshape(-1, features.shape[-1])
+        # a constant feature instead of adding the biases, which would take as long as the product
+        extended = np.ones((len(flat), flat.shape[1] + 1), np.float32)
+        extended[:, :-1] = flat
+        directions, weights = np.vstack([self.directions, self.biases]), self.weights[:-1]
+        buffer = np.empty((_PIXELS_PER_BATCH, len(weights)), np.float32)
         scores = np.empty(len(flat), np.float32)
         for start in range(0, len(flat), _PIXELS_PER_BATCH):
-            part = slice(start, start + _PIXELS_PER_BATCH)
-            np.matmul(_unit_responses(flat[part], self.directions, self.biases), self.weights, out=scores[part])
-        similarity: FloatArray = np.clip(scores, 0, 1).reshape(features.shape[:-1])
+            part = extended[start : start + _PIXELS_PER_BATCH]
+            responses = buffer[: len(part)]
+            np.matmul(part, directions, out=responses)
+            np.maximum(responses, 0, out=responses)
+            np.matmul(responses, weights, out=scores[start : start + _PIXELS_PER_BATCH])
+        similarity: FloatArray = np.clip(scores + self.weights[-1], 0, 1).reshape(features.shape[:-1])
         return similarity
 
 
 def _unit_responses(features: FloatArray, directions: FloatArray, biases: FloatArray) -> FloatArray:
     """Responses (N, units + 1) of the units to features (N, F); the last one is constant."""
-    # in place, because this takes most of the time of a prediction
+    # in place, because there are thousands of pixels
     responses = np.empty((len(features), len(biases) + 1), np.float32)
     np.matmul(features, directions, out=responses[:, :-1])
     responses[:, :-1] += biases

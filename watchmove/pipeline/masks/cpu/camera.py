@@ -45,8 +45,8 @@ fast camera would otherwise leave all candidates at the same cost. Set by hand; 
 COARSE_ERROR_DIVISOR = 4.0
 """Divides errors in the second part of that cost."""
 
-FIT_ROUNDS = 8
-"""Rounds of reweighted least squares; the scale shrinks in the first few. Set by hand; not tuned."""
+FIT_ROUNDS = 5
+"""Rounds of reweighted least squares; the scale shrinks in the first three. With eight rounds J is the same."""
 
 _FIRST_WIDENING = 2.5
 """Factor on the scale in the first round, so that a poor candidate still reaches the background. Set by hand."""
@@ -168,13 +168,20 @@ def fit_camera_motion(field: FloatArray, generator: np.random.Generator) -> NDAr
     vectors = field[grid.rows, grid.columns].reshape(-1, 2).astype(np.float64)
     parameters = _best_candidate(grid, vectors, generator)
     for round_index in range(FIT_ROUNDS):
-        length = np.sqrt(np.square(grid.terms @ parameters - vectors).sum(axis=1))
+        error = grid.terms @ parameters - vectors
+        squared = np.einsum("nx,nx->n", error, error)
         # the median measures the errors of the background as long as most points belong to it
-        scale = max(MIN_SCALE_PIXELS, MAD_TO_SIGMA * float(np.median(length))) * scale_widening(round_index)
-        weights = grid.prior / np.square(1 + np.square(length / scale))
+        scale = max(MIN_SCALE_PIXELS, MAD_TO_SIGMA * _root_of_median(squared)) * scale_widening(round_index)
+        weights = grid.prior / np.square(1 + squared / scale**2)
         weighted = grid.terms * weights[:, None]
         parameters = np.linalg.solve(weighted.T @ grid.terms + RIDGE * np.eye(3), weighted.T @ vectors)
     return parameters
+
+
+def _root_of_median(squared: NDArray[np.float64]) -> float:
+    """Square root of the upper median of (N,): NumPy's own median takes several times as long."""
+    middle = len(squared) // 2
+    return float(np.sqrt(np.partition(squared, middle)[middle]))
 
 
 def camera_flow(parameters: NDArray[np.float64], height: int, width: int) -> FloatArray:

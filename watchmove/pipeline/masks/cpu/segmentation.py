@@ -6,8 +6,9 @@ relative to the camera, similarity to the appearance of what moves, and common f
 """
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate
 
 import cv2
 import numpy as np
@@ -87,16 +88,15 @@ def segment_shot(
     # one generator for each shot, so that a shot gives the same masks whatever was segmented before it
     generator = np.random.default_rng(settings.seed)
     evidence = [_window_evidence(images, settings, generator, stages) for images in windows]
-    with stages("appearance"):
-        consensus = iter(_consensus([frame for window in evidence for frame in window], settings, generator))
-    # all windows were fitted as one list, which is divided into windows again
-    found = [list(zip(window, islice(consensus, len(window)), strict=True)) for window in evidence]
     chosen = wanted or [range(len(images)) for images in windows]
+    # all windows are fitted as one list
+    frames = [frame for window in evidence for frame in window]
+    starts = accumulate((len(images) for images in windows), initial=0)
+    indices = [[start + position for position in positions] for start, positions in zip(starts, chosen, strict=False)]
+    with stages("appearance"):
+        consensus = _consensus(frames, {index for of_window in indices for index in of_window}, settings, generator)
     with stages("edges"):
-        return tuple(
-            tuple(_segmented(*window[position]) for position in positions)
-            for window, positions in zip(found, chosen, strict=True)
-        )
+        return tuple(tuple(_segmented(frames[index], consensus[index]) for index in of_window) for of_window in indices)
 
 
 def _window_evidence(
@@ -157,26 +157,29 @@ def _mean(maps: Sequence[FloatArray]) -> FloatArray:
 
 
 def _consensus(
-    frames: Sequence[_Evidence], settings: ExtractionSettings, generator: np.random.Generator
-) -> list[FloatArray]:
-    """Evidence (h, w) of each frame in which motion, appearance and common fate agree.
+    frames: Sequence[_Evidence], wanted: AbstractSet[int], settings: ExtractionSettings, generator: np.random.Generator
+) -> dict[int, FloatArray]:
+    """Evidence (h, w) of each wanted frame in which motion, appearance and common fate agree.
 
     The appearance model is fitted to motion evidence first. Each round then aligns what has been found so far to the
     edges of the images, fits the appearance model again to that, and updates the motion evidence: appearance and motion
-    together locate the object, and its independent motion shows what else moves with it.
+    together locate the object, and its independent motion shows what else moves with it. Rounds look at every second
+    frame; the last model and one update of the motion evidence are applied to the wanted frames.
     """
     unit_count = settings.appearance_units
-    motion_evidence, features = [frame.motion_evidence for frame in frames], [frame.features for frame in frames]
-    appearance = fit_appearance(features, motion_evidence, FIT_TO_MOTION, unit_count, generator)
-    similarity = [appearance.predict(feature) for feature in features]
+    features = [frame.features for frame in frames]
+    motion_evidence = {index: frame.motion_evidence for index, frame in enumerate(frames)}
     refitted = range(0, len(frames), REFIT_FRAME_STEP)
-    for _ in range(CONSENSUS_ROUNDS):
+    appearance = fit_appearance(features, [*motion_evidence.values()], FIT_TO_MOTION, unit_count, generator)
+    similarity = {index: appearance.predict(features[index]) for index in refitted}
+    for round_number in range(1, CONSENSUS_ROUNDS + 1):
         outlined = [_outlined(frames[i].image, _geometric_mean(similarity[i], motion_evidence[i])) for i in refitted]
         appearance = fit_appearance([features[i] for i in refitted], outlined, FIT_TO_OUTLINES, unit_count, generator)
-        similarity = [appearance.predict(feature) for feature in features]
-        motion_evidence = [_updated_evidence(*maps) for maps in zip(frames, similarity, motion_evidence, strict=True)]
-    # not aligned to edges yet: that is done at full size, for the wanted frames only
-    return [_geometric_mean(*maps) for maps in zip(similarity, motion_evidence, strict=True)]
+        for index in refitted if round_number < CONSENSUS_ROUNDS else wanted:
+            similarity[index] = appearance.predict(features[index])
+            motion_evidence[index] = _updated_evidence(frames[index], similarity[index], motion_evidence[index])
+    # not aligned to edges yet: that is done at full size
+    return {index: _geometric_mean(similarity[index], motion_evidence[index]) for index in wanted}
 
 
 def _geometric_mean(similarity: FloatArray, motion_evidence: FloatArray) -> FloatArray:

@@ -180,12 +180,18 @@ class TorchSegmenter:
         appearance = fit_appearance(features, motion_evidence, FIT_TO_MOTION, unit_count, generator)
         consensus = _geometric_mean(appearance.predict(features), motion_evidence)
         refitted = slice(None, None, REFIT_FRAME_STEP)
-        for _ in range(CONSENSUS_ROUNDS):
+        for round_number in range(1, CONSENSUS_ROUNDS + 1):
             outlined = self._outlined(pixels[refitted], consensus[refitted])
             appearance = fit_appearance(features[refitted], outlined, FIT_TO_OUTLINES, unit_count, generator)
             similarity = appearance.predict(features)
             likelihood = self._object_motion_likelihood(motion, _geometric_mean(similarity, motion_evidence))
-            motion_evidence = with_common_fate(first_evidence, likelihood)
+            updated = with_common_fate(first_evidence, likelihood)
+            if round_number < CONSENSUS_ROUNDS:
+                # the CPU updates the other frames in the last round only, and the same evidence has to be updated here
+                motion_evidence = motion_evidence.clone()
+                motion_evidence[refitted] = updated[refitted]
+            else:
+                motion_evidence = updated
             consensus = _geometric_mean(similarity, motion_evidence)
         return consensus
 
