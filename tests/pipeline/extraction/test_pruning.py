@@ -29,7 +29,7 @@ GOOD = MaskFacts(
     background_motion_pixels=0.0,
     motion_pixels=2.0,
     flow_consistency=0.98,
-    confidence=0.8,
+    confidence=0.7,
 )
 
 
@@ -64,6 +64,17 @@ OF_WINDOWS_AND_SHOTS = {"damaged", "short-shot", "fade", "near-duplicate", "over
 def test_each_fault_has_its_reason(change: dict[str, float], reason: str) -> None:
     """One fault in an otherwise good mask gives that fault's name."""
     assert reject_reason(replace(GOOD, **change), SETTINGS) == reason
+
+
+@pytest.mark.parametrize(
+    "change", [change for change, reason in FAULTS if reason in ("unreliable-flow", "everything-moves")]
+)
+def test_a_trusted_mask_is_not_rejected_for_its_motion(change: dict[str, float]) -> None:
+    """From the trusted confidence on, neither disagreeing flow nor much motion rejects a frame; other faults do."""
+    trusted = replace(GOOD, confidence=SETTINGS.trusted_confidence, **change)
+    assert reject_reason(trusted, SETTINGS) is None
+    assert reject_reason(trusted, ExtractionSettings(trusted_confidence=0.9)) is not None
+    assert reject_reason(replace(trusted, border_fraction=0.5), SETTINGS) == "touches-border"
 
 
 def test_every_reason_has_a_fault_that_gives_it() -> None:

@@ -128,13 +128,15 @@ class Threshold(NamedTuple):
     """A rule that rejects a frame for `reason` by one of its MaskFacts, `fact`.
 
     `setting` is the name of the setting with the limit, empty where the limit is fixed; `is_least` says whether the
-    limit is the least value that passes, instead of the largest.
+    limit is the least value that passes, instead of the largest; `excuses_trusted` whether frames of a trusted
+    confidence pass whatever their fact is.
     """
 
     reason: str
     fact: str
     setting: str
     is_least: bool
+    excuses_trusted: bool = False
 
     def limit(self, settings: ExtractionSettings) -> float:
         """The limit that the settings state, in the unit of the fact."""
@@ -144,12 +146,16 @@ class Threshold(NamedTuple):
         """Whether a value of the fact is beyond a limit."""
         return value < limit if self.is_least else value > limit
 
+    def excuses(self, confidence: float, settings: ExtractionSettings) -> bool:
+        """Whether a frame of this confidence passes the rule whatever its fact is."""
+        return self.excuses_trusted and confidence >= settings.trusted_confidence
+
 
 THRESHOLDS = (
     Threshold("no-motion", "area_fraction", "", is_least=True),
     Threshold("no-motion", "motion_pixels", "min_motion_pixels", is_least=True),
-    Threshold("unreliable-flow", "flow_consistency", "min_flow_trust", is_least=True),
-    Threshold("everything-moves", "moving_fraction", "max_moving_fraction", is_least=False),
+    Threshold("unreliable-flow", "flow_consistency", "min_flow_trust", is_least=True, excuses_trusted=True),
+    Threshold("everything-moves", "moving_fraction", "max_moving_fraction", is_least=False, excuses_trusted=True),
     Threshold("too-small", "area_fraction", "min_area_fraction", is_least=True),
     Threshold("too-large", "area_fraction", "max_area_fraction", is_least=False),
     Threshold("touches-border", "border_fraction", "max_border_fraction", is_least=False),
@@ -162,7 +168,7 @@ THRESHOLDS = (
 def reject_reason(facts: MaskFacts, settings: ExtractionSettings) -> str | None:
     """The first of REJECT_REASONS that the mask itself gives, or None where it is good."""
     broken = (rule for rule in THRESHOLDS if rule.rejects(getattr(facts, rule.fact), rule.limit(settings)))
-    return next((rule.reason for rule in broken), None)
+    return next((rule.reason for rule in broken if not rule.excuses(facts.confidence, settings)), None)
 
 
 def _thumbnail(image: Image, soft_mask: FloatArray) -> FloatArray:

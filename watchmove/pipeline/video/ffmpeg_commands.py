@@ -86,7 +86,7 @@ def _scaling(shorter_side_pixels: int, fields: Fields) -> str:
     shown = f"({width})*sar"
     w = f"if(gte({shown},{height}),min({limit},round({side}*{shown}/({height}))),{side})"
     h = f"if(gte({shown},{height}),{side},min({limit},round({side}*({height})/({shown}))))"
-    return f"scale=w='{w}':h='{h}':flags=bicubic+accurate_rnd"
+    return f"scale=w='{w}':h='{h}':flags=area+accurate_rnd"
 
 
 _ONE_FIELD = {

@@ -77,6 +77,12 @@ def rank(frame: FrameVerdict) -> tuple[float, int]:
     return -frame.confidence, frame.frame
 
 
+def is_excused(rule: Threshold, frame: FrameVerdict, settings: ExtractionSettings) -> bool:
+    """Whether a frame passes a rule because its mask is trusted; never where the record says that the rule rejects it,
+    as records of versions without this exception do."""
+    return frame.reject_reason != rule.reason and rule.excuses(frame.confidence, settings)
+
+
 def _met(rule: Threshold, frame: FrameVerdict, measured: float | None, settings: ExtractionSettings) -> MetThreshold:
     limit = rule.limit(settings)
     relation = ">=" if rule.is_least else "<="
@@ -87,7 +93,7 @@ def _met(rule: Threshold, frame: FrameVerdict, measured: float | None, settings:
     elif measured is None:
         passes = _by_order(rule, frame)
     else:
-        passes = not rule.rejects(measured, limit)
+        passes = not rule.rejects(measured, limit) or is_excused(rule, frame, settings)
     return MetThreshold(
         reason=rule.reason,
         fact=rule.fact,

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from watchmove.pipeline.extraction.pruning import THRESHOLDS, Threshold
 from watchmove.pipeline.settings.extraction import ExtractionSettings
-from watchmove.service.explanation.thresholds import WITHOUT_MASK, kept_before, rank
+from watchmove.service.explanation.thresholds import WITHOUT_MASK, is_excused, kept_before, rank
 from watchmove.service.records.frame_verdicts import FrameVerdict
 
 _LEAST_WINDOW_FRAMES = 3
@@ -143,7 +143,9 @@ def _failed(frame: FrameVerdict, settings: ExtractionSettings) -> list[Threshold
     return [
         rule
         for rule in THRESHOLDS
-        if rule.fact in frame.facts and rule.rejects(frame.facts[rule.fact], rule.limit(settings))
+        if rule.fact in frame.facts
+        and rule.rejects(frame.facts[rule.fact], rule.limit(settings))
+        and not is_excused(rule, frame, settings)
     ]
 
 
