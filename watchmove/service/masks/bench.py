@@ -26,6 +26,7 @@ from watchmove.pipeline.masks.choice import shot_segmenter
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.frames import VideoFrames, frames_of_folder
 from watchmove.service.masks.cross_validation import SequenceScores, cross_validate, cross_validation_table
+from watchmove.service.masks.reliability import as_json, reliability, reliability_table
 
 LEVELS = np.linspace(0.2, 0.8, 25)
 """Thresholds of the soft mask at which J is measured; the grid contains 0.5, the threshold of all headline figures."""
@@ -84,6 +85,12 @@ class MaskScores:
             "cpu_milliseconds": sum(spent.values()),
             "dis_medium_milliseconds": flow,
             "ratio_to_dis_medium": sum(spent.values()) / flow,
+            "reliability": as_json(
+                reliability(
+                    np.array([frame.confidence for frame in self.frames]),
+                    np.array([frame.jaccard[_HALF] for frame in self.frames]),
+                )
+            ),
             "cross_validation": cross_validate([_scores_of(frames) for frames in by_sequence.values()]),
             "J_by_sequence": {name: _mean_j(frames) for name, frames in by_sequence.items()},
         }
@@ -205,6 +212,7 @@ def print_mask_scores(facts: dict[str, Any], console: Console, *, as_json: bool)
     console.print(_summary(facts))
     console.print(_pairs("processor time per frame", "ms", facts["cpu_milliseconds_by_stage"], "{:.1f}"))
     console.print(_pairs("J of the most confident frames", "J", facts["J_by_confidence"], "{:.3f}"))
+    console.print(reliability_table(facts["reliability"]))
     if facts["cross_validation"]:
         console.print(cross_validation_table(facts["cross_validation"]))
     console.print(_pairs("rejected frames", "frames", facts["reject_reasons"], "{}"))
