@@ -1,14 +1,17 @@
-"""The check of GPUs, with processes that find what a test says."""
+"""The checks of GPUs, with processes that find what a test says, and all-reduces by gloo on the CPU."""
 
 import json
+import os
+import re
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from watchmove.service.settings.loading import LAPTOP, load_settings
 from watchmove.service.watching.checks import State
-from watchmove.service.watching.gpu_checks import devices_check, driver_version, gpu_check
+from watchmove.service.watching.gpu_checks import all_reduce_check, devices_check, driver_version, gpu_checks
 
 SETTINGS = load_settings(LAPTOP)
 NVIDIA = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024\nGCC version: 12\n"
@@ -33,16 +36,18 @@ def test_gpus_with_a_kernel_that_was_run_are_named(tmp_path: Path) -> None:
     """The names, the driver and CUDA are the finding."""
     (tmp_path / "version").write_text(NVIDIA)
     found = {"torch": "2.6.0", "cuda": "12.4", "devices": ["NVIDIA H200"]}
-    check = gpu_check(SETTINGS, program(f"print({json.dumps(found)!r})"), tmp_path / "version")
+    check, all_reduce = gpu_checks(SETTINGS, program(f"print({json.dumps(found)!r})"), tmp_path / "version")
 
     assert check.state is State.OK
     assert check.finding == "NVIDIA H200: a kernel was run (driver 550.54.15, CUDA 12.4)"
+    assert all_reduce.state is State.NOT_CHECKED
+    assert all_reduce.finding == "there is one GPU, so that nothing has to be exchanged"
 
 
 def test_a_kernel_that_fails_or_a_process_that_crashes_is_a_failure(tmp_path: Path) -> None:
     """The last line of the error is the finding; a crash has none."""
-    error = gpu_check(SETTINGS, program("raise RuntimeError('CUDA error: device-side')"), tmp_path / "absent")
-    crash = gpu_check(SETTINGS, program("import os; os.abort()"), tmp_path / "absent")
+    [error] = gpu_checks(SETTINGS, program("raise RuntimeError('CUDA error: device-side')"), tmp_path / "absent")
+    [crash] = gpu_checks(SETTINGS, program("import os; os.abort()"), tmp_path / "absent")
 
     assert error.state is crash.state is State.FAILED
     assert "CUDA error: device-side" in error.finding
@@ -67,6 +72,83 @@ def test_no_gpu_fails_only_where_one_is_wanted() -> None:
 
 def test_the_process_itself_runs_here(tmp_path: Path) -> None:
     """It loads PyTorch and prints what it finds, on a machine without a GPU too."""
-    check = gpu_check(SETTINGS, driver_file=tmp_path / "absent")
+    states = {check.state for check in gpu_checks(SETTINGS, driver_file=tmp_path / "absent")}
 
-    assert check.state in (State.OK, State.NOT_CHECKED)
+    assert states <= {State.OK, State.NOT_CHECKED}
+
+
+RANK_1_DOES = """
+import os, signal
+from pathlib import Path
+from watchmove.pipeline.training.ranks import Ranks
+from watchmove.service.watching.gpu_exchange import exchange
+
+Path({folder!r}, os.environ["RANK"]).write_text(str(os.getpid()))
+if os.environ["RANK"] == "1":
+    Ranks.total_of = lambda *_: {deed}
+exchange("cpu", 600)
+"""
+"""A rank of an all-reduce in which the second one does something else after both have found each other."""
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is a process of this number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_ranks_that_exchange_numbers_are_ok() -> None:
+    """The code for GPUs with NCCL, run on the CPU with gloo."""
+    check = all_reduce_check(2, "cpu")
+
+    assert check.state is State.OK, check.finding
+    assert check.finding == "2 ranks on cpu have exchanged and added numbers"
+
+
+@pytest.mark.parametrize(
+    ("deed", "seconds", "finding"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", 60, r"rank 1 at all-reduce: exit code -9"),
+        ("1 / 0", 60, r"rank 1 at all-reduce: ZeroDivisionError: division by zero"),
+        ("signal.pause()", 3, r"^no end within 3 s: rank 0 at \S.*, rank 1 at \S.* \(/dev/shm: \d+ MiB free\)$"),
+    ],
+)
+def test_a_rank_that_dies_or_hangs_is_a_failure(tmp_path: Path, deed: str, seconds: float, finding: str) -> None:
+    """The finding names it and does not wait for the others, of which none is left behind."""
+    check = all_reduce_check(2, "cpu", seconds, program(RANK_1_DOES.format(folder=str(tmp_path), deed=deed)))
+    processes = [int((tmp_path / rank).read_text()) for rank in ("0", "1")]
+
+    assert check.state is State.FAILED
+    assert re.search(finding, check.finding)
+    assert "NCCL_P2P_DISABLE=1" in check.remedy
+    assert not any(map(is_alive, processes))
+
+
+SHARED_MEMORY = (
+    "host:1:1 [0] misc/shmutils.cc:88 NCCL WARN Error: failed to extend /dev/shm/nccl-WU88OE to 9637892 bytes"
+)
+NO_INTERFACE = "host:1:1 [0] bootstrap.cc:45 NCCL WARN Bootstrap : no socket interface found"
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"), [(SHARED_MEMORY, "NCCL_SHM_DISABLE=1"), (NO_INTERFACE, "NCCL_SOCKET_IFNAME"), ("?", "P2P")]
+)
+def test_the_remedy_is_that_of_the_warning(said: str, remedy: str) -> None:
+    """NCCL's warning is the finding, and not PyTorch's error after it."""
+    check = all_reduce_check(2, "cpu", 3, program(f"import sys; print({said!r}); sys.exit('RuntimeError: NCCL error')"))
+
+    assert check.state is State.FAILED
+    assert ("NCCL WARN" in check.finding) == ("NCCL WARN" in said)
+    assert remedy in check.remedy
+
+
+def test_a_gpu_that_a_rank_does_not_find_is_named() -> None:
+    """Each rank takes a GPU of its own."""
+    gpus = torch.cuda.device_count()
+    check = all_reduce_check(max(2, gpus + 1))
+
+    assert check.state is State.FAILED
+    assert f"is not among the {gpus} here" in check.finding

@@ -50,7 +50,7 @@ def doctor(
 
 def _all_checks(settings: Settings, namespace: str) -> Iterator[Check]:
     from watchmove.service.watching.cluster_checks import cluster_checks
-    from watchmove.service.watching.gpu_checks import gpu_check
+    from watchmove.service.watching.gpu_checks import gpu_checks
     from watchmove.service.watching.machine_checks import machine_checks
     from watchmove.service.watching.store_checks import store_checks, videos_check
 
@@ -59,7 +59,7 @@ def _all_checks(settings: Settings, namespace: str) -> Iterator[Check]:
     yield from store_checks(settings)
     yield videos_check(settings)
     yield from cluster_checks(namespace)
-    yield gpu_check(settings)
+    yield from gpu_checks(settings)
 
 
 def _decoder_checks(settings: Settings) -> Iterator[Check]:
