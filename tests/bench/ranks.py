@@ -77,14 +77,18 @@ def main() -> None:
 
 
 def run(folder: Path, settings: PretrainingSettings, names: list[str], kill_at: int = 0) -> None:
-    """Run a training with one rank for each name, to its end or until its processes kill themselves."""
+    """Run a training with one rank for each name, to its end or until its processes kill themselves.
+
+    Ranks on GPUs take one each. Raises RuntimeError if a process ends in another way.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     places = {"WORLD_SIZE": str(len(names)), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    ranks = [{**places, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(len(names))]
     processes = [
-        PROCESSES.Process(target=train, args=(folder, name, settings, {**places, "RANK": str(rank)}, kill_at))
-        for rank, name in enumerate(names)
+        PROCESSES.Process(target=train, args=(folder, name, settings, rank, kill_at))
+        for name, rank in zip(names, ranks, strict=True)
     ]
     for process in processes:
         process.start()
@@ -92,7 +96,7 @@ def run(folder: Path, settings: PretrainingSettings, names: list[str], kill_at: 
         process.join()
     expected = -signal.SIGKILL if kill_at else 0
     if any(process.exitcode != expected for process in processes):
-        raise SystemExit(f"{names} ended with {[process.exitcode for process in processes]}")
+        raise RuntimeError(f"{names} ended with {[process.exitcode for process in processes]}")
 
 
 def train(folder: Path, name: str, settings: PretrainingSettings, environment: dict[str, str], kill_at: int) -> None:
@@ -109,7 +113,7 @@ def train(folder: Path, name: str, settings: PretrainingSettings, environment: d
         if progress.iteration == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    with joined_ranks("cpu", 120) as ranks:
+    with joined_ranks(settings.device, 120) as ranks:
         pretrain([folder / "drawn.tar"], settings, PretrainingHooks(folder / name, on_progress, ranks=ranks))
 
 
