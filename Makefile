@@ -2,6 +2,8 @@
 # make claims  the claims about features from motion, on the drawn world; QUICK=1 in minutes; on real videos with
 #              VIDEOS=folder FRAMES=folder VOC=folder
 # make test    all tests that this machine can run; TESTS=path runs some
+# make gpu-check   what has a path on a GPU, compared with the CPU, as a table for the docs, in 8 minutes; RAFT=weights
+#              compares RAFT too, DEVICE=cpu tries it without a GPU
 # make fuzz    damaged inputs of every reader for an hour; MINUTES=5 for less, FORMAT=name SEED=number for one again
 # make lint    style, types and the order of the rooms
 # make hooks   the same checks before each commit, with pre-commit
@@ -27,7 +29,7 @@ PYTEST := .venv/bin/pytest --durations=10
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: run claims test fuzz lint hooks docs release sbom chart kind-test clean
+.PHONY: run claims test gpu-check fuzz lint hooks docs release sbom chart kind-test clean
 
 run: .venv/run-ready
 	$(RUN)
@@ -50,6 +52,9 @@ else
 	$(PYTEST) -m serial || status=$$?; \
 	exit $$status
 endif
+
+gpu-check: .venv/test-ready
+	.venv/bin/python -m tests.bench.gpu_check $(if $(DEVICE),--device $(DEVICE)) $(if $(RAFT),--raft-weights "$(RAFT)")
 
 # One decoder and one reader run on each core; OpenCV's messages about damaged images would hide the finds.
 fuzz: .venv/test-ready

@@ -60,3 +60,12 @@ def test_make_test_runs_what_is_named_as_it_is_named(recorded: Path) -> None:
 
     assert done.returncode == 0
     assert (recorded / "calls").read_text().rstrip().endswith("|--durations=10 tests/pipeline -k flow")
+
+
+def test_make_gpu_check_passes_its_options_on(tmp_path: Path) -> None:
+    """The device, and the weights of RAFT; without options it takes the GPU."""
+    program = ".venv/bin/python -m tests.bench.gpu_check"
+
+    assert make(tmp_path, "--dry-run", "gpu-check").stdout.split() == program.split()
+    given = make(tmp_path, "--dry-run", "gpu-check", "DEVICE=cpu", "RAFT=a b.safetensors").stdout.split()
+    assert given == [*program.split(), "--device", "cpu", "--raft-weights", '"a', 'b.safetensors"']

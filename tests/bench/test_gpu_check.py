@@ -27,6 +27,7 @@ EXPECTED = [
     "flow variational",
     "flow raft",
     "masks, flow dis",
+    "masks, flow dis, device process",
     "masks, flow variational",
     "pretraining, fp32",
     "pretraining, fp32, not channels last",
@@ -76,16 +77,20 @@ def test_masks_that_differ_fail(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     """Exit code 70, the broken tolerance in the table, and the row on standard error."""
 
     def faded(masks: Tensor) -> Tensor:
-        return calibrate(masks) * 0.9
+        return calibrate(masks) / 2
 
     monkeypatch.setattr(segmentation, "calibrate", faded)
     shot_segmenter.cache_clear()
-    code = main(["--device", "cpu", "--only", "masks, flow dis"])
+    # a broken row does not end the others: the process that holds the device has not been changed
+    code = main(["--device", "cpu", "--only", "masks, flow"])
     printed = capsys.readouterr()
 
     assert code == 70
-    assert re.search(r"\| masks, flow dis \| .*difference from J of the CPU \S+ > 0\.01 .* \| fail \|", printed.out)
-    assert printed.err.splitlines()[-1] == "gpu-check: failed: masks, flow dis; see the verdicts"
+    assert re.search(r"\| masks, flow dis, device process \| .* \| pass \|", printed.out)
+    assert re.search(r"\| masks, flow dis \| mean difference \S+ > 0\.005; .* \| fail \|", printed.out)
+    assert (
+        printed.err.splitlines()[-1] == "gpu-check: failed: masks, flow dis; masks, flow variational; see the verdicts"
+    )
 
 
 def test_a_training_that_learns_otherwise_fails(tmp_path: Path) -> None:

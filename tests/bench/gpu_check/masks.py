@@ -1,6 +1,7 @@
 """Flow and masks on the device against the CPU, on drawn shots whose flow and masks are exactly known."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache, partial
 
 import cv2
@@ -11,10 +12,12 @@ from tests.bench.gpu_check.rows import DeviceMemory, Figure, Row, Stopwatch, ski
 from tests.bench.gpu_check.setup import Setup, Sizes
 from watchmove.pipeline.dataset.true_masks import jaccard
 from watchmove.pipeline.flow.torch_methods import torch_flow_method
-from watchmove.pipeline.masks.choice import shot_segmenter
+from watchmove.pipeline.masks.choice import ShotSegmenter, shot_segmenter
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.settings.world import WorldSettings
 from watchmove.pipeline.world.drawing import DrawnVideo, draw_video
+from watchmove.service.extraction.device_client import DeviceClient
+from watchmove.service.extraction.device_process import DeviceProcess
 
 MEAN_MASK, SIDES, MEAN_J = 0.005, 0.005, 0.01
 """Most mean difference of soft masks in [0, 1], share of pixels on the other side of one half, and difference of mean
@@ -64,22 +67,44 @@ def flow_row(setup: Setup, flow: str) -> Row:
 
 
 def masks_rows(setup: Setup) -> Iterator[tuple[str, Callable[[], Row]]]:
-    """The chain of masks with the flow of the CPU, which isolates the chain, and with the default flow of GPUs."""
-    yield "masks, flow dis", lambda: masks_row(setup, "dis", drawn_shots(setup.sizes), setup.sizes.frames)
+    """The chain of masks with the flow of the CPU, which isolates the chain, and with the default flow of GPUs.
+
+    An extraction sends its shots to a process that holds the device; the second row is masks that have come from there.
+    """
+    dis, variational, process = (f"masks, flow {name}" for name in ("dis", "variational", "dis, device process"))
+    yield dis, lambda: _masks_here(setup, dis, "dis", setup.sizes.shots, setup.sizes.frames)
+    yield process, lambda: _masks_of_process(setup, process)
     # a CPU needs a second for the variational flow of one pair of frames
-    yield "masks, flow variational", lambda: masks_row(setup, "variational", drawn_shots(setup.sizes)[:1], _WINDOW)
+    yield variational, lambda: _masks_here(setup, variational, "variational", 1, min(_WINDOW, setup.sizes.frames))
 
 
-def masks_row(setup: Setup, flow: str, shots: Sequence[DrawnVideo], frames: int) -> Row:
+def _masks_here(setup: Setup, what: str, flow: str, shots: int, frames: int) -> Row:
+    """The row of masks that this process computes."""
+    segment = shot_segmenter(_settings(setup.extraction_device, flow))
+    segment([list(drawn_shots(setup.sizes)[0].frames[:3])])  # the first call allocates memory and chooses kernels
+    memory = DeviceMemory(setup.device)
+    row = masks_row(what, segment, flow, drawn_shots(setup.sizes)[:shots], frames)
+    return replace(row, mebibytes=memory.mebibytes)
+
+
+def _masks_of_process(setup: Setup, what: str) -> Row:
+    """The row of masks that a process of their own computes, as in extraction; its memory is not known here."""
+    settings = _settings(setup.extraction_device, "dis")
+    with DeviceProcess(settings) as process:
+        client = DeviceClient(process.address)
+        client([list(drawn_shots(setup.sizes)[0].frames[:3])])
+        return masks_row(what, client, "dis", drawn_shots(setup.sizes)[:1], setup.sizes.frames)
+
+
+def masks_row(what: str, segment: ShotSegmenter, flow: str, shots: Sequence[DrawnVideo], frames: int) -> Row:
     """Compare the masks of the first frames of shots, shot by shot: both devices are timed in the same minute."""
-    segmenters = [shot_segmenter(_settings(device, flow)) for device in (setup.extraction_device, "cpu")]
-    segmenters[0]([list(shots[0].frames[:3])])  # the first call allocates memory and chooses kernels
-    memory, watches = DeviceMemory(setup.device), (Stopwatch(), Stopwatch())
+    segmenters = (segment, shot_segmenter(_settings("cpu", flow)))
+    watches = (Stopwatch(), Stopwatch())
     masks: list[list[NDArray[np.float32]]] = [[], []]
     for shot in shots:
         windows = [list(shot.frames[at : min(at + _WINDOW, frames)]) for at in range(0, frames, _WINDOW)]
-        for segment, watch, found in zip(segmenters, watches, masks, strict=True):
-            of_windows = watch.of(partial(segment, windows))
+        for segmenter, watch, found in zip(segmenters, watches, masks, strict=True):
+            of_windows = watch.of(partial(segmenter, windows))
             found += [frame.soft_mask for window in of_windows for frame in window]
     ours, theirs = (np.stack(found) for found in masks)
     truths = np.concatenate([shot.masks[:frames] for shot in shots])
@@ -92,7 +117,7 @@ def masks_row(setup: Setup, flow: str, shots: Sequence[DrawnVideo], frames: int)
         Figure("difference from J of the CPU", float(abs(j - expected)), MEAN_J),
     )
     device, cpu = (len(ours) / watch.seconds for watch in watches)
-    return Row(f"masks, flow {flow}", figures, "frames", (device, cpu), memory.mebibytes)
+    return Row(what, figures, "frames", (device, cpu))
 
 
 def _settings(device: str, flow: str, raft_weights: str = "") -> ExtractionSettings:

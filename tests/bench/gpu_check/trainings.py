@@ -27,8 +27,8 @@ from watchmove.pipeline.training.ranks import Ranks, device_of
 UNTIMED_STEPS = 2
 """Steps before the clock starts, in which memory is allocated and kernels are chosen or compiled. Set by hand."""
 LOSS = 0.01
-"""Most difference of the loss of a step, as a part of the CPU's. Set by hand. The loss of the first steps changes little,
-so that the change of the weights says more."""
+"""Most difference of the loss of a step, as a part of the CPU's. Set by hand. The loss changes little in the first
+steps, so that the change of the weights says more."""
 _ENDLESS = 10**6
 """Steps of the trainings, of which only the first are done, so that they have the same learning rates."""
 _COMPILERS = ("c++", "g++", "clang++", "gcc", "cc")
