@@ -46,7 +46,7 @@ def flow_rows(setup: Setup) -> Iterator[tuple[str, Callable[[], Row]]]:
 
 def flow_row(setup: Setup, flow: str) -> Row:
     """Compare one method on both devices: with each other, and with the exact flow."""
-    shot, count = drawn_shots(setup.sizes)[0], setup.sizes.flow_pairs
+    shot, count = drawn_shots(setup.sizes)[0], setup.sizes.flow_frames - 1
     greys = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in shot.frames[: count + 1]])
     first, second = greys[:-1].astype(np.uint8), greys[1:].astype(np.uint8)
     devices = (setup.extraction_device, "cpu")
@@ -74,8 +74,7 @@ def masks_rows(setup: Setup) -> Iterator[tuple[str, Callable[[], Row]]]:
     dis, variational, process = (f"masks, flow {name}" for name in ("dis", "variational", "dis, device process"))
     yield dis, lambda: _masks_here(setup, dis, "dis", setup.sizes.shots, setup.sizes.frames)
     yield process, lambda: _masks_of_process(setup, process)
-    # a CPU needs a second for the variational flow of one pair of frames
-    yield variational, lambda: _masks_here(setup, variational, "variational", 1, min(_WINDOW, setup.sizes.frames))
+    yield variational, lambda: _masks_here(setup, variational, "variational", 1, setup.sizes.flow_frames)
 
 
 def _masks_here(setup: Setup, what: str, flow: str, shots: int, frames: int) -> Row:

@@ -13,8 +13,8 @@ class Sizes:
     """Frames of each shot, in windows of sixteen."""
     width: int
     height: int
-    flow_pairs: int
-    """Pairs of frames of which the flow is compared; on a CPU each takes a second."""
+    flow_frames: int
+    """Frames of which flow and masks by methods in torch are compared: a CPU takes two seconds for a pair of them."""
     videos: int
     """Drawn videos whose frames are trained on."""
     trunk: str
@@ -36,7 +36,7 @@ FULL = Sizes(
     frames=48,
     width=426,
     height=240,
-    flow_pairs=16,
+    flow_frames=8,
     videos=12,
     trunk="alexnet",
     batch=64,
@@ -52,7 +52,7 @@ SMALL = Sizes(
     frames=4,
     width=128,
     height=96,
-    flow_pairs=1,
+    flow_frames=3,
     videos=4,
     trunk="alexnet-small",
     batch=8,

@@ -12,6 +12,7 @@ import torch
 from watchmove.service.settings.loading import LAPTOP, load_settings
 from watchmove.service.watching.checks import State
 from watchmove.service.watching.gpu_checks import all_reduce_check, devices_check, driver_version, gpu_checks
+from watchmove.service.watching.gpu_exchange import LOADED
 
 SETTINGS = load_settings(LAPTOP)
 NVIDIA = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024\nGCC version: 12\n"
@@ -117,7 +118,7 @@ def test_ranks_that_exchange_numbers_are_ok() -> None:
     ],
 )
 def test_a_rank_that_dies_or_hangs_is_a_failure(tmp_path: Path, deed: str, seconds: float, finding: str) -> None:
-    """The finding names it and does not wait for the others, of which none is left behind."""
+    """The finding names it, and no process is left behind."""
     check = all_reduce_check(2, "cpu", seconds, program(RANK_1_DOES.format(folder=str(tmp_path), deed=deed)))
     processes = [int((tmp_path / rank).read_text()) for rank in ("0", "1")]
 
@@ -143,6 +144,16 @@ def test_the_remedy_is_that_of_the_warning(said: str, remedy: str) -> None:
     assert check.state is State.FAILED
     assert ("NCCL WARN" in check.finding) == ("NCCL WARN" in said)
     assert remedy in check.remedy
+
+
+def test_ranks_that_hang_after_a_warning_say_it() -> None:
+    """Where NCCL warns and then waits for ever, the remedy is that of the warning too."""
+    text = f"import signal; print({LOADED!r}); print({NO_INTERFACE!r}, flush=True); signal.pause()"
+    check = all_reduce_check(2, "cpu", 1, program(text))
+
+    assert check.finding.startswith("no end within 1 s: rank 0 at exchange of addresses, rank 1 at")
+    assert NO_INTERFACE in check.finding
+    assert "NCCL_SOCKET_IFNAME" in check.remedy
 
 
 def test_a_gpu_that_a_rank_does_not_find_is_named() -> None:

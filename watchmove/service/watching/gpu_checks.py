@@ -27,6 +27,10 @@ _LOADING_SECONDS = 300.0
 """Longest time in which a process loads PyTorch: from a slow disk it takes a minute. Set by hand; not tuned."""
 _EXCHANGE_SECONDS = 60.0
 """Longest time of an all-reduce after all ranks have loaded PyTorch. Set by hand; not tuned."""
+_FAILED_SECONDS = 30.0
+"""How long to wait for the other ranks after one has failed. Set by hand; not tuned."""
+_KILLED_SECONDS = 5.0
+"""How long to wait for the end of a process that was killed. Set by hand; not tuned."""
 _POLL_SECONDS = 0.05
 """How often to look whether the ranks have ended. Set by hand; not tuned."""
 _DRIVER_FILE = Path("/proc/driver/nvidia/version")
@@ -103,16 +107,14 @@ def all_reduce_check(
             _wait(processes, outputs, seconds)
             codes = [process.poll() for process in processes]
         finally:
-            for process in processes:
-                process.kill()
-                process.wait()
+            _kill(processes)
         texts = [output.read_text(errors="replace") for output in outputs]
     if codes == [0] * ranks:
         return ok(_ALL_REDUCE, f"{ranks} ranks on {device} have exchanged and added numbers")
     if None in codes and not all(LOADED in text for text in texts) and not any(codes):
         finding = f"PyTorch was not loaded by {ranks} processes in {_LOADING_SECONDS:.0f} s"
         return failed(_ALL_REDUCE, finding, "Check again when the machine is less busy.", may_pass=True)
-    finding = "; ".join(_failures(codes, texts)) or f"no end within {seconds:.0f} s: {', '.join(_stages(texts))}"
+    finding = "; ".join(_failures(codes, texts)) or _hanging(texts, seconds)
     remedy = next(remedy for words, remedy in _REMEDIES.items() if words in finding)
     return failed(_ALL_REDUCE, f"{finding}{_shared_memory()}", remedy)
 
@@ -134,15 +136,28 @@ def _started(command: Sequence[str], outputs: Sequence[Path]) -> list["subproces
 
 
 def _wait(processes: Sequence["subprocess.Popen[bytes]"], outputs: Sequence[Path], seconds: float) -> None:
-    """Wait until all processes have ended or one of them has failed, but no longer than they may take."""
-    end, loaded = time.monotonic() + _LOADING_SECONDS, False
+    """Wait until all processes have ended, but no longer than they may take, and not for long after one has failed."""
+    end = time.monotonic() + _LOADING_SECONDS
+    has_loaded = has_failed = False
     while time.monotonic() < end:
         codes = [process.poll() for process in processes]
-        if None not in codes or any(codes):
+        if None not in codes:
             return
-        if not loaded and all(LOADED in output.read_text(errors="replace") for output in outputs):
-            end, loaded = time.monotonic() + seconds, True
+        if not has_loaded and all(LOADED in output.read_text(errors="replace") for output in outputs):
+            end, has_loaded = time.monotonic() + seconds, True
+        if not has_failed and any(codes):
+            # the first that ends may only have lost the one with the cause, which is still ending
+            end, has_failed = min(end, time.monotonic() + _FAILED_SECONDS), True
         time.sleep(_POLL_SECONDS)
+
+
+def _kill(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
+    """Kill the processes, and do not wait for one that its driver keeps from ending."""
+    for process in processes:
+        process.kill()
+    for process in processes:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_KILLED_SECONDS)
 
 
 def _failures(codes: Sequence[int | None], texts: Sequence[str]) -> Iterator[str]:
@@ -151,8 +166,17 @@ def _failures(codes: Sequence[int | None], texts: Sequence[str]) -> Iterator[str
         if code:
             # PyTorch marks the lines of a trace
             lines = [line.removeprefix(f"[rank{rank}]: ") for line in text.splitlines() if line not in _STAGES]
-            warnings = [line for line in lines if "NCCL WARN" in line]
-            yield f"{stage}: {(warnings or lines or [f'exit code {code}'])[-1]}"
+            yield f"{stage}: {(_warnings(text) or lines or [f'exit code {code}'])[-1]}"
+
+
+def _hanging(texts: Sequence[str], seconds: float) -> str:
+    """The stage that each rank has reached, and the last warning of each that has printed one."""
+    last = [f"; {warnings[-1]}" for warnings in map(_warnings, texts) if warnings]
+    return f"no end within {seconds:.0f} s: {', '.join(_stages(texts))}{''.join(last)}"
+
+
+def _warnings(text: str) -> list[str]:
+    return [line for line in text.splitlines() if "NCCL WARN" in line]
 
 
 def _stages(texts: Sequence[str]) -> list[str]:
