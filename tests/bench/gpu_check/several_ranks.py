@@ -13,7 +13,7 @@ from watchmove.service.watching.checks import State
 from watchmove.service.watching.gpu_checks import all_reduce_check
 
 WEIGHT = 1e-4
-"""Most difference of a weight after the compared steps; by gloo it is 2e-6 (`docs/explanation/measurements.md`)."""
+"""Most difference of a weight after the compared steps. Set by hand; by gloo on a CPU it is 1.4e-5 at full size."""
 _STEPS = 4
 
 
