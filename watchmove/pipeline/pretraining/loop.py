@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from watchmove.pipeline.errors import InvalidInput, NotFinite, Stopped
 from watchmove.pipeline.files.weights import name_of_not_finite
 from watchmove.pipeline.pretraining.batches import Batch, MaskDataset
 from watchmove.pipeline.pretraining.device_examples import UncutBatch
-from watchmove.pipeline.pretraining.held_out import measure_held_out
+from watchmove.pipeline.pretraining.held_out import HeldOut, measure_held_out
 from watchmove.pipeline.pretraining.history import PretrainingHistory, PretrainingProgress, curve_point
 from watchmove.pipeline.pretraining.objectives import objective_of
 from watchmove.pipeline.pretraining.step import Stepper, pretraining_learning_rate
@@ -51,6 +52,8 @@ class PretrainingHooks:
     """This process's place among the ranks; None: it trains alone."""
     readers: int = 0
     """Number of threads that read and decode frames; 0: half of the cores, at most eight."""
+    on_validation: Callable[[int, HeldOut, float], None] = field(default=lambda *_: None)
+    """Called after each measurement on held-out videos, with the iteration, the result and the seconds it took."""
 
 
 class TrainingLoop:
@@ -184,15 +187,20 @@ class TrainingLoop:
         due = history.iteration % max(1, settings.iterations // _CURVE_POINTS) == 0
         if not (measured or due):
             return
-        held_out = (
-            measure_held_out(self._stepper.measured, self._objective, validation, self._ranks) if measured else None
-        )
+        held_out = self._validate(validation) if measured else None
         mean, rate = (
             sum(history.pending) / len(history.pending),
             pretraining_learning_rate(history.iteration - 1, settings),
         )
         history.curve.append(curve_point(history.iteration, mean, rate, held_out, settings.objective))
         history.pending = []
+
+    def _validate(self, validation: Sequence[Batch]) -> HeldOut | None:
+        began = time.monotonic()
+        held_out = measure_held_out(self._stepper.measured, self._objective, validation, self._ranks)
+        if held_out is not None and self._ranks.is_first:
+            self._hooks.on_validation(self.history.iteration, held_out, time.monotonic() - began)
+        return held_out
 
     def _checkpoint_is_due(self) -> bool:
         done, last = self.history.iteration, self._settings.iterations

@@ -29,6 +29,7 @@ from watchmove.service.records.training import (
     backbone_id_of,
 )
 from watchmove.service.report.images import curve_png
+from watchmove.service.runner.events import log_step
 from watchmove.service.store.store import Store
 from watchmove.service.training.backbone_files import fetch_backbone, fetch_mask_network
 
@@ -36,6 +37,7 @@ WEIGHTS, TORCHVISION_WEIGHTS, CARD = "backbone.safetensors", "backbone.torchvisi
 CURVE = "curve.png"
 
 
+@log_step
 def export(store: Store, scratch: Path, run: str, out: Path, seed: int | None = None) -> Path:
     """Write the weights, the training curve and, last, the model card into `out`; return the card's path.
 

@@ -12,7 +12,7 @@ from watchmove.service.runner.exit_codes import Ending
 
 LogForm = Literal["auto", "text", "json"]
 
-_IN_A_POD = "KUBERNETES_SERVICE_HOST"
+IN_A_POD = "KUBERNETES_SERVICE_HOST"
 """An environment variable that Kubernetes sets in every container."""
 
 
@@ -20,7 +20,7 @@ def configure_logs(form: LogForm) -> None:
     """Log in one form; `auto` is JSON in a pod of Kubernetes, whose logs are collected, and text elsewhere."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # a failure that remains after its retries is an exception
-    as_json = form == "json" or (form == "auto" and _IN_A_POD in os.environ)
+    as_json = form == "json" or (form == "auto" and IN_A_POD in os.environ)
     renderer: structlog.types.Processor = (
         structlog.processors.JSONRenderer()
         if as_json

@@ -21,6 +21,7 @@ from watchmove.service.runner.metrics import serve
 from watchmove.service.runner.process_metrics import ProcessMetrics
 from watchmove.service.runner.progress import ProgressReport, progress_for
 from watchmove.service.runner.scratch_folder import scratch_folder
+from watchmove.service.runner.tracing import close_tracing, one_line
 from watchmove.service.settings.settings import Settings
 from watchmove.service.store.opening import open_store
 from watchmove.service.store.store import Store
@@ -86,8 +87,7 @@ def interrupted_by_signals() -> Iterator[None]:
 def report_error(error: Exception) -> int:
     """Log what went wrong, in one line (and a trace for a bug), and return its exit code."""
     ending = ending_of(error)
-    # names of files and keys can have line breaks
-    message = " ".join(str(error).splitlines()) or type(error).__name__
+    message = one_line(error)
     if isinstance(error, ModuleNotFoundError) and ending is not BUG:
         message = f"the Python package {package_of(error)} is not installed, and this command needs it; {_COMPLETE}"
     log_failure(ending, message, "".join(traceback.format_exception(error)) if ending is BUG else "")
@@ -118,6 +118,8 @@ def step_context(settings: Settings) -> Iterator[StepContext]:
             yield StepContext(settings, open_store(settings.store), metrics, progress, stop, scratch)
         finally:
             progress.close()
+            # within the time that a signal leaves
+            close_tracing()
 
 
 @contextmanager
@@ -154,6 +156,7 @@ def _end_if_stalled(stop: threading.Event, ended: threading.Event) -> None:
     if not ended.wait(_STALLED_SECONDS):
         reason = f"received a signal, and did not end within {_STALLED_SECONDS:.0f} s, as where a store does not answer"
         log_failure(STOPPED, f"{reason}; committed work is kept; run again to continue")
+        close_tracing()
         sys.stderr.flush()
         # not sys.exit, which would end this thread only; the next process removes the scratch folder
         os._exit(STOPPED.exit_code)

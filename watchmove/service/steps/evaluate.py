@@ -73,7 +73,8 @@ def evaluate(context: StepContext, run: str, number: int) -> EvaluationRecord:
         trunk, weights = _load_trunk(context, source, cell)
         record = _train_and_score(context, _Work(cell, detector, backbone_id, voc, identity, weights), trunk)
         commit(context.store, key, record)
-        log_event("evaluation", evaluation=identity, **cell.model_dump(), mean_ap_11_point=record.mean_ap_11_point)
+        figures = {"mean_ap_11_point": record.mean_ap_11_point, "seconds": record.seconds}
+        log_event("evaluation", evaluation=identity, **cell.model_dump(), **figures)
     remove_checkpoints(context.store, layout.evaluation(identity, "checkpoints"))
     for method, value in (("11-point", record.mean_ap_11_point), ("area", record.mean_ap_area)):
         if value is not None:

@@ -28,6 +28,7 @@ from watchmove.service.records.outcomes import NO_DEVICE, Outcome, Video, VideoO
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import commit, find, json_lines, need, origin
 from watchmove.service.records.shard_index import frame_key
+from watchmove.service.runner.events import log_step
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.settings import settings_hash
 from watchmove.service.store.opening import open_videos
@@ -43,6 +44,7 @@ _MAX_IMAGE_BYTES = 2**26
 """A bound on memory, not a tuned value."""
 
 
+@log_step
 def import_coco(context: StepContext, run: str, annotations: Path) -> PlanRecord:
     """Write the run's plan and all its shards for `gather`; parts that an earlier call committed are kept.
 

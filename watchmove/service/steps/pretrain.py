@@ -2,12 +2,14 @@
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from watchmove.pipeline.dataset.frame_table import ShardBytes
 from watchmove.pipeline.files.digest import file_sha256
+from watchmove.pipeline.pretraining.held_out import HeldOut
 from watchmove.pipeline.pretraining.pretraining import PretrainingHooks, PretrainingProgress, pretrain_frames
 from watchmove.pipeline.training.ranks import Ranks, joined_ranks, ranks_on_this_machine
 from watchmove.service.records import layout
@@ -56,7 +58,8 @@ def pretrain(context: StepContext, run: str) -> tuple[BackboneRecord, ...]:
                 record = _train(context, dataset, seed, source, ranks)
                 if ranks.is_first:
                     commit(context.store, keys[seed], record)
-                    log_event("backbone", backbone=record.backbone, dataset=record.dataset, seed=seed)
+                    seconds = round(record.use.seconds, 3) if record.use else None
+                    log_event("backbone", backbone=record.backbone, dataset=record.dataset, seed=seed, seconds=seconds)
             # A barrier: the other ranks read the records only after the first has committed them.
             ranks.total(0)
     # Read back on every rank: only the first rank uploads the weights and knows their keys.
@@ -95,6 +98,7 @@ def _train(context: StepContext, dataset: DatasetRecord, seed: int, source: Shar
         with_event(checkpoints.store_new, "checkpoint", backbone=identity),
         ranks,
         _readers(ranks),
+        partial(_log_validation, identity),
     )
     frames = snapshot_frames(context.store, dataset.shards)
     with checkpoints.naming_the_store():
@@ -119,6 +123,11 @@ def _train(context: StepContext, dataset: DatasetRecord, seed: int, source: Shar
         use=_use(ranks, time.monotonic() - began),
         curve=tuple(CurveRow(**vars(point)) for point in result.curve),
     )
+
+
+def _log_validation(backbone: str, iteration: int, held_out: HeldOut, seconds: float) -> None:
+    facts = {"loss": held_out.loss, "score": held_out.score, "seconds": round(seconds, 3)}
+    log_event("validation", backbone=backbone, iteration=iteration, **facts)
 
 
 def _use(ranks: Ranks, seconds: float) -> MachineUse:

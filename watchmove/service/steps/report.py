@@ -28,6 +28,7 @@ from watchmove.service.report.run_page.sentences import transfer_sentence, yield
 from watchmove.service.report.run_page.timeline import timeline_of
 from watchmove.service.runner.events import log_step
 from watchmove.service.runner.runner import StepContext
+from watchmove.service.runner.tracing import add_to_span
 from watchmove.service.settings.settings import settings_hash
 from watchmove.service.steps.failures import record_failure
 from watchmove.service.store.store import Store
@@ -102,6 +103,7 @@ def _trained(
     result, grown = _write_result(context, run, dataset, facts, evaluated)
     champion, verdict = promote(context.settings, store, run, backbones, records)
     structlog.get_logger().info("champion", verdict=verdict)
+    add_to_span("champion", {"backbone": champion.backbone if champion else None, "verdict": verdict})
     return {
         "sentences": [yield_sentence(gathered, dataset), transfer_sentence(records)],
         "timeline": timeline_of(plan, gathered, backbones, records),

@@ -13,6 +13,7 @@ from watchmove.service.records.record import deciding, find
 from watchmove.service.records.training import BackboneRecord, EvaluationRecord, evaluations_of
 from watchmove.service.runner.events import log_event
 from watchmove.service.runner.runner import StepContext
+from watchmove.service.runner.tracing import span
 from watchmove.service.steps.run_stages import EVALUATE, EXTRACT, PRETRAIN, Stages, pace_of_last_run
 from watchmove.service.store.store import Store
 
@@ -72,13 +73,6 @@ def run_all(context: StepContext, run: str = "", *, draw_videos: bool, draw_dete
     """
     # Imported here, so that `CompletedRun` can be imported without loading the libraries of the steps.
     from watchmove.service.evaluation.detection_set import DetectionSet
-    from watchmove.service.records.datasets import gathered_of
-    from watchmove.service.steps.evaluate import evaluate
-    from watchmove.service.steps.extract import extract
-    from watchmove.service.steps.gather import gather
-    from watchmove.service.steps.plan import plan
-    from watchmove.service.steps.pretrain import pretrain
-    from watchmove.service.steps.report import report
     from watchmove.service.steps.world import world
 
     if not draw_detection_set:
@@ -89,7 +83,23 @@ def run_all(context: StepContext, run: str = "", *, draw_videos: bool, draw_dete
     if draws:
         stages.begin("world")
         world(context, videos=draw_videos, detection_set=draw_detection_set)
-    run = run or _name(context)
+    name = run or _name(context)
+    with span("run", context.store.uri, name, {}):
+        done = _run_steps(context, name, stages)
+        log_event("run", run=name, dataset=done.dataset.dataset, frames=done.dataset.kept_frames, report=done.report)
+    return done
+
+
+def _run_steps(context: StepContext, run: str, stages: Stages) -> CompletedRun:
+    """All steps of a run, from its plan to its report."""
+    from watchmove.service.records.datasets import gathered_of
+    from watchmove.service.steps.evaluate import evaluate
+    from watchmove.service.steps.extract import extract
+    from watchmove.service.steps.gather import gather
+    from watchmove.service.steps.plan import plan
+    from watchmove.service.steps.pretrain import pretrain
+    from watchmove.service.steps.report import report
+
     stages.begin("plan")
     planned = plan(context, run)
     # Only now, as drawing makes a store that is not there yet.
@@ -112,7 +122,7 @@ def run_all(context: StepContext, run: str = "", *, draw_videos: bool, draw_dete
             stages.begin(EVALUATE)
             evaluations.append(evaluate(context, run, number))
     stages.begin("report")
-    done = CompletedRun(
+    return CompletedRun(
         run=run,
         gathered=gathered,
         dataset=dataset,
@@ -120,8 +130,6 @@ def run_all(context: StepContext, run: str = "", *, draw_videos: bool, draw_dete
         evaluations=tuple(evaluations),
         report=report(context, run),
     )
-    log_event("run", run=run, dataset=dataset.dataset, frames=dataset.kept_frames, report=done.report)
-    return done
 
 
 def _name(context: StepContext) -> str:
