@@ -26,7 +26,17 @@ Key = tuple[str, str]
 FILES = Path(__file__).with_name("chart_files")
 ON = ("gpu", "monitoring")
 """The components that are on by default: those of the overlay `cloud`."""
-OFF = ("gpu-extract", "disruption-budget", "karpenter", "kueue", "networkpolicy", "report-artifact", "slim", "spot")
+OFF = (
+    "gpu-extract",
+    "disruption-budget",
+    "karpenter",
+    "kueue",
+    "networkpolicy",
+    "otel",
+    "report-artifact",
+    "slim",
+    "spot",
+)
 NOT_IN_CHART = {
     "minio": "a store for tests, which the overlay `kind` has",
     "workload-identity": "the value serviceAccount.annotations does the same",
@@ -39,6 +49,7 @@ _MARKS = {
     "mark.example/slim:mark": '{{ include "watchmove.slim-image" . }}',
     "mark-cost-centre": "{{ .Values.costCentre }}",
     "mark-queue": "{{ .Values.kueue.queue }}",
+    "http://opentelemetry-collector.observability:4318": "{{ .Values.otel.endpoint }}",
 }
 _QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 _OPEN = ("settings", "annotations", "environment")

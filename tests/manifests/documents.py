@@ -25,6 +25,7 @@ OPTIONAL = (
     "karpenter",
     "kueue",
     "networkpolicy",
+    "otel",
     "slim",
     "spot",
     "workload-identity",
@@ -40,6 +41,7 @@ COMBINATIONS = (
 RUN_LABEL = 'sprig.trimAll("._-", sprig.trunc(63, sprig.regexReplaceAll("[^A-Za-z0-9._-]", {}, "-")))'
 """Argo's expression for the value of the label `watchmove/run`, of an expression for the run's name."""
 _QUEUE_LABEL = '=inputs.parameters.queue == "" ? "#" : "kueue.x-k8s.io/queue-name: " + inputs.parameters.queue'
+_TELEMETRY = '=inputs.parameters.telemetry == "" ? "#" : "- {}: {{name: " + inputs.parameters.telemetry + "{}}}"'
 _COST_LABEL = 'workflow.labels?.["watchmove/cost-centre"] ?? ""'
 
 Document = dict[str, Any]
@@ -116,6 +118,9 @@ def ranks_job(template: Document, **given: str) -> Document:
     known = {"workflow.name": "watchmove-abcde", "workflow.uid": str(UUID(int=7)), _COST_LABEL: "vision"}
     known |= {f"inputs.parameters.{name}": inputs[name] for name in inputs}
     known[_QUEUE_LABEL] = f"kueue.x-k8s.io/queue-name: {inputs['queue']}" if inputs.get("queue") else "#"
+    for kind, more in (("configMapRef", ""), ("secretRef", ", optional: true")):
+        name = inputs.get("telemetry")
+        known[_TELEMETRY.format(kind, more)] = f"- {kind}: {{name: {name}{more}}}" if name else "#"
     known |= {RUN_LABEL.format("inputs.parameters.run"): _label(inputs.get("run", ""))}
     text = re.sub(r"\{\{=toJson\((.*?)\)\}\}", lambda at: json.dumps(known[at[1]]), template["resource"]["manifest"])
     return dict(yaml.safe_load(re.sub(r"\{\{(.*?)\}\}", lambda at: known[at[1]], text)))

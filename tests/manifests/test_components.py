@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -146,6 +147,50 @@ def test_kueue_queues_every_pod_of_a_workflow_and_the_job() -> None:
     assert label not in exporter["spec"]["template"]["metadata"]["labels"]
 
 
+def test_every_pod_of_a_workflow_knows_the_collector() -> None:
+    """That of the Job too; a Secret for it need not exist, and the exporter, which sends no spans, knows nothing."""
+    names = {*STEPS, "cell", "list", "ranks"}
+    sources = {name: _sources(pod) for name, pod in _all_pods(built_with("overlays/kind", "otel")).items()}
+    without = {name: _sources(pod) for name, pod in _all_pods(built("kind")).items()}
+    collector = named(built_with("overlays/cloud", "otel"), "ConfigMap", "watchmove-otel")
+
+    for name in names:
+        assert sources[name][1:] == [
+            {"configMapRef": {"name": "watchmove-otel"}},
+            {"secretRef": {"name": "watchmove-otel", "optional": True}},
+        ]
+        assert sources[name][:1] == without[name]
+    assert {name for name, own in sources.items() if len(own) > 1} == names
+    assert list(collector["data"]) == ["OTEL_EXPORTER_OTLP_ENDPOINT"]
+    assert all(name.startswith("OTEL_") for name in collector["data"])
+
+
+def test_a_prefix_of_names_reaches_the_collector(tmp_path: Path) -> None:
+    """kustomize renames the ConfigMap, and what refers to it."""
+    write_overlay(tmp_path, "watchmove", "overlays/cloud", "otel")
+    with (tmp_path / "kustomization.yaml").open("a") as overlay:
+        overlay.write("namePrefix: my-\n")
+    documents = built_in(tmp_path)
+    templates = [one for one in documents if one["kind"] == "WorkflowTemplate"]
+    boxes = [box for one in templates for box in containers(one)]
+    ranks = named(documents, "WorkflowTemplate", "my-watchmove-pretrain-nodes")["spec"]["templates"][0]
+
+    assert named(documents, "ConfigMap", "my-watchmove-otel")
+    assert {box["envFrom"][1]["configMapRef"]["name"] for box in boxes} == {"my-watchmove-otel"}
+    assert ranks["inputs"]["parameters"][11]["value"] == "my-watchmove-otel"
+
+
+@pytest.mark.parametrize("name", [*STEPS, "cell", "list", "ranks"])
+def test_spans_reach_a_collector_in_any_namespace(name: str) -> None:
+    """At the port of the component's address."""
+    documents = built_with("overlays/kind", "networkpolicy", "otel")
+    address = named(documents, "ConfigMap", "watchmove-otel")["data"]["OTEL_EXPORTER_OTLP_ENDPOINT"]
+
+    assert urlsplit(address).port == 4318
+    assert _out(_labels(name), 4318, ELSEWHERE)
+    assert not _out(_labels("exporter"), 4318, ELSEWHERE)
+
+
 def test_with_a_role_there_are_no_keys() -> None:
     """The accounts of all that read the store have it, no Secret is made, and no pod waits for one."""
     documents = built_with("overlays/cloud", "workload-identity")
@@ -223,6 +268,10 @@ def _labels(name: str) -> dict[str, str]:
     pod = _all_pods(built_with("overlays/kind", "networkpolicy"))[name]
     of_argo = {} if name in ("ranks", "minio", "exporter") else {"workflows.argoproj.io/workflow": "monday"}
     return {**pod["metadata"]["labels"], **of_argo}
+
+
+def _sources(pod: Document) -> list[Document]:
+    return [source for box in pod["spec"]["containers"] for source in box.get("envFrom", ())]
 
 
 def _ports(pod: Document) -> set[int]:

@@ -111,7 +111,8 @@ def test_every_value_arrives(package: Path, tmp_path: Path) -> None:
         "costCentre": "vision",
         "s3": {"secretName": "bucket", "environment": {"AWS_ENDPOINT_URL_S3": "https://s3.example:9000"}},
         "schedule": {"cron": "1 2 * * *", "timezone": "Europe/Berlin", "suspended": True},
-        "components": {"slim": True, "kueue": True, "gpu": False},
+        "components": {"slim": True, "kueue": True, "gpu": False, "otel": True},
+        "otel": {"endpoint": "https://spans.example"},
         "kueue": {"queue": "night"},
         "steps": {"extract": {"cpu": "8", "memory": "30Gi", "scratch": "90Gi"}},
         "settings": {"store": "s3://other/store", "pretrain": {"iterations": 2000000, "learning_rate": 0.00001}},
@@ -134,7 +135,8 @@ def test_every_value_arrives(package: Path, tmp_path: Path) -> None:
         kind: {"cpu": "8", "memory": "30Gi"} for kind in ("requests", "limits")
     }
     assert extract["volumes"][1]["emptyDir"] == {"sizeLimit": "90Gi"}
-    assert extract["container"]["envFrom"] == [{"secretRef": {"name": "bucket", "optional": True}}]
+    assert extract["container"]["envFrom"][0] == {"secretRef": {"name": "bucket", "optional": True}}
+    assert objects["ConfigMap", "watchmove-otel"]["data"] == {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://spans.example"}
     assert objects["Secret", "bucket"]["stringData"] == {"AWS_ENDPOINT_URL_S3": "https://s3.example:9000"}
     assert (night["schedules"], night["timezone"], night["suspend"]) == (["1 2 * * *"], "Europe/Berlin", True)
     assert set(re.findall(r'"kueue.x-k8s.io/queue-name": "(\w+)"', text)) == {"night"}

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.metadata import version
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import structlog
 from opentelemetry import trace
@@ -60,12 +60,18 @@ class _FirstMessages(logging.Handler):
 
     def warn(self, reason: str) -> None:
         """Log what is wrong."""
-        reason = _without_headers(reason)
-        structlog.get_logger().warning("tracing is impaired", endpoint=self._endpoint, reason=reason)
+        facts = {"endpoint": self._endpoint, "reason": reason}
+        hidden = {name: _without_secrets(text, self._endpoint) for name, text in facts.items()}
+        structlog.get_logger().warning("tracing is impaired", **hidden)
 
 
-def _without_headers(text: str) -> str:
-    """Return a message in which `…` is in place of the headers' values, which the SDK quotes if they are malformed."""
+def _without_secrets(text: str, endpoint: str) -> str:
+    """Return a text in which `…` is in place of the endpoint's query and of the values of headers.
+
+    The SDK quotes headers that are malformed.
+    """
+    query = urlsplit(endpoint).query
+    text = text.replace(query, "…") if query else text
     for variable in ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"):
         for header in os.environ.get(variable, "").split(","):
             value = header.partition("=")[2] or header.partition(":")[2] or header
