@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.service.collector import Collector, collector, values_of
+from tests.service.slim_packages import link_packages, run_slim
 from watchmove.pipeline.errors import InvalidInput, Unavailable
 from watchmove.service.runner.events import log_event, log_step, with_event
 from watchmove.service.runner.tracing import add_to_span, close_tracing, span, trace_id_of
@@ -124,7 +125,7 @@ def test_an_error_has_no_address_with_a_password(sent: Collector) -> None:
 
     def fail() -> None:
         with span("plan", STORE, "first", {"step": "plan"}):
-            facts = {"key": "https://me:hush@host/v.mp4", "seconds": 1.0}
+            facts = {"key": "https://me:hush@host/v\udcff.mp4", "seconds": 1.0}
             add_to_span("video", facts, "refused by https://me:hush@host")
             raise Unavailable("https://me:hush@host/x:\nno route")
 
@@ -135,7 +136,7 @@ def test_an_error_has_no_address_with_a_password(sent: Collector) -> None:
 
     assert (plan.status.code, plan.status.message) == (ERROR, "unavailable, retry later: https://…@host/x: no route")
     assert (video.status.code, video.status.message) == (ERROR, "refused by https://…@host")
-    assert values_of(video.attributes)["watchmove.key"] == "https://…@host/v.mp4"
+    assert values_of(video.attributes)["watchmove.key"] == "https://…@host/v?.mp4"
     assert [*plan.events, *video.events] == []
     assert not any(b"hush" in body for body in sent.bodies)
 
@@ -198,16 +199,24 @@ def test_opentelemetry_is_imported_only_where_it_is_asked_for(tmp_path: Path, as
     assert done.stdout == ("IMPORTED\n" if asked else "NOT\n")
 
 
+def test_the_packages_of_the_slim_image_suffice(sent: Collector, tmp_path: Path) -> None:
+    """Its lock has the SDK."""
+    words = [word.replace("/PLACE", str(tmp_path)) for word in EMPTY]
+    done = run_slim(link_packages(tmp_path / "packages"), *words)
+
+    assert done.returncode == 65
+    assert [one.name for one in sent.spans()] == ["plan"]
+
+
 def test_without_the_packages_a_warning_says_what_would_do(tmp_path: Path) -> None:
     """And the step ends as it would have."""
     lines = _plan(tmp_path, "sys.modules['opentelemetry'] = None", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
 
-    assert _warnings(lines) == [
-        (
-            "no spans are sent",
-            "opentelemetry is not installed; install watchmove[otel], or set OTEL_SDK_DISABLED=true",
-        )
-    ]
+    ((event, reason),) = _warnings(lines)
+
+    assert event == "no spans are sent"
+    assert reason.startswith("import of opentelemetry halted")
+    assert reason.endswith("; install watchmove[otel], or set OTEL_SDK_DISABLED=true")
 
 
 @pytest.mark.parametrize(
@@ -216,9 +225,10 @@ def test_without_the_packages_a_warning_says_what_would_do(tmp_path: Path) -> No
         ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "no spans are sent", "OTEL_EXPORTER_OTLP_PROTOCOL is grpc; set it"),
         ({"OTEL_BSP_SCHEDULE_DELAY": "-1"}, "no spans are sent", "schedule_delay_millis must be positive; correct"),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "nonsense"}, "tracing is impaired", "Invalid URL 'nonsense/v1/traces'"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://[::1"}, "tracing is impaired", "not a valid host or port"),
         ({}, "tracing is impaired", "Connection refused"),
     ],
-    ids=["protocol", "number", "address", "no collector"],
+    ids=["protocol", "number", "address", "host", "no collector"],
 )
 def test_what_keeps_spans_from_being_sent_is_one_warning(
     tmp_path: Path, variables: dict[str, str], event: str, reason: str

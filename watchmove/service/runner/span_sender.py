@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.metadata import version
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import structlog
 from opentelemetry import trace
@@ -70,7 +70,7 @@ def _without_secrets(text: str, endpoint: str) -> str:
 
     The SDK quotes headers that are malformed.
     """
-    query = urlsplit(endpoint).query
+    query = endpoint.partition("?")[2]
     text = text.replace(query, "…") if query else text
     for variable in ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"):
         for header in os.environ.get(variable, "").split(","):
@@ -97,7 +97,7 @@ class BegunSpan:
 
     def fail(self, reason: str) -> None:
         """Set the status `error`."""
-        self._span.set_status(Status(StatusCode.ERROR, without_credentials(reason)))
+        self._span.set_status(Status(StatusCode.ERROR, _text(reason)))
 
 
 class SpanSender:
@@ -172,4 +172,9 @@ def _attributes(facts: Mapping[str, object]) -> dict[str, AttributeValue]:
 
 
 def _value(fact: object) -> AttributeValue:
-    return fact if isinstance(fact, bool | int | float) else without_credentials(str(fact))
+    return fact if isinstance(fact, bool | int | float) else _text(str(fact))
+
+
+def _text(text: str) -> str:
+    """A text without credentials, in which a question mark replaces what no UTF-8 has, as in names of some files."""
+    return without_credentials(text).encode(errors="replace").decode()

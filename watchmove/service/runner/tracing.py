@@ -93,8 +93,8 @@ def _sender() -> "SpanSender | None":
         from watchmove.service.runner.span_sender import SpanSender
 
         return SpanSender(endpoint)
-    except ModuleNotFoundError as error:
-        _warn(f"{error.name} is not installed; install watchmove[otel], or set OTEL_SDK_DISABLED=true")
+    except ImportError as error:
+        _warn(f"{one_line(error)}; install watchmove[otel], or set OTEL_SDK_DISABLED=true")
     # what the SDK raises for variables that it cannot use
     except (ValueError, RuntimeError) as error:
         _warn(f"{one_line(error).rstrip('.')}; correct the variables OTEL_…")
