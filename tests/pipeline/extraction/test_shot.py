@@ -102,9 +102,19 @@ def test_frames_inside_a_fade_are_rejected_and_those_before_are_not() -> None:
     brightness = np.concatenate([np.ones(14), np.linspace(1, 0.0, 12)])
     frames = [(frame * factor).astype(np.uint8) for frame, factor in zip(video.frames, brightness, strict=True)]
     fading = fading_frames([fade_thumbnail(frame) for frame in frames])
-    found = examine(WindowToExamine(frames, [5, 18, 20], fading.tolist()))
+    window = WindowToExamine(frames, [5, 18, 20], fading.tolist())
+    never_trusted = SETTINGS.model_copy(update={"trusted_confidence": 1.0})
+    found = examine_shot([window], never_trusted, shot_segmenter(never_trusted))
 
     assert [frame.reject_reason for frame in found] == [None, "fade", "fade"]
+    assert ["fade" in frame.conditions for frame in found] == [False, True, True]
+
+    # the square is so clear that its masks are right in the fade too
+    least = min(frame.confidence for frame in found)
+    trusted = SETTINGS.model_copy(update={"trusted_confidence": least})
+    found = examine_shot([window], trusted, shot_segmenter(trusted))
+
+    assert [frame.reject_reason for frame in found] == [None, None, None]
     assert ["fade" in frame.conditions for frame in found] == [False, True, True]
 
 

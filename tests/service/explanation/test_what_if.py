@@ -56,12 +56,20 @@ def test_limits_that_it_fails_are_moved_to_what_was_measured(
 
 
 def test_what_no_setting_can_change() -> None:
-    """A fade, damage, an empty mask and motion that is slower inside than outside stay rejected."""
+    """Damage, an empty mask, also in a fade, and motion that is slower inside than outside stay rejected."""
     empty, slow = frame(0, "no-motion", area_fraction=0.0), frame(0, "no-motion", motion_pixels=-0.5)
     short = FrameVerdict(frame=0, time_seconds=0.0, shot=0, confidence=0.0, reject_reason="short-shot", window_frames=2)
-    for verdict in (frame(0, "fade"), frame(0, "damaged"), empty, slow, short):
+    for verdict in (frame(0, "fade", confidence=0.0), frame(0, "damaged"), empty, slow, short):
         assert asked(verdict).keeps is False
         assert asked(verdict).because
+
+
+def test_a_fade_is_kept_where_less_confidence_is_trusted() -> None:
+    """Whether other rules reject the frame was not recorded as its reason, and the answer says so."""
+    answer = asked(frame(0, "fade", confidence=0.714))
+
+    assert (answer.settings, answer.keeps) == ({"extract.trusted_confidence": 0.71}, None)
+    assert "other rules" in answer.because
 
 
 def test_a_more_confident_frame_leaves_it_unknown() -> None:

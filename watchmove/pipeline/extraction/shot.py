@@ -85,7 +85,7 @@ def examine_shot(
         examined = [replace(frame, soft_mask=empty_mask) for frame in examined]
     fading = [bool(window.fading) and window.fading[position] for window in windows for position in window.positions]
     # fades are named last: whether a shot shows motion is decided by what its masks say
-    return [_as_fading(frame) if fades else frame for frame, fades in zip(examined, fading, strict=True)]
+    return [_as_fading(frame, settings) if fades else frame for frame, fades in zip(examined, fading, strict=True)]
 
 
 def _segment_windows(
@@ -133,9 +133,14 @@ def damaged_frame(image: Image) -> ExaminedFrame:
     return ExaminedFrame(np.zeros(image.shape[:2], np.float32), 0.0, "damaged", ("damaged",))
 
 
-def _as_fading(frame: ExaminedFrame) -> ExaminedFrame:
-    """A frame of a fade, which is rejected whatever its mask is: what changes in a fade is not motion."""
-    return replace(frame, conditions=in_order([*frame.conditions, "fade"]), reject_reason="fade")
+def _as_fading(frame: ExaminedFrame, settings: ExtractionSettings) -> ExaminedFrame:
+    """A frame of a fade, which is rejected unless its mask is trusted: what changes in a fade is not motion.
+
+    Trusted masks are right in fades too, and fast motion before a plain background can be taken for a fade.
+    """
+    rejected = frame.confidence < settings.trusted_confidence
+    reason = "fade" if rejected else frame.reject_reason
+    return replace(frame, conditions=in_order([*frame.conditions, "fade"]), reject_reason=reason)
 
 
 def in_order(names: Sequence[str]) -> tuple[str, ...]:

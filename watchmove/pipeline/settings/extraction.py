@@ -142,12 +142,13 @@ class ExtractionSettings(Section):
         le=1,
         description="Smallest confidence of a mask, from 0 to 1; frames below it are discarded.",
     )
-    # Where such masks break one of the two rules, they are as good as others: docs/explanation/masks.md, "Pruning".
+    # Where such masks break one of these rules, they are as good as others: docs/explanation/masks.md, "Pruning".
     trusted_confidence: float = Field(
         default=0.8,
         ge=0,
         le=1,
-        description="Confidence of a mask from which `min_flow_trust` and `max_moving_fraction` reject no frame.",
+        description="Confidence of a mask from which its frame is not rejected as `fade`, nor by `min_flow_trust` or "
+        "`max_moving_fraction`.",
     )
     min_change: float = Field(
         default=0.02,

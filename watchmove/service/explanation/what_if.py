@@ -21,7 +21,6 @@ _DIGITS = 2
 
 _ALWAYS = {
     "damaged": "a frame that was decoded from damaged data is always rejected",
-    "fade": "a frame of a fade or dissolve is always rejected, because what changes in it is not motion",
 }
 
 
@@ -55,6 +54,8 @@ def what_if(frame: FrameVerdict, shot: Sequence[FrameVerdict], settings: Extract
         return None
     if reason in _ALWAYS:
         return WhatIf(keeps=False, because=_ALWAYS[reason])
+    if reason == "fade":
+        return _trusted_fade(frame)
     if reason == "short-shot":
         return _longer_windows(frame)
     if reason == "near-duplicate":
@@ -81,6 +82,13 @@ def _longer_windows(frame: FrameVerdict) -> WhatIf:
         return WhatIf(keeps=False, because=f"its window has {count} different frames, and a mask needs at least 3")
     change = {"extract.min_window_frames": float(count)}
     return WhatIf(settings=change, because="no mask was computed, so no later rule was evaluated")
+
+
+def _trusted_fade(frame: FrameVerdict) -> WhatIf:
+    if frame.confidence == 0:
+        return WhatIf(keeps=False, because="a frame of a fade or dissolve is rejected where no mask is found")
+    change = {"extract.trusted_confidence": proposed(frame.confidence, is_least=True)}
+    return WhatIf(settings=change, because="other rules may reject it, and what changes in a fade is not motion")
 
 
 def _less_change(frame: FrameVerdict, shot: Sequence[FrameVerdict]) -> WhatIf:
