@@ -51,7 +51,7 @@ def draw_stages() -> None:
     )
     similarity = appearance.predict(shown.features)
     weights = pixel_weights(level(segmentation._geometric_mean(similarity, shown.motion_evidence)))
-    consensus = segmentation._consensus(evidence, {SHOWN}, SETTINGS, generator)[SHOWN]
+    consensus = segmentation._consensus(evidence, {SHOWN}, SETTINGS, generator)[SHOWN][1]
     soft_mask = segmentation.segment_shot([frames], SETTINGS)[0][SHOWN].soft_mask
     panels: list[tuple[str, NDArray[np.generic]]] = [
         ("1  flow to the next frame", flow_colours(compose_fields(flow, SHOWN, (1,))[0][1])),

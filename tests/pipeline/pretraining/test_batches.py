@@ -12,10 +12,10 @@ from tests.pipeline.dataset.mask_samples import drawn_sample, drawn_shard
 from watchmove.pipeline.dataset.frame_order import Share
 from watchmove.pipeline.dataset.frame_table import LocalShards, frames_in
 from watchmove.pipeline.dataset.shard import Sample, write_shard
+from watchmove.pipeline.dataset.trimap import FOREGROUND
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.networks.alexnet import normalise_images
 from watchmove.pipeline.pretraining.batches import MaskDataset, held_out_videos
-from watchmove.pipeline.pretraining.examples import FOREGROUND
 from watchmove.pipeline.pretraining.objectives import objective_of
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 

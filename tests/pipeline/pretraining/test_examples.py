@@ -1,4 +1,4 @@
-"""Examples: trimap, box, crop, jitter, each against known answers."""
+"""Examples: box, crop, jitter, each against known answers."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from tests.pipeline.dataset.mask_samples import drawn_sample, encoded
 from watchmove.pipeline.dataset.shard import Sample
-from watchmove.pipeline.pretraining.examples import Square, cut, example_of, jittered_square, object_box_xyxy, trimap_of
+from watchmove.pipeline.pretraining.examples import Square, cut, example_of, jittered_square, object_box_xyxy
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 
 SETTINGS = PretrainingSettings(object_fraction=0.5)
@@ -17,15 +17,6 @@ def square_mask(x: int, y: int, side: int, width: int = 200, height: int = 160) 
     mask = np.zeros((height, width), np.float32)
     mask[y : y + side, x : x + side] = 1
     return mask
-
-
-def test_trimap_of_known_values() -> None:
-    """0.7 and more is foreground, 0.4 and less background, between them nothing is certain; the bounds belong."""
-    soft = np.array([[0.0, 0.4, 0.41], [0.69, 0.7, 1.0]], np.float32)
-
-    trimap = trimap_of(soft, 0.7, 0.4)
-
-    assert trimap.tolist() == [[0, 0, -1], [-1, 1, 1]]
 
 
 def test_box_of_a_known_square() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.service.conftest import MakeContext
 from tests.service.records.snapshot_samples import snapshot_samples
+from watchmove.pipeline.dataset.shard import read_shard
 from watchmove.pipeline.errors import InvalidInput, Stopped
 from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.world.drawing import moving_square
@@ -85,7 +86,30 @@ def test_seconds_by_stage_are_published_and_not_recorded(make_context: MakeConte
     # the seconds of a video are those of its process, without the fetch
     in_process = sum(of("sum", stage) for stage in ("decode", "flow", "masks", "encode"))
     assert in_process <= sum(row.seconds for row in record.videos) + 0.001 * len(record.videos)
-    assert b"stages" not in (context.store.read(key) or b"")
+    assert all("stages" not in row for row in json.loads(context.store.read(key) or b"")["videos"])
+
+
+def test_the_stages_of_the_most_confident_frame_are_kept(make_context: MakeContext, videos: Path) -> None:
+    """Its soft mask is that of the snapshot; without a kept frame there are none."""
+    assert videos.is_dir()
+    context = make_context("plan.max_shard_videos=2")
+    planned = extracted(context)
+    kept = {sample.key: sample for sample in snapshot_samples(context, gather(context, "run"))}
+    with_frames, without = (record for _, record in shard_records(context.store, planned.recipe))
+    assert with_frames.stages is not None
+    path = context.store.local(with_frames.stages.key, context.scratch / "copy.tar")
+    assert path is not None
+    [shown] = read_shard(path)
+    highest = max(kept.values(), key=lambda sample: float(str(sample.metadata["confidence"])))
+
+    assert shown.metadata["confidence"] == highest.metadata["confidence"] == with_frames.stages.confidence
+    assert shown.mask_png == kept[shown.key].mask_png
+    assert shown.metadata == kept[shown.key].metadata | {"stages": ["image", "flow", "motion", "appearance", "votes"]}
+    assert with_frames.stages.video == shown.metadata["video_id"]
+    assert path.stat().st_size < 80_000
+    assert {row.video.key for row in without.videos} == {"text.mp4"}
+    assert without.stages is None
+    assert gathered_of(context.store, "run").stages_keys == (with_frames.stages.key,)
 
 
 def test_twice_changes_nothing(make_context: MakeContext, videos: Path) -> None:

@@ -17,6 +17,7 @@ from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.errors import UnreadableVideo
 from watchmove.pipeline.extraction.pruning import REJECT_REASONS, MaskFacts, prune_shot
 from watchmove.pipeline.extraction.shot import ExaminedFrame, WindowToExamine, damaged_frame, examine_shot, in_order
+from watchmove.pipeline.masks.chain import StageMaps
 from watchmove.pipeline.masks.choice import ShotSegmenter, shot_segmenter
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.decoder_log import UNREADABLE_REASONS, DecoderLog
@@ -42,8 +43,8 @@ class Frame:
 
     index: its number in the video; time_seconds: when it is shown, from the start of the video; shot: the number of
     its shot, from 0; image: (H, W, 3) uint8 RGB; soft_mask: (H, W) float32 in [0, 1]; confidence: in [0, 1];
-    reject_reason: one of REJECT_REASONS, None for a kept frame; conditions: names from CONDITIONS; facts and
-    window_frames: see ExaminedFrame; change: see Pruned.
+    reject_reason: one of REJECT_REASONS, None for a kept frame; conditions: names from CONDITIONS; facts, window_frames
+    and stages: see ExaminedFrame; change: see Pruned.
     """
 
     index: int
@@ -57,6 +58,7 @@ class Frame:
     facts: MaskFacts | None = None
     window_frames: int = 0
     change: float | None = None
+    stages: tuple[StageMaps, slice, slice] | None = None
 
 
 @dataclass(frozen=True)
@@ -216,6 +218,7 @@ def _frame(index: int, shot: int, image: Image, found: ExaminedFrame, log: Decod
         conditions=in_order([*found.conditions, *log.conditions_of_frame(index)]),
         facts=found.facts,
         window_frames=found.window_frames,
+        stages=found.stages,
     )
 
 

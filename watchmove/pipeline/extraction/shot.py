@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.extraction.conditions import CONDITIONS, PreparedShot, PreparedWindow, prepare_shot
 from watchmove.pipeline.extraction.pruning import MaskFacts, measure_mask, reject_reason
-from watchmove.pipeline.masks.chain import SegmentedFrame
+from watchmove.pipeline.masks.chain import SegmentedFrame, StageMaps
 from watchmove.pipeline.masks.choice import ShotSegmenter
 from watchmove.pipeline.masks.stage_seconds import StageSeconds
 from watchmove.pipeline.settings.extraction import ExtractionSettings
@@ -44,7 +44,9 @@ class ExaminedFrame:
 
     soft_mask: (H, W) float32 in [0, 1], all zero where no motion is known; confidence: in [0, 1]; reject_reason: one of
     REJECT_REASONS, None for a frame that is good on its own; conditions: names from CONDITIONS, in their order; facts:
-    what was measured of its mask, None if it has none; window_frames: the number of different frames in its window.
+    what was measured of its mask, None if it has none; window_frames: the number of different frames in its window;
+    stages: what led to the mask, with the part of the frame inside black borders that its maps cover, in rows and
+    columns; None for a rejected frame, and where the segmenter has none.
     """
 
     soft_mask: NDArray[np.float32]
@@ -53,6 +55,7 @@ class ExaminedFrame:
     conditions: tuple[str, ...]
     facts: MaskFacts | None = None
     window_frames: int = 0
+    stages: tuple[StageMaps, slice, slice] | None = None
 
 
 def examine_shot(
@@ -118,13 +121,15 @@ def _verdict(
     """Measure one segmented frame; `size` is the (height, width) of the frame before borders were cut off."""
     # measured inside the black borders, so that fractions and the border are those of the visible part
     facts = measure_mask(frame, settings.min_area_fraction)
+    reason = reject_reason(facts, settings)
     parallax = ["parallax"] if facts.background_motion_pixels > _PARALLAX_PIXELS else []
     return ExaminedFrame(
         soft_mask=shot.in_full_frame(frame.soft_mask, *size),
         confidence=facts.confidence,
-        reject_reason=reject_reason(facts, settings),
+        reject_reason=reason,
         conditions=in_order([*window_conditions, *parallax]),
         facts=facts,
+        stages=None if reason or frame.stages is None else (frame.stages, shot.rows, shot.columns),
     )
 
 

@@ -49,6 +49,21 @@ def shrink(array: NDArray[Number], scale: int = WORKING_SCALE) -> NDArray[Number
 
 
 @dataclass(frozen=True)
+class StageMaps:
+    """What the stages of the chain have found in one frame, at the working size, to be looked at.
+
+    In half precision, because they are kept for many frames. flow: (h, w, 2), pixels per frame; motion: (h, w) in
+    [0, 1], evidence of motion relative to the camera; appearance: (h, w) in [0, 1], similarity to what moves; votes:
+    (h, w) in [0, 1], where motion, appearance and common fate agree.
+    """
+
+    flow: NDArray[np.float16]
+    motion: NDArray[np.float16]
+    appearance: NDArray[np.float16]
+    votes: NDArray[np.float16]
+
+
+@dataclass(frozen=True)
 class SegmentedFrame:
     """The result of segmentation for one frame.
 
@@ -56,8 +71,10 @@ class SegmentedFrame:
     independent_motion: (h, w) float32 at the working size, the length of the motion relative to the camera, in
         full-size pixels per frame.
     flow_consistency: in [0, 1], the mean agreement of forward and backward flow.
+    stages: what led to the mask; None from the device chain, which leaves these maps on the device.
     """
 
     soft_mask: FloatArray
     independent_motion: FloatArray
     flow_consistency: float
+    stages: StageMaps | None = None

@@ -15,10 +15,11 @@ from torch import Tensor
 from watchmove.pipeline.dataset.frame_order import ALONE, Share, epoch_order, runs_of, share_of
 from watchmove.pipeline.dataset.frame_table import FrameTable, LocalShards, ShardBytes, frames_in
 from watchmove.pipeline.dataset.shard import Sample, sample_in
+from watchmove.pipeline.dataset.trimap import IGNORED
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.networks.choice import input_pixels_of
 from watchmove.pipeline.pretraining.device_examples import UncutBatch, cut_on_device, stack_uncut
-from watchmove.pipeline.pretraining.examples import IGNORED, uncut_example_of
+from watchmove.pipeline.pretraining.examples import uncut_example_of
 from watchmove.pipeline.pretraining.objectives import Example, objective_of
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 

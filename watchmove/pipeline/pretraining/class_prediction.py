@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from watchmove.pipeline.dataset.shard import Sample
+from watchmove.pipeline.dataset.trimap import IGNORED
 from watchmove.pipeline.networks.alexnet import AlexNet
 from watchmove.pipeline.networks.choice import Trunk
-from watchmove.pipeline.pretraining.examples import IGNORED, example_of
+from watchmove.pipeline.pretraining.examples import example_of
 from watchmove.pipeline.pretraining.mask_network import LOGIT_WEIGHT_STD
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from watchmove.pipeline.dataset.shard import Sample
+from watchmove.pipeline.dataset.trimap import IGNORED
 from watchmove.pipeline.networks.choice import Trunk
-from watchmove.pipeline.pretraining.examples import IGNORED, TARGET_PIXELS, example_of
+from watchmove.pipeline.pretraining.examples import TARGET_PIXELS, example_of
 from watchmove.pipeline.pretraining.mask_network import dense_head
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from watchmove.pipeline.dataset.trimap import BACKGROUND, FOREGROUND, IGNORED
 from watchmove.pipeline.networks.choice import input_pixels_of
 from watchmove.pipeline.pretraining.colour_jitter import ColourChange, changed
-from watchmove.pipeline.pretraining.examples import BACKGROUND, FINE, FOREGROUND, IGNORED, TARGET_PIXELS, UncutExample
+from watchmove.pipeline.pretraining.examples import FINE, TARGET_PIXELS, UncutExample
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 
 _FRAMES_AT_ONCE = 8

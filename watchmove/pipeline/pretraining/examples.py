@@ -17,14 +17,13 @@ import torch
 from numpy.typing import NDArray
 
 from watchmove.pipeline.dataset.shard import Sample
+from watchmove.pipeline.dataset.trimap import trimap_of
 from watchmove.pipeline.networks.choice import input_pixels_of
 from watchmove.pipeline.pretraining.colour_jitter import ColourChange, changed, drawn_change
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 
 TARGET_PIXELS = 56
 """Side of the predicted mask (Pathak et al., section 5)."""
-FOREGROUND, BACKGROUND, IGNORED = 1, 0, -1
-"""Values of a trimap. Targets of every objective mark with IGNORED what does not count in the loss."""
 FINE = 4
 """Number of samples of a soft mask per target pixel and axis. Set by hand; not tuned."""
 _FLIP_PROBABILITY = 0.5
@@ -60,14 +59,6 @@ class UncutExample(NamedTuple):
     """Whether the crop is mirrored."""
     colours: ColourChange | None
     """Change of the crop's colours; None: no change."""
-
-
-def trimap_of(soft_mask: NDArray[np.float32], foreground: float, background: float) -> NDArray[np.int8]:
-    """Convert `soft_mask` (H, W) in [0, 1]: 1 at or above `foreground`, 0 at or below `background`, else -1."""
-    trimap = np.full(soft_mask.shape, IGNORED, np.int8)
-    trimap[soft_mask >= foreground] = FOREGROUND
-    trimap[soft_mask <= background] = BACKGROUND
-    return trimap
 
 
 def object_box_xyxy(soft_mask: NDArray[np.float32], foreground: float) -> tuple[float, float, float, float] | None:

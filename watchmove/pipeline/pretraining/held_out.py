@@ -6,9 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from watchmove.pipeline.dataset.trimap import IGNORED
 from watchmove.pipeline.networks.alexnet import normalise_images
 from watchmove.pipeline.pretraining.batches import Batch
-from watchmove.pipeline.pretraining.examples import IGNORED
 from watchmove.pipeline.pretraining.objectives import Objective
 from watchmove.pipeline.training.ranks import Ranks
 

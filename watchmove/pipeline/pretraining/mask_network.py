@@ -4,9 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from watchmove.pipeline.dataset.trimap import FOREGROUND, IGNORED
 from watchmove.pipeline.networks.alexnet import AlexNet
 from watchmove.pipeline.networks.choice import Trunk, input_pixels_of
-from watchmove.pipeline.pretraining.examples import FOREGROUND, IGNORED, TARGET_PIXELS
+from watchmove.pipeline.pretraining.examples import TARGET_PIXELS
 
 LOGIT_WEIGHT_STD = 0.001
 """Standard deviation of the last layer's first weights: so small that the first loss is that of an even guess, whatever

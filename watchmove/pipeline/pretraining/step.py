@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from watchmove.pipeline.dataset.trimap import IGNORED
 from watchmove.pipeline.networks.alexnet import normalise_images
 from watchmove.pipeline.pretraining.batches import Batch
-from watchmove.pipeline.pretraining.examples import IGNORED
 from watchmove.pipeline.pretraining.objectives import objective_of
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 from watchmove.pipeline.training.ranks import Ranks, lost_ranks_named

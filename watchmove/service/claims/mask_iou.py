@@ -10,13 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from watchmove.pipeline.dataset.shard import Sample, read_shard
+from watchmove.pipeline.dataset.trimap import FOREGROUND, IGNORED
 from watchmove.pipeline.dataset.true_masks import jaccard
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.networks.alexnet import normalise_images
 from watchmove.pipeline.pretraining.batches import held_out_videos
 from watchmove.pipeline.pretraining.examples import (
-    FOREGROUND,
-    IGNORED,
     TARGET_PIXELS,
     cut,
     example_of,

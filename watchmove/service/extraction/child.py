@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -22,6 +22,7 @@ from watchmove.pipeline.masks.stage_seconds import StageSeconds
 from watchmove.pipeline.masks.teacher import load_teacher, masks_provenance
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.service.extraction.device_client import DeviceClient
+from watchmove.service.extraction.stage_pictures import STAGES, most_confident, stage_strip
 from watchmove.service.extraction.stage_times import ENCODE, EXTRACT, timed_segmenter, with_times
 from watchmove.service.records.frame_verdicts import verdict_bytes
 from watchmove.service.records.outcomes import Outcome, Video, VideoOutcome
@@ -38,6 +39,7 @@ _READING_SHARE = 0.8
 Set by hand; not tuned.
 """
 VERDICT, KEPT, AUDIT = "verdict.json", "kept.tar", "audit.tar"
+STAGES_OF_A_FRAME = "stages.tar"
 FRAME_VERDICTS = "frames.json.gz"
 
 
@@ -133,13 +135,19 @@ def extract_to_folder(
 
 
 def _write(job: VideoJob, extraction: Extraction, settings: ExtractionSettings) -> None:
-    """Write the kept frames, a few rejected ones, and the verdicts on all."""
+    """Write the kept frames, a few rejected ones, the verdicts on all, and the stages of the most confident frame."""
     flow = masks_provenance(settings)
     kept = (_sample(job.video, frame, flow) for frame in extraction.frames if frame.reject_reason is None)
     write_shard(job.folder / KEPT, kept)
     audited = _audited(extraction.frames, settings.audited_frames_per_reason)
     write_shard(job.folder / AUDIT, (_sample(job.video, frame, flow) for frame in audited))
     write_bytes(job.folder / FRAME_VERDICTS, verdict_bytes(extraction.frames))
+    shown = most_confident(extraction.frames)
+    if shown is not None and shown.stages is not None:
+        sample = _sample(job.video, shown, flow)
+        of_stages = {**sample.metadata, "stages": list(STAGES)}
+        strip = replace(sample, jpeg=stage_strip(shown, shown.stages), metadata=of_stages)
+        write_shard(job.folder / STAGES_OF_A_FRAME, [strip])
 
 
 def _verdict(video: Video, extraction: Extraction) -> VideoOutcome:

@@ -11,13 +11,21 @@ from typing import NamedTuple
 
 from watchmove.pipeline.dataset.shard import Sample, read_shard, write_shard
 from watchmove.pipeline.files.digest import file_sha256
-from watchmove.service.extraction.child import AUDIT, FRAME_VERDICTS, KEPT
+from watchmove.service.extraction.child import AUDIT, FRAME_VERDICTS, KEPT, STAGES_OF_A_FRAME
 from watchmove.service.extraction.fetcher import ScratchSpace
 from watchmove.service.extraction.worker import folder_bytes
 from watchmove.service.records import layout
 from watchmove.service.records.forgotten import forgotten_works
 from watchmove.service.records.frame_verdicts import VERDICTS
-from watchmove.service.records.outcomes import FAILED, NO_DEVICE, DeviceUse, ShardRecord, VideoOutcome
+from watchmove.service.records.outcomes import (
+    FAILED,
+    NO_DEVICE,
+    STAGES_TAR,
+    DeviceUse,
+    ShardRecord,
+    ShownStages,
+    VideoOutcome,
+)
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import Origin, commit, find, origin
 from watchmove.service.records.shard_index import index_bytes, index_key
@@ -136,6 +144,7 @@ def _commit(
     store.upload(data_key, data)
     store.upload(audit_key, audit)
     store.write(index_key(data_key), index_bytes(data))
+    stages = _shown_stages(store, stem, read, folder / "stages.tar")
     verdicts, rows = _joined_verdicts(rows, folder)
     verdicts_key = layout.with_digest(stem, sha256(verdicts).hexdigest(), VERDICTS) if verdicts else ""
     if verdicts:
@@ -151,6 +160,7 @@ def _commit(
         index_key=index_key(data_key),
         audit_key=audit_key,
         verdicts_key=verdicts_key,
+        stages=stages,
         seconds=cost.seconds,
         device=cost.device,
         videos=tuple(rows),
@@ -161,6 +171,23 @@ def _commit(
         facts = {"data_bytes": record.data_bytes, "seconds": record.seconds}
         log_event("part", key=f"{stem}.json", part=part, videos=len(rows), frames_kept=frames_kept, **facts)
     return won
+
+
+def _shown_stages(store: Store, stem: str, read: Sequence[Path], tar: Path) -> ShownStages | None:
+    """Upload the stages of the most confident of all frames, the first of equals, and return its place, if any."""
+    samples = chain.from_iterable(_samples(results / STAGES_OF_A_FRAME) for results in read)
+    best = max(samples, key=_confidence, default=None)
+    if best is None:
+        return None
+    write_shard(tar, [best])
+    key = layout.with_digest(stem, file_sha256(tar), STAGES_TAR)
+    store.upload(key, tar)
+    return ShownStages(key=key, video=str(best.metadata["video_id"]), confidence=_confidence(best))
+
+
+def _confidence(sample: Sample) -> float:
+    value = sample.metadata.get("confidence")
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _joined_verdicts(rows: Sequence[VideoOutcome], folder: Path) -> tuple[bytes, list[VideoOutcome]]:

@@ -73,7 +73,7 @@ class Snapshots:
         """Yield the changes of the records of runs, of credits, and of snapshots."""
         store, tainted = self.tars.store, self.tars.tainted
         for key, gathered in self.gathered.items():
-            if tainted.keys() & set(gathered.audit_keys):
+            if tainted.keys() & {*gathered.audit_keys, *gathered.stages_keys}:
                 yield Change(partial(edited, store, key, self._edit_gathered), Removal(key=key, what="rewritten"))
         digests: dict[str, str] = {}
         for record in self.datasets.values():
@@ -133,8 +133,10 @@ class Snapshots:
                     self._checkpoints.add(key)
 
     def _edit_gathered(self, facts: dict[str, Any]) -> None:
-        clean = self.tars.clean
+        clean, tainted = self.tars.clean, self.tars.tainted
         facts["audit_keys"] = [clean[key].key if key in clean else key for key in facts["audit_keys"]]
+        if "stages_keys" in facts:
+            facts["stages_keys"] = [key for key in facts["stages_keys"] if key not in tainted]
 
     def _credits(self, key: str) -> tuple[str, Change | None]:
         """The digest of a file of credits without the works, and its change; "" and None if there is none."""

@@ -76,7 +76,7 @@ class Tars:
             if works:
                 self.records[key] = len(works)
             else:
-                cleared |= {record.data_key, record.audit_key}
+                cleared |= {record.data_key, record.audit_key, record.stages.key if record.stages else ""}
             if not any(size_bytes for _, size_bytes in (row.verdicts for row in works)):
                 cleared.add(record.verdicts_key)
             if teacher := record.made_by.inputs.get("teacher_sha256"):
@@ -156,6 +156,9 @@ class Tars:
                 facts["data_sha256"], facts["data_bytes"] = data.sha256, data.size_bytes
             if audit := self.clean.get(facts["audit_key"]):
                 facts["audit_key"] = audit.key
+            # Not replaced: it has no other frame.
+            if facts.get("stages", {}).get("key") in self.tainted:
+                del facts["stages"]
 
         edited(self.store, key, edit)
 

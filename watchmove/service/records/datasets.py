@@ -100,7 +100,8 @@ class GatherRecord(Record):
     frames that are left out of the snapshot, because other videos have nearly the same pictures. `new_frames` is None
     if every run trains, or if there was no earlier backbone. `attempts` counts all attempts at the listed videos, of
     whatever run, and is 0 in records without it; `extraction` is None if this run has extracted nothing; `failed` has
-    the first few videos of each outcome and reason that is a failure.
+    the first few videos of each outcome and reason that is a failure; `stages_keys` are tars with the stages of one
+    frame each, those of the highest confidence first.
     """
 
     dataset: str
@@ -116,6 +117,7 @@ class GatherRecord(Record):
     attempts: int = 0
     extraction: ExtractionTime | None = None
     failed: dict[str, tuple[FailedVideo, ...]] = Field({})
+    stages_keys: tuple[str, ...] = Field((), exclude_if=lambda keys: not keys)
 
     @property
     def no_training(self) -> str:

@@ -10,6 +10,7 @@ extractions/RECIPE/shards/PLAN/00003-0-SHA.tar        kept frames
 extractions/RECIPE/shards/PLAN/00003-0-SHA.index.json.gz  the position of each kept frame in the tar
 extractions/RECIPE/shards/PLAN/00003-0-SHA.audit.tar  a few rejected frames, for the report
 extractions/RECIPE/shards/PLAN/00003-0-SHA.verdicts.json.gz  what was measured of every examined frame
+extractions/RECIPE/shards/PLAN/00003-0-SHA.stages.tar  one frame through all stages of its mask, for the report
 extractions/RECIPE/attempts.npz               the outcomes of all shard records in columns, for the exporter
 controls/DATASET/00000-SHA.tar                frames with other masks, and their index
 datasets/DATASET.json                         snapshot: the shards a training reads

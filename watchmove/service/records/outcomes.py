@@ -135,11 +135,29 @@ class MachineUse(BaseModel):
         return self.seconds * self.gpus / 3600
 
 
+STAGES_TAR = ".stages.tar"
+"""What the names of tars with the stages of one frame end in."""
+
+
+class ShownStages(BaseModel):
+    """Where the stages of a part's most confident kept frame are, the id of its video, and its confidence.
+
+    The tar at `key` has one frame, whose picture is a strip: what its metadata name `stages`, from top to bottom.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    video: str
+    confidence: float
+
+
 class ShardRecord(Record):
     """The commit of one part of a shard: the files it names are complete, and every video it lists has an outcome.
 
     `device` is the use of the process that computes masks, if masks are computed by a process of their own.
-    `verdicts_key` has the verdicts on all examined frames, and is empty in records without them.
+    `verdicts_key` has the verdicts on all examined frames, and is empty in records without them. `stages` is None where
+    no frame is kept, where a GPU computes the masks, and in records of earlier versions.
     """
 
     plan: str
@@ -151,6 +169,7 @@ class ShardRecord(Record):
     index_key: str
     audit_key: str
     verdicts_key: str = Field("", exclude_if=lambda key: not key)
+    stages: ShownStages | None = Field(None, exclude_if=lambda stages: stages is None)
     seconds: float
     device: DeviceUse = Field(NO_DEVICE, exclude_if=lambda use: vars(use) == vars(NO_DEVICE))
     videos: tuple[VideoOutcome, ...]

@@ -45,12 +45,19 @@ def image_of(sample: Sample) -> CaptionedImage | None:
     if drawn is None:
         return None
     height = max(1, round(IMAGE_WIDTH_PIXELS * drawn.shape[0] / drawn.shape[1]))
+    jpeg = scaled_jpeg(drawn, IMAGE_WIDTH_PIXELS, height)
+    return CaptionedImage(jpeg, IMAGE_WIDTH_PIXELS, height, caption_of(sample))
+
+
+def caption_of(sample: Sample) -> str:
+    """The video of a frame and its time, and why it was rejected or else its confidence.
+
+    Forgetting a work looks for captions of this form.
+    """
     seconds = _number(sample.metadata.get("time_seconds"))
     reason = sample.metadata.get("reject_reason")
-    caption = f"{sample.metadata.get('video')} at {seconds:.1f} s"
     confidence = f"confidence {_number(sample.metadata.get('confidence')):.2f}"
-    jpeg = scaled_jpeg(drawn, IMAGE_WIDTH_PIXELS, height)
-    return CaptionedImage(jpeg, IMAGE_WIDTH_PIXELS, height, f"{caption}: {reason or confidence}")
+    return f"{sample.metadata.get('video')} at {seconds:.1f} s: {reason or confidence}"
 
 
 def drawn_mask(sample: Sample) -> NDArray[np.uint8] | None:

@@ -52,11 +52,13 @@ def gather(context: StepContext, run: str) -> DatasetRecord:
     listed = listed_ids(context.store, plan)
     # Records of all runs of the recipe are read once; which attempts count is known only after the last of them.
     attempts, credit = Attempts(), Credits(context.scratch)
-    read = 0
-    for shard_key, record in shard_records(context.store, plan.recipe):
+    read, stages = 0, []
+    for part, (shard_key, record) in enumerate(shard_records(context.store, plan.recipe)):
         attempts.add(shard_key, record)
         credit.add(record)
         read += len(record.videos)
+        if record.stages is not None:
+            stages.append((part, record.stages))
         # One unit is left for the snapshot.
         context.progress.update("gather", min(read, len(listed)), len(listed) + 1, f"{read} videos read")
     table = attempts.table()
@@ -73,7 +75,7 @@ def gather(context: StepContext, run: str) -> DatasetRecord:
     commit(context.store, layout.dataset(dataset.dataset), dataset)
     new = new_frames(context.settings, context.store, dataset, table, rows & ~repeated)
     made_by = _origin(context.settings, context.store, plan)
-    commit(context.store, key, gather_record(made_by, plan, table, (rows, repeated), dataset.dataset, new))
+    commit(context.store, key, gather_record(made_by, plan, table, (rows, repeated), dataset.dataset, new, stages))
     context.progress.update("gather", len(listed) + 1, len(listed) + 1, f"{dataset.kept_frames} frames")
     # Read back: of two processes that gather at once, the first commit decides.
     return dataset_of(context.store, run)

@@ -1,10 +1,11 @@
 """What the record of a gathered run says: how its videos ended, when they were extracted, and where examples are."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
-from watchmove.service.records.attempts import AttemptTable, Rows
+from watchmove.service.records.attempts import AttemptTable, Rows, number_of
 from watchmove.service.records.datasets import (
     ExtractionTime,
     FailedVideo,
@@ -13,7 +14,7 @@ from watchmove.service.records.datasets import (
     evenly_chosen,
     named_counts,
 )
-from watchmove.service.records.outcomes import Outcome
+from watchmove.service.records.outcomes import Outcome, ShownStages
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import Origin
 
@@ -21,6 +22,9 @@ AUDITS = 24
 """Most tars of rejected frames that a run's record names. Set by hand; not tuned."""
 FAILED_EXAMPLES = 5
 """Most failed videos of each outcome and reason that a run's record points to. Set by hand; not tuned."""
+
+STAGES_NAMED = 4
+"""Most tars of stages that a run's record names. Set by hand; not tuned."""
 
 _NEAR_DUPLICATE_VIDEO = "near-duplicate-video"
 """Why frames that extraction has kept are left out: another video has nearly the same pictures."""
@@ -33,10 +37,12 @@ def gather_record(
     selected: tuple[Rows, Rows],
     dataset: str,
     new: NewFrames | None,
+    stages: Sequence[tuple[int, ShownStages]],
 ) -> GatherRecord:
     """Return the run's own figures, which are not part of its snapshot.
 
-    `selected` has the rows with one attempt for each listed video, and those of them that are near-duplicates.
+    `selected` has the rows with one attempt for each listed video, and those of them that are near-duplicates. `stages`
+    are those of the parts that have any, each with the number of its part.
     """
     rows, repeated = selected
     # The parts of other runs too, if they hold attempts that count for this one.
@@ -56,6 +62,7 @@ def gather_record(
         attempts=int(table.of(table.video[rows]).sum()),
         extraction=_extraction_time(table, plan),
         failed=_failed(table, rows),
+        stages_keys=_best_stages(table, rows & ~repeated, stages),
     )
 
 
@@ -85,6 +92,21 @@ def _extraction_time(table: AttemptTable, plan: PlanRecord) -> ExtractionTime | 
         core_seconds=float(table.seconds[table.of_plan(plan.plan)].sum()),
         parts=len(parts),
     )
+
+
+def _best_stages(table: AttemptTable, rows: Rows, stages: Sequence[tuple[int, ShownStages]]) -> tuple[str, ...]:
+    """The keys of the stages of highest confidence, of videos whose attempts in the same part are selected.
+
+    There are several, so that another one can be shown when the video of the first is forgotten.
+    """
+    chosen: list[ShownStages] = []
+    for part, shown in sorted(stages, key=lambda one: (-one[1].confidence, one[1].key)):
+        of_part = slice(*np.searchsorted(table.part, (part, part + 1)).tolist())
+        if np.any(rows[of_part] & (table.video[of_part] == number_of(shown.video, shown.key))):
+            chosen.append(shown)
+        if len(chosen) == STAGES_NAMED:
+            break
+    return tuple(shown.key for shown in chosen)
 
 
 def _failed(table: AttemptTable, rows: Rows) -> dict[str, tuple[FailedVideo, ...]]:

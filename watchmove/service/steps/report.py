@@ -21,10 +21,11 @@ from watchmove.service.report.images import svg
 from watchmove.service.report.result import Growth, PretrainingFacts, RunResult, classification_rows, result_rows
 from watchmove.service.report.run_page.confidence import confidence_figure, verdicts_of
 from watchmove.service.report.run_page.failed_videos import failed_names
-from watchmove.service.report.run_page.frames import kept_frames, rejected_frames
+from watchmove.service.report.run_page.frames import kept_frames, rejected_frames, stages_of_a_frame
 from watchmove.service.report.run_page.page import bars, chart, evaluation_row, images_of, rendered, training_curve
 from watchmove.service.report.run_page.page_files import PageFiles, write_folder, write_page
 from watchmove.service.report.run_page.sentences import transfer_sentence, yield_sentence
+from watchmove.service.report.run_page.stages import stages_figure
 from watchmove.service.report.run_page.timeline import timeline_of
 from watchmove.service.runner.events import log_step
 from watchmove.service.runner.runner import StepContext
@@ -68,6 +69,7 @@ def _facts(context: StepContext, run: str, files: PageFiles) -> dict[str, Any]:
     pretrained = find(store, layout.run_record(run, "pretrain"), PretrainPointer) is not None
     trains = pretrained or not gathered.no_training
     rejected = rejected_frames(store, context.scratch, gathered.audit_keys)
+    stages = stages_of_a_frame(store, context.scratch, gathered.stages_keys)
     facts = {
         "run": run,
         "plan": plan,
@@ -77,6 +79,7 @@ def _facts(context: StepContext, run: str, files: PageFiles) -> dict[str, Any]:
         "sentences": [yield_sentence(gathered, dataset)],
         "failed": failed_names(store, gathered.failed),
         "kept": images_of(files, kept_frames(store, dataset)),
+        "stages": stages_figure(files, stages, context.settings.pretrain),
         "rejected": {reason: images_of(files, samples) for reason, samples in rejected.items()},
         "confidence_figure": chart(files, confidence_figure(verdicts_of(store, gathered.audit_keys))),
         "timeline": timeline_of(plan, gathered, (), ()),

@@ -47,6 +47,24 @@ def test_independent_motion_is_in_pixels_per_frame() -> None:
     assert np.median(frame.independent_motion[inner]) == pytest.approx(3, abs=0.3)
 
 
+@pytest.mark.parametrize("position", [2, 5])
+def test_the_maps_of_the_stages_are_those_of_the_frame(position: int) -> None:
+    """Flow to the next frame, of the last one too, and evidence that is high in the square and low outside."""
+    video = moving_square((3.0, 0.0), 6)
+    frame = segment_shot([list(video.frames)], SETTINGS, [[position]])[0][0]
+    assert frame.stages is not None
+    true = video.masks[position].astype(np.uint8)
+    inside = cv2.erode(true, np.ones((21, 21), np.uint8))[::4, ::4] > 0
+    outside = cv2.dilate(true, np.ones((41, 41), np.uint8))[::4, ::4] == 0
+    stages = frame.stages
+
+    assert np.median(stages.flow[inside], axis=0) == pytest.approx((3, 0), abs=0.3)
+    assert np.median(stages.flow[outside], axis=0) == pytest.approx((0, 0), abs=0.1)
+    for values in (stages.motion, stages.appearance, stages.votes):
+        assert values.shape == frame.independent_motion.shape
+        assert values[inside].mean() > 0.7 > 0.3 > values[outside].mean()
+
+
 @pytest.mark.parametrize("kind", ["still", "camera"])
 def test_nothing_is_found_without_independent_motion(kind: str) -> None:
     """A still scene and a panned one have empty masks."""

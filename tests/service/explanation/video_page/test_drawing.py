@@ -1,9 +1,9 @@
-"""Outlines and trimaps of drawn masks."""
+"""Outlines of drawn masks."""
 
 import numpy as np
 import pytest
 
-from watchmove.service.explanation.video_page.drawing import outlined, trimap
+from watchmove.service.explanation.video_page.drawing import outlined
 
 
 @pytest.mark.parametrize("colour", [(255, 0, 0), (255, 255, 0), (0, 0, 0), (255, 255, 255)])
@@ -19,10 +19,3 @@ def test_an_outline_is_seen_on_any_colour(colour: tuple[int, int, int]) -> None:
     assert changed[13:27, 23:37].max() == 0
     assert changed[:8].max() == changed[:, :17].max() == 0
     assert np.array_equal(outlined(image, mask, 0.71), image)
-
-
-def test_a_trimap_has_three_levels() -> None:
-    """Both thresholds belong to what is certain."""
-    values = np.array([[0.0, 0.4, 0.41, 0.69, 0.7, 1.0]], np.float32)
-
-    assert trimap(values, 0.7, 0.4).tolist() == [[0, 0, 128, 128, 255, 255]]

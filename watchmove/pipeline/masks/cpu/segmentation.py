@@ -21,6 +21,7 @@ from watchmove.pipeline.masks.chain import (
     OUTLINE_SCALE,
     REFIT_FRAME_STEP,
     SegmentedFrame,
+    StageMaps,
     shrink,
 )
 from watchmove.pipeline.masks.cpu.appearance import FIT_TO_MOTION, FIT_TO_OUTLINES, fit_appearance, pixel_features
@@ -58,10 +59,12 @@ class _IndependentMotion:
 class _Evidence:
     """What is known of one frame before appearance is fitted; all but `image` is at the working size.
 
-    motion_evidence: (h, w) in [0, 1]; features: (h, w, F), those of appearance; flow_consistency: its mean, in [0, 1].
+    flow: (h, w, 2), to the next frame; motion_evidence: (h, w) in [0, 1]; features: (h, w, F), those of appearance;
+    flow_consistency: its mean, in [0, 1].
     """
 
     image: Image
+    flow: FloatArray
     motion: _IndependentMotion
     motion_evidence: FloatArray
     features: FloatArray
@@ -96,7 +99,9 @@ def segment_shot(
     with stages("appearance"):
         consensus = _consensus(frames, {index for of_window in indices for index in of_window}, settings, generator)
     with stages("edges"):
-        return tuple(tuple(_segmented(frames[index], consensus[index]) for index in of_window) for of_window in indices)
+        return tuple(
+            tuple(_segmented(frames[index], *consensus[index]) for index in of_window) for of_window in indices
+        )
 
 
 def _window_evidence(
@@ -122,11 +127,17 @@ def _window_evidence(
         labs = [np.asarray(cv2.cvtColor(shrink(image), cv2.COLOR_RGB2LAB), np.uint8) for image in images]
         features = [pixel_features(lab) for lab in labs]
     return [
-        _Evidence(image, motion, evidence, feature, float(agreement.mean()))
-        for image, motion, evidence, feature, agreement in zip(
-            images, motions, motion_evidence, features, best, strict=True
+        _Evidence(image, _to_next(flow, index), motion, evidence, feature, float(agreement.mean()))
+        for index, (image, motion, evidence, feature, agreement) in enumerate(
+            zip(images, motions, motion_evidence, features, best, strict=True)
         )
     ]
+
+
+def _to_next(flow: WindowFlow, index: int) -> FloatArray:
+    """Flow (h, w, 2) from a frame to the next one; for the last frame, the opposite of that to the frame before."""
+    step = flow.steps(index)[-1]
+    return flow.fields[index, step] * np.float32(step)
 
 
 def _penalised(saliency: FloatArray, consistency: FloatArray) -> FloatArray:
@@ -158,8 +169,8 @@ def _mean(maps: Sequence[FloatArray]) -> FloatArray:
 
 def _consensus(
     frames: Sequence[_Evidence], wanted: AbstractSet[int], settings: ExtractionSettings, generator: np.random.Generator
-) -> dict[int, FloatArray]:
-    """Evidence (h, w) of each wanted frame in which motion, appearance and common fate agree.
+) -> dict[int, tuple[FloatArray, FloatArray]]:
+    """For each wanted frame, appearance similarity (h, w), and the evidence in which it, motion and common fate agree.
 
     The appearance model is fitted to motion evidence first. Each round then aligns what has been found so far to the
     edges of the images, fits the appearance model again to that, and updates the motion evidence: appearance and motion
@@ -179,7 +190,7 @@ def _consensus(
             similarity[index] = appearance.predict(features[index])
             motion_evidence[index] = _updated_evidence(frames[index], similarity[index], motion_evidence[index])
     # not aligned to edges yet: that is done at full size
-    return {index: _geometric_mean(similarity[index], motion_evidence[index]) for index in wanted}
+    return {index: (similarity[index], _geometric_mean(similarity[index], motion_evidence[index])) for index in wanted}
 
 
 def _geometric_mean(similarity: FloatArray, motion_evidence: FloatArray) -> FloatArray:
@@ -201,6 +212,10 @@ def _outlined(image: Image, evidence: FloatArray) -> FloatArray:
     return cv2.resize(aligned, evidence.shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
-def _segmented(frame: _Evidence, evidence: FloatArray) -> SegmentedFrame:
+def _segmented(frame: _Evidence, similarity: FloatArray, evidence: FloatArray) -> SegmentedFrame:
     soft_mask = calibrate(align_to_edges(evidence, frame.image))
-    return SegmentedFrame(soft_mask, frame.motion.pixels_per_frame, frame.flow_consistency)
+    flow, motion, appearance, votes = (
+        maps.astype(np.float16) for maps in (frame.flow, frame.motion_evidence, similarity, evidence)
+    )
+    stages = StageMaps(flow, motion, appearance, votes)
+    return SegmentedFrame(soft_mask, frame.motion.pixels_per_frame, frame.flow_consistency, stages)

@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 
 from watchmove.pipeline.dataset.shard import Sample
+from watchmove.pipeline.dataset.trimap import trimap_levels, trimap_of
 from watchmove.pipeline.files.images import decoded_image
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
-from watchmove.service.explanation.video_page.drawing import outlined, trimap
+from watchmove.service.explanation.video_page.drawing import outlined
 from watchmove.service.report.images import soft_mask_of
 
 FOLDER = "frames"
@@ -51,7 +52,7 @@ def _write(folder: Path, number: int, sample: Sample, settings: PretrainingSetti
     # OpenCV's channels are in the order blue, green, red, and the function's the other way round
     line_pixels = max(1, min(mask.shape) // _SIDE_OF_A_LINE_PIXEL)
     drawn = outlined(picture[..., ::-1], mask, settings.foreground_threshold, line_pixels)[..., ::-1]
-    levels = trimap(mask, settings.foreground_threshold, settings.background_threshold)
+    levels = trimap_levels(trimap_of(mask, settings.foreground_threshold, settings.background_threshold))
     _, jpeg = cv2.imencode(".jpg", np.ascontiguousarray(drawn), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     _, png = cv2.imencode(".png", levels)
     (folder / FOLDER).mkdir(exist_ok=True)

@@ -71,6 +71,19 @@ def rejected_frames(store: Store, scratch: Path, audits: Sequence[str]) -> dict[
     return {reason: _of_most_videos(by_reason[reason]) for reason in sorted(by_reason)}
 
 
+def stages_of_a_frame(store: Store, scratch: Path, keys: Sequence[str]) -> Sample | None:
+    """Return what the first of several tars of stages has that is in the store, or None if none is.
+
+    Raises:
+        InvalidInput: the tar is damaged.
+    """
+    for key in keys:
+        with _local_copy(store, scratch, key) as path:
+            if path is not None:
+                return next(read_shard(path), None)
+    return None
+
+
 def _of_most_videos(samples: Sequence[Sample]) -> list[Sample]:
     by_video: defaultdict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
