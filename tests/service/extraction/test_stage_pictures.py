@@ -4,12 +4,12 @@ import colorsys
 import math
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from watchmove.pipeline.extraction.sampled_video import Frame
+from watchmove.pipeline.files.images import decoded_image
 from watchmove.pipeline.masks.chain import StageMaps
 from watchmove.service.extraction.stage_pictures import STAGES, flow_colours, most_confident, stage_strip
 
@@ -20,6 +20,13 @@ def maps(height: int, width: int, value: float = 0.5) -> StageMaps:
     """Maps of one value, with flow to the right."""
     plain = np.full((height, width), value, np.float16)
     return StageMaps(np.dstack([plain * 4, plain * 0]), plain, plain, plain)
+
+
+def decoded(jpeg: bytes) -> NDArray[np.uint8]:
+    """A JPEG as RGB."""
+    picture = decoded_image(jpeg)
+    assert picture is not None
+    return picture[..., ::-1]
 
 
 def frame(image: NDArray[np.uint8], confidence: float = 0.9, reason: str | None = None, number: int = 0) -> Frame:
@@ -54,7 +61,7 @@ def test_a_strip_has_its_pictures_from_top_to_bottom() -> None:
     image = np.full((96, 128, 3), (200, 40, 40), np.uint8)
     shown = StageMaps(maps(24, 32).flow, *(np.full((24, 32), value, np.float16) for value in (0.2, 0.5, 0.8)))
     jpeg = stage_strip(frame(image), (shown, WHOLE, WHOLE))
-    strip = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    strip = decoded(jpeg)
     colours = [strip[96 * n + 48, 64].tolist() for n in range(len(STAGES))]
 
     assert strip.shape == (96 * len(STAGES), 128, 3)
@@ -68,7 +75,7 @@ def test_maps_are_drawn_inside_black_borders() -> None:
     """The bars that extraction cuts off are black in the maps, and the frame itself is whole."""
     image = np.full((96, 128, 3), 120, np.uint8)
     jpeg = stage_strip(frame(image), (maps(16, 32, 1.0), slice(16, 80), WHOLE))
-    strip = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)
+    strip = decoded(jpeg)[..., 0]
 
     assert strip[8, 64] == pytest.approx(120, abs=6)
     for n in range(2, len(STAGES)):

@@ -106,6 +106,26 @@ class MaskDataset:
         size = max(1, self._settings.batch_size // self._share.ranks)
         return [self._batch(examples[start : start + size]) for start in range(0, len(examples), size)]
 
+    def shown_crops(self, most: int) -> list[tuple[Sample, Example]]:
+        """Return up to `most` held-out frames, of as many videos as there are, each with its crop and target.
+
+        They are the same for any number of ranks and any seed of the training, and their colours are not changed. A
+        frame that cannot be used is left out. Raises as `training_batch` does.
+        """
+        _, first = np.unique(self.frames.video[self.held_out], return_index=True)
+        rows = self.held_out[np.sort(first)] if len(first) >= most else self.held_out
+        chosen = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)]
+        plain = self._settings.model_copy(update={"colour_jitter": 0.0})
+        crops = []
+        for number, row in enumerate(chosen.tolist()):
+            sample = self._sample(row)
+            # the seeds of the first frames that are measured
+            rng = np.random.default_rng((0, 2, number))
+            example = self._objective.example_of(sample, plain, rng) if sample is not None else None
+            if sample is not None and example is not None:
+                crops.append((sample, example))
+        return crops
+
     def _drawn(self, iteration: int) -> list[tuple[int, tuple[int, ...]]]:
         """Return the table's rows of this rank's share of a step, each with its example's seed."""
         first = iteration * self._settings.batch_size

@@ -15,7 +15,7 @@ from watchmove.pipeline.errors import InvalidInput, NotFinite, Stopped
 from watchmove.pipeline.files.weights import name_of_not_finite
 from watchmove.pipeline.pretraining.batches import Batch, MaskDataset
 from watchmove.pipeline.pretraining.device_examples import UncutBatch
-from watchmove.pipeline.pretraining.held_out import HeldOut, measure_held_out
+from watchmove.pipeline.pretraining.held_out import HeldOut, ShownPredictions, measure_held_out
 from watchmove.pipeline.pretraining.history import PretrainingHistory, PretrainingProgress, curve_point
 from watchmove.pipeline.pretraining.objectives import objective_of
 from watchmove.pipeline.pretraining.step import Stepper, pretraining_learning_rate
@@ -69,6 +69,7 @@ class TrainingLoop:
     ) -> None:
         self.history = PretrainingHistory()
         self.images_per_second = 0.0
+        self.shown: ShownPredictions | None = None
         self._usable = 0
         self._wait = DataWait()
         self._objective = objective_of(settings)
@@ -81,6 +82,8 @@ class TrainingLoop:
         `identity` is that of the training. Raises Stopped, InvalidInput and Unavailable as `pretrain_frames` does.
         """
         self._resume(identity)
+        if self._ranks.is_first:
+            self.shown = ShownPredictions(self._hooks.directory, self._data, self._settings)
         validation = self._data.validation_batches()
         if not self.history.frames_read:  # a resumed training has counted them before
             self._count(*map(int, self._ranks.total(*_counts(validation))))
@@ -188,6 +191,8 @@ class TrainingLoop:
         if not (measured or due):
             return
         held_out = self._validate(validation) if measured else None
+        if measured and self.shown is not None:
+            self.shown.keep(self._stepper.measured, history.iteration, self._ranks.device)
         mean, rate = (
             sum(history.pending) / len(history.pending),
             pretraining_learning_rate(history.iteration - 1, settings),

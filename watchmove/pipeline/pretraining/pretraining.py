@@ -51,6 +51,8 @@ class PretrainingResult:
     """Mean speed of all ranks together since this process began or resumed the training."""
     frames_unusable: int
     """Number of frames read that could not be used."""
+    predictions: Path | None
+    """File of predictions for a few held-out crops, see `ShownPredictions.write`; None on all ranks but the first."""
 
 
 def pretrain(shards: Sequence[Path], settings: PretrainingSettings, hooks: PretrainingHooks) -> PretrainingResult:
@@ -96,6 +98,7 @@ def pretrain_frames(
         mask_network=mask_network,
         images_per_second=loop.images_per_second,
         frames_unusable=loop.history.frames_unusable,
+        predictions=loop.shown.write() if loop.shown is not None else None,
     )
 
 

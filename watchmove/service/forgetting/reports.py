@@ -17,8 +17,9 @@ from watchmove.service.store.store import Store
 
 _PICTURE = r"<figure>(?:(?!</figure>).)*<figcaption>(?P<caption>.*?)</figcaption></figure>\n?"
 _NAME = r"<li><span class=\"video\">(?P<name>.*?)</span>(?:(?!</li>).)*</li>\n?"
-_PLACE = re.compile(f"{_PICTURE}|{_NAME}", re.DOTALL)
-"""Where a page shows a frame, or names a video that failed."""
+_CROP = r"<tr class=\"crop\"><th scope=\"row\"><span class=\"video\">(?P<crop>.*?)</span>(?:(?!</tr>).)*</tr>\n?"
+_PLACE = re.compile(f"{_PICTURE}|{_NAME}|{_CROP}", re.DOTALL)
+"""Where a page shows a frame, names a video that failed, or shows predictions for a crop of a video."""
 _CAPTION = re.compile(r"(?P<key>.*)(?: at \d+\.\d s: |: IoU with the truth ).*", re.DOTALL)
 """What is written below a frame: the key of its video, then its time in a report, or its IoU in a page of claims."""
 _PAGES = ("/report/index.html", "/report.html")
@@ -62,8 +63,9 @@ def _remove_entries(store: Store, key: str, target: Target, places: set[str]) ->
 
 
 def _is_of_a_work(found: re.Match[str], target: Target, places: set[str]) -> bool:
-    if found["name"] is not None:
-        shown = html.unescape(found["name"])
+    name = found["crop"] if found["name"] is None else found["name"]
+    if name is not None:
+        shown = html.unescape(name)
     else:
         caption = _CAPTION.fullmatch(html.unescape(found["caption"]))
         if caption is None:

@@ -58,7 +58,7 @@ class Snapshots:
         self._find_checkpoints()
 
     def marks(self, settings: Settings, receipt: str) -> Iterator[Change]:
-        """Yield the changes that mark what has learnt from the works, and remove checkpoints of unfinished trainings.
+        """Yield the changes that mark what has learnt from the works, and remove checkpoints of trainings.
 
         They come before all changes of snapshots, whose frames show what is to be marked.
         """
@@ -70,11 +70,15 @@ class Snapshots:
             yield Change(partial(self.tars.store.remove, key), Removal(key=key, what="removed"))
 
     def changes(self) -> Iterator[Change]:
-        """Yield the changes of the records of runs, of credits, and of snapshots."""
+        """Yield the changes of the records of runs and backbones, of credits, and of snapshots."""
         store, tainted = self.tars.store, self.tars.tainted
         for key, gathered in self.gathered.items():
             if tainted.keys() & {*gathered.audit_keys, *gathered.stages_keys}:
                 yield Change(partial(edited, store, key, self._edit_gathered), Removal(key=key, what="rewritten"))
+        for name, backbone in self.backbones.items():
+            if backbone.predictions_key in tainted:
+                key = layout.backbone(name, "record.json")
+                yield Change(partial(edited, store, key, self._edit_backbone), Removal(key=key, what="rewritten"))
         digests: dict[str, str] = {}
         for record in self.datasets.values():
             digest, credits_change = self._credits(record.attribution_key)
@@ -115,9 +119,12 @@ class Snapshots:
             self.learnt_datasets |= {name for name, one in self.datasets.items() if one.recipe in recipes}
 
     def _find_checkpoints(self) -> None:
-        """Find the checkpoints of unfinished trainings: those of a learnt snapshot, and those of an unknown one."""
+        """Find the checkpoints that are left: those of a learnt snapshot, and those of an unknown one.
+
+        A finished training has some only where it could not remove them.
+        """
         store = self.tars.store
-        snapshots: dict[str, str] = {}
+        snapshots = {name: record.dataset for name, record in self.backbones.items()}
         for key, gathered in self.gathered.items():
             # Records of other versions may have settings that are not valid in this one.
             with suppress(InvalidInput):
@@ -126,7 +133,7 @@ class Snapshots:
                     snapshots[backbone_id_of(settings, gathered.dataset, seed)] = gathered.dataset
         for key in keys_of(store, layout.all_backbones()):
             _, backbone, *rest = key.split("/")
-            if rest[0] == "checkpoints" and backbone not in self.backbones:
+            if rest[0] == "checkpoints":
                 if backbone not in snapshots:
                     self.unknown_checkpoints.add(key)
                 elif snapshots[backbone] in self.learnt_datasets:
@@ -137,6 +144,9 @@ class Snapshots:
         facts["audit_keys"] = [clean[key].key if key in clean else key for key in facts["audit_keys"]]
         if "stages_keys" in facts:
             facts["stages_keys"] = [key for key in facts["stages_keys"] if key not in tainted]
+
+    def _edit_backbone(self, facts: dict[str, Any]) -> None:
+        facts["predictions_key"] = self.tars.clean[facts["predictions_key"]].key
 
     def _credits(self, key: str) -> tuple[str, Change | None]:
         """The digest of a file of credits without the works, and its change; "" and None if there is none."""

@@ -17,9 +17,10 @@ from watchmove.service.records import layout
 from watchmove.service.records.datasets import DatasetRecord, GatherRecord
 from watchmove.service.records.forgotten import Removal, place_of
 from watchmove.service.records.frame_verdicts import VERDICTS
-from watchmove.service.records.outcomes import ShardRecord, Video
+from watchmove.service.records.outcomes import STAGES_TAR, ShardRecord, Video
 from watchmove.service.records.shard_index import index_bytes, index_key, read_index
 from watchmove.service.records.stream import read_ahead
+from watchmove.service.records.training import BackboneRecord
 from watchmove.service.store.store import Store
 
 _AUDIT = ".audit.tar"
@@ -60,7 +61,7 @@ class Tars:
         """Fill the fields from the records of shards, and from the tars that these do not clear.
 
         A tar that a record without works names has none either. All others are looked into: those of records with
-        works, those of controls, and those that no record names, as killed processes leave them.
+        works, those of controls and of backbones, and those that no record names, as killed processes leave them.
 
         Raises:
             InvalidInput: a record or a tar is damaged.
@@ -84,8 +85,8 @@ class Tars:
         of_verdicts = (key for key in listed if key.endswith(VERDICTS) and key not in cleared)
         self.verdicts = {key: key in self._named for key in of_verdicts}
         self._named |= set(_keys_in_snapshots(self.store))
-        controls = keys_of(self.store, layout.all_controls())
-        for key in (*listed, *controls):
+        others = (*keys_of(self.store, layout.all_controls()), *keys_of(self.store, layout.all_backbones()))
+        for key in (*listed, *others):
             if key.endswith(".tar") and key not in cleared and (frames := self._frames_to_forget(key)):
                 self.tainted[key] = frames
 
@@ -112,7 +113,7 @@ class Tars:
 
     def _frames_to_forget(self, key: str) -> Counter[str]:
         in_record = key in self._named
-        if in_record and not key.endswith(_AUDIT) and self.store.head(index_key(key)) is not None:
+        if in_record and _has_index(key) and self.store.head(index_key(key)) is not None:
             places = read_index(self.store, index_key(key))
             return Counter(place.video for place in places if place.video in self.target.videos)
         with self._local(key) as path:
@@ -138,7 +139,7 @@ class Tars:
         frames = Counter(_video_of(place) for place in index_shard(clean))
         self.clean[key] = CleanTar(name, digest, clean.stat().st_size, frames)
         self.store.upload(name, clean)
-        if suffix != _AUDIT:
+        if _has_index(name):
             self.store.write(index_key(name), index_bytes(clean))
         clean.unlink()
 
@@ -172,7 +173,7 @@ class Tars:
 
     def _remove(self, key: str) -> None:
         # The index first: without it the tar is read itself, so that it is found again after a kill.
-        if not key.endswith(_AUDIT):
+        if _has_index(key):
             self.store.remove(index_key(key))
         self.store.remove(key)
 
@@ -187,11 +188,18 @@ class Tars:
 
 
 def _keys_in_snapshots(store: Store) -> Iterator[str]:
-    """Yield the keys of the tars that snapshots and the records of runs name."""
+    """Yield the keys of the tars that snapshots and the records of runs and backbones name."""
     for _, dataset in read_ahead(store, keys_of(store, layout.all_datasets(), ".json"), DatasetRecord):
         yield from (shard.key for shard in dataset.shards)
     for _, gathered in read_ahead(store, keys_of(store, layout.all_runs(), "/gather.json"), GatherRecord):
         yield from gathered.audit_keys
+    for _, backbone in read_ahead(store, keys_of(store, layout.all_backbones(), "/record.json"), BackboneRecord):
+        yield backbone.predictions_key
+
+
+def _has_index(key: str) -> bool:
+    """Whether a tar has an index: one of kept frames, or of frames with other masks."""
+    return not key.endswith((_AUDIT, STAGES_TAR)) and not key.startswith(layout.all_backbones())
 
 
 def _video_of(place: SamplePlace) -> str:

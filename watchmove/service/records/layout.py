@@ -17,6 +17,7 @@ datasets/DATASET.json                         snapshot: the shards a training re
 datasets/DATASET.ATTRIBUTION.tsv.gz           who made the videos that its frames come from
 backbones/BACKBONE/…                          checkpoints until the training has ended, backbone-SHA256.safetensors,
                                                   mask_network-SHA256.safetensors, record.json
+backbones/BACKBONE/predictions-SHA.tar        predictions for a few held-out crops over the training, for the report
 proposals/SETTINGS/PICTURE.npz                selective search boxes of one image
 evaluations/EVALUATION/…                      checkpoints, devkit detection files, record.json
 classifications/CLASSIFICATION/LAYER.json     scores of linear classifiers on one layer of a trunk

@@ -2,7 +2,7 @@
 
 import itertools
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.settings.pretraining import PRETRAINING_VERSION
@@ -42,7 +42,7 @@ class BackboneRecord(Record):
     """A finished pretraining; `weights_key` has the trunk and `mask_network_key` the trunk with its mask layer.
 
     `frames_unusable` counts, over all epochs, frames that were skipped because they were damaged or had no confident
-    pixel.
+    pixel. `predictions_key` has predictions for a few held-out crops; it is empty where there are none.
     """
 
     backbone: str
@@ -53,6 +53,7 @@ class BackboneRecord(Record):
     weights_sha256: str
     mask_network_key: str = ""
     mask_network_sha256: str = ""
+    predictions_key: str = Field("", exclude_if=lambda key: not key)
     images_per_second: float
     frames_unusable: int = 0
     use: MachineUse | None = None

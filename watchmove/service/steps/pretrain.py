@@ -8,12 +8,14 @@ from pathlib import Path
 import torch
 
 from watchmove.pipeline.dataset.frame_table import ShardBytes
+from watchmove.pipeline.dataset.shard import read_shard, write_shard
 from watchmove.pipeline.files.digest import file_sha256
 from watchmove.pipeline.pretraining.held_out import HeldOut
 from watchmove.pipeline.pretraining.pretraining import PretrainingHooks, PretrainingProgress, pretrain_frames
 from watchmove.pipeline.training.ranks import Ranks, joined_ranks, ranks_on_this_machine
 from watchmove.service.records import layout
 from watchmove.service.records.datasets import DatasetRecord, dataset_of
+from watchmove.service.records.forgotten import forgotten_works
 from watchmove.service.records.outcomes import MachineUse
 from watchmove.service.records.record import commit, find, need, origin, point
 from watchmove.service.records.training import BackboneRecord, CurveRow, PretrainPointer, backbone_id_of
@@ -108,6 +110,7 @@ def _train(context: StepContext, dataset: DatasetRecord, seed: int, source: Shar
         _upload_weights(context.store, identity, path) if ranks.is_first and path else ("", "")
         for path in (result.backbone, result.mask_network)
     )
+    predictions = _upload_predictions(context, identity, result.predictions) if result.predictions else ""
     return BackboneRecord(
         made_by=origin(context.settings, {f"{context.store.uri}/{layout.dataset(dataset.dataset)}": dataset.dataset}),
         backbone=identity,
@@ -118,6 +121,7 @@ def _train(context: StepContext, dataset: DatasetRecord, seed: int, source: Shar
         weights_sha256=backbone[1],
         mask_network_key=mask_network[0],
         mask_network_sha256=mask_network[1],
+        predictions_key=predictions,
         images_per_second=result.images_per_second,
         frames_unusable=result.frames_unusable,
         use=_use(ranks, time.monotonic() - began),
@@ -145,6 +149,18 @@ def _upload_weights(store: Store, identity: str, path: Path) -> tuple[str, str]:
     key = layout.backbone(identity, layout.with_digest(path.stem, sha256, ".safetensors"))
     store.upload(key, path)
     return key, sha256
+
+
+def _upload_predictions(context: StepContext, identity: str, path: Path) -> str:
+    """Upload the predictions for crops of works that are not forgotten, and return their key; empty without any."""
+    forgotten, place = forgotten_works(context.store), context.settings.videos
+    samples = [one for one in read_shard(path) if not forgotten.has(place, str(one.metadata.get("video")))]
+    if not samples:
+        return ""
+    write_shard(path, samples)
+    key = layout.backbone(identity, layout.with_digest(path.stem, file_sha256(path), ".tar"))
+    context.store.upload(key, path)
+    return key
 
 
 def _readers(ranks: Ranks) -> int:

@@ -21,9 +21,10 @@ from watchmove.service.report.images import svg
 from watchmove.service.report.result import Growth, PretrainingFacts, RunResult, classification_rows, result_rows
 from watchmove.service.report.run_page.confidence import confidence_figure, verdicts_of
 from watchmove.service.report.run_page.failed_videos import failed_names
-from watchmove.service.report.run_page.frames import kept_frames, rejected_frames, stages_of_a_frame
+from watchmove.service.report.run_page.frames import kept_frames, rejected_frames, samples_of, stages_of_a_frame
 from watchmove.service.report.run_page.page import bars, chart, evaluation_row, images_of, rendered, training_curve
 from watchmove.service.report.run_page.page_files import PageFiles, write_folder, write_page
+from watchmove.service.report.run_page.predictions import PredictionsTable, predictions_table
 from watchmove.service.report.run_page.sentences import transfer_sentence, yield_sentence
 from watchmove.service.report.run_page.stages import stages_figure
 from watchmove.service.report.run_page.timeline import timeline_of
@@ -123,7 +124,14 @@ def _trained(
         "classes": sorted({name for row in rows for name in row.record.per_class}),
         "curves": [(record.seed, training_curve(files, record)) for record in backbones],
         "bars": bars(files, rows),
+        "predictions": _predictions(context, backbones[0], files),
     }
+
+
+def _predictions(context: StepContext, backbone: BackboneRecord, files: PageFiles) -> PredictionsTable | None:
+    """The table of predictions that the training of a backbone has kept, if any."""
+    key = backbone.predictions_key
+    return predictions_table(files, samples_of(context.store, context.scratch, key)) if key else None
 
 
 def _backbones(context: StepContext, dataset: DatasetRecord) -> list[BackboneRecord]:

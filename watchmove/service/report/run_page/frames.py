@@ -78,10 +78,15 @@ def stages_of_a_frame(store: Store, scratch: Path, keys: Sequence[str]) -> Sampl
         InvalidInput: the tar is damaged.
     """
     for key in keys:
-        with _local_copy(store, scratch, key) as path:
-            if path is not None:
-                return next(read_shard(path), None)
+        if samples := samples_of(store, scratch, key):
+            return samples[0]
     return None
+
+
+def samples_of(store: Store, scratch: Path, key: str) -> list[Sample]:
+    """Return all samples of a small tar, none if it is not in the store. Raises InvalidInput if it is damaged."""
+    with _local_copy(store, scratch, key) as path:
+        return list(read_shard(path)) if path is not None else []
 
 
 def _of_most_videos(samples: Sequence[Sample]) -> list[Sample]:

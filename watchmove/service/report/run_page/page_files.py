@@ -14,8 +14,8 @@ from watchmove.service.records import layout
 from watchmove.service.records.stream import in_order
 from watchmove.service.store.store import Store
 
-_KINDS = {".jpg": "image/jpeg", ".svg": "image/svg+xml"}
-_SOURCE = re.compile(r'src="(?P<name>[0-9a-f]{16}\.(?:jpg|svg))"')
+_KINDS = {".jpg": "image/jpeg", ".png": "image/png", ".svg": "image/svg+xml"}
+_SOURCE = re.compile(r'src="(?P<name>[0-9a-f]{16}\.(?:jpg|png|svg))"')
 _DIGITS = 16
 """Digits of a picture's SHA-256 in its name."""
 
@@ -27,7 +27,7 @@ class PageFiles:
         self.contents: dict[str, bytes] = {}
 
     def add(self, content: bytes, suffix: str) -> str:
-        """Add a picture, `.jpg` or `.svg`, and return the name by which the page refers to it."""
+        """Add a picture, `.jpg`, `.png` or `.svg`, and return the name by which the page refers to it."""
         name = hashlib.sha256(content).hexdigest()[:_DIGITS] + suffix
         self.contents[name] = content
         return name

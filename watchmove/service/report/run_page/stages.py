@@ -14,9 +14,9 @@ from watchmove.service.report.run_page.page import PageImage
 from watchmove.service.report.run_page.page_files import PageFiles
 
 _SAYS = {
-    "image": "the frame",
-    "flow": "optical flow to the next frame",
-    "motion": "motion relative to the camera",
+    "image": "the kept frame",
+    "flow": "apparent motion to the next frame",
+    "motion": "evidence of motion relative to the camera",
     "appearance": "similarity to what moves, in colour, texture and place",
     "votes": "where motion, appearance and common fate agree",
     "mask": "soft mask, aligned to the edges of the frame",
@@ -26,9 +26,9 @@ _SAYS = {
 
 
 class StagesFigure(NamedTuple):
-    """The pictures of all stages of one frame, each captioned by what it shows; and the caption of the frame."""
+    """The pictures of all stages of one frame by name, captioned by what they show; and the caption of the frame."""
 
-    pictures: tuple[PageImage, ...]
+    pictures: dict[str, PageImage]
     caption: str
 
 
@@ -43,12 +43,12 @@ def stages_figure(files: PageFiles, sample: Sample | None, settings: Pretraining
     trimap = trimap_levels(trimap_of(mask, settings.foreground_threshold, settings.background_threshold))
     pictures["mask"] = _scaled(np.rint(mask * 255).astype(np.uint8), width, height, PIL.Image.Resampling.BOX)
     pictures["trimap"] = _scaled(trimap, width, height, PIL.Image.Resampling.NEAREST)
-    shown = (
-        PageImage(files.add(scaled_jpeg(pictures[name], width, height), ".jpg"), width, height, f"{name}: {says}")
+    shown = {
+        name: PageImage(files.add(scaled_jpeg(pictures[name], width, height), ".jpg"), width, height, says)
         for name, says in _SAYS.items()
         if name in pictures
-    )
-    return StagesFigure(tuple(shown), caption_of(sample))
+    }
+    return StagesFigure(shown, caption_of(sample))
 
 
 def _scaled(grey: NDArray[np.uint8], width: int, height: int, method: PIL.Image.Resampling) -> NDArray[np.uint8]:
