@@ -24,6 +24,7 @@ from tests.service.forgetting.store_content import (
 from tests.service.records.snapshot_samples import snapshot_samples
 from tests.service.steps.test_import_coco import instances, written
 from tests.service.steps.test_run import SMALL
+from watchmove.pipeline.dataset.shard import read_shard, write_shard
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.world.drawing import moving_square
@@ -155,10 +156,82 @@ def test_nothing_names_or_shows_it_and_nothing_else_is_lost(context: StepContext
     assert {name: found[0] for name, found in after.items()} == kept
     remaining = snapshot_samples(context, dataset_of(context.store, "same"))
     assert remaining == [sample for sample in same if sample.metadata["video"] != VICTIM] != same
-    assert pages.count(b"<figure>") - page.count(b"<figure>") == pages.count(VICTIM.encode()) > 0
+    before_and_after = ((text.count(b"<figure>"), text.count(b'<tr class="crop">')) for text in (pages, page))
+    (figures, crops), (figures_left, crops_left) = before_and_after
+    assert figures - figures_left + crops - crops_left == pages.count(VICTIM.encode()) > 0
     beside = {item.key.rpartition("/")[2] for item in context.store.list("runs/first/report/")}
     assert beside == {*pictures_of(page.decode()), "index.html"} < {*pictures_of(pages.decode()), "index.html"}
     assert record.finished_at_unix_seconds is not None
+
+
+def shown_video(context: StepContext) -> str:
+    """The key of the video whose frame the report shows through all stages, which is held out from training too."""
+    key = gathered_of(context.store, "first").stages_keys[0]
+    path = context.store.local(key, context.scratch / "stages.tar")
+    assert path is not None
+    [shown] = read_shard(path)
+    return str(shown.metadata["video"])
+
+
+def test_pictures_of_its_stages_are_removed_and_others_are_shown(context: StepContext) -> None:
+    """The part's record and the run's name them no more; the report that is made again shows another video's."""
+    store, video = context.store, shown_video(context)
+    named = gathered_of(store, "first").stages_keys
+    before = (store.read("runs/first/report/index.html") or b"").decode()
+    forget(context, Selector("video", (video,)))
+    after = (store.read("runs/first/report/index.html") or b"").decode()
+    left = {item.key for item in store.list("extractions/") if item.key.endswith(".stages.tar")}
+    report(context, "first")
+    again = (store.read("runs/first/report/index.html") or b"").decode()
+
+    assert before.count('class="images stages"') == 1
+    assert 'class="images stages"' not in after
+    assert mentions(store, video.encode()) == []
+    assert gathered_of(store, "first").stages_keys == named[1:]
+    assert left == {record.stages.key for record in records_of_shards(store) if record.stages} == set(named[1:])
+    assert again.count('class="images stages"') == 1
+
+
+def test_predictions_for_its_crops_are_removed(context: StepContext) -> None:
+    """From the training's file, its record and the report; the rows of other videos stay."""
+    store = context.store
+    [name] = need(store, "runs/first/pretrain.json", PretrainPointer, "pretrain").backbones.values()
+    record_key = layout.backbone(name, "record.json")
+    key = need(store, record_key, BackboneRecord, "pretrain").predictions_key
+    path = store.local(key, context.scratch / "predictions.tar")
+    assert path is not None
+    samples = list(read_shard(path))
+    [video] = {str(sample.metadata["video"]) for sample in samples}
+    # as if another video were held out too, as in larger runs
+    other = replace(samples[0], key="0" * 16 + "-000001", metadata=samples[0].metadata | {"video": "other.mp4"})
+    write_shard(context.scratch / "both.tar", [*samples, other])
+    store.upload(key, context.scratch / "both.tar")
+    report(context, "first")
+    shown = (store.read("runs/first/report/index.html") or b"").decode()
+    removed = {one.key: one for one in forget(context, Selector("video", (video,)))[1].removals}
+    page = (store.read("runs/first/report/index.html") or b"").decode()
+    now = need(store, record_key, BackboneRecord, "pretrain").predictions_key
+    left = store.local(now, context.scratch / "left.tar")
+    assert left is not None
+
+    assert (shown.count('<tr class="crop">'), page.count('<tr class="crop">')) == (len(samples) + 1, 1)
+    assert mentions(store, video.encode(), *(sample.jpeg for sample in samples if sample.jpeg != other.jpeg)) == []
+    assert [sample.metadata["video"] for sample in read_shard(left)] == ["other.mp4"]
+    assert [item.key for item in store.list("backbones/") if "predictions" in item.key] == [now] != [key]
+    assert removed[key].what == "removed"
+    assert removed[record_key].what == "rewritten"
+    beside = {item.key.rpartition("/")[2] for item in store.list("runs/first/report/")}
+    assert beside == {*pictures_of(page), "index.html"}
+
+
+def test_checkpoints_that_a_finished_training_has_left_are_removed(context: StepContext) -> None:
+    """Where it was not allowed to remove them: they have predictions for crops."""
+    [name] = need(context.store, "runs/first/pretrain.json", PretrainPointer, "pretrain").backbones.values()
+    key = layout.backbone(name, "checkpoints/predictions-00000002.png")
+    context.store.write(key, b"picture")
+    forget(context, CHOICE)
+
+    assert context.store.head(key) is None
 
 
 def test_a_report_loses_the_names_of_failed_videos(context: StepContext) -> None:

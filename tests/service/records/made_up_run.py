@@ -5,7 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from watchmove.service.records import layout
-from watchmove.service.records.outcomes import NO_DEVICE, DeviceUse, Outcome, ShardRecord, Video, VideoOutcome
+from watchmove.service.records.outcomes import (
+    NO_DEVICE,
+    DeviceUse,
+    Outcome,
+    ShardRecord,
+    ShownStages,
+    Video,
+    VideoOutcome,
+)
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import commit, from_json_lines, origin
 from watchmove.service.runner.runner import StepContext
@@ -54,6 +62,7 @@ def commit_part(
     at: float,
     took: float,
     device: DeviceUse = NO_DEVICE,
+    stages: ShownStages | None = None,
 ) -> None:
     """Commit rows as one part of a shard, written `at` a time after `took` seconds."""
     shard, part = place
@@ -71,6 +80,7 @@ def commit_part(
         audit_key=f"{stem}-abc.audit.tar",
         seconds=took,
         device=device,
+        stages=stages,
         videos=rows,
     )
     assert commit(context.store, f"{stem}.json", record).new

@@ -14,6 +14,7 @@ from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.video.ffmpeg_commands import ffmpeg_executable
 from watchmove.pipeline.world.drawing import moving_square
 from watchmove.service.records.datasets import FailedVideo, gathered_of
+from watchmove.service.records.outcomes import ShownStages
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.report.run_page.failed_videos import failed_names
 from watchmove.service.runner.runner import StepContext
@@ -170,6 +171,36 @@ def test_shards_are_named_with_their_index_and_their_frames(make_context: MakeCo
     assert [(shard.frames, shard.left_out) for shard in dataset.shards] == [(3, (dull.id,)), (3, ()), (3, ())]
     assert (dataset.kept_frames, dataset.kept_videos) == (9, 3)
     assert all(shard.index_key == shard.key.removesuffix(".tar") + ".index.json.gz" for shard in dataset.shards)
+
+
+def test_the_stages_of_most_confident_frames_are_named(make_context: MakeContext) -> None:
+    """At most four, by confidence and then by key; without a video that the run does not list, or a superseded part."""
+    context = make_context("plan.max_shard_videos=1")
+    touch_videos(context, *(f"{number}.mp4" for number in range(7)))
+    planned = plan(context, "one")
+    confidences = (0.7, 0.9, 0.8, 0.9, 0.75, 0.99, 0.95)
+    for shard, confidence in enumerate(confidences):
+        [video] = made_up_videos(context, planned, shard)
+        shown = ShownStages(key=f"stages-{video.key}", video=video.id, confidence=confidence)
+        commit_part(context, planned, (shard, 0), (row(video, "kept"),), 1000.0, 1.0, stages=shown)
+        if video.key == "6.mp4":  # extracted again later, by an earlier version
+            commit_part(context, planned, (shard, 1), (row(video, "kept"),), 2000.0, 1.0)
+    (Path(context.settings.videos.removeprefix("file://")) / "5.mp4").unlink()
+    plan(context, "two")
+    gather(context, "two")
+
+    assert gathered_of(context.store, "two").stages_keys == tuple(f"stages-{n}.mp4" for n in (1, 3, 2, 4))
+
+
+def test_a_run_without_stages_names_none(make_context: MakeContext) -> None:
+    """As records of earlier versions have none; its own record is then as theirs."""
+    context = make_context()
+    touch_videos(context, "0.mp4")
+    end_shard(context, plan(context, "one"), 0, {})
+    gather(context, "one")
+
+    assert gathered_of(context.store, "one").stages_keys == ()
+    assert b"stages_keys" not in (context.store.read("runs/one/gather.json") or b"")
 
 
 def test_the_same_frames_are_one_snapshot_and_each_run_keeps_its_counts(make_context: MakeContext) -> None:

@@ -14,10 +14,12 @@ import pytest
 from tests.pipeline.dataset.mask_samples import drawn_shard
 from tests.service.conftest import MakeContext
 from tests.waiting import poll
+from watchmove.pipeline.dataset.shard import read_shard
 from watchmove.pipeline.errors import InvalidInput, Stopped
-from watchmove.pipeline.pretraining.batches import MaskDataset
+from watchmove.pipeline.pretraining.batches import MaskDataset, held_out_videos
 from watchmove.service.records import layout
 from watchmove.service.records.datasets import DatasetRecord, DatasetShard, GatherRecord, dataset_of
+from watchmove.service.records.forgotten import ForgetRecord, ForgottenWork, work_hash
 from watchmove.service.records.record import commit, need, origin
 from watchmove.service.records.shard_index import index_bytes, index_key
 from watchmove.service.records.training import PretrainPointer, backbone_id_of
@@ -121,6 +123,58 @@ def test_stopped_on_one_machine_and_torn_it_ends_on_another(make_context: MakeCo
     assert not list(context.store.list(layout.backbone(record.backbone, "checkpoints")))
     assert pretrain(elsewhere, "run") == (record,)
     assert pretrain(make_context(*SMALL, "pretrain.keep_checkpoints=5"), "run") == (record,)  # no weight depends on it
+
+
+def test_predictions_over_the_training_are_those_of_one_that_was_not_stopped(
+    make_context: MakeContext, tmp_path: Path
+) -> None:
+    """Stopped after the second validation, resumed on another machine; the key names the very same bytes."""
+    words = (
+        *SMALL,
+        "pretrain.validate_every_iterations=1",
+        "pretrain.trunk=alexnet-small",
+        "evaluate.classification=false",
+    )
+    context, elsewhere = make_context(*words), make_context(*words)
+    made_up_snapshot(context, tmp_path)
+    with pytest.raises(Stopped, match="stopped at iteration 2"):
+        pretrain(replace(context, progress=Told(context, stop_at=2)), "run")
+    stored = {item.key.rpartition("/")[2] for item in context.store.list("backbones/")}
+    (tmp_path / "other").mkdir()
+    [resumed] = pretrain(replace(elsewhere, scratch=tmp_path / "other"), "run")
+    undisturbed = make_context(*words, f"store=file://{tmp_path}/undisturbed")
+    made_up_snapshot(undisturbed, tmp_path)
+    (tmp_path / "third").mkdir()
+    [whole] = pretrain(replace(undisturbed, scratch=tmp_path / "third"), "run")
+    path = elsewhere.store.local(resumed.predictions_key, tmp_path / "copy.tar")
+    assert path is not None
+    samples = list(read_shard(path))
+
+    assert {"predictions-00000001.png", "predictions-00000002.png"} < stored
+    assert resumed.predictions_key == whole.predictions_key
+    assert resumed.predictions_key.startswith(f"backbones/{resumed.backbone}/predictions-")
+    assert [sample.metadata["iterations"] for sample in samples] == [[1, 2, 3]] * 3
+    assert {sample.metadata["video"] for sample in samples} == held_out_videos(["video0", "video2"], 0.3)
+    assert not list(elsewhere.store.list(layout.backbone(resumed.backbone, "checkpoints")))
+
+
+def test_crops_of_works_that_are_forgotten_meanwhile_are_not_stored(make_context: MakeContext, tmp_path: Path) -> None:
+    """While the training runs, its only held-out video is forgotten."""
+    context = make_context(*SMALL, "pretrain.trunk=alexnet-small", "evaluate.classification=false")
+    made_up_snapshot(context, tmp_path)
+    [held_out] = held_out_videos(["video0", "video2"], 0.3)
+    work = ForgottenWork(work=work_hash(context.settings.videos, held_out), videos=())
+    receipt = ForgetRecord(made_by=origin(context.settings, {}), selector="video", selector_hashes=(), works=(work,))
+
+    class Forgetting(Told):
+        def update(self, step: str, done: int, total: int, facts: str) -> None:
+            super().update(step, done, total, facts)
+            context.store.write(layout.receipt("receipt"), receipt.model_dump_json().encode())
+
+    [record] = pretrain(replace(context, progress=Forgetting(context)), "run")
+
+    assert record.predictions_key == ""
+    assert [item.key for item in context.store.list("backbones/") if "predictions" in item.key] == []
 
 
 def test_seeds_give_a_backbone_each_and_a_stop_keeps_the_finished_ones(

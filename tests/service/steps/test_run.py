@@ -22,6 +22,8 @@ from tests.service.slim_packages import link_packages, run_slim
 from tests.waiting import poll
 from watchmove.service.records import layout
 from watchmove.service.records.datasets import dataset_of, gathered_of
+from watchmove.service.records.record import need
+from watchmove.service.records.training import BackboneRecord, PretrainPointer
 from watchmove.service.report.result import result_of
 from watchmove.service.report.run_page.page_files import pictures_of
 from watchmove.service.runner.runner import StepContext
@@ -101,6 +103,38 @@ def test_the_summary_has_counts_figures_and_the_report(finished: tuple[StepConte
         "status",
         "export",
     ]
+
+
+def test_the_report_shows_a_frame_through_all_stages_and_predictions(finished: tuple[StepContext, str]) -> None:
+    """Of a run of an earlier version it says in a sentence each that they are not there."""
+    context, _ = finished
+    page = (context.store.read("runs/first/report/index.html") or b"").decode()
+    gathered = gathered_of(context.store, "first")
+    [backbone] = need(context.store, "runs/first/pretrain.json", PretrainPointer, "pretrain").backbones.values()
+    key, record_key = layout.run_record("first", "gather"), layout.backbone(backbone, "record.json")
+    record = need(context.store, record_key, BackboneRecord, "pretrain")
+    [stages] = re.findall(r'<div class="images stages">(.*?)</figure>', page, re.DOTALL)
+    try:
+        for where, one in ((key, gathered), (record_key, record)):
+            emptied = one.model_copy(update={"stages_keys": (), "predictions_key": ""})
+            context.store.write(where, emptied.model_dump_json().encode())
+        report(context, "first")
+        earlier = (context.store.read("runs/first/report/index.html") or b"").decode()
+    finally:
+        for where, one in ((key, gathered), (record_key, record)):
+            context.store.write(where, one.model_dump_json(indent=1).encode())
+        report(context, "first")
+
+    names = re.findall(r"<b>(\w+)</b>", stages)
+    assert names == ["image", "flow", "motion", "appearance", "votes", "mask", "trimap"]
+    assert len(set(re.findall(r'src="([^"]+)"', stages))) == len(names)
+    assert 1 <= page.count('<tr class="crop">') <= 4
+    assert 'alt="prediction at step 2"' in page
+    assert "has stored no pictures of its stages" in earlier
+    assert "has kept no predictions" in earlier
+    assert 'class="crop"' not in earlier
+    assert len(pictures_of(earlier)) < len(pictures_of(page))
+    assert (context.store.read("runs/first/report/index.html") or b"").decode() == page
 
 
 def test_the_report_stands_alone(finished: tuple[StepContext, str], tmp_path: Path) -> None:

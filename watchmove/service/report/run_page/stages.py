@@ -34,9 +34,10 @@ class StagesFigure(NamedTuple):
 
 def stages_figure(files: PageFiles, sample: Sample | None, settings: PretrainingSettings) -> StagesFigure | None:
     """Return the figure of a frame whose picture is a strip of its stages; None without it, or if it is damaged."""
-    strip, mask = (frame_of(sample), soft_mask_of(sample)) if sample is not None else (None, None)
-    names = sample.metadata.get("stages") if sample is not None else None
-    if sample is None or strip is None or mask is None or not isinstance(names, list) or len(strip) < len(names):
+    if sample is None:
+        return None
+    strip, mask, names = frame_of(sample), soft_mask_of(sample), sample.metadata.get("stages")
+    if strip is None or mask is None or not isinstance(names, list) or not 0 < len(names) <= len(strip):
         return None
     height, width = len(strip) // len(names), strip.shape[1]
     pictures = {str(name): strip[n * height : (n + 1) * height] for n, name in enumerate(names)}
