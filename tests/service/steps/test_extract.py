@@ -266,14 +266,18 @@ def test_a_missing_list_is_not_an_empty_shard(make_context: MakeContext, videos:
 def test_on_a_device_the_same_frames_are_kept(make_context: MakeContext, videos: Path) -> None:
     """By the torch path, here on a CPU: the very frames of the other path, and the record says what it cost."""
     assert videos.is_dir()
-    kept, used = [], []
+    kept, used, shown = [], [], []
     for device in ("cpu", "torch-cpu"):
         context = make_context("extract.flow=dis", f"extract.device={device}")
         planned = extracted(context, device)
         parts = [record for _, record in shard_records(context.store, planned.recipe)]
         used.append(sum(part.device.busy_seconds for part in parts))
+        shown.append([part.stages for part in parts])
         rows = (row for part in parts for row in part.videos)
         kept.append({row.video.key: (row.outcome, row.frames_kept) for row in rows})
 
     assert kept[0] == kept[1]
     assert used[0] == 0 < used[1]
+    for [stages] in shown:
+        assert stages is not None
+        assert context.store.head(stages.key) is not None

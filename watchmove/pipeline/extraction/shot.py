@@ -46,7 +46,7 @@ class ExaminedFrame:
     REJECT_REASONS, None for a frame that is good on its own; conditions: names from CONDITIONS, in their order; facts:
     what was measured of its mask, None if it has none; window_frames: the number of different frames in its window;
     stages: what led to the mask, with the part of the frame inside black borders that its maps cover, in rows and
-    columns; None for a rejected frame, and where the segmenter has none.
+    columns; None for a rejected frame.
     """
 
     soft_mask: NDArray[np.float32]

@@ -71,7 +71,7 @@ class SegmentedFrame:
     independent_motion: (h, w) float32 at the working size, the length of the motion relative to the camera, in
         full-size pixels per frame.
     flow_consistency: in [0, 1], the mean agreement of forward and backward flow.
-    stages: what led to the mask; None from the device chain, which leaves these maps on the device.
+    stages: what led to the mask.
     """
 
     soft_mask: FloatArray

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from watchmove.pipeline.arrays import Image
-from watchmove.pipeline.masks.chain import SegmentedFrame
+from watchmove.pipeline.masks.chain import SegmentedFrame, StageMaps
 
 Masks = tuple[tuple[SegmentedFrame, ...], ...]
 
@@ -115,6 +115,10 @@ def send_masks(connection: Connection, found: Masks) -> None:
     connection.send_bytes(header.model_dump_json().encode())
     connection.send_bytes(np.stack([frame.soft_mask for frame in frames]).data.cast("B"))
     connection.send_bytes(np.stack([frame.independent_motion for frame in frames]).data.cast("B"))
+    stages = [frame.stages for frame in frames if frame.stages is not None]
+    # axes: (frames, rows, columns, maps), flow being two of them; of no frame unless of all
+    maps = [np.dstack([one.flow, one.motion, one.appearance, one.votes]) for one in stages]
+    connection.send_bytes(np.stack(maps).tobytes() if len(maps) == len(frames) else b"")
 
 
 def send_problem(connection: Connection, problem: str, *, machine: bool) -> None:
@@ -134,5 +138,14 @@ def receive_masks(connection: Connection, wanted: Sequence[Sequence[int]]) -> Ma
     # no limit here: the sender is the device process, which is trusted and decodes no video
     masks = np.frombuffer(connection.recv_bytes(), np.float32).reshape(-1, header.height, header.width)
     motions = np.frombuffer(connection.recv_bytes(), np.float32).reshape(-1, header.rows, header.columns)
-    frames = iter([SegmentedFrame(*fields) for fields in zip(masks, motions, header.flow_trust, strict=True)])
+    stages = _stages_in(connection.recv_bytes(), len(masks), header)
+    frames = iter([SegmentedFrame(*fields) for fields in zip(masks, motions, header.flow_trust, stages, strict=True)])
     return tuple(tuple(next(frames) for _ in positions) for positions in wanted)
+
+
+def _stages_in(content: bytes, count: int, header: MasksHeader) -> list[StageMaps | None]:
+    """The maps of the stages of each of `count` frames; None where the message has none."""
+    if not content:
+        return [None] * count
+    maps = np.frombuffer(content, np.float16).reshape(count, header.rows, header.columns, -1)
+    return [StageMaps(one[..., :2], one[..., 2], one[..., 3], one[..., 4]) for one in maps]

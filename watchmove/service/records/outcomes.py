@@ -157,7 +157,7 @@ class ShardRecord(Record):
 
     `device` is the use of the process that computes masks, if masks are computed by a process of their own.
     `verdicts_key` has the verdicts on all examined frames, and is empty in records without them. `stages` is None where
-    no frame is kept, where a GPU computes the masks, and in records of earlier versions.
+    no frame is kept, and in records of earlier versions.
     """
 
     plan: str

@@ -52,6 +52,14 @@ def assert_close(first: Sequence[Sequence[SegmentedFrame]], second: Sequence[Seq
         assert ((frame.soft_mask >= 0.5) != (reference.soft_mask >= 0.5)).mean() < FLIPPED_TOLERANCE
         assert np.abs(frame.independent_motion - reference.independent_motion).mean() < 0.02
         assert frame.flow_consistency == pytest.approx(reference.flow_consistency, abs=1e-3)
+        assert frame.stages is not None
+        assert reference.stages is not None
+        for name, one in vars(frame.stages).items():
+            other = getattr(reference.stages, name)
+            assert (one.dtype, one.shape) == (other.dtype, other.shape)
+            assert np.abs(one.astype(np.float32) - other).mean() < (0.02 if name == "flow" else 4 * MEAN_TOLERANCE), (
+                name
+            )
 
 
 @pytest.mark.parametrize("kind", ["moving", "still", "camera"])

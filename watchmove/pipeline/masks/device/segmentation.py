@@ -26,6 +26,7 @@ from watchmove.pipeline.masks.chain import (
     REFIT_FRAME_STEP,
     WORKING_SCALE,
     SegmentedFrame,
+    StageMaps,
 )
 from watchmove.pipeline.masks.cpu.appearance import FIT_TO_MOTION, FIT_TO_OUTLINES
 from watchmove.pipeline.masks.cpu.camera import CANDIDATE_COUNT, camera_grid, draw_triples
@@ -40,6 +41,7 @@ from watchmove.pipeline.masks.device.windows import (
     Windows,
     compose_fields,
     smooth_along_flow,
+    to_next,
     window_consistency,
     window_flow,
 )
@@ -124,7 +126,7 @@ class TorchSegmenter:
                 motion_evidence = torch.from_numpy(np.stack(averaged)).to(self._device)
         with stages("appearance"):
             features = self._batches.run(lambda part: pixel_features(_shrink(pixels[part])), len(pixels))
-            consensus = self._consensus(pixels, features, motion_evidence, motion, generator)
+            similarity, consensus = self._consensus(pixels, features, motion_evidence, motion, generator)
         chosen = self._chosen(layout, wanted)
         with stages("edges"):
             masks = self._batches.run(
@@ -134,7 +136,10 @@ class TorchSegmenter:
         with stages("back"):
             # a GPU works asynchronously: the copies also wait for what earlier stages have queued
             facts = motion.pixels_per_frame[chosen].cpu().numpy(), best.mean(dim=(1, 2))[chosen].tolist()
-            frames = iter([SegmentedFrame(*of_frame) for of_frame in zip(masks.cpu().numpy(), *facts, strict=True)])
+            maps = (to_next(fields, layout), motion_evidence, similarity, consensus)
+            stages_of = [StageMaps(*found) for found in zip(*(_copied(of_all[chosen]) for of_all in maps), strict=True)]
+            found = zip(masks.cpu().numpy(), *facts, stages_of, strict=True)
+            frames = iter([SegmentedFrame(*of_frame) for of_frame in found])
         counts = layout.lengths if wanted is None else [len(positions) for positions in wanted]
         return tuple(tuple(islice(frames, count)) for count in counts)
 
@@ -174,11 +179,12 @@ class TorchSegmenter:
         motion_evidence: Tensor,
         motion: _IndependentMotion,
         generator: np.random.Generator,
-    ) -> Tensor:
-        """Evidence (N, h, w) in which motion, appearance and common fate agree, by the rounds of `cpu.segmentation`."""
+    ) -> tuple[Tensor, Tensor]:
+        """Similarity and consensus (N, h, w) each, by the rounds of `cpu.segmentation._consensus`."""
         unit_count, first_evidence = self._settings.appearance_units, motion_evidence
         appearance = fit_appearance(features, motion_evidence, FIT_TO_MOTION, unit_count, generator)
-        consensus = _geometric_mean(appearance.predict(features), motion_evidence)
+        similarity = appearance.predict(features)
+        consensus = _geometric_mean(similarity, motion_evidence)
         refitted = slice(None, None, REFIT_FRAME_STEP)
         for round_number in range(1, CONSENSUS_ROUNDS + 1):
             outlined = self._outlined(pixels[refitted], consensus[refitted])
@@ -193,7 +199,7 @@ class TorchSegmenter:
             else:
                 motion_evidence = updated
             consensus = _geometric_mean(similarity, motion_evidence)
-        return consensus
+        return similarity, consensus
 
     def _outlined(self, pixels: Tensor, evidence: Tensor) -> Tensor:
         """Evidence (N, h, w) aligned to the edges of the images, in batches."""
@@ -214,6 +220,11 @@ class TorchSegmenter:
 def _residual_motion(fields: Tensor, triples: NDArray[np.int64]) -> Tensor:
     """Residuals (N, 2, h, w) of fields (N, 2, h, w) without the motion of the camera and of near ground."""
     return without_near_ground(fields, residual_motion(fields, triples))
+
+
+def _copied(maps: Tensor) -> NDArray[np.float16]:
+    """Maps on the device as an array in half precision, as `StageMaps` has them."""
+    return np.asarray(maps.half().cpu().numpy(), np.float16)
 
 
 def _shrink(pixels: Tensor, scale: int = WORKING_SCALE) -> Tensor:

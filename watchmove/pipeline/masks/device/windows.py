@@ -71,6 +71,13 @@ def window_flow(
     return fields
 
 
+def to_next(fields: Tensor, windows: Windows) -> Tensor:
+    """Return flow (N, h, w, 2) to the next frame: the opposite of that to the frame before where there is no next."""
+    is_last = (windows.neighbours[STEPS.index(1)] < 0).view(-1, 1, 1, 1)
+    # axes: (N, 2, h, w) -> (N, h, w, 2)
+    return torch.where(is_last, -fields[STEPS.index(-1)], fields[STEPS.index(1)]).permute(0, 2, 3, 1)
+
+
 def _torch_fields(method: TensorFlowMethod, pixels: Tensor, first: Tensor, second: Tensor) -> Callable[[slice], Tensor]:
     """Return a function from a slice of the pairs to their fields (n, 2, H, W), by a flow method in torch.
 
