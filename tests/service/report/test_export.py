@@ -32,7 +32,7 @@ from watchmove.service.records.training import (
     PretrainPointer,
     backbone_id_of,
 )
-from watchmove.service.report.export import export
+from watchmove.service.report.export import CARD, export
 from watchmove.service.runner.runner import StepContext
 
 FEATURES = """
@@ -143,6 +143,27 @@ def test_the_card_says_that_works_were_forgotten_since(make_context: MakeContext
     after = export(context.store, context.scratch, "run", tmp_path / "out").read_text()
 
     assert ["works that were forgotten" in card for card in (before, after)] == [False, True]
+
+
+def test_the_progress_counts_files_and_ends_with_all(make_context: MakeContext, tmp_path: Path) -> None:
+    """It does not say that all are written before the card is, which is the last."""
+    context = make_context()
+    trained_run(context, tmp_path)
+    told: list[tuple[int, int, str, bool]] = []
+    out = tmp_path / "out"
+
+    def on_progress(done: int, total: int, what: str) -> None:
+        told.append((done, total, what, (out / CARD).is_file()))
+
+    export(context.store, context.scratch, "run", out, on_progress=on_progress)
+    files = len(list(out.iterdir()))
+
+    assert [done for done, *_ in told] == sorted({done for done, *_ in told})
+    assert {total for _, total, *_ in told} == {files}
+    assert [(done == files, written) for done, _, _, written in told] == [(False, False)] * (len(told) - 1) + [
+        (True, True)
+    ]
+    assert [what for *_, what, _ in told[:-1]][-1] == "model card"
 
 
 def test_of_several_seeds_one_is_exported_and_named(make_context: MakeContext, tmp_path: Path) -> None:

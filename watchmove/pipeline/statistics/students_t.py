@@ -4,8 +4,6 @@ import math
 from functools import lru_cache
 from statistics import NormalDist
 
-from mpmath import betainc
-
 _TOLERANCE = 1e-14
 """Relative step at which the search for a quantile ends, a few roundings of a float."""
 
@@ -27,6 +25,9 @@ def students_quantile(probability: float, freedom: float) -> float:
 
 def _distribution(value: float, freedom: float) -> float:
     """The probability of at most `value` > 0 (Abramowitz and Stegun, 26.7.1)."""
+    # loaded where a quantile is needed: most reports of one seed need none
+    from mpmath import betainc
+
     square = value**2
     # of the two equal forms the one whose argument is small, which rounding leaves exact
     if square > freedom:

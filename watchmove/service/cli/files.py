@@ -7,11 +7,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from threadpoolctl import threadpool_limits
 
 from watchmove.pipeline.files.numbers import number_of, whole_number_of
 from watchmove.service.cli.options import AsJson, Overrides, SettingsFile, Teacher, decimal, end, with_teacher
-from watchmove.service.extraction.recipe import local_extraction
 from watchmove.service.runner.progress import ProgressReport, progress_for
 from watchmove.service.settings.loading import LAPTOP, load_settings
 
@@ -36,6 +34,9 @@ def segment(
     Writes a soft mask (8-bit PNG) for every frame, and frames.jsonl with the verdict on each.
     """
     # Commands import their work when they run, so that those without a network do not wait for torch to load.
+    from threadpoolctl import threadpool_limits
+
+    from watchmove.service.extraction.recipe import local_extraction
     from watchmove.service.masks.segment import segment as write_masks
 
     def body() -> None:
@@ -76,6 +77,9 @@ def bench_of_masks(
 
     Prints the intersection over union with the annotated masks, and the time that one core needs per frame.
     """
+    from threadpoolctl import threadpool_limits
+
+    from watchmove.service.extraction.recipe import local_extraction
     from watchmove.service.masks.bench import bench_masks, print_mask_scores
 
     def body() -> None:

@@ -230,6 +230,11 @@ def export(
     words = [*with_store(overrides, store), NO_METRICS]
 
     def body(context: StepContext) -> None:
-        print(write_files(context.store, context.scratch, run, out, seed))
+        def shown(done: int, total: int, what: str) -> None:
+            context.progress.update("export", done, total, what)
+
+        card = write_files(context.store, context.scratch, run, out, seed, shown)
+        context.progress.close()
+        print(card)
 
     in_run(run, settings, words, body)

@@ -1,7 +1,7 @@
 """Export of a run's backbone: weights that other programs can load, and a model card that describes them."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,18 @@ CURVE = "curve.png"
 
 
 @log_step
-def export(store: Store, scratch: Path, run: str, out: Path, seed: int | None = None) -> Path:
+def export(
+    store: Store,
+    scratch: Path,
+    run: str,
+    out: Path,
+    seed: int | None = None,
+    on_progress: Callable[[int, int, str], None] = lambda *_: None,
+) -> Path:
     """Write the weights, the training curve and, last, the model card into `out`; return the card's path.
 
-    `seed` is that of the backbone's pretraining; None: the first of the run's settings.
+    `seed` is that of the backbone's pretraining; None: the first of the run's settings. `on_progress` is called with
+    the number of files that are written, that of all, and what is written next.
 
     Raises:
         InvalidInput: the run has no backbone of this seed, or its weights differ from its record.
@@ -57,10 +65,13 @@ def export(store: Store, scratch: Path, run: str, out: Path, seed: int | None = 
     pretrain_settings = _settings_of(record)
     # Records that were written before there was a choice of trunks do not name one.
     trunk = str(pretrain_settings.get("trunk", ALEXNET.kind))
-    written = [
-        *_write_weights(store, scratch, record, trunk, out),
-        *_write_mask_network(store, scratch, record, out),
-    ]
+    count = (2 if trunk in SHAPES else 1) + bool(record.mask_network_key) + len((CURVE, CARD))
+    on_progress(0, count, "weights")
+    written = _write_weights(store, scratch, record, trunk, out)
+    if record.mask_network_key:
+        on_progress(len(written), count, "mask network")
+        written += _write_mask_network(store, scratch, record, out)
+    on_progress(len(written), count, "model card")
     page = _template().render(
         run=run,
         record=record,
@@ -78,6 +89,7 @@ def export(store: Store, scratch: Path, run: str, out: Path, seed: int | None = 
     )
     write_bytes(out / CURVE, curve_png(record.curve, record.score_name))
     write_bytes(out / CARD, page.encode())
+    on_progress(count, count, "files")
     return out / CARD
 
 
@@ -112,9 +124,7 @@ def _write_weights(store: Store, scratch: Path, record: BackboneRecord, kind: st
 
 
 def _write_mask_network(store: Store, scratch: Path, record: BackboneRecord, out: Path) -> list[str]:
-    """Copy the mask network if the record has one; return the names of the files written."""
-    if not record.mask_network_key:
-        return []
+    """Copy the mask network, which the record must have; return the names of the files written."""
     fetched = fetch_mask_network(store, record, scratch / MASK_NETWORK_NAME)
     with replacing(out / MASK_NETWORK_NAME) as temporary:
         shutil.copyfile(fetched, temporary)
