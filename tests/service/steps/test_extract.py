@@ -177,11 +177,13 @@ def test_data_without_a_record_is_not_there(make_context: MakeContext, videos: P
     [key] = [k for k in everything(context) if "/shards/" in k and k.endswith(".json")]
     record = find(context.store, key, ShardRecord)
     assert record is not None
+    before = {name: context.store.read(name) for name in everything(context) if "-0-" in name}
     (context.scratch.parent / "store" / key).unlink()
 
     with pytest.raises(InvalidInput, match="have no outcome yet"):
         gather(context, "run")
     assert extract(context, "run", 0)
+    assert {name: context.store.read(name) for name in everything(context) if "-0-" in name} == before
     assert gather(context, "run").shards[0].sha256 == record.data_sha256
     assert planned.shards == 1
 

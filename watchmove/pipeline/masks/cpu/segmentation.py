@@ -12,6 +12,7 @@ from itertools import accumulate
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from watchmove.pipeline.arrays import FloatArray, Image
 from watchmove.pipeline.flow.choice import flow_method
@@ -64,7 +65,7 @@ class _Evidence:
     """
 
     image: Image
-    flow: FloatArray
+    flow: NDArray[np.float16]
     motion: _IndependentMotion
     motion_evidence: FloatArray
     features: FloatArray
@@ -83,7 +84,7 @@ def segment_shot(
     are added to `stages`: flow, camera, smoothing, teacher (if there is one), appearance, edges.
 
     Nothing has been learnt beforehand, except by a teacher; the same frames and settings give the same bytes. Memory
-    grows with the number of frames: about three quarters of a megabyte per frame of 427x240, in addition to the frames.
+    grows with the number of frames: about nine tenths of a megabyte per frame of 427x240, in addition to the frames.
 
     Raises InvalidInput where weights or a device that the settings name are missing or do not fit.
     """
@@ -134,10 +135,10 @@ def _window_evidence(
     ]
 
 
-def _to_next(flow: WindowFlow, index: int) -> FloatArray:
+def _to_next(flow: WindowFlow, index: int) -> NDArray[np.float16]:
     """Flow (h, w, 2) from a frame to the next one; for the last frame, the opposite of that to the frame before."""
     step = flow.steps(index)[-1]
-    return flow.fields[index, step] * np.float32(step)
+    return np.asarray(flow.fields[index, step] * np.float32(step), np.float16)
 
 
 def _penalised(saliency: FloatArray, consistency: FloatArray) -> FloatArray:
@@ -214,8 +215,6 @@ def _outlined(image: Image, evidence: FloatArray) -> FloatArray:
 
 def _segmented(frame: _Evidence, similarity: FloatArray, evidence: FloatArray) -> SegmentedFrame:
     soft_mask = calibrate(align_to_edges(evidence, frame.image))
-    flow, motion, appearance, votes = (
-        maps.astype(np.float16) for maps in (frame.flow, frame.motion_evidence, similarity, evidence)
-    )
-    stages = StageMaps(flow, motion, appearance, votes)
+    maps = (of_stage.astype(np.float16) for of_stage in (frame.motion_evidence, similarity, evidence))
+    stages = StageMaps(frame.flow, *maps)
     return SegmentedFrame(soft_mask, frame.motion.pixels_per_frame, frame.flow_consistency, stages)
