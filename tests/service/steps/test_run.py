@@ -145,12 +145,12 @@ def test_the_report_stands_alone(finished: tuple[StepContext, str], tmp_path: Pa
     single = report(context, "first", single_file=True, folder=tmp_path / "copy")
     one_file = (context.store.read("runs/first/report.html") or b"").decode()
 
-    assert sorted({name.rpartition(".")[2] for name in pictures}) == ["jpg", "svg"]
+    assert sorted({name.rpartition(".")[2] for name in pictures}) == ["jpg", "png", "svg"]
     assert {item.key.rpartition("/")[2] for item in context.store.list("runs/first/report/")} == {
         *pictures,
         "index.html",
     }
-    assert re.findall(r'(?:src|href)="(?![0-9a-f]{16}\.(?:jpg|svg)")', page) == []
+    assert re.findall(r'(?:src|href)="(?![0-9a-f]{16}\.(?:jpg|png|svg)")', page) == []
     assert "<script" not in page
     reasons = {name.removeprefix("rejected: ") for name in gathered_of(context.store, "first").frames} - {"kept"}
     assert reasons & set(re.findall("<h3>(.*?)</h3>", page))
