@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console, Group
@@ -13,13 +13,13 @@ from rich.text import Text
 from watchmove.pipeline.errors import InvalidInput, Stopped, Unavailable
 from watchmove.pipeline.files.text_lines import printable
 from watchmove.service.cli.options import Overrides, SettingsFile, end
+from watchmove.service.cluster.watch import COUNTS, changes, headline
+from watchmove.service.cluster.watch import watch as watch_to_end
+from watchmove.service.cluster.workflow_api import WorkflowApi, connect
+from watchmove.service.cluster.workflow_names import find_workflow, run_of
+from watchmove.service.cluster.workflow_state import POD_LOST, WorkflowState, phase_of, state_of
 from watchmove.service.runner.exit_codes import RETRIED_EXIT_CODES
 from watchmove.service.settings.loading import LAPTOP, load_settings
-
-if TYPE_CHECKING:
-    # Not when it runs: what speaks to clusters is loaded by the commands below alone, as it takes a tenth of a start.
-    from watchmove.service.cluster.workflow_api import WorkflowApi
-    from watchmove.service.cluster.workflow_state import WorkflowState
 
 on_cluster = typer.Typer()
 
@@ -60,8 +60,6 @@ def submit(
     Does what `argo submit --from workflowtemplate/NAME` does, without the argo program.
     """
     from watchmove.service.cluster.submit import submit as start
-    from watchmove.service.cluster.watch import headline
-    from watchmove.service.cluster.workflow_api import connect
 
     def body() -> None:
         given = dict(_parameter(text) for text in parameters or ())
@@ -82,9 +80,6 @@ def watch(name: WorkflowOrLast = "", namespace: Namespace = "watchmove") -> None
     Shows its steps with their pods and failures, live on a terminal and as a line for each change elsewhere. Exits as
     `submit --wait` does: with 0 if the workflow has succeeded.
     """
-    from watchmove.service.cluster.workflow_api import connect
-    from watchmove.service.cluster.workflow_names import find_workflow
-    from watchmove.service.cluster.workflow_state import state_of
 
     def body() -> None:
         api = connect(namespace)
@@ -108,8 +103,6 @@ def logs(
     Each line begins with the name of its pod in the workflow. What is said in parentheses is no line of the pod.
     """
     from watchmove.service.cluster.logs import Choice, follow_logs, read_logs
-    from watchmove.service.cluster.workflow_api import connect
-    from watchmove.service.cluster.workflow_names import find_workflow
 
     def body() -> None:
         api = connect(namespace)
@@ -128,9 +121,6 @@ def stop(name: Workflow, namespace: Namespace = "watchmove") -> None:
     """
     from watchmove.service.cluster.stop import Stopping
     from watchmove.service.cluster.stop import stop as ask
-    from watchmove.service.cluster.workflow_api import connect
-    from watchmove.service.cluster.workflow_names import find_workflow
-    from watchmove.service.cluster.workflow_state import phase_of
 
     def body() -> None:
         api = connect(namespace)
@@ -155,8 +145,6 @@ def resubmit(name: Workflow, namespace: Namespace = "watchmove") -> None:
     A new workflow with the same parameters continues its run: what is committed in the store is not repeated.
     """
     from watchmove.service.cluster.submit import resubmit as start
-    from watchmove.service.cluster.workflow_api import connect
-    from watchmove.service.cluster.workflow_names import find_workflow, run_of
 
     def body() -> None:
         api = connect(namespace)
@@ -168,7 +156,7 @@ def resubmit(name: Workflow, namespace: Namespace = "watchmove") -> None:
     end(body)
 
 
-def _watch(api: "WorkflowApi", state: "WorkflowState") -> None:
+def _watch(api: WorkflowApi, state: WorkflowState) -> None:
     """Show a workflow until it has ended.
 
     Raises:
@@ -176,9 +164,6 @@ def _watch(api: "WorkflowApi", state: "WorkflowState") -> None:
         Unavailable: it has failed for what may pass, or the cluster cannot be reached.
         Stopped: a signal has ended the watching.
     """
-    from watchmove.service.cluster.watch import watch as watch_to_end
-    from watchmove.service.cluster.workflow_state import POD_LOST
-
     try:
         with _display() as show:
             show(state)
@@ -196,11 +181,8 @@ def _watch(api: "WorkflowApi", state: "WorkflowState") -> None:
 
 
 @contextmanager
-def _display() -> Iterator[Callable[["WorkflowState"], None]]:
+def _display() -> Iterator[Callable[[WorkflowState], None]]:
     """Provide a function that shows a state: on a terminal in place of the one before, elsewhere what has changed."""
-    from watchmove.service.cluster.watch import changes
-    from watchmove.service.cluster.workflow_state import WorkflowState
-
     console = Console()
     if not console.is_terminal:
         last = WorkflowState("", "", 0, 0, ())
@@ -217,10 +199,8 @@ def _display() -> Iterator[Callable[["WorkflowState"], None]]:
         yield lambda state: live.update(_picture(state), refresh=True)
 
 
-def _picture(state: "WorkflowState") -> Group:
+def _picture(state: WorkflowState) -> Group:
     """The whole state, for a terminal."""
-    from watchmove.service.cluster.watch import COUNTS, headline
-
     table = Table(title=Text(printable(headline(state)), style="bold"), title_justify="left")
     for name in ("step", *COUNTS, "progress"):
         table.add_column(name, justify="left" if name == "step" else "right")

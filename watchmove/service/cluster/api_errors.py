@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 
-import urllib3.exceptions
-
 from watchmove.pipeline.errors import InvalidInput, Unavailable
 
 REQUEST_TIMEOUT_SECONDS = 30.0
@@ -30,6 +28,7 @@ def translated(what: str) -> Iterator[None]:
     """Turn the exceptions of both clients into Refused and Unavailable, with a message that begins with `what`."""
     import argo_workflows.exceptions
     import kubernetes.client.exceptions
+    import urllib3.exceptions
 
     try:
         yield

@@ -4,9 +4,6 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
-from watchmove.service.cluster.argo_server_api import ArgoServerApi
-from watchmove.service.cluster.kubernetes_api import KubernetesApi
-
 
 class WorkflowApi(Protocol):
     """The requests to a cluster concerning workflows of one namespace. Documents are Argo's JSON objects.
@@ -39,5 +36,9 @@ def connect(namespace: str) -> WorkflowApi:
     Raises:
         InvalidInput: the environment configures no cluster.
     """
+    # Not at the top: every start of the command line loads this module, and few speak to a cluster.
+    from watchmove.service.cluster.argo_server_api import ArgoServerApi
+    from watchmove.service.cluster.kubernetes_api import KubernetesApi
+
     server = os.environ.get("ARGO_SERVER", "")
     return ArgoServerApi(server, namespace) if server else KubernetesApi(namespace)
