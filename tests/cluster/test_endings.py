@@ -2,10 +2,11 @@
 
 import shutil
 import subprocess
+from functools import partial
 
 import pytest
 
-from tests.cluster.installation import NAMESPACE, FirstRun, Installation, plan_alone, pods_of
+from tests.cluster.installation import NAMESPACE, FirstRun, Installation, plan_alone, pods_of, wait_for
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -31,6 +32,25 @@ def test_a_store_that_cannot_be_reached_is_tried_again(installation: Installatio
     assert [node["outputs"]["exitCode"] for node in tries] == ["75", "75"]
 
 
+def test_pods_that_are_taken_away_use_up_no_tries(installation: Installation) -> None:
+    """Three pods are deleted, one without grace, where what fails by itself is retried once; the fourth is done."""
+    write = "[(folder / name).write_text('[]') for name in ('shards', 'evaluations')]"
+    wait = "import pathlib, time; {{retries}} < 3 and time.sleep(600)"
+    script = f"{wait}; folder = pathlib.Path('/tmp/outputs'); folder.mkdir(); {write}"
+    workflow = plan_alone(installation, command=["python", "-c"], args=[script])
+    strategy = workflow["spec"]["templates"][0]["retryStrategy"]
+    strategy.update(limit=10, expression=strategy["expression"].replace("asInt(retries) < 120", "asInt(retries) < 1"))
+    name = installation.start(workflow)
+    lost: list[str] = []
+    for grace in (None, None, 0):
+        lost.append(wait_for("a pod to run", partial(_running_pod, installation, name, lost), 180))
+        installation.core.delete_namespaced_pod(lost[-1], NAMESPACE, grace_period_seconds=grace)
+    ended = installation.ended(name)
+
+    assert ended["status"]["phase"] == "Succeeded"
+    assert [node["phase"] == "Succeeded" for node in pods_of(ended, name)] == [False, False, False, True]
+
+
 def test_a_workflow_that_is_retried_ends(installation: Installation, first_run: FirstRun) -> None:
     """As by `argo retry`, after fan-outs that are done: its last step alone is done again."""
     if not shutil.which("argo"):
@@ -42,3 +62,9 @@ def test_a_workflow_that_is_retried_ends(installation: Installation, first_run: 
 
     assert again["status"]["phase"] == "Succeeded"
     assert again["status"]["finishedAt"] > first_run.workflow["status"]["finishedAt"]
+
+
+def _running_pod(installation: Installation, workflow: str, lost: list[str]) -> str | None:
+    """The name of a plan's pod that runs and is none of the lost ones."""
+    running = [pod.metadata.name for pod in installation.pods(workflow, "plan") if pod.status.phase == "Running"]
+    return next((name for name in running if name not in lost), None)
