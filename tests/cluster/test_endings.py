@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from functools import partial
 
 import pytest
@@ -41,10 +42,9 @@ def test_pods_that_are_taken_away_use_up_no_tries(installation: Installation) ->
     strategy = workflow["spec"]["templates"][0]["retryStrategy"]
     strategy.update(limit=10, expression=strategy["expression"].replace("asInt(retries) < 120", "asInt(retries) < 1"))
     name = installation.start(workflow)
-    lost: list[str] = []
-    for grace in (None, None, 0):
-        lost.append(wait_for("a pod to run", partial(_running_pod, installation, name, lost), 180))
-        installation.core.delete_namespaced_pod(lost[-1], NAMESPACE, grace_period_seconds=grace)
+    for count, grace in enumerate((None, None, 0), start=1):
+        pod = wait_for(f"try {count}", partial(_pod_of_try, installation, name, count), 180)
+        installation.core.delete_namespaced_pod(pod, NAMESPACE, grace_period_seconds=grace)
     ended = installation.ended(name)
 
     assert ended["status"]["phase"] == "Succeeded"
@@ -64,7 +64,15 @@ def test_a_workflow_that_is_retried_ends(installation: Installation, first_run: 
     assert again["status"]["finishedAt"] > first_run.workflow["status"]["finishedAt"]
 
 
-def _running_pod(installation: Installation, workflow: str, lost: list[str]) -> str | None:
-    """The name of a plan's pod that runs and is none of the lost ones."""
+def _pod_of_try(installation: Installation, workflow: str, count: int) -> str | None:
+    """The pod of that try, once it has run long enough that Argo takes its deletion for the try's end.
+
+    A pod that is deleted within ten seconds of its start is made again within the same try.
+    """
+    document = installation.get("workflows", workflow)
+    tries = pods_of(document, workflow) if document.get("status", {}).get("nodes") else []
     running = [pod.metadata.name for pod in installation.pods(workflow, "plan") if pod.status.phase == "Running"]
-    return next((name for name in running if name not in lost), None)
+    if len(tries) != count or not running:
+        return None
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(tries[-1]["startedAt"])).total_seconds()
+    return running[0] if tries[-1]["phase"] == "Running" and seconds > 15 else None

@@ -61,8 +61,7 @@ def test_a_pod_that_was_taken_away_never_ends_a_step(exit_code: int, status: str
 )
 def test_what_fails_by_itself_again_and_again_ends_a_step(exit_code: int, status: str, message: str) -> None:
     """Retried, as it may pass, but not for as long as the workflow may take."""
-    ending = {"exit_code": exit_code, "status": status, "message": message}
-    counts = [count for count in range(1000) if _is_retried("extract", **ending, retries=count)]
+    counts = [count for count in range(1000) if _is_retried("extract", exit_code, status, message, count)]
 
     assert counts == list(range(120))
 

@@ -27,7 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
     # keeps two processes that write the same file apart.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         yield temporary
         name_durably(temporary, path, os.replace)
     except OSError as error:
@@ -49,12 +49,15 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """
     temporary, before = (path.with_name(f".{path.name}.{os.getpid()}.{state}") for state in ("partial", "before"))
     try:
-        temporary.mkdir(parents=True)
+        make_folder(temporary)
         yield temporary
+        for written in (*temporary.rglob("*"), temporary):
+            _synchronise(written)
         # a folder that has files in it cannot be replaced by a rename
         if path.exists():
             path.rename(before)
         temporary.rename(path)
+        _synchronise_folder(path.parent)
     except BaseException as error:
         if before.exists() and not path.exists():
             before.rename(path)
@@ -83,8 +86,24 @@ def name_durably(temporary: Path, path: Path, name: Callable[[Path, Path], objec
     """
     _synchronise(temporary)
     name(temporary, path)
+    _synchronise_folder(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its missing parents; the names of all of them are on disk before this returns.
+
+    Raises:
+        OSError: a folder cannot be made, or `path` or a parent is no folder.
+    """
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        _synchronise_folder(folder.parent)
+
+
+def _synchronise_folder(path: Path) -> None:
     with suppress(OSError):  # some network file systems cannot synchronise a folder
-        _synchronise(path.parent)
+        _synchronise(path)
 
 
 def _synchronise(path: Path) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from watchmove.pipeline.errors import InvalidInput, Unavailable
-from watchmove.pipeline.files.atomic import name_durably
+from watchmove.pipeline.files.atomic import make_folder, name_durably
 from watchmove.service.store.store import ObjectChanged, ObjectRefused, StoredObject, check_path
 
 _TRANSIENT = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ESTALE}
@@ -129,7 +129,7 @@ class FileStore:
     def make(self) -> None:
         """Make the folder unless it exists."""
         with _translated(f"making {self.folder}"):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
 
     def reconnect(self) -> None:
         """Do nothing: a folder has no connections."""
@@ -145,7 +145,7 @@ class FileStore:
         # A reader must never see a partial object: the file is filled under a temporary name in the same folder.
         target = self._path(key)
         with _translated(f"writing {target}"):
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             # not by mkstemp, whose files only their owner can read: an object has the mode of any other new file
             temporary = target.parent / f"{_TEMPORARY}{secrets.token_hex(_TEMPORARY_BYTES)}"
             try:
