@@ -34,7 +34,7 @@ def test_a_store_that_cannot_be_reached_is_tried_again(installation: Installatio
 
 
 def test_pods_that_are_taken_away_use_up_no_tries(installation: Installation) -> None:
-    """Three pods are deleted, one without grace, where what fails by itself is retried once; the fourth is done."""
+    """Three pods are deleted where what fails by itself is retried once; the fourth is done."""
     write = "[(folder / name).write_text('[]') for name in ('shards', 'evaluations')]"
     wait = "import pathlib, time; {{retries}} < 3 and time.sleep(600)"
     script = f"{wait}; folder = pathlib.Path('/tmp/outputs'); folder.mkdir(); {write}"
@@ -42,9 +42,9 @@ def test_pods_that_are_taken_away_use_up_no_tries(installation: Installation) ->
     strategy = workflow["spec"]["templates"][0]["retryStrategy"]
     strategy.update(limit=10, expression=strategy["expression"].replace("asInt(retries) < 120", "asInt(retries) < 1"))
     name = installation.start(workflow)
-    for count, grace in enumerate((None, None, 0), start=1):
+    for count in (1, 2, 3):
         pod = wait_for(f"try {count}", partial(_pod_of_try, installation, name, count), 180)
-        installation.core.delete_namespaced_pod(pod, NAMESPACE, grace_period_seconds=grace)
+        installation.core.delete_namespaced_pod(pod, NAMESPACE)
     ended = installation.ended(name)
 
     assert ended["status"]["phase"] == "Succeeded"

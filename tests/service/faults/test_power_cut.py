@@ -174,6 +174,26 @@ def test_a_training_after_a_power_cut_ends_with_the_same_weights(training: Recor
         assert _weights(tmp_path / "left", record) == _weights(training.folder, undisturbed)
 
 
+def test_what_is_written_together_is_on_disk_before_what_follows(library: Path, tmp_path: Path) -> None:
+    """Of a record that is written after many objects: where it is left, they are all left whole."""
+    folder, left = tmp_path / "disk", tmp_path / "left"
+    for made in (folder, tmp_path / "before"):
+        made.mkdir()
+    script = "import sys; from pathlib import Path; from watchmove.service.store.folder import FileStore; "
+    script += "store = FileStore(Path(sys.argv[1])); "
+    script += "store.write_all((f'{n % 2}/{n}', b'whole') for n in range(20)); store.write('record', b'whole')"
+    calls = recorded(library, folder, tmp_path / "log", [sys.executable, "-c", script, str(folder)])
+    seen = set()
+    for _ in cuts(Recording(tmp_path / "before", calls, folder), left, CUTS):
+        objects = [path.read_bytes() for path in left.glob("?/[!.]*")]
+        seen.add((left / "record").exists())
+
+        assert set(objects) <= {b"whole"}
+        assert len(objects) == 20 or not (left / "record").exists()
+    assert seen == {False, True}
+    assert sum(call.word == "syncfolder" for call in calls) < 10, "once for each folder"
+
+
 def test_what_is_named_before_it_is_synchronised_is_found(library: Path, tmp_path: Path) -> None:
     """The model shows the faults that it is for: a file that is renamed first, and a folder that is left out."""
     folder = tmp_path / "disk"

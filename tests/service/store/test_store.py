@@ -6,6 +6,7 @@ import random
 import stat
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
@@ -51,6 +52,20 @@ def test_listing_is_by_key_and_prefix(store: Store) -> None:
     assert [item.key for item in store.list("b/")] == ["b/1", "b/2"]
     assert [item.key for item in store.list("b")] == ["b/1", "b/2", "bc"]
     assert [item.size_bytes for item in store.list("a")] == [1]
+
+
+def test_many_objects_are_written_in_one_call(store: Store) -> None:
+    """All are there afterwards, and an error of what yields them is raised."""
+    store.write_all((f"many/{number:02d}", str(number).encode()) for number in range(50))
+
+    assert [store.read(item.key) for item in store.list("many/")] == [str(number).encode() for number in range(50)]
+
+    def stopped() -> Iterator[tuple[str, bytes]]:
+        yield "few/1", b"x"
+        raise Stopped("received a signal")
+
+    with pytest.raises(Stopped):
+        store.write_all(stopped())
 
 
 def test_what_is_removed_is_absent(store: Store) -> None:

@@ -57,7 +57,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         if path.exists():
             path.rename(before)
         temporary.rename(path)
-        _synchronise_folder(path.parent)
+        synchronise_folder(path.parent)
     except BaseException as error:
         if before.exists() and not path.exists():
             before.rename(path)
@@ -84,9 +84,17 @@ def name_durably(temporary: Path, path: Path, name: Callable[[Path, Path], objec
     The file's bytes are on disk before it has its name, so that no name belongs to an empty file, and the name is on
     disk before this returns, so that what is written later, such as a record that commits the file, never outlives it.
     """
+    name_when_written(temporary, path, name)
+    synchronise_folder(path.parent)
+
+
+def name_when_written(temporary: Path, path: Path, name: Callable[[Path, Path], object]) -> None:
+    """Name a finished file `path` by `name(temporary, path)` once its bytes are on disk.
+
+    The name itself is on disk after `synchronise_folder(path.parent)`, which one call does for many files.
+    """
     _synchronise(temporary)
     name(temporary, path)
-    _synchronise_folder(path.parent)
 
 
 def make_folder(path: Path) -> None:
@@ -98,10 +106,11 @@ def make_folder(path: Path) -> None:
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     for folder in missing:
-        _synchronise_folder(folder.parent)
+        synchronise_folder(folder.parent)
 
 
-def _synchronise_folder(path: Path) -> None:
+def synchronise_folder(path: Path) -> None:
+    """Put the names in a folder on disk."""
     with suppress(OSError):  # some network file systems cannot synchronise a folder
         _synchronise(path)
 

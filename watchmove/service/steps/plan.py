@@ -2,9 +2,7 @@
 
 import gzip
 from array import array
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import compress, islice
 from pathlib import Path
 
@@ -33,8 +31,6 @@ from watchmove.service.store.store import Store
 
 _LOGGED_ROWS = 3
 """Malformed rows that the log shows; the store keeps them all. Set by hand; not tuned."""
-_WRITERS = 8
-"""Lists that are written at once: a write mostly waits for the network or a disk. Set by hand; not tuned."""
 
 
 @log_step
@@ -188,15 +184,11 @@ def _shard_sizes(settings: PlanSettings, chosen: Chosen, new: NDArray[np.bool_])
 def _write_shards(
     context: StepContext, recipe: str, plan_id: str, lines: Iterator[bytes], sizes: Sequence[int]
 ) -> None:
-    """Write the lists of all shards, several at a time, with memory that does not depend on the number of shards."""
-    waiting: deque[Future[None]] = deque()
-    with ThreadPoolExecutor(_WRITERS) as writers:
+    """Write the lists of all shards, with memory that does not depend on their number."""
+
+    def lists() -> Iterator[tuple[str, bytes]]:
         for shard, size in enumerate(sizes):
             context.check_stop()
-            key = layout.shard_list(recipe, plan_id, shard)
-            waiting.append(writers.submit(context.store.write, key, b"".join(islice(lines, size))))
-            # Waiting for the oldest write bounds the memory that pending lists take.
-            if len(waiting) > 2 * _WRITERS:
-                waiting.popleft().result()
-        for future in waiting:
-            future.result()
+            yield layout.shard_list(recipe, plan_id, shard), b"".join(islice(lines, size))
+
+    context.store.write_all(lists())

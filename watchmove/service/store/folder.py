@@ -5,13 +5,13 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from watchmove.pipeline.errors import InvalidInput, Unavailable
-from watchmove.pipeline.files.atomic import make_folder, name_durably
-from watchmove.service.store.store import ObjectChanged, ObjectRefused, StoredObject, check_path
+from watchmove.pipeline.files.atomic import make_folder, name_durably, name_when_written, synchronise_folder
+from watchmove.service.store.store import ObjectChanged, ObjectRefused, StoredObject, check_path, write_at_once
 
 _TRANSIENT = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ESTALE}
 """Errors of the file system that a retry can overcome: a full disk, too many open files, a network file system."""
@@ -68,6 +68,18 @@ class FileStore:
     def write(self, key: str, data: bytes) -> None:
         """Write an object and replace any object with the same key."""
         self._place(key, lambda file: file.write_bytes(data), os.replace)
+
+    def write_all(self, objects: Iterable[tuple[str, bytes]]) -> None:
+        """Write objects, several at a time; their names are put on disk together, once for each folder."""
+        folders: set[Path] = set()
+
+        def write(key: str, data: bytes) -> None:
+            self._place(key, lambda file: file.write_bytes(data), os.replace, name_when_written)
+            folders.add(self._path(key).parent)
+
+        write_at_once(write, objects)
+        for folder in folders:
+            synchronise_folder(folder)
 
     def create(self, key: str, data: bytes) -> bool:
         """Write an object unless the key exists, and return whether it was written.
@@ -141,7 +153,13 @@ class FileStore:
         """Return the key unchanged. Raises InvalidInput if it is no relative path below the folder."""
         return check_path(key)
 
-    def _place(self, key: str, fill: Callable[[Path], object], move: Callable[[Path, Path], None]) -> None:
+    def _place(
+        self,
+        key: str,
+        fill: Callable[[Path], object],
+        move: Callable[[Path, Path], None],
+        name: Callable[[Path, Path, Callable[[Path, Path], None]], None] = name_durably,
+    ) -> None:
         # A reader must never see a partial object: the file is filled under a temporary name in the same folder.
         target = self._path(key)
         with _translated(f"writing {target}"):
@@ -150,7 +168,7 @@ class FileStore:
             temporary = target.parent / f"{_TEMPORARY}{secrets.token_hex(_TEMPORARY_BYTES)}"
             try:
                 fill(temporary)
-                name_durably(temporary, target, move)
+                name(temporary, target, move)
             finally:
                 temporary.unlink(missing_ok=True)  # a hard link leaves the temporary name, a rename does not
 

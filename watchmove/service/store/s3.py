@@ -1,7 +1,7 @@
 """A prefix of an S3 bucket as a store (`s3://`). The AWS SDK finds the endpoint, the region and the credentials."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from watchmove.service.store.s3_errors import TRANSIENT_FAULTS, translated, with
 from watchmove.service.store.s3_object import DamagedObject, EtagMeaning, ObjectRanges, etag_of
 from watchmove.service.store.s3_probe import S3Facts, facts_of
 from watchmove.service.store.s3_writer import S3Writer
-from watchmove.service.store.store import Access, ObjectChanged, ObjectUnserved, StoredObject, check_key
+from watchmove.service.store.store import Access, ObjectChanged, ObjectUnserved, StoredObject, check_key, write_at_once
 from watchmove.service.store.traffic import TRAFFIC
 
 _FETCHES = 3
@@ -26,10 +26,7 @@ _LEAST_SERVER_ERROR = 500
 
 
 class S3Store:
-    """A store of S3 objects. The SDK retries each request; a request that still fails raises Unavailable.
-
-    Timeouts and attempts are set by hand; not tuned.
-    """
+    """A store of S3 objects. The SDK retries each request; a request that still fails raises Unavailable."""
 
     fetches_copies = True
 
@@ -109,6 +106,9 @@ class S3Store:
         """Write an object and replace any object with the same key."""
         with self._translated(f"writing {key}"):
             self._writer.put(self._key(key), data)
+
+    def write_all(self, objects: Iterable[tuple[str, bytes]]) -> None:  # noqa: D102 (the interface's)
+        write_at_once(self.write, objects)
 
     def create(self, key: str, data: bytes) -> bool:
         """Write an object unless the key exists, and return whether it was written.

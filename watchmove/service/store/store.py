@@ -1,11 +1,16 @@
 """The interface that every store has, whether it is a folder (`file://`) or a prefix of a bucket (`s3://`)."""
 
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from watchmove.pipeline.errors import InvalidInput, Unavailable
+
+_WRITERS = 8
+"""Objects that are written at once: a write mostly waits for the network or a disk. Set by hand; not tuned."""
 
 
 class StoredObject(NamedTuple):
@@ -60,6 +65,12 @@ class Store(Protocol):
     def write(self, key: str, data: bytes) -> None:
         """Write an object and replace any object with the same key."""
 
+    def write_all(self, objects: Iterable[tuple[str, bytes]]) -> None:
+        """Write objects by key as `write` does, several at a time, in bounded memory; all are there when this returns.
+
+        After an error, as one that `objects` raises, any of them may be there.
+        """
+
     def create(self, key: str, data: bytes) -> bool:
         """Write an object unless the key exists; return False, with the object unchanged, if it does."""
 
@@ -103,6 +114,22 @@ class Store(Protocol):
 
     def reconnect(self) -> None:
         """Close idle connections, so that the next request makes one: what an address leads to may have changed."""
+
+
+def write_at_once(write: Callable[[str, bytes], None], objects: Iterable[tuple[str, bytes]]) -> None:
+    """Write objects by `write(key, data)`, which several threads call, in memory that does not depend on their number.
+
+    Raises what `write` and `objects` raise.
+    """
+    waiting: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(_WRITERS) as writers:
+        for key, data in objects:
+            waiting.append(writers.submit(write, key, data))
+            # waiting for the oldest write bounds the memory that pending objects take
+            if len(waiting) > 2 * _WRITERS:
+                waiting.popleft().result()
+        for future in waiting:
+            future.result()
 
 
 def check_key(key: str) -> str:

@@ -68,4 +68,11 @@ class Chosen:
                 self.tally.filtered[reason] += 1
                 self.passed.append(int(identity, 16))
             else:
-                yield Video(id=identity, **row._asdict())
+                yield Video(
+                    id=identity,
+                    key=row.key,
+                    etag=row.etag,
+                    size_bytes=row.size_bytes,
+                    duration_seconds=row.duration_seconds,
+                    credit=row.credit,
+                )
