@@ -3,11 +3,13 @@
     python tests/bench/planning.py --rows 2000000 --videos 800000
 
 The metadata is made up, with the columns and lengths of the real file and one video in 125 rows. One thread reads it
-from a plain file. Then lists of videos alone are planned: once at first, and again when all of them have ended and a
-thousand are new. Each measurement is a process of its own; the first row is a process that only loads the program.
+from a plain file. Two threads unpack a part of it from a .bz2, and what 100 million rows take at that pace is said too.
+Then lists of videos alone are planned: once at first, and again when all of them have ended and a thousand are new.
+Each measurement is a process of its own; the first row is a process that only loads the program.
 """
 
 import argparse
+import bz2
 import os
 import subprocess
 import sys
@@ -28,9 +30,12 @@ from watchmove.service.records.record import from_json_lines, origin
 from watchmove.service.settings.loading import LAPTOP, load_settings
 from watchmove.service.settings.settings import Settings
 from watchmove.service.store.opening import open_store
+from watchmove.service.store.text_stream import text_of
 
 PHOTOS_FOR_A_VIDEO = 124
 """About the ratio in YFCC100M: 99.2 million photos and 0.8 million videos."""
+ROWS_OF_YFCC100M = 100_000_000
+"""Photos and videos in YFCC100M."""
 NEW_VIDEOS = 1000
 """Videos that the second plan's list adds. Set by hand."""
 _UNITS_OF_MAXRSS = 2**20 if sys.platform == "darwin" else 2**10
@@ -46,6 +51,9 @@ def main() -> None:
     """Make the files, measure reading and planning, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=2_000_000, help="rows of the metadata that is read")
+    parser.add_argument(
+        "--packed-rows", type=int, default=300_000, help="rows of the metadata that is read from a .bz2"
+    )
     parser.add_argument("--videos", type=int, default=800_000, help="videos of the list that is planned")
     parser.add_argument("--only-read", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -56,11 +64,11 @@ def main() -> None:
     for heading in ("", "wall seconds", "processor seconds", "peak MiB", "rows per processor second"):
         table.add_column(heading, justify="right" if heading else "left")
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as name:
-        measure(Path(name), options.rows, options.videos, table)
+        measure(Path(name), options.rows, options.packed_rows, options.videos, table)
     Console().print(table)
 
 
-def measure(folder: Path, rows: int, videos: int, table: Table) -> None:
+def measure(folder: Path, rows: int, packed_rows: int, videos: int, table: Table) -> None:
     """Measure, and add the table's rows."""
     loaded = measured(["-m", "watchmove", "settings"])
     table.add_row("the program alone", *in_words(loaded))
@@ -69,6 +77,13 @@ def measure(folder: Path, rows: int, videos: int, table: Table) -> None:
     reading = measured([__file__, "--only-read", str(metadata)])
     table.add_row(f"read {metadata.stat().st_size >> 20:,} MiB", *in_words(reading), f"{rows / reading[1]:,.0f}")
     metadata.unlink()
+    packed = folder / "yfcc100m_dataset.bz2"
+    with bz2.open(packed, "wt", encoding="utf-8") as file:
+        file.writelines(row(number, number % (PHOTOS_FOR_A_VIDEO + 1) == 0) for number in range(packed_rows))
+    reading = measured([__file__, "--only-read", str(packed)])
+    table.add_row(f"read {packed_rows:,} rows of a .bz2", *in_words(reading), f"{packed_rows / reading[1]:,.0f}")
+    wall, processor = ((reading[part] - loaded[part]) * ROWS_OF_YFCC100M / packed_rows for part in (0, 1))
+    table.add_row(f"at this pace {ROWS_OF_YFCC100M:,}", f"{wall:.0f}", f"{processor:.0f}", "", "")
     for run, count in (("first", videos), ("more", videos + NEW_VIDEOS)):
         listed = folder / f"yfcc100m_dataset-{run}"
         write(listed, (row(number, True) for number in range(count)))
@@ -108,7 +123,7 @@ def read(path: Path) -> None:
     if item is None:
         sys.exit(f"{path}: no such file; give the metadata that this benchmark writes")
     tally = Tally()
-    found = sum(1 for _ in videos_in(store.stream(item), str(path), tally))
+    found = sum(1 for _ in videos_in(text_of(store, item), str(path), tally))
     if tally.rows_malformed or not found:
         sys.exit(f"{path}: {found} videos, {tally.text()}")
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from watchmove.pipeline.errors import InvalidInput, Unavailable
+from watchmove.pipeline.files.bzip2_blocks import unpacked_blocks
 from watchmove.service.store.store import ObjectChanged, Store, StoredObject
 
 PIECE_BYTES = 2**20
@@ -35,23 +36,42 @@ def text_of(store: Store, item: StoredObject) -> Iterator[bytes]:
     """
     where = f"{store.uri}/{item.key}"
     try:
-        yield from unpacked(store.stream(item), where)
+        yield from unpacked(lambda: store.stream(item), where)
     except ObjectChanged as error:
         raise Unavailable(f"{where}: changed while it was read; run again") from error
 
 
-def unpacked(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
+def unpacked(packed: Callable[[], Iterator[bytes]], where: str) -> Iterator[bytes]:
     """Yield the bytes of a plain, bzip2 or gzip file, by the ending of its name `where`; several streams may follow
     one another in the file.
+
+    `packed` gives the file's own bytes from the first on. It is called again for a bzip2 file whose blocks cannot be
+    told apart.
 
     Raises:
         InvalidInput: the file is damaged or truncated.
     """
     if where.endswith(".bz2"):
-        return _unpack(pieces, where, bz2.BZ2Decompressor)
+        return _unpack_bzip2(packed, where)
     if where.endswith(".gz"):
-        return _unpack(pieces, where, _Gzip)
-    return pieces
+        return _unpack(packed(), where, _Gzip)
+    return packed()
+
+
+def _unpack_bzip2(packed: Callable[[], Iterator[bytes]], where: str) -> Iterator[bytes]:
+    """Yield the bytes of a bzip2 file, unpacked by several threads, and from where that ends early by one."""
+    given = 0
+    try:
+        for block in unpacked_blocks(packed()):
+            for start in range(0, len(block), PIECE_BYTES):
+                piece = block[start : start + PIECE_BYTES]
+                given += len(piece)
+                yield piece
+    except (OSError, EOFError, ValueError):
+        for data in _unpack(packed(), where, bz2.BZ2Decompressor):
+            rest, given = data[given:], max(0, given - len(data))
+            if rest:
+                yield rest
 
 
 class _Gzip:

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from tests.bench import planning
 from tests.manifests.documents import step_template
 from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.files.bzip2_blocks import unpacked_blocks
 from watchmove.service.planning.sources import yfcc100m_sqlite
 from watchmove.service.planning.sources.listed import ListedVideo, Tally
 from watchmove.service.planning.sources.yfcc100m import hash_of, key_of, videos_in
+from watchmove.service.store import text_stream
 from watchmove.service.store.text_stream import unpacked
 
 URL = "http://www.flickr.com/videos/29833755@N08/4415516615/play/orig/4d40e1ea19"
@@ -190,16 +192,35 @@ def test_packed_files_are_unpacked_as_they_come(suffix: str, pack: type[bytes]) 
     packed = pack(WHOLE) + pack(WHOLE)
     pieces = [packed[at : at + 7] for at in range(0, len(packed), 7)]
 
-    assert b"".join(unpacked(iter(pieces), f"list{suffix}")) == WHOLE + WHOLE
+    assert b"".join(unpacked(lambda: iter(pieces), f"list{suffix}")) == WHOLE + WHOLE
     with pytest.raises(InvalidInput, match="ends too early"):
-        list(unpacked(iter([packed[:-3]]), f"list{suffix}"))
+        list(unpacked(lambda: iter([packed[:-3]]), f"list{suffix}"))
     with pytest.raises(InvalidInput, match="damaged"):
-        list(unpacked(iter([b"x" + packed]), f"list{suffix}"))
+        list(unpacked(lambda: iter([b"x" + packed]), f"list{suffix}"))
+
+
+def test_where_blocks_cannot_be_told_apart_the_file_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first bits of a block occur within another by chance; what has been given is not given twice."""
+    packed, opened = bz2.compress(WHOLE * 2000, 1), 0
+
+    def after_one(pieces: Iterator[bytes]) -> Iterator[bytes]:
+        yield next(unpacked_blocks(pieces))
+        raise OSError("Invalid data stream")
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal opened
+        opened += 1
+        return iter([packed])
+
+    monkeypatch.setattr(text_stream, "unpacked_blocks", after_one)
+
+    assert b"".join(unpacked(pieces, "list.bz2")) == WHOLE * 2000
+    assert opened == 2
 
 
 def test_a_packed_file_that_swells_comes_in_pieces() -> None:
     """A hundred mebibytes of zeros take less than a hundred bytes; they are never in memory at once."""
-    pieces = unpacked(iter([bz2.compress(bytes(100 * 2**20))]), "list.bz2")
+    pieces = unpacked(lambda: iter([bz2.compress(bytes(100 * 2**20))]), "list.bz2")
 
     assert max(len(piece) for piece in pieces) <= 2**20
 
@@ -252,7 +273,7 @@ def test_the_whole_list_is_read_within_the_deadline_of_the_plan_pod() -> None:
     text = "".join(planning.row(number, number % videos_at == 0) for number in range(rows)).encode()
     packed, tally = bz2.compress(text), Tally()
     began = time.process_time()
-    found = sum(1 for _ in videos_in(unpacked(iter([packed]), "list.bz2"), "list.bz2", tally))
+    found = sum(1 for _ in videos_in(unpacked(lambda: iter([packed]), "list.bz2"), "list.bz2", tally))
     seconds = (time.process_time() - began) * 100_000_000 / rows
     template = step_template("plan")
     cores = float(template["container"]["resources"]["limits"]["cpu"])
