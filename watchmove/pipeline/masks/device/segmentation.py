@@ -191,13 +191,10 @@ class TorchSegmenter:
             appearance = fit_appearance(features[refitted], outlined, FIT_TO_OUTLINES, unit_count, generator)
             similarity = appearance.predict(features)
             likelihood = self._object_motion_likelihood(motion, _geometric_mean(similarity, motion_evidence))
-            updated = with_common_fate(first_evidence, likelihood)
-            if round_number < CONSENSUS_ROUNDS:
-                # the CPU updates the other frames in the last round only, and the same evidence has to be updated here
-                motion_evidence = motion_evidence.clone()
-                motion_evidence[refitted] = updated[refitted]
-            else:
-                motion_evidence = updated
+            # the CPU updates the other frames in the last round only, so the same evidence has to be updated here
+            seen = refitted if round_number < CONSENSUS_ROUNDS else slice(None)
+            motion_evidence = motion_evidence.clone()
+            motion_evidence[seen] = with_common_fate(first_evidence, likelihood)[seen]
             consensus = _geometric_mean(similarity, motion_evidence)
         return similarity, consensus
 
