@@ -21,7 +21,7 @@ class Collector:
     def requests(self) -> list[ExportTraceServiceRequest]:
         """The bodies of all requests, decoded."""
         decode = ExportTraceServiceRequest.FromString
-        return [decode(body) for body in self.bodies]  # type: ignore[no-untyped-call]
+        return [decode(body) for body in self.bodies]
 
     def spans(self) -> list[Span]:
         """All spans, in the order in which they began."""
