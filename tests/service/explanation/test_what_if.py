@@ -6,6 +6,7 @@ import pytest
 
 from tests.pipeline.extraction.test_pruning import GOOD, SETTINGS
 from watchmove.pipeline.extraction.pruning import THRESHOLDS
+from watchmove.service.cli.answer_lines import _of_threshold, _passed
 from watchmove.service.explanation.thresholds import met_thresholds
 from watchmove.service.explanation.what_if import WhatIf, proposed, what_if
 from watchmove.service.records.frame_verdicts import FrameVerdict
@@ -177,3 +178,14 @@ def test_a_frame_over_the_quota_was_not_compared() -> None:
     assert met["near-duplicate"] is None
     assert met["over-quota"] is False
     assert {met[rule.reason] for rule in THRESHOLDS} == {True}
+
+
+def test_a_trusted_frame_is_excused() -> None:
+    """It passes a rule that its value is beyond, unless the record says that this rule has rejected it."""
+    kept, rejected = (frame(0, reason, moving_fraction=0.9, confidence=0.85) for reason in (None, "everything-moves"))
+
+    for verdict, passes in ((kept, True), (rejected, False)):
+        met = {rule.reason: rule for rule in met_thresholds(verdict, [verdict], SETTINGS)}["everything-moves"]
+        assert (met.passes, met.excused) == (passes, passes)
+        assert met.margin == pytest.approx(-0.1)
+        assert ("excused because" in _of_threshold(met), "(excused)" in _passed(met)) == (passes, passes)

@@ -93,12 +93,14 @@ def _of_threshold(met: MetThreshold) -> str:
     rule = f"{word} {met.setting or 'a fixed rule'}: {met.fact} {met.relation} {met.limit:g}"
     if met.measured is None or met.margin is None:
         return f"{rule}, not evaluated or not recorded" if met.passes is None else f"{rule}, not recorded"
-    return f"{rule}, measured {met.measured:.4g}, margin {met.margin:+.4g}"
+    excused = ", excused because the confidence is at least extract.trusted_confidence" if met.excused else ""
+    return f"{rule}, measured {met.measured:.4g}, margin {met.margin:+.4g}{excused}"
 
 
 def _passed(met: MetThreshold) -> str:
     name = met.setting.removeprefix("extract.") or met.fact
-    return name if met.margin is None else f"{name} {met.margin:+.4g}"
+    excused = " (excused)" if met.excused else ""
+    return name if met.margin is None else f"{name} {met.margin:+.4g}{excused}"
 
 
 def _verdict(outcome: str, reason: str) -> str:

@@ -26,7 +26,8 @@ class MetThreshold(BaseModel):
 
     `setting` is the setting with the limit, empty where the limit is fixed; `relation` is that of a value which passes
     to the limit, `>=`, `<=` or `<`. `measured` is None where the record has no value, `margin` is above 0 by as much as
-    the value is within the limit, below 0 where it is beyond, and `passes` is None where it is not known.
+    the value is within the limit, below 0 where it is beyond, and `passes` is None where it is not known. `excused`
+    says that a frame passes although the value is beyond, because its mask is trusted.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -39,6 +40,7 @@ class MetThreshold(BaseModel):
     measured: float | None
     margin: float | None
     passes: bool | None
+    excused: bool = False
 
 
 def met_thresholds(
@@ -84,7 +86,7 @@ def is_excused(rule: Threshold, frame: FrameVerdict, settings: ExtractionSetting
 
 
 def _met(rule: Threshold, frame: FrameVerdict, measured: float | None, settings: ExtractionSettings) -> MetThreshold:
-    limit = rule.limit(settings)
+    limit, excused = rule.limit(settings), False
     relation = ">=" if rule.is_least else "<="
     margin = None if measured is None else (measured - limit if rule.is_least else limit - measured)
     if rule.fact == "more_confident_kept":
@@ -93,7 +95,8 @@ def _met(rule: Threshold, frame: FrameVerdict, measured: float | None, settings:
     elif measured is None:
         passes = _by_order(rule, frame)
     else:
-        passes = not rule.rejects(measured, limit) or is_excused(rule, frame, settings)
+        excused = rule.rejects(measured, limit) and is_excused(rule, frame, settings)
+        passes = excused or not rule.rejects(measured, limit)
     return MetThreshold(
         reason=rule.reason,
         fact=rule.fact,
@@ -103,6 +106,7 @@ def _met(rule: Threshold, frame: FrameVerdict, measured: float | None, settings:
         measured=measured,
         margin=margin,
         passes=passes,
+        excused=excused,
     )
 
 

@@ -75,7 +75,7 @@ def _deciding(frame: FrameAnswer) -> MetThreshold | None:
     failed = [met for met in frame.thresholds if met.passes is False and met.reason == frame.verdict.reject_reason]
     if frame.verdict.reject_reason is not None:
         return failed[0] if failed else None
-    near = [met for met in frame.thresholds if met.margin is not None and met.limit]
+    near = [met for met in frame.thresholds if met.margin is not None and met.limit and not met.excused]
     return min(near, key=lambda met: abs(met.margin or 0.0) / met.limit, default=None)
 
 
