@@ -14,7 +14,7 @@ for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda number, _: received.append(number))
 from watchmove.service.runner.child_process import fork_server
 if __name__ == "__main__":
-    server = fork_server(["watchmove.service.cli.main"])
+    server = fork_server(["watchmove.service.steps.pretrain"])
     print("started", flush=True)
     child = server.Process(target=os.getpid)
     child.start()
@@ -26,7 +26,7 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("seconds", [0.0, 0.05, 0.5])
 def test_a_signal_to_the_whole_group_ends_no_server_that_loads(number: signal.Signals, seconds: float) -> None:
-    """The server takes more than a second to load modules, and forks the child after the signal."""
+    """The server takes more than a second to load PyTorch, and forks the child after the signal."""
     with subprocess.Popen(
         [sys.executable, "-c", _PARENT], stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as parent:
