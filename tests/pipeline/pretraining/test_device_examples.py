@@ -1,6 +1,5 @@
 """Examples cut in batches on a device are those that readers cut, also with colours changed, flips and borders."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +19,9 @@ from watchmove.pipeline.pretraining.examples import Square, UncutExample
 from watchmove.pipeline.pretraining.pretraining import PretrainingHooks
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SETTINGS = PretrainingSettings(device="cpu", batch_size=12, validation_fraction=0, shuffle_window_frames=1000)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Changes of colour are many small sums, slow where threads wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Predictions for held-out crops: which are kept, that training does not notice, and that kills change nothing."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -23,6 +22,8 @@ from watchmove.pipeline.pretraining.loop import PretrainingHooks
 from watchmove.pipeline.pretraining.pretraining import PretrainingResult, pretrain
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SETTINGS = PretrainingSettings(
     device="cpu",
     trunk="alexnet-small",
@@ -38,15 +39,6 @@ SETTINGS = PretrainingSettings(
 
 LARGE_CROPS = SETTINGS.model_copy(update={"trunk": "alexnet"})
 """For `SmallNetwork`, whose crops are those of the larger trunk."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """As the processes have: more would add up in another order, and bits would differ."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

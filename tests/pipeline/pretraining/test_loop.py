@@ -5,7 +5,6 @@ import random
 import shutil
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +33,8 @@ from watchmove.pipeline.settings.pretraining import PretrainingSettings
 from watchmove.pipeline.training.identity import training_identity
 from watchmove.pipeline.training.ranks import Ranks, joined_ranks
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SETTINGS = PretrainingSettings(
     device="cpu",
     iterations=8,
@@ -44,15 +45,6 @@ SETTINGS = PretrainingSettings(
     validate_every_iterations=2,
     checkpoint_every_iterations=2,
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """As the processes have: more would add up in another order, and bits would differ."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
