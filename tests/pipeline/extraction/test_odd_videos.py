@@ -58,5 +58,5 @@ def test_at_the_deadline_what_was_found_stays(tmp_path: Path) -> None:
     found = extract_video(tmp_path / "v.mp4", SETTINGS, cast(ShotSegmenter, slow), deadline)
 
     assert found.ended_early == "time-limit"
-    assert 24 <= found.frames_seen < 108
+    assert max(frame.index for frame in found.frames) < 48
     assert [frame for frame in found.frames if frame.reject_reason is None]

@@ -121,7 +121,7 @@ def test_without_a_cap_all_frames_are_read_however_long_it_takes(short_video: Pa
         count = 0
         for _ in reader:
             count += 1
-            reader._waited_seconds = 1e9
+            reader.waited_seconds = 1e9
 
     assert count == 10
 

@@ -1,32 +1,33 @@
-"""Extraction from one video file: it is decoded, divided into shots, sampled in windows, segmented and pruned.
+"""Extraction from one video file: it is read, divided into shots, sampled in windows, segmented and pruned.
 
-The video is read once, from start to end. Only the windows of the current shot and the examined frames are in memory;
-settings bound both, so that memory does not grow with the length of the video.
+Only the windows of the current shot and the examined frames are in memory; settings bound both, so that memory does not
+grow with the length of the video.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import groupby, tee
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.errors import UnreadableVideo
+from watchmove.pipeline.extraction.complete_reading import Reading, ReadingLimits, read_completely
 from watchmove.pipeline.extraction.pruning import REJECT_REASONS, MaskFacts, prune_shot
 from watchmove.pipeline.extraction.shot import ExaminedFrame, WindowToExamine, damaged_frame, examine_shot, in_order
+from watchmove.pipeline.extraction.sparse_reading import NotAsSurveyed, read_sparsely
+from watchmove.pipeline.extraction.stretches import plan_stretches
+from watchmove.pipeline.extraction.survey import survey_video
 from watchmove.pipeline.masks.chain import StageMaps
 from watchmove.pipeline.masks.choice import ShotSegmenter, shot_segmenter
 from watchmove.pipeline.settings.extraction import ExtractionSettings
-from watchmove.pipeline.video.decoder_log import UNREADABLE_REASONS, DecoderLog
-from watchmove.pipeline.video.ffmpeg import InterlacedVideo, VideoReader
+from watchmove.pipeline.video.decoder_log import UNREADABLE_REASONS
+from watchmove.pipeline.video.ffmpeg import InterlacedVideo
 from watchmove.pipeline.video.ffmpeg_commands import Fields
-from watchmove.pipeline.video.fingerprint import Fingerprinter
-from watchmove.pipeline.video.frames import open_video
 from watchmove.pipeline.video.repeats import StreamFrame
-from watchmove.pipeline.video.shots import Window, WindowSampler, detect_cuts
+from watchmove.pipeline.video.shots import Window
 
 __all__ = ["ENDED_EARLY", "REJECT_REASONS", "UNREADABLE_REASONS", "Extraction", "Frame", "extract_video"]
 
@@ -65,9 +66,9 @@ class Frame:
 class Extraction:
     """The result for one video.
 
-    frames_seen: number of decoded frames; shots: number of shots; frames: the examined frames, kept and rejected, in
-    order of time; stream: index of the decoded stream in the file; ended_early: why the video was not decoded to its
-    end, one of ENDED_EARLY, empty if it was; fingerprint: hashes of what changes (`video/fingerprint.py`).
+    frames_seen: number of its frames, decoded or passed over; shots: number of shots; frames: the examined frames, kept
+    and rejected, in order of time; stream: index of the decoded stream in the file; ended_early: why the video was not
+    read to its end, one of ENDED_EARLY, empty if it was; fingerprint: hashes of what changes (`video/fingerprint.py`).
     """
 
     frames_seen: int
@@ -76,17 +77,6 @@ class Extraction:
     stream: int = 0
     ended_early: str = ""
     fingerprint: str = ""
-
-
-@dataclass
-class _Progress:
-    """What has been read so far: counts of frames, shots and windows, the frames that are damaged, and the hashes."""
-
-    frames_seen: int = 0
-    shots: int = 1
-    windows: int = 0
-    damaged: list[Frame] = field(default_factory=list)
-    fingerprinter: Fingerprinter = field(default_factory=Fingerprinter)
 
 
 def extract_video(
@@ -115,64 +105,46 @@ def _extract(
     path: Path, settings: ExtractionSettings, segment: ShotSegmenter, deadline: float | None, fields: Fields
 ) -> Extraction:
     """Extract a video whose frames are divided into `fields`."""
-    progress = _Progress()
-    with open_video(path, settings, max_frames=settings.max_frames, deadline=deadline, fields=fields) as reader:
-        frames = [
-            frame
-            for windows in _shots(reader, progress, settings)
-            for frame in _examine_windows(windows, settings, segment, reader.log)
-        ]
-    if progress.frames_seen < _FEWEST_FRAMES:
-        raise UnreadableVideo("too-short", f"{path}: {progress.frames_seen} frame; motion needs at least two")
+    limits = ReadingLimits(deadline, fields)
+    survey = None
+    if settings.reading == "sparse":
+        survey = survey_video(path, settings, deadline=deadline, fields=fields)
+    stretches = plan_stretches(survey, settings) if survey is not None else None
+    if survey is not None and stretches is not None:
+        try:
+            reading = Reading()
+            windows_by_shot = read_sparsely(path, survey, stretches, settings, reading, limits)
+            return _examined(path, windows_by_shot, reading, settings, segment)
+        except NotAsSurveyed:
+            pass  # the complete reading relies on nothing that the file says of itself
+    reading = Reading()
+    return _examined(path, read_completely(path, settings, reading, limits), reading, settings, segment)
+
+
+def _examined(
+    path: Path,
+    windows_by_shot: Iterable[tuple[Window, ...]],
+    reading: Reading,
+    settings: ExtractionSettings,
+    segment: ShotSegmenter,
+) -> Extraction:
+    """Examine the windows of a video as they are read, and prune its frames."""
+    frames = [frame for windows in windows_by_shot for frame in _examine_windows(windows, settings, segment)]
+    if reading.frames_seen < _FEWEST_FRAMES:
+        raise UnreadableVideo("too-short", f"{path}: {reading.frames_seen} frame; motion needs at least two")
     # frames are in order of shots, which groupby needs
     kept = [
         frame for _, shot in groupby(frames, key=lambda frame: frame.shot) for frame in _prune(list(shot), settings)
     ]
-    in_order = sorted([*kept, *progress.damaged], key=lambda frame: frame.index)
-    ended_early = reader.ended_early or ("max-frames" if progress.frames_seen == settings.max_frames else "")
+    damaged = [_frame(frame, shot, damaged_frame(frame.image)) for frame, shot in reading.damaged]
     return Extraction(
-        progress.frames_seen,
-        progress.shots,
-        tuple(in_order),
-        reader.log.stream or 0,
-        ended_early,
-        progress.fingerprinter.fingerprint(),
+        reading.frames_seen,
+        reading.shots,
+        tuple(sorted([*kept, *damaged], key=lambda frame: frame.index)),
+        reading.stream,
+        reading.ended_early,
+        reading.fingerprinter.fingerprint(),
     )
-
-
-def _shots(reader: VideoReader, progress: _Progress, settings: ExtractionSettings) -> Iterator[tuple[Window, ...]]:
-    """The windows of each shot as soon as the shot has ended; a shot shorter than a window gives one short window.
-
-    Damaged frames end a shot and are in no window; one in every `window_frames` is reported.
-    """
-    sampler = WindowSampler(settings.window_frames, settings.min_window_frames, settings.windows_per_shot)
-    images, ahead = tee(reader)  # verdicts on cuts come two frames late: tee holds the frames between
-    sound = (None if reader.log.is_damaged(index) else image for index, image in enumerate(ahead))
-    damaged_run = 0
-    for image, mark in zip(images, detect_cuts(sound, settings.cut_difference), strict=True):
-        index, damaged = progress.frames_seen, reader.log.is_damaged(progress.frames_seen)
-        if mark.begins_shot or (index and damaged != (damaged_run > 0)):
-            yield _finish_shot(sampler, progress)
-            # checked where a shot has ended, because only then its windows are known
-            if progress.windows >= settings.windows_per_video:
-                return
-            progress.shots += 1
-        if damaged:
-            if damaged_run % settings.window_frames == 0:
-                progress.damaged.append(_frame(index, sampler.shot, image, damaged_frame(image), reader.log))
-        else:
-            sampler.add(StreamFrame(index, image, mark.thumbnail))
-            progress.fingerprinter.add(reader.log.time_of_frame(index), mark.thumbnail)
-        damaged_run = damaged_run + 1 if damaged else 0
-        progress.frames_seen += 1
-    yield _finish_shot(sampler, progress)
-
-
-def _finish_shot(sampler: WindowSampler, progress: _Progress) -> tuple[Window, ...]:
-    """The windows of the shot that has ended, which are counted."""
-    windows = sampler.finish(progress.shots)
-    progress.windows += len(windows)
-    return windows
 
 
 def _sampled(window: Window, settings: ExtractionSettings) -> Sequence[int]:
@@ -183,9 +155,7 @@ def _sampled(window: Window, settings: ExtractionSettings) -> Sequence[int]:
     return sorted({round((k + 0.5) * count / wanted - 0.5) for k in range(wanted)})
 
 
-def _examine_windows(
-    windows: Sequence[Window], settings: ExtractionSettings, segment: ShotSegmenter, log: DecoderLog
-) -> list[Frame]:
+def _examine_windows(windows: Sequence[Window], settings: ExtractionSettings, segment: ShotSegmenter) -> list[Frame]:
     """Sampled frames of one shot, its windows segmented together, each with the reason that its own mask gives."""
     if not windows:
         return []
@@ -193,7 +163,7 @@ def _examine_windows(
     examined = examine_shot(requests, settings, segment)
     places = [(window, pos) for window, request in zip(windows, requests, strict=True) for pos in request.positions]
     return [
-        _frame(window.frames[position].number, window.shot, window.frames[position].image, found, log)
+        _frame(window.frames[position], window.shot, found)
         for (window, position), found in zip(places, examined, strict=True)
     ]
 
@@ -205,17 +175,17 @@ def _request(window: Window, settings: ExtractionSettings) -> WindowToExamine:
     return WindowToExamine(images, _sampled(window, settings), window.fading, conditions)
 
 
-def _frame(index: int, shot: int, image: Image, found: ExaminedFrame, log: DecoderLog) -> Frame:
+def _frame(frame: StreamFrame, shot: int, found: ExaminedFrame) -> Frame:
     """An examined frame, with the facts that the decoder knows: when it is shown, and how it was converted."""
     return Frame(
-        index=index,
-        time_seconds=log.time_of_frame(index),
+        index=frame.number,
+        time_seconds=frame.seconds,
         shot=shot,
-        image=image,
+        image=frame.image,
         soft_mask=found.soft_mask,
         confidence=found.confidence,
         reject_reason=found.reject_reason,
-        conditions=in_order([*found.conditions, *log.conditions_of_frame(index)]),
+        conditions=in_order([*found.conditions, *frame.conditions]),
         facts=found.facts,
         window_frames=found.window_frames,
         stages=found.stages,

@@ -35,6 +35,11 @@ class ExtractionSettings(Section):
         description="Address space of the decoder process, in MiB, where the platform can limit it.",
     )
 
+    reading: Literal["sparse", "complete"] = Field(
+        default="sparse",
+        description="`sparse` decodes the key frames of a video and then only windows that begin at key frames, where "
+        "its file permits that; `complete` decodes every frame.",
+    )
     cut_difference: float = Field(
         # chosen on 164 joined test clips (tests/bench/cuts.py); F1 is within 0.015 of its best from 6 to 10
         default=8.0,

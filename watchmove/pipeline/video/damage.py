@@ -44,12 +44,13 @@ class DamageTracker:
 
     codec: the name of the decoder; begin_is_hidden: whether an edit list hides the first frames, which the decoder has
     decoded from a key frame on without giving them out; damaged: the verdicts on the frames so far, in the order in
-    which they are shown.
+    which they are shown; only_key_frames: whether all frames so far are key frames.
     """
 
     codec: str = ""
     begin_is_hidden: bool = False
     damaged: list[bool] = field(default_factory=list)
+    only_key_frames: bool = True
     _now: bool = False
     _in_this_frame: bool = False
     _key_frames_to_ignore: int = 0
@@ -76,6 +77,7 @@ class DamageTracker:
     def add_frame(self, seconds: float | None, *, is_key: bool, is_bidirectional: bool) -> None:
         """The decoder has given the next frame, which is shown at `seconds`; None where the stream has no times."""
         self._reorders |= is_bidirectional
+        self.only_key_frames &= is_key
         if not self.damaged and not is_key and not self.begin_is_hidden and self.codec in KEY_FRAME_CODECS:
             self._now = True
         if self._lost_from_seconds is not None and (seconds is None or seconds >= self._lost_from_seconds):

@@ -1,15 +1,20 @@
 """One ffmpeg process that decodes a video: its pixels, its log, and its samples of fields."""
 
+import contextlib
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from watchmove.pipeline.errors import Unavailable
 from watchmove.pipeline.video.decoder_log import LOG_ENVIRONMENT, DecoderLog
-from watchmove.pipeline.video.ffmpeg_commands import DecodeChoice, FilterNames, decode_command
+from watchmove.pipeline.video.ffmpeg_commands import DecodeChoice, Extent, FilterNames, decode_command
 from watchmove.pipeline.video.fields import FieldDetector
+
+_PIPE_BYTES = 1 << 20
+"""Size of the pipe of pixels: the largest that Linux permits by default."""
 
 
 @dataclass(frozen=True)
@@ -29,16 +34,18 @@ class Decoder:
     """A running ffmpeg process.
 
     pixels: the pipe with the frames; log: its log, which is read in a thread; detector: judges whether the video is
-    interlaced, None where the choice says that it is. Raises Unavailable where ffmpeg cannot be started.
+    interlaced, None where the choice says that it is, and where key frames only are decoded. Raises Unavailable where
+    ffmpeg cannot be started.
     """
 
-    def __init__(self, path: Path, choice: DecodeChoice, limits: DecoderLimits) -> None:
+    def __init__(self, path: Path, choice: DecodeChoice, extent: Extent, limits: DecoderLimits) -> None:
         names = FilterNames()
-        # an interlaced video is known to be one, so that no samples are needed
-        samples, samples_end = (None, None) if choice.fields else os.pipe()
+        # an interlaced video is known to be one, and key frames do not follow each other: no samples are needed
+        samples, samples_end = (None, None) if choice.fields or extent.only_key_frames else os.pipe()
         command = decode_command(
             path,
             choice,
+            extent,
             names,
             shorter_side_pixels=limits.shorter_side_pixels,
             max_source_pixels=limits.max_source_pixels,
@@ -62,6 +69,7 @@ class Decoder:
         finally:
             if samples_end is not None:
                 os.close(samples_end)
+        _enlarge_pipe(self._process.stdout)
         _limit_memory(self._process.pid, limits.memory_mebibytes)
         assert self._process.stdout is not None  # opened as a pipe above
         assert self._process.stderr is not None  # opened as a pipe above
@@ -89,6 +97,15 @@ def _environment() -> dict[str, str]:
     """The environment of ffmpeg, in which nothing keeps it from writing the colours of its log."""
     # NO_COLOR and all other variables of colours are removed
     return {name: value for name, value in os.environ.items() if "COLOR" not in name} | LOG_ENVIRONMENT
+
+
+def _enlarge_pipe(pipe: IO[bytes] | None) -> None:
+    """Let a pipe hold a frame or more on Linux, so that the two processes take turns less often."""
+    if sys.platform == "linux" and pipe is not None:
+        import fcntl
+
+        with contextlib.suppress(OSError):  # users can have a lower limit
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 def _limit_memory(pid: int, mebibytes: int) -> None:

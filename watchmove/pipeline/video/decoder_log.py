@@ -14,7 +14,7 @@ from collections import deque
 from typing import IO
 
 from watchmove.pipeline.video.ffmpeg_commands import FilterNames
-from watchmove.pipeline.video.frame_reports import FrameFacts, FrameReports
+from watchmove.pipeline.video.frame_reports import FrameFacts, FrameReports, is_trace
 from watchmove.pipeline.video.tone_mapping import HDR_TRANSFERS
 
 UNREADABLE_REASONS = (
@@ -53,6 +53,7 @@ _NO_FILM = re.compile(r"\((attached pic|timed thumbnails|still image)\)")
 _ALPHA = re.compile(r"^      alpha_mode +: 1$", re.IGNORECASE)
 """How WebM says that a stream of VP8 or VP9 has an alpha channel. Other text of the file can imitate it, to no effect
 but the choice of the decoder."""
+_CONTAINER = re.compile(r"^Input #0, ([\w,]+), from ")
 _MAPPED = re.compile(r"^  Stream #0:(\d+) -> #0:0 \((\w+) \(([\w-]+)\)")
 _REPORTS = (b"showinfo", b"demuxer", b"encoder -> ", b"muxer <- ")
 """Words of lines that come for every frame or packet, which are parsed and not kept."""
@@ -69,7 +70,8 @@ class DecoderLog:
 
     stream: index of the stream that is decoded, None before it is known; films: the indices of the streams that are
     videos, without cover art and unknown codecs; alpha_codec: the codec of the decoded stream if its container says
-    that it has an alpha channel, else empty.
+    that it has an alpha channel, else empty; container: ffmpeg's names of the format of the file; reports: what the log
+    says of the frames, None before the stream is known.
     """
 
     def __init__(self, stream: IO[bytes], names: FilterNames | None = None, *, interlaced: bool = False) -> None:
@@ -85,10 +87,10 @@ class DecoderLog:
         self._first_error = ""
         self.stream: int | None = None
         self.films: list[int] = []
-        self.alpha_codec = ""
+        self.alpha_codec = self.container = ""
         self._alpha_codecs: dict[int, str] = {}
         self._described = (0, "")
-        self._reports: FrameReports | None = None
+        self.reports: FrameReports | None = None
         self._style = b""
         self._ended = False
         self._changed = threading.Condition()
@@ -105,11 +107,14 @@ class DecoderLog:
             # lines are read in parts of bounded length, because side data can fill megabytes without a line break
             begins_line = True
             while part := self._log.readline(_LONGEST_LINE_BYTES):
+                if self.reports is not None and self._style not in _ERROR_STYLES and is_trace(part):
+                    begins_line = part.endswith(b"\n")
+                    continue
                 text, errors = self._separate_errors(part)
                 if begins_line:
                     self._add_line(text, errors)
-                elif errors and self._reports is not None:
-                    self._reports.add(b"", errors)  # the rest of a long line could look like a line of its own
+                elif errors and self.reports is not None:
+                    self.reports.add(b"", errors)  # the rest of a long line could look like a line of its own
                 begins_line = part.endswith(b"\n")
         with self._changed:
             # a thread that waits for a frame that the log never reports would otherwise wait forever
@@ -127,10 +132,10 @@ class DecoderLog:
         return text, errors
 
     def _add_line(self, line: bytes, errors: bytes) -> None:
-        if self._reports is not None:
-            before = len(self._reports.frames)
-            self._reports.add(line, errors)
-            if len(self._reports.frames) > before:
+        if self.reports is not None:
+            before = len(self.reports.frames)
+            self.reports.add(line, errors)
+            if len(self.reports.frames) > before:
                 with self._changed:
                     self._changed.notify_all()
         # the description of the input has the path, in which any word can be
@@ -141,7 +146,7 @@ class DecoderLog:
         message = text[level.end() :] if level else text
         if level and level.group(1) in ("error", "fatal", "panic") and not self._first_error:
             self._first_error = message
-        if not (self._reports and self._reports.frames):
+        if not (self.reports and self.reports.frames):
             self._describe_stream(message)
         if message and len(self._start) < _LINES_AT_START:
             self._start.append(message)
@@ -155,12 +160,14 @@ class DecoderLog:
             self.stream = int(index)
             self.alpha_codec = self._alpha_codecs.get(self.stream, "")
             if self._names is not None:
-                self._reports = FrameReports(self._names, self.stream, codec if decoder == "native" else decoder)
+                self.reports = FrameReports(self._names, self.stream, codec if decoder == "native" else decoder)
         elif self.stream is None and (found := _STREAM.match(message)):
             index, codec = found[1], found[2].rstrip(",")
             self._described = (int(index), codec)
             if codec != "none" and not _NO_FILM.search(message):
                 self.films.append(int(index))
+        elif not self.container and (opened := _CONTAINER.match(message)):
+            self.container = opened[1]
         elif self.stream is None and _ALPHA.match(message):
             index_of_alpha, codec = self._described
             self._alpha_codecs[index_of_alpha] = codec
@@ -168,13 +175,13 @@ class DecoderLog:
     @property
     def frame_times_seconds(self) -> list[float]:
         """For each decoded frame, when it is shown, in seconds from the start of the video; 0 without a time."""
-        return [facts.time_seconds for facts in self._reports.frames] if self._reports else []
+        return [facts.time_seconds for facts in self.reports.frames] if self.reports else []
 
     def frame(self, index: int, wait_seconds: float | None = None) -> FrameFacts | None:
         """The facts of frame `index`; None where the log ends, or `wait_seconds` pass, before it is reported."""
         with self._changed:
             self._changed.wait_for(lambda: self._ended or index < self._count(), wait_seconds)
-        return self._reports.frames[index] if self._reports is not None and index < self._count() else None
+        return self.reports.frames[index] if self.reports is not None and index < self._count() else None
 
     def has_ended(self) -> bool:
         """Whether the log has been read to its end."""
@@ -185,11 +192,11 @@ class DecoderLog:
         return self._count() > 0
 
     def _count(self) -> int:
-        return len(self._reports.frames) if self._reports is not None else 0
+        return len(self.reports.frames) if self.reports is not None else 0
 
     def is_damaged(self, index: int) -> bool:
         """Whether frame `index`, which the log has reported, is made from damaged or missing data."""
-        verdicts = self._reports.damage.damaged if self._reports is not None else []
+        verdicts = self.reports.damage.damaged if self.reports is not None else []
         return verdicts[index] if index < len(verdicts) else False
 
     def is_interlaced(self, index: int) -> bool:

@@ -1,7 +1,7 @@
 """Reading of video files with ffmpeg 5.1 or later, a child process that can open local files only.
 
-A video is read in one pass. What has to be known before, as which stream it is or whether its frames are interlaced, is
-assumed as for most videos; where the first frames show that it is different, the decoder is started again.
+What has to be known before decoding, as which stream it is or whether its frames are interlaced, is assumed as for most
+videos; where the first frames show that it is different, the decoder is started again.
 """
 
 import os
@@ -9,24 +9,29 @@ import select
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
+from numpy.typing import NDArray
 
 from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.errors import UnreadableVideo
 from watchmove.pipeline.video.decoder import Decoder, DecoderLimits
 from watchmove.pipeline.video.decoder_log import DecoderLog
-from watchmove.pipeline.video.ffmpeg_commands import ALPHA_DECODERS, LONGEST_TO_SHORTEST, DecodeChoice, Fields
-from watchmove.pipeline.video.tone_mapping import HDR_TRANSFERS, to_standard_range
+from watchmove.pipeline.video.ffmpeg_commands import (
+    ALPHA_DECODERS,
+    EVERYTHING,
+    LONGEST_TO_SHORTEST,
+    DecodeChoice,
+    Extent,
+    Fields,
+)
+from watchmove.pipeline.video.tone_mapping import HDR_TRANSFERS, on_plain_ground, to_standard_range
 
 _JUDGED_FRAMES = 48
 """Frames that are held back until it is known whether the video is interlaced. A bound on memory, not a tuned value."""
-
-_PLAIN_GROUND = 128
-"""Grey level, of 255, that shows through transparent pixels. Set by hand: it is far from neither black nor white."""
 
 _PIXELS_OF_LIMIT = 1920 * 1080
 """Pixels of a frame for which the time limit holds as it is; larger frames get more time, in proportion."""
@@ -40,7 +45,7 @@ class InterlacedVideo(Exception):
         self.fields = fields
 
 
-class VideoReader:
+class VideoReader(AbstractContextManager["VideoReader"]):
     """The frames of one video file, decoded on demand; a context manager that can be iterated once.
 
     Yields uint8 RGB (H, W, 3) with the shorter side `shorter_side_pixels`; rotation and pixel aspect ratio are applied,
@@ -48,10 +53,13 @@ class VideoReader:
     field of each frame is taken. If the shape changes within the stream, so does that of the frames. Of a damaged
     stream, all frames that decode are yielded; `log` says which of them are damaged, and knows the time of every frame.
 
+    `extent` restricts what is decoded to the key frames, or to some frames after one of them. Such a part is not
+    judged: `field_evidence` is what it adds to the judgement of the video.
+
     If `max_frames` is None, all frames are read and `timeout_seconds` limits the wait for each frame; otherwise it
-    limits the sum of all waits. It holds for frames of 1920x1080 pixels and grows with larger frames. Where it or
-    `deadline`, in seconds of `time.monotonic`, ends the reading after at least one frame, `ended_early` says so:
-    `decoder-timeout` or `time-limit`.
+    limits the sum of all waits, `waited_seconds`, which begins with the value given. It holds for frames of 1920x1080
+    pixels and grows with larger frames. Where it or `deadline`, in seconds of `time.monotonic`, ends the reading after
+    at least one frame, `ended_early` is `decoder-timeout` or `time-limit`.
 
     Raises:
         UnreadableVideo: with reason `missing-file` or `empty-file` on creation; `absurd-size` at any frame whose
@@ -73,6 +81,8 @@ class VideoReader:
         memory_mebibytes: int = 2048,
         deadline: float | None = None,
         fields: Fields = "",
+        extent: Extent = EVERYTHING,
+        waited_seconds: float = 0.0,
     ) -> None:
         if not path.is_file():
             raise UnreadableVideo("missing-file", f"{path}: no such file")
@@ -81,26 +91,21 @@ class VideoReader:
         self._path = path
         self._shorter_side = shorter_side_pixels
         self._limits = DecoderLimits(shorter_side_pixels, max_source_pixels, memory_mebibytes)
-        self._max_frames = max_frames
+        self._max_frames, self._extent = max_frames, extent
         self._timeout_seconds, self._deadline = timeout_seconds, deadline
-        self._waited_seconds = 0.0
+        self.waited_seconds = waited_seconds
         self._tried_streams: set[int | None] = set()
         self._has_alpha_decoder = True
         self.ended_early = ""
         self._start(DecodeChoice(fields=fields))
 
-    def __enter__(self) -> "VideoReader":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _start(self, choice: DecodeChoice) -> None:
         """Start the decoder."""
         self._choice = choice
-        self._decoder = Decoder(self._path, choice, self._limits)
+        self._decoder = Decoder(self._path, choice, self._extent, self._limits)
 
     @property
     def log(self) -> DecoderLog:
@@ -111,6 +116,10 @@ class VideoReader:
     def exit_status(self) -> int | None:
         """The exit status of the decoder, None while it runs."""
         return self._decoder.exit_status
+
+    def field_evidence(self) -> tuple[NDArray[np.float64], int]:
+        """The evidence for fields in the frames that were read, (2, 4), and the number of pairs; after `close`."""
+        return self._decoder.detector.evidence() if self._decoder.detector else (np.zeros((2, 4)), 0)
 
     def close(self) -> None:
         """End the decoder if it still runs, and wait until its log has been read completely."""
@@ -124,7 +133,7 @@ class VideoReader:
         while not self.ended_early and count != self._max_frames and (image := self._next_image(count)) is not None:
             count += 1
             yield image
-        if self._decoder.detector is not None:
+        if self._decoder.detector is not None and self._extent.frames is None:
             self.close()
             if fields := self._decoder.detector.fields():
                 raise InterlacedVideo(fields)
@@ -165,13 +174,14 @@ class VideoReader:
         first = self.log.frame(0)
         if first is not None and first.has_alpha and not self._choice.alpha:
             return replace(self._choice, alpha=True)
-        fields = self._decoder.detector.fields_of_first(count) if self._decoder.detector is not None else ""
+        detector = self._decoder.detector
+        fields = detector.fields_of_first(count) if detector and self._extent.frames is None else ""
         return replace(self._choice, fields=fields) if fields else None
 
     def _next_image(self, index: int) -> Image | None:
         """Frame `index`, (H, W, 3) uint8 RGB, or None at the end of the stream; an incomplete frame ends it."""
         if self._max_frames is None:
-            self._waited_seconds = 0.0
+            self.waited_seconds = 0.0
         if not self._wait_for_pixels():
             return None
         # its report is written before its pixels, and read by another thread
@@ -188,8 +198,7 @@ class VideoReader:
         if not data or len(data) < height * width * channels:
             return None
         image = np.frombuffer(data, np.uint8).reshape(height, width, channels)
-        if self._choice.alpha:
-            image = _on_plain_ground(image)
+        image = on_plain_ground(image) if self._choice.alpha else image
         return to_standard_range(image, facts.transfer) if facts.transfer in HDR_TRANSFERS else image
 
     def _read(self, n_bytes: int) -> bytes:
@@ -212,13 +221,13 @@ class VideoReader:
         if self._decoder.pixels.closed:
             return False  # the stream had ended within the first frames
         start = time.monotonic()
-        limits = {"decoder-timeout": self._time_limit() - self._waited_seconds}
+        limits = {"decoder-timeout": self._time_limit() - self.waited_seconds}
         if self._deadline is not None:
             limits["time-limit"] = self._deadline - start
         nearest = min(limits, key=lambda name: limits[name])
         # a limit that has passed ends the reading even if pixels are there, as they always are where the caller is slow
         ready = limits[nearest] > 0 and select.select([self._decoder.pixels.fileno()], [], [], limits[nearest])[0]
-        self._waited_seconds += time.monotonic() - start
+        self.waited_seconds += time.monotonic() - start
         if not ready:
             self.ended_early = nearest
             self.close()
@@ -239,9 +248,3 @@ class VideoReader:
             return UnreadableVideo("decoder-timeout", f"{self._path}: the decoder gave no frame in {seconds}")
         reason = self.log.failure_reason(self.exit_status or 0)
         return UnreadableVideo(reason, f"{self._path}: {self.log.failure_message()}")
-
-
-def _on_plain_ground(image: Image) -> Image:
-    """An image (H, W, 4) uint8 RGBA as (H, W, 3), composed on grey."""
-    opacity = image[..., 3:].astype(np.float32) / 255
-    return np.asarray(np.rint(image[..., :3] * opacity + _PLAIN_GROUND * (1 - opacity)), np.uint8)

@@ -55,6 +55,23 @@ class DecodeChoice:
     decoder: str = ""
 
 
+@dataclass(frozen=True)
+class Extent:
+    """Which frames of a video are decoded; all of them by default.
+
+    start_seconds: decoding begins at the last key frame that is shown up to this time, from the start of the video, so
+    that earlier frames can come first where the container's index is coarse; None for the first frame of the file;
+    frames: the largest number of frames, None for all; only_key_frames: whether all other frames are skipped.
+    """
+
+    start_seconds: float | None = None
+    frames: int | None = None
+    only_key_frames: bool = False
+
+
+EVERYTHING = Extent()
+"""All frames of a video."""
+
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """Decoders that read the alpha channel of a codec, where ffmpeg's own decoder ignores it, by the codec."""
 
@@ -102,6 +119,7 @@ where a stream changes its size."""
 def decode_command(
     path: Path,
     choice: DecodeChoice,
+    extent: Extent,
     names: FilterNames,
     *,
     shorter_side_pixels: int,
@@ -122,6 +140,7 @@ def decode_command(
         # one thread, because callers use the cores by running one process on each
         threads=1,
         **({f"c:{choice.stream}": choice.decoder} if choice.decoder else {}),
+        **_seeking(extent),
     )
     stream = source if choice.stream is None else source[str(choice.stream)]
     # without side data, of which showinfo writes each byte in a message of its own, between those of other threads
@@ -145,20 +164,34 @@ def decode_command(
         pix_fmt="rgba" if choice.alpha else "rgb24",
         vf=",".join([*filters, f"{names.scaled}=checksum=0"]),
         noautoscale=None,
+        **({} if extent.frames is None else {"frames:v": extent.frames}),
         **shared,
     )
     if samples_descriptor is not None:
+        # this output has to end with the other one, because ffmpeg decodes as long as any output takes frames
+        end = "" if extent.frames is None else f"trim=end_frame={extent.frames},"
         samples = stream.output(
             f"pipe:{samples_descriptor}",
             format="image2pipe",
             vcodec="pgm",
-            vf=f"select='{_FIELD_SAMPLES}',format=gray",
+            vf=f"{end}select='{_FIELD_SAMPLES}',format=gray",
             **shared,
         )
         outputs = ffmpeg.merge_outputs(outputs, samples)
     # `level` marks errors in the log, and `debug_ts` reports frames in the order of the decoder's errors
     quiet = outputs.global_args("-nostdin", "-hide_banner", "-nostats", "-debug_ts", "-loglevel", "repeat+level+info")
-    return _compiled(quiet, path)
+    # times after a seek are those that the frames have without it
+    timed = quiet if extent.start_seconds is None else quiet.global_args("-copyts", "-start_at_zero")
+    return _compiled(timed, path)
+
+
+def _seeking(extent: Extent) -> dict[str, Any]:
+    """Options of the input that restrict it to an extent."""
+    options: dict[str, Any] = {}
+    if extent.start_seconds is not None:
+        # from the key frame itself, because times in the command and in the file are rounded differently
+        options |= {"ss": f"{extent.start_seconds:.6f}", "noaccurate_seek": None}
+    return options | ({"skip_frame": "nokey"} if extent.only_key_frames else {})
 
 
 def encode_command(path: Path, width: int, height: int, frames_per_second: float) -> list[str]:

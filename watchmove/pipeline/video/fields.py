@@ -77,7 +77,7 @@ def has_fields(evidence: NDArray[np.float64]) -> bool:
     return bool(asymmetry > (_LEAST_ASYMMETRY if combed else _CLEAR_ASYMMETRY))
 
 
-def _judge(sums: NDArray[np.float64]) -> Fields:
+def fields_of(sums: NDArray[np.float64]) -> Fields:
     """Where the fields are, given the summed evidence for rows and columns, (2, 4)."""
     rows, columns = sums
     if has_fields(rows):
@@ -101,9 +101,13 @@ class FieldDetector:
         """Wait until the stream has ended."""
         self._thread.join()
 
+    def evidence(self) -> tuple[NDArray[np.float64], int]:
+        """The summed evidence of all pairs, (2, 4), and their number; the stream must have ended."""
+        return self._sums[-1], len(self._sums) - 1
+
     def fields(self) -> Fields:
         """Where the fields are, if all pairs together show any; the stream must have ended."""
-        return _judge(self._sums[-1])
+        return fields_of(self._sums[-1])
 
     def fields_of_first(self, frames: int) -> Fields:
         """Where the fields are, if the pairs among the first frames of the video show any.
@@ -113,7 +117,7 @@ class FieldDetector:
         pairs = max(0, (frames - 2) // FIRST_SAMPLES_INTERVAL + 1)
         with self._changed:
             self._changed.wait_for(lambda: self._ended or len(self._sums) > pairs, timeout=_LONGEST_WAIT_SECONDS)
-        return _judge(self._sums[min(pairs, len(self._sums) - 1)])
+        return fields_of(self._sums[min(pairs, len(self._sums) - 1)])
 
     def _drain(self) -> None:
         with self._stream:

@@ -1,6 +1,8 @@
 """What ffmpeg's log says of each frame: its time, size and kind, and whether it is damaged."""
 
+import math
 import re
+from array import array
 from dataclasses import dataclass, replace
 
 from watchmove.pipeline.video.damage import DamageTracker
@@ -41,6 +43,11 @@ _NO_FRAME = (b"Error submitting packet to decoder", b"Error while decoding strea
 
 _DEMUXERS = frozenset(name.encode() for name in CONTAINERS.split(","))
 
+_TRACES = (b"encoder ", b"muxer", b"filter")
+_PARSED = (b"showinfo", b"decoder -> ", b"demuxer+ffmpeg", b"orrupt", b"31m")
+"""Words of lines of `-debug_ts`, ten for each frame, which are skipped unless one of the words or styles of lines that
+are parsed is in them too."""
+
 
 @dataclass(frozen=True)
 class FrameFacts:
@@ -62,7 +69,9 @@ class FrameReports:
     """Collects the reports of the frames of one stream from the lines of a log.
 
     Lines of ffmpeg's threads can break into each other, so a report is found by its place in the sequence, and errors
-    by the style in which they are written. frames: the facts of all frames so far; damage: the verdicts on them.
+    by the style in which they are written. frames: the facts of all frames so far; damage: the verdicts on them;
+    packet_seconds: for each packet of the stream, when its frame is shown, NaN where the container does not say it;
+    has_errors: whether anything was written as an error, or a packet was lost.
     """
 
     def __init__(self, names: FilterNames, stream: int, decoder: str) -> None:
@@ -79,7 +88,8 @@ class FrameReports:
         self._unsized: list[float] = []
         self._packets_in_doubt = 0
         self._data_is_lost = False
-        self._has_packets = False
+        self.packet_seconds = array("d")
+        self.has_errors = False
 
     def add(self, line: bytes, errors: bytes = b"") -> None:
         """Read one line of the log, of which `errors` is the part that was written as an error."""
@@ -91,6 +101,7 @@ class FrameReports:
             self._add_scaled(line)
         # the same line can contain messages of other threads
         if errors or _LABEL.match(line):
+            self.has_errors = True
             self._add_error(line, errors)
         self._add_trace(line)
 
@@ -137,6 +148,7 @@ class FrameReports:
         elif b"corrupt decoded frame" in line:
             self.damage.add_error()
         elif (lost := _LOST_PACKET.search(line)) and int(lost.group(1)) == self._stream:
+            self.has_errors = True
             self._packets_in_doubt = _PACKETS_IN_DOUBT
 
     def _add_error(self, line: bytes, errors: bytes) -> None:
@@ -159,9 +171,9 @@ class FrameReports:
         """The demuxer has found the next packet of a stream, with the times at which it is shown and decoded."""
         if int(stream) != self._stream:
             return
-        times = [seconds for seconds in (_seconds(decoded), _seconds(shown)) if seconds is not None] or [0.0]
-        if not self._has_packets:
-            self._has_packets = True
+        shown_seconds = _seconds(shown)
+        times = [seconds for seconds in (_seconds(decoded), shown_seconds) if seconds is not None] or [0.0]
+        if not self.packet_seconds:
             # what is shown before time 0 is what an edit list hides
             self.damage.begin_is_hidden = times[-1] < 0
         if self._packets_in_doubt or self._data_is_lost:
@@ -169,6 +181,12 @@ class FrameReports:
             self.damage.add_lost_data(times[0], max(times))
             self._packets_in_doubt = max(0, self._packets_in_doubt - 1)
             self._data_is_lost = False
+        self.packet_seconds.append(math.nan if shown_seconds is None else shown_seconds)
+
+
+def is_trace(line: bytes) -> bool:
+    """Whether a line of the log, with its styles, is one of `-debug_ts` and contains nothing that is parsed or kept."""
+    return any(word in line for word in _TRACES) and not any(word in line for word in _PARSED)
 
 
 def _seconds(word: bytes) -> float | None:

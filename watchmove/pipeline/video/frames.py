@@ -14,7 +14,7 @@ from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.images import decoded_image
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.ffmpeg import VideoReader
-from watchmove.pipeline.video.ffmpeg_commands import LONGEST_TO_SHORTEST, Fields
+from watchmove.pipeline.video.ffmpeg_commands import EVERYTHING, LONGEST_TO_SHORTEST, Extent, Fields
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _DEFAULT_FRAMES_PER_SECOND = 25.0
@@ -130,6 +130,8 @@ def open_video(
     max_frames: int | None,
     deadline: float | None = None,
     fields: Fields = "",
+    extent: Extent = EVERYTHING,
+    waited_seconds: float = 0.0,
 ) -> VideoReader:
     """A reader of a video file with the limits that the settings give; see `VideoReader`."""
     return VideoReader(
@@ -141,6 +143,8 @@ def open_video(
         memory_mebibytes=settings.decoder_memory_mebibytes,
         deadline=deadline,
         fields=fields,
+        extent=extent,
+        waited_seconds=waited_seconds,
     )
 
 

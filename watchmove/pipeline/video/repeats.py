@@ -17,7 +17,7 @@ _BLOCK_PIXELS = 8
 _LARGEST_NOISE_LEVELS = 1.0
 """Largest difference of the block means of two frames, in levels of 255, that is taken for coding noise."""
 
-_MOST_REPEATS = 11
+MOST_REPEATS = 11
 """Longest run of repeats that is removed: 5 frames per second in a file of 60. A longer run is a scene that stands
 still, which has to be seen as one. Set by hand; not tuned."""
 
@@ -25,13 +25,16 @@ still, which has to be seen as one. Set by hand; not tuned."""
 class StreamFrame(NamedTuple):
     """One frame of a stream.
 
-    number: its place in the stream; image: (H, W, 3) uint8 RGB; thumbnail: see `FrameMark`; follows_repeats: whether
-    repeats of the frame before it were removed.
+    number: its place in the stream; image: (H, W, 3) uint8 RGB; thumbnail: see `FrameMark`; seconds: when it is shown,
+    from the start of the video; conditions: how it was converted when it was decoded; follows_repeats: whether repeats
+    of the frame before it were removed.
     """
 
     number: int
     image: Image
     thumbnail: Image
+    seconds: float = 0.0
+    conditions: tuple[str, ...] = ()
     follows_repeats: bool = False
 
 
@@ -68,7 +71,7 @@ class RepeatFilter:
         if self._stands_still:
             return [frame]
         self._repeats.append(frame)
-        if len(self._repeats) <= _MOST_REPEATS:
+        if len(self._repeats) <= MOST_REPEATS:
             return []
         still, self._repeats, self._stands_still = self._repeats, [], True
         return still

@@ -92,7 +92,7 @@ class CutDetector:
         """Reduce a frame and compare it with the readable frame before it."""
         if image is None:
             return _Change(np.zeros((*_THUMBNAIL_SIZE[::-1], 3), np.uint8), readable=False)
-        thumbnail = np.asarray(cv2.resize(image, _THUMBNAIL_SIZE, interpolation=cv2.INTER_AREA), np.uint8)
+        thumbnail = shot_thumbnail(image)
         # int16, because differences of uint8 would wrap around
         previous, self._colours = self._colours, np.asarray(cv2.cvtColor(thumbnail, cv2.COLOR_RGB2HSV), np.int16)
         resized, self._shape = image.shape != self._shape, image.shape
@@ -114,6 +114,11 @@ class CutDetector:
         self._since_cut = 1 if cut else self._since_cut + 1
         self._before.append(change.levels)
         return FrameMark(cut, change.thumbnail)
+
+
+def shot_thumbnail(image: Image) -> Image:
+    """The thumbnail, (48, 64, 3) uint8 RGB, by which frames (H, W, 3) uint8 RGB are compared."""
+    return np.asarray(cv2.resize(image, _THUMBNAIL_SIZE, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def colour_change(first: NDArray[np.int16], second: NDArray[np.int16]) -> float:
@@ -172,6 +177,11 @@ class WindowSampler:
     _kept: list[Window] = field(default_factory=list)
     _thumbnails: list[Image] = field(default_factory=list)
     _repeats: RepeatFilter = field(default_factory=RepeatFilter)
+
+    @property
+    def frames(self) -> int:
+        """Number of frames of the current shot so far, repeats not counted."""
+        return len(self._thumbnails)
 
     def add(self, frame: StreamFrame) -> None:
         """Take the next frame of the shot."""

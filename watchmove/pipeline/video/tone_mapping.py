@@ -1,4 +1,5 @@
-"""Conversion of high dynamic range frames (PQ and HLG in BT.2020) to the standard range of other video (BT.709)."""
+"""Conversion of pixels to those of other video: high dynamic range (PQ and HLG in BT.2020) to the standard range (BT.709),
+and transparency to a plain ground."""
 
 from functools import cache
 
@@ -46,6 +47,10 @@ def _linear_light(transfer: str) -> NDArray[np.float32]:
     return np.asarray(np.where(code <= 0.5, code**2 / 3, (np.exp((code - c) / a) + b) / 12), np.float32)
 
 
+_PLAIN_GROUND = 128
+"""Grey level, of 255, that shows through transparent pixels. Set by hand: it is far from neither black nor white."""
+
+
 def to_standard_range(image: Image, transfer: str) -> Image:
     """An image (H, W, 3) uint8, BT.2020 coded with one of HDR_TRANSFERS, as (H, W, 3) uint8 RGB of BT.709.
 
@@ -60,3 +65,9 @@ def to_standard_range(image: Image, transfer: str) -> Image:
     over = np.maximum(light - _KNEE, 0)
     light = np.minimum(light, _KNEE) + (1 - _KNEE) * (over / (over + (1 - _KNEE)))
     return np.asarray(np.rint(255 * light ** (1 / _DISPLAY_GAMMA)), np.uint8)
+
+
+def on_plain_ground(image: Image) -> Image:
+    """An image (H, W, 4) uint8 RGBA as (H, W, 3), composed on grey."""
+    opacity = image[..., 3:].astype(np.float32) / 255
+    return np.asarray(np.rint(image[..., :3] * opacity + _PLAIN_GROUND * (1 - opacity)), np.uint8)

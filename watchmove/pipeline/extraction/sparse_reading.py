@@ -1,0 +1,182 @@
+"""Sparse reading of a video: key frames first, then only the windows, each from a key frame on.
+
+Decoding can begin at key frames only, so windows begin there, or follow each other from there on. Encoders place key
+frames at cuts; frames between two key frames that are no part of a window are never decoded.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from watchmove.pipeline.arrays import Image
+from watchmove.pipeline.errors import UnreadableVideo
+from watchmove.pipeline.extraction.complete_reading import Reading, ReadingLimits, new_sampler, read_frames
+from watchmove.pipeline.extraction.stretches import Stretch
+from watchmove.pipeline.extraction.survey import Survey
+from watchmove.pipeline.settings.extraction import ExtractionSettings
+from watchmove.pipeline.video.ffmpeg import InterlacedVideo, VideoReader
+from watchmove.pipeline.video.fields import fields_of
+from watchmove.pipeline.video.frames import open_video
+from watchmove.pipeline.video.repeats import MOST_REPEATS
+from watchmove.pipeline.video.shots import Window
+
+_CUT_NEIGHBOURS = 2
+"""Frames after a window that are decoded so that a cut at its end is judged as in a complete reading."""
+
+_REPEATS_SHARE = 0.75
+"""Share of the frames of a stretch below which, if the others are repeats, more of it is read. Set by hand."""
+
+_LEAST_PAIRS = 6
+"""Pairs of frames from which a video is judged before its end: as many as in the first frames of a complete reading."""
+
+_FINGERPRINT_SECONDS = 0.25
+"""Distance of the images, interpolated between decoded frames, from which the fingerprint is computed."""
+
+
+class NotAsSurveyed(Exception):
+    """Frames after a seek do not have the times of the survey, so that they cannot be numbered."""
+
+
+def read_sparsely(
+    path: Path,
+    survey: Survey,
+    stretches: Sequence[Sequence[Stretch]],
+    settings: ExtractionSettings,
+    reading: Reading,
+    limits: ReadingLimits,
+) -> Iterator[tuple[Window, ...]]:
+    """The windows of each shot of a survey; what follows a cut inside a stretch is a shot of its own.
+
+    `reading` is complete when the iterator has ended.
+
+    Raises:
+        NotAsSurveyed: the frames cannot be numbered; the video has to be read completely.
+        UnreadableVideo: nothing decodes where a stretch begins.
+        InterlacedVideo: the video is interlaced; read it again with these `fields`.
+        Unavailable: ffmpeg cannot be started.
+    """
+    reading.frames_seen, reading.shots = len(survey.times_seconds), 0
+    reader = _StretchReader(path, survey, settings, reading, limits)
+    for shot in stretches:
+        windows_of_shot: list[Window] = []
+        other_shots: list[tuple[Window, ...]] = []
+        for stretch in shot:
+            windows, *others = reader.runs(stretch)
+            windows_of_shot += windows
+            other_shots += others
+        for found in filter(None, (windows_of_shot, *other_shots)):
+            yield tuple(replace(window, shot=reading.shots) for window in found)
+            reading.shots += 1
+            reading.windows += len(found)
+        if reading.ended_early:
+            break
+    reader.judge_fields()
+    reader.add_fingerprint()
+
+
+@dataclass
+class _StretchReader:
+    """Reads stretches of one video.
+
+    seen: for decoded frames, when they are shown, and their thumbnails; evidence, pairs: see `FieldDetector.evidence`.
+    """
+
+    path: Path
+    survey: Survey
+    settings: ExtractionSettings
+    reading: Reading
+    limits: ReadingLimits
+    waited_seconds: float = 0.0
+    seen: dict[float, Image] = field(default_factory=dict)
+    evidence: NDArray[np.float64] = field(default_factory=lambda: np.zeros((2, 4)))
+    pairs: int = 0
+
+    def runs(self, stretch: Stretch) -> list[tuple[Window, ...]]:
+        """The windows of a stretch, divided at cuts; at least one run, which can be empty."""
+        if self.reading.ended_early:
+            return [()]
+        wanted, available = stretch.windows * self.settings.window_frames, stretch.stop - stretch.first
+        count = min(wanted + _CUT_NEIGHBOURS, available)
+        runs, distinct = self._read(stretch, count)
+        if distinct < _REPEATS_SHARE * count and count < available:
+            # the frame rate of the camera is lower than that of the file, or everything stands still
+            runs, _ = self._read(stretch, min(wanted * (MOST_REPEATS + 1), available))
+        return runs
+
+    def _read(self, stretch: Stretch, count: int) -> tuple[list[tuple[Window, ...]], int]:
+        """The runs of at most `count` frames of a stretch, and how many frames they have without repeats."""
+        deadline, fields = self.limits
+        reader = open_video(
+            self.path,
+            self.settings,
+            max_frames=count,
+            deadline=deadline,
+            fields=fields,
+            extent=self.survey.extent(stretch.first, count),
+            waited_seconds=self.waited_seconds,
+        )
+        try:
+            with reader:
+                found = self._windows(reader, stretch)
+        except UnreadableVideo as error:
+            if not (reader.ended_early and self.seen):
+                raise NotAsSurveyed from error  # the complete reading says what is wrong
+            found = [()], 0
+        self._add_evidence(reader)
+        self.waited_seconds = reader.waited_seconds
+        self.reading.ended_early, self.reading.stream = reader.ended_early, reader.log.stream or 0
+        return found
+
+    def _windows(self, reader: VideoReader, stretch: Stretch) -> tuple[list[tuple[Window, ...]], int]:
+        """The runs of a reader, and how many frames they have without repeats; more than are wanted are not read."""
+        runs: list[tuple[Window, ...]] = []
+        sampler = new_sampler(self.settings, stretch.windows)
+        number, distinct = stretch.first, 0
+        for frame, begins_shot, damaged in read_frames(reader, self.settings.cut_difference):
+            # what is shown before the key frame, but decoded after it, cannot be decoded after a seek
+            if not self.survey.is_time_of(number, frame.seconds):
+                if number == stretch.first and frame.seconds < self.survey.times_seconds[number]:
+                    continue
+                raise NotAsSurveyed
+            if damaged:
+                raise NotAsSurveyed
+            if begins_shot and number > stretch.first:
+                distinct += sampler.frames
+                runs.append(sampler.finish(0))
+            sampler.add(frame._replace(number=number))
+            self.seen[frame.seconds] = frame.thumbnail
+            number += 1
+            if distinct + sampler.frames >= stretch.windows * self.settings.window_frames:
+                break
+        distinct += sampler.frames
+        return [*runs, sampler.finish(0)], distinct
+
+    def _add_evidence(self, reader: VideoReader) -> None:
+        """Add the evidence of a stretch, and judge whether the video is interlaced once there is enough."""
+        evidence, pairs = reader.field_evidence()
+        self.evidence += evidence
+        self.pairs += pairs
+        if self.pairs >= _LEAST_PAIRS:
+            self.judge_fields()
+
+    def judge_fields(self) -> None:
+        """Raise InterlacedVideo where all frames so far show that the video is interlaced."""
+        if fields := fields_of(self.evidence):
+            raise InterlacedVideo(fields)
+
+    def add_fingerprint(self) -> None:
+        """Give the fingerprinter images at equal distances, interpolated between the frames that were decoded."""
+        keys = {float(self.survey.times_seconds[key.number]): key.thumbnail for key in self.survey.key_frames}
+        known = sorted((keys | self.seen).items())
+        number = 0
+        for part in range(int(self.survey.times_seconds[-1] / _FINGERPRINT_SECONDS) + 1):
+            seconds = part * _FINGERPRINT_SECONDS
+            while number + 1 < len(known) and known[number + 1][0] <= seconds:
+                number += 1
+            (before, image), (after, other) = known[number], known[min(number + 1, len(known) - 1)]
+            share = (seconds - before) / (after - before) if after > before else 0.0
+            mixed = image + share * (other.astype(np.float32) - image) if share else image
+            self.reading.fingerprinter.add(seconds, np.asarray(np.rint(mixed), np.uint8))
