@@ -30,6 +30,18 @@ _FOUND_ERRORS = "crccheck+bitstream+buffer"
 
 With it the fuzzer found half as many altered frames of WMV, MSMPEG4 and H.263 that were not called damaged."""
 
+_EACH_OUTPUT: dict[str, Any] = {
+    "fps_mode": "passthrough",
+    "threads": 1,
+    "an": None,
+    "sn": None,
+    "dn": None,
+    # the log describes the outputs while frames are reported already: without text of the file
+    "map_metadata": -1,
+    "flush_packets": 1,
+}
+"""Options of both outputs of a decoder."""
+
 _PLACE_OF_FILE = "file:/"
 """Stands for the file while a command is compiled."""
 
@@ -146,16 +158,6 @@ def decode_command(
     # without side data, of which showinfo writes each byte in a message of its own, between those of other threads
     report = f"sidedata=mode=delete,{names.source}=checksum=0"
     filters = [report, *_ONE_FIELD[choice.fields], _scaling(shorter_side_pixels, choice.fields)]
-    shared: dict[str, Any] = {
-        "fps_mode": "passthrough",
-        "threads": 1,
-        "an": None,
-        "sn": None,
-        "dn": None,
-        # the log describes the outputs while frames are reported already: without text of the file
-        "map_metadata": -1,
-        "flush_packets": 1,
-    }
     # without autoscale, frames after a change of size keep their own shape instead of getting that of the first
     outputs = stream.output(
         "pipe:1",
@@ -165,7 +167,7 @@ def decode_command(
         vf=",".join([*filters, f"{names.scaled}=checksum=0"]),
         noautoscale=None,
         **({} if extent.frames is None else {"frames:v": extent.frames}),
-        **shared,
+        **_EACH_OUTPUT,
     )
     if samples_descriptor is not None:
         # this output has to end with the other one, because ffmpeg decodes as long as any output takes frames
@@ -175,7 +177,7 @@ def decode_command(
             format="image2pipe",
             vcodec="pgm",
             vf=f"{end}select='{_FIELD_SAMPLES}',format=gray",
-            **shared,
+            **_EACH_OUTPUT,
         )
         outputs = ffmpeg.merge_outputs(outputs, samples)
     # `level` marks errors in the log, and `debug_ts` reports frames in the order of the decoder's errors

@@ -1,5 +1,5 @@
-"""Conversion of pixels to those of other video: high dynamic range (PQ and HLG in BT.2020) to the standard range (BT.709),
-and transparency to a plain ground."""
+"""Conversion of high dynamic range frames (PQ and HLG in BT.2020) to the standard range of other video (BT.709), and of
+transparent pixels to opaque ones."""
 
 from functools import cache
 
