@@ -27,7 +27,10 @@ from rich.table import Table
 
 from tests.service.conftest import context_of
 from watchmove.pipeline.extraction import sampled_video
+from watchmove.pipeline.extraction.survey import survey_video
+from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.ffmpeg import VideoReader
+from watchmove.pipeline.video.ffmpeg_commands import ffmpeg_executable
 from watchmove.pipeline.video.shots import CutDetector
 from watchmove.service.extraction.child import AUDIT, KEPT, VideoJob, extract_to_folder
 from watchmove.service.extraction.recipe import recipe_of
@@ -124,6 +127,7 @@ def main() -> None:
     videos = Path(options.data, "videos", options.folder)
     if not options.data or not videos.is_dir():
         parser.error(f"{videos}: no folder of videos; name one with --data or WATCHMOVE_TEST_DATA")
+    cv2.setNumThreads(1)
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     with tempfile.TemporaryDirectory() as name:
         copies = Path(name, "videos")
@@ -134,9 +138,10 @@ def main() -> None:
         settings = load_settings(LAPTOP, words)
         step = run_step(settings, Path(name, "scratch"))
         stages, written = run_here(step.rows, settings, Path(name, "scratch"))
+        a_longer_frame = seconds_of_a_longer_frame(sorted(videos.rglob("*.*")), Path(name))
     console = Console(width=120)
     console.print(measured(step, stages))
-    console.print(bill(step.rows, stages, written, options.files, options.hours))
+    console.print(bill(step.rows, stages, written, a_longer_frame, options.files, options.hours))
 
 
 def measured(step: Step, stages: Stages) -> Table:
@@ -149,9 +154,9 @@ def measured(step: Step, stages: Stages) -> Table:
     whole = of_workers + step.processor
     table = Table("what", "figure", title=f"{len(step.rows)} videos, one core")
     for what, figure in (
-        ("decoded frames a second of wall time, whole step", f"{decoded / step.wall:.1f}"),
+        ("frames of the videos a second of wall time, whole step", f"{decoded / step.wall:.1f}"),
         ("sampled frames a second of wall time, whole step", f"{sampled / step.wall:.2f}"),
-        ("decoded frames a second of processor time", f"{decoded / whole:.1f}"),
+        ("frames of the videos a second of processor time", f"{decoded / whole:.1f}"),
         ("sampled frames a second of processor time", f"{sampled / whole:.2f}"),
         ("wall time of the step", f"{step.wall:.1f} s, {in_workers:.1f} s of it in workers"),
         ("share of it outside decoding, cuts, masks and coding", f"{1 - proper * in_workers / step.wall:.1%}"),
@@ -166,22 +171,49 @@ def measured(step: Step, stages: Stages) -> Table:
     return table
 
 
-def bill(rows: list[VideoOutcome], stages: Stages, written: int, files: int, hours: float) -> Table:
+def seconds_of_a_longer_frame(paths: list[Path], scratch: Path) -> float:
+    """Processor seconds of a survey for each frame by which a video is longer, measured on copies that repeat it."""
+    frames, seconds = 0, 0.0
+    for path in paths:
+        longer = scratch / "longer.mkv"
+        words = ["-v", "error", "-y", "-stream_loop", "4", "-i", str(path), "-map", "0:v:0", "-c", "copy", str(longer)]
+        if subprocess.run([ffmpeg_executable(), "-nostdin", *words], check=False, capture_output=True).returncode:
+            continue  # Matroska cannot hold this codec, or the file is no video
+        surveys, spent = [], []
+        for video in (path, longer):
+            before = time.process_time() + children_seconds()
+            surveys.append(survey_video(video, ExtractionSettings()))
+            spent.append(time.process_time() + children_seconds() - before)
+        if surveys[0] is not None and surveys[1] is not None:
+            frames += len(surveys[1].times_seconds) - len(surveys[0].times_seconds)
+            seconds += spent[1] - spent[0]
+    return seconds / frames
+
+
+def bill(
+    rows: list[VideoOutcome], stages: Stages, written: int, a_longer_frame: float, files: int, hours: float
+) -> Table:
     """The table of the projection to a large run, with every assumption."""
     decoded, sampled = frames_of(rows)
     looked = stages.processor["masks"] + stages.processor["coding"]
     reading = stages.processor["all"] + stages.processor["decoder"] - looked
     frames = hours * 3600 * FRAMES_PER_SECOND
     samples = files * sampled / len(rows)
-    a_frame, a_sample = reading / decoded, looked / sampled
+    a_video, a_sample = reading / len(rows), looked / sampled
+    more = frames - files * decoded / len(rows)
+    hours_of_reading = (files * a_video + more * a_longer_frame) / 3600
     rate = sum(row.video.size_bytes for row in rows) / (decoded / FRAMES_PER_SECOND)
     table = Table("sum", "figure", title=f"{files:,} videos, {hours:,.0f} h")
     for what, figure in (
-        (f"frames = {hours:,.0f} h x 3,600 x {FRAMES_PER_SECOND:g} a second (assumed), all decoded", f"{frames:,.0f}"),
-        (f"reading = frames x {a_frame * 1000:.2f} ms", f"{frames * a_frame / 3600:,.0f} core-hours"),
+        (f"frames = {hours:,.0f} h x 3,600 x {FRAMES_PER_SECOND:g} a second (assumed)", f"{frames:,.0f}"),
+        (f"reading = videos x {a_video * 1000:,.0f} ms, as here", f"{files * a_video / 3600:,.0f} core-hours"),
+        (
+            f"and {more:,.0f} more frames than the videos here have x {a_longer_frame * 1000:.3f} ms",
+            f"{more * a_longer_frame / 3600:,.0f} core-hours",
+        ),
         (f"samples = videos x {sampled / len(rows):.1f}, as here (assumed)", f"{samples:,.0f}"),
         (f"masks = samples x {a_sample * 1000:.0f} ms", f"{samples * a_sample / 3600:,.0f} core-hours"),
-        ("together", f"{(frames * a_frame + samples * a_sample) / 3600:,.0f} core-hours"),
+        ("together", f"{hours_of_reading + samples * a_sample / 3600:,.0f} core-hours"),
         (
             f"bytes read = hours x {rate / 1000:.0f} kB a second, as here (assumed)",
             f"{hours * 3600 * rate / 1e12:.2f} TB",

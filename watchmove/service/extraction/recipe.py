@@ -14,7 +14,7 @@ from watchmove.service.store.opening import open_store
 _INSTEAD = "name the mask_network.safetensors that pretraining wrote"
 
 
-EXTRACTION_VERSION = 9
+EXTRACTION_VERSION = 10
 """Version of the code; it is increased when the same settings would give other masks or fingerprints."""
 
 
