@@ -46,7 +46,8 @@ def plan_stretches(survey: Survey, settings: ExtractionSettings) -> list[list[St
     shots = [_stretches(shot, stop, settings) for shot, stop in _shots(survey)]
     step = -(-sum(stretch.windows for shot in shots for stretch in shot) // settings.windows_per_video)
     shots = shots[::step]
-    decoded = sum(stretch.windows * settings.window_frames for shot in shots for stretch in shot)
+    stretches = [stretch for shot in shots for stretch in shot]
+    decoded = sum(min(each.windows * settings.window_frames, each.stop - each.first) for each in stretches)
     return shots if decoded < _LARGEST_SHARE * len(survey.times_seconds) else None
 
 
@@ -69,7 +70,9 @@ def _colours(key: KeyFrame) -> NDArray[np.int16]:
 def _stretches(keys: Sequence[int], stop: int, settings: ExtractionSettings) -> list[Stretch]:
     """The stretches of a shot with key frames of these numbers, which ends at `stop`."""
     count, length = stop - keys[0], settings.window_frames
-    wanted = min(settings.windows_per_shot, max(1, count // length))
+    # a window at the end of a shot can be as short as in a complete reading
+    least = max(settings.min_window_frames, length // 2)
+    wanted = min(settings.windows_per_shot, max(1, (count + length - least) // length))
     windows: dict[int, int] = {}  # how many begin with each stretch's first frame
     first = end = keys[0]
     for number in range(wanted):
@@ -77,7 +80,7 @@ def _stretches(keys: Sequence[int], stop: int, settings: ExtractionSettings) -> 
         key = min(keys, key=lambda key: abs(key - place))
         if key >= end:
             first = end = key
-        if end + length > stop and windows:
+        if stop - end < least and windows:
             break
         windows[first] = windows.get(first, 0) + 1
         end += length
