@@ -94,7 +94,7 @@ def test_every_examined_frame_has_its_thresholds(
         margins = {met.reason: met.margin for met in frame.thresholds if met.passes is False}
         assert set(margins) == {frame.verdict.reject_reason} - {None}
         assert all(margin is not None and margin < 0 for margin in margins.values())
-    assert f"{answer.record.frames_kept} of 8 examined frames kept, of 12 decoded" in said(answer, capsys)
+    assert f"{answer.record.frames_kept} of 8 examined frames kept, of 12 in the video" in said(answer, capsys)
     print_answer(answer, as_json=True)
 
     assert Answer.model_validate_json(capsys.readouterr().out) == answer

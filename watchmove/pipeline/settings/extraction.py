@@ -17,7 +17,9 @@ class ExtractionSettings(Section):
         description="Shorter side, in pixels, to which frames are scaled when they are decoded.",
     )
     # These four bound the time and memory that one long or hostile video can take; they are not tuned.
-    max_frames: int = Field(default=20_000, ge=2, description="Largest number of frames decoded from one video.")
+    max_frames: int = Field(
+        default=20_000, ge=2, description="Largest number of frames of one video that are read, decoded or passed over."
+    )
     max_source_pixels: int = Field(
         default=36_000_000,
         ge=10_000,

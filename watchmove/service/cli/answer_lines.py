@@ -57,13 +57,13 @@ def _of_record(answer: Answer) -> Iterator[str]:
             yield f"  a larger {limit} may avoid it; how large is not recorded"
         yield f"  `watchmove retry {answer.run} --outcomes {record.outcome}` plans it again"
         return
-    yield f"  {record.frames_kept} of {answer.examined} examined frames kept, of {record.frames_seen} decoded"
+    yield f"  {record.frames_kept} of {answer.examined} examined frames kept, of {record.frames_seen} in the video"
     if record.frames_rejected:
         yield f"  rejected: {', '.join(f'{count} {reason}' for reason, count in record.frames_rejected.items())}"
     if answer.nearest and answer.nearest.what_if and not record.frames_kept:
         yield f"  nearest, frame {answer.nearest.key}: {answer.nearest.what_if.in_words()}"
     if record.ended_early:
-        yield f"  not decoded to its end: {record.ended_early}"
+        yield f"  not read to its end: {record.ended_early}"
     if answer.in_snapshot is not None:
         state = f"not in the run's snapshot: {answer.not_in_snapshot}" if answer.not_in_snapshot else "in the snapshot"
         yield f"  its kept frames are {state}"

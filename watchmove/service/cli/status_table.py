@@ -136,7 +136,7 @@ def _frames(status: RunStatus) -> Table:
     table.add_column("frames", justify="right")
     for row in status.frames:
         table.add_row(row.outcome, _word(row.reason), f"{row.frames:,}")
-    table.caption = f"{status.frames_seen:,} frames decoded"
+    table.caption = f"{status.frames_seen:,} frames in videos"
     return table
 
 
@@ -157,7 +157,7 @@ def _pace(status: RunStatus) -> str:
 
 
 def _speed(speed: Speed) -> str:
-    rates = f"{speed.videos_per_second:,.2f} videos/s, {speed.frames_per_second:,.1f} frames/s decoded"
+    rates = f"{speed.videos_per_second:,.2f} videos/s, {speed.frames_per_second:,.1f} frames/s"
     return f"{rates} over {_span(speed.seconds)} ({speed.parts:,} commits)"
 
 

@@ -89,7 +89,7 @@ def _lead(shown: Shown) -> str:
         reason = f": {row.reason}" if row.reason else ""
         return f"Run {run} has no frame of this video, which ended as {row.outcome}{reason}."
     kept = f"keeps {row.frames_kept or 'none'} of the {answer.examined} frames that it examined"
-    return f"Run {run} {kept}, of {row.frames_seen:,} that it decoded."
+    return f"Run {run} {kept}, of {row.frames_seen:,} in the video."
 
 
 def _ended(one: RunOfVideo) -> str:

@@ -75,7 +75,7 @@ def _counts(a: RunFacts, b: RunFacts) -> Iterator[CountDifference]:
         {
             "videos listed": facts.listed,
             "videos extracted": sum(outcomes.values()),
-            "frames decoded": facts.frames_seen(),
+            "frames in videos": facts.frames_seen(),
             "frames sampled": sum(frames.values()),
             "frames kept": frames.get("kept", 0),
             "frames in the snapshot": facts.dataset.kept_frames if facts.dataset else None,

@@ -64,7 +64,7 @@ class RunFacts:
         return self.gathered.frames if self.gathered else named_counts(self.table.frames(self.rows))
 
     def frames_seen(self) -> int:
-        """The number of decoded frames."""
+        """The number of frames of the videos that were read."""
         return self.gathered.frames_seen if self.gathered else int(self.table.frames_seen[self.rows].sum())
 
 
