@@ -1,8 +1,8 @@
 """How many re-uploads of real videos are found as near-duplicates, and how many different videos are taken for them.
 
-    python tests/bench/near_duplicates.py --data FOLDER [--copies 24] [--set 400000]
+    python tests/bench/near_duplicates.py --data FOLDER [--copies 24] [--set 400000] [--sparse]
 
-Prints for each way of copying how many copies are found, the pairs of videos in FOLDER that are taken for copies, the
+With --sparse, videos and copies are read sparsely, as extraction does by default. Prints for each way of copying how many copies are found, the pairs of videos in FOLDER that are taken for copies, the
 share of extraction's processor time that hashing takes, and the time and peak memory of the search in a made-up set.
 The set has the fingerprints of the real videos, whose half hashes are put together at random, and 1 in 10 is a copy.
 """
@@ -25,12 +25,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.bench.sparse_reading import sparse
 from watchmove.pipeline.extraction.near_duplicate_videos import near_duplicate_videos
 from watchmove.pipeline.extraction.sampled_video import extract_video
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.ffmpeg import InterlacedVideo, VideoReader
-from watchmove.pipeline.video.ffmpeg_commands import ffmpeg_executable
+from watchmove.pipeline.video.ffmpeg_commands import Fields, ffmpeg_executable
 from watchmove.pipeline.video.fingerprint import MOST_HASHES, Fingerprinter, hashes_of
+from watchmove.pipeline.video.shots import shot_thumbnail
 
 H264 = ["-c:v", "libx264", "-preset", "veryfast"]
 COPIES = {
@@ -54,27 +56,28 @@ LONG_SECONDS = 3.0
 """Videos from this length on are counted for themselves too: of a shorter one, too little remains after a cut."""
 
 
-def fingerprint_of(path: Path) -> tuple[str, float]:
-    """The fingerprint of a video, and when its last frame is shown, in seconds."""
+def fingerprint_of(work: tuple[Path, bool]) -> tuple[str, float]:
+    """The fingerprint of a video, read sparsely or not, and when its last frame is shown, in seconds."""
     cv2.setNumThreads(1)
-    fields: dict[str, str] = {}
+    path, is_sparse = work
+    fields: Fields = ""
     while True:
         fingerprinter, seconds = Fingerprinter(), 0.0
         try:
-            with VideoReader(path, **fields) as reader:  # type: ignore[arg-type]
+            with VideoReader(path, fields=fields) as reader:
                 for index, image in enumerate(reader):
-                    thumbnail = np.asarray(cv2.resize(image, (64, 48), interpolation=cv2.INTER_AREA), np.uint8)
                     seconds = reader.log.time_of_frame(index)
-                    fingerprinter.add(seconds, thumbnail)
+                    fingerprinter.add(seconds, shot_thumbnail(image))
+            reading = sparse(path, fields) if is_sparse else None
         except InterlacedVideo as found:
-            fields = {"fields": found.fields}
+            fields = found.fields
             continue
-        return fingerprinter.fingerprint(), seconds
+        return (reading.fingerprinter if reading else fingerprinter).fingerprint(), seconds
 
 
-def fingerprint_of_copy(work: tuple[Path, str]) -> str:
+def fingerprint_of_copy(work: tuple[Path, str, bool]) -> str:
     """The fingerprint of a copy of a video, made in one of the ways of COPIES; empty if the copy has no frame."""
-    path, name = work
+    path, name, is_sparse = work
     with TemporaryDirectory() as folder:
         copy = Path(folder) / "copy.mp4"
         command = [
@@ -90,7 +93,7 @@ def fingerprint_of_copy(work: tuple[Path, str]) -> str:
             str(copy),
         ]
         subprocess.run(command, check=True)
-        return fingerprint_of(copy)[0]
+        return fingerprint_of((copy, is_sparse))[0]
 
 
 def are_copies(first: str, second: str) -> bool:
@@ -159,10 +162,10 @@ def search(real: NDArray[np.uint64], videos: int) -> None:
     )
 
 
-def print_copies(pool: Pool, paths: list[Path], prints: list[tuple[str, float]]) -> None:
+def print_copies(pool: Pool, paths: list[Path], prints: list[tuple[str, float]], *, is_sparse: bool) -> None:
     """Print for each way of copying how many copies are found."""
     work = [(number, name) for name in COPIES for number in range(len(paths))]
-    copies = pool.map(fingerprint_of_copy, [(paths[number], name) for number, name in work], chunksize=1)
+    copies = pool.map(fingerprint_of_copy, [(paths[number], name, is_sparse) for number, name in work], chunksize=1)
     found = {key: are_copies(prints[key[0]][0], copied) for key, copied in zip(work, copies, strict=True)}
     long = [number for number, (_, seconds) in enumerate(prints) if seconds >= LONG_SECONDS]
     for name in COPIES:
@@ -176,12 +179,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with videos, also in subfolders")
     parser.add_argument("--copies", type=int, default=24, help="videos that are copied in each way")
     parser.add_argument("--set", type=int, default=400_000, help="videos of the made-up set")
+    parser.add_argument("--sparse", action="store_true", help="read videos and copies sparsely")
     arguments = parser.parse_args()
     paths = sorted(path for path in arguments.data.rglob("*") if path.suffix in {".mp4", ".avi", ".mkv"})
     chosen = [round(place) for place in np.linspace(0, len(paths) - 1, arguments.copies)]
     with get_context("spawn").Pool(os.cpu_count()) as pool:
-        prints = pool.map(fingerprint_of, paths, chunksize=1)
-        print_copies(pool, [paths[number] for number in chosen], [prints[number] for number in chosen])
+        prints = pool.map(fingerprint_of, [(path, arguments.sparse) for path in paths], chunksize=1)
+        known = [prints[number] for number in chosen]
+        print_copies(pool, [paths[number] for number in chosen], known, is_sparse=arguments.sparse)
     named = zip(paths, prints, strict=True)
     pairs = [
         f"{a.stem} {b.stem}" for (a, (one, _)), (b, (other, _)) in combinations(named, 2) if are_copies(one, other)

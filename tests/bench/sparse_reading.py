@@ -25,7 +25,7 @@ from watchmove.pipeline.extraction.stretches import plan_stretches
 from watchmove.pipeline.extraction.survey import survey_video
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.ffmpeg import InterlacedVideo
-from watchmove.pipeline.video.ffmpeg_commands import ffmpeg_executable
+from watchmove.pipeline.video.ffmpeg_commands import Fields, ffmpeg_executable
 
 SETTINGS = ExtractionSettings()
 
@@ -42,26 +42,25 @@ def decode(path: Path) -> None:
     subprocess.run([ffmpeg_executable(), "-nostdin", *words], check=True, capture_output=True)
 
 
-def complete(path: Path) -> Reading:
+def complete(path: Path, fields: Fields = "") -> Reading:
     """Read every frame of a video."""
     reading = Reading()
-    for _ in read_completely(path, SETTINGS, reading, ReadingLimits(None, "")):
+    for _ in read_completely(path, SETTINGS, reading, ReadingLimits(None, fields)):
         pass
     return reading
 
 
-def sparse(path: Path) -> Reading | None:
-    """Read a video sparsely; None where it was read completely, for a survey cannot be made or is of no use."""
-    survey = survey_video(path, SETTINGS)
+def sparse(path: Path, fields: Fields = "") -> Reading | None:
+    """Read a video sparsely; None where it has to be read completely."""
+    survey = survey_video(path, SETTINGS, fields=fields)
     stretches = plan_stretches(survey, SETTINGS) if survey is not None else None
+    if survey is None or stretches is None:
+        return None
     reading = Reading()
     try:
-        if survey is None or stretches is None:
-            raise NotAsSurveyed
-        for _ in read_sparsely(path, survey, stretches, SETTINGS, reading, ReadingLimits(None, "")):
+        for _ in read_sparsely(path, survey, stretches, SETTINGS, reading, ReadingLimits(None, fields)):
             pass
     except NotAsSurveyed:
-        complete(path)
         return None
     return reading
 
@@ -95,6 +94,8 @@ def main() -> None:
                 whole = complete(video)
                 times.append(processor_seconds())
                 part = sparse(video)
+                if part is None:
+                    complete(video)
                 times.append(processor_seconds())
             except (UnreadableVideo, InterlacedVideo, subprocess.CalledProcessError) as error:
                 table.add_row(path.name, type(error).__name__)

@@ -99,7 +99,9 @@ RUN_TRAINING_IOU = Declared(
 LAST_RECORD_AT = Declared(
     "watchmove_last_record_timestamp_seconds", "Unix time at which the newest record of the store was written."
 )
-FRAMES_SEEN = Declared("watchmove_frames_decoded", "Number of frames of the videos that were read, decoded or passed over.", ("recipe",))
+FRAMES_SEEN = Declared(
+    "watchmove_frames_decoded", "Number of frames of the videos that were read, decoded or passed over.", ("recipe",)
+)
 EXTRACTION_SECONDS = Declared(
     "watchmove_extraction_seconds", "Wall-clock seconds spent on committed shards.", ("recipe",)
 )
