@@ -2,9 +2,10 @@
 
     python tests/bench/near_duplicates.py --data FOLDER [--copies 24] [--set 400000] [--sparse]
 
-With --sparse, videos and copies are read sparsely, as extraction does by default. Prints for each way of copying how many copies are found, the pairs of videos in FOLDER that are taken for copies, the
-share of extraction's processor time that hashing takes, and the time and peak memory of the search in a made-up set.
-The set has the fingerprints of the real videos, whose half hashes are put together at random, and 1 in 10 is a copy.
+With --sparse, videos and copies are read as extraction reads them by default. Prints for each way of copying how many
+copies are found, the pairs of videos in FOLDER that are taken for copies, the share of extraction's processor time that
+hashing takes, and the time and peak memory of the search in a made-up set. The set has the fingerprints of the real
+videos, whose half hashes are put together at random, and 1 in 10 is a copy.
 """
 
 import argparse
