@@ -38,7 +38,7 @@ OFF = (
     "spot",
 )
 NOT_IN_CHART = {
-    "minio": "a store for tests, which the overlay `kind` has",
+    "object-store": "a store for tests, which the overlay `kind` has",
     "workload-identity": "the value serviceAccount.annotations does the same",
 }
 STEPS = ("world", "plan", "extract", "gather", "pretrain", "evaluate", "report")

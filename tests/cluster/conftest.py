@@ -103,7 +103,7 @@ def _remove(installation: Installation) -> None:
             return
         raise
     pods = installation.core.list_namespaced_pod(NAMESPACE).items
-    if pods and not any(pod.metadata.labels.get("app.kubernetes.io/component") == "minio" for pod in pods):
+    if pods and not any(pod.metadata.labels.get("app.kubernetes.io/component") == "object-store" for pod in pods):
         pytest.fail(
             f"namespace {NAMESPACE} holds something without a throw-away store; remove it yourself to test here"
         )

@@ -32,7 +32,7 @@ OPTIONAL = (
 )
 """The components that no overlay of the tree includes."""
 COMBINATIONS = (
-    *(("base", one) for one in ("gpu", "minio", "monitoring", "report-artifact", *OPTIONAL)),
+    *(("base", one) for one in ("gpu", "monitoring", "object-store", "report-artifact", *OPTIONAL)),
     ("overlays/cloud", "report-artifact", *OPTIONAL),
     *(("overlays/cloud", one) for one in OPTIONAL),
     ("overlays/kind", *(one for one in OPTIONAL if one != "gpu-extract")),

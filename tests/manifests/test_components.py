@@ -218,12 +218,12 @@ def test_the_budget_covers_pretraining_and_nothing_else() -> None:
 @pytest.mark.parametrize("name", [*STEPS, "cell", "list", "ranks", "exporter"])
 def test_what_reads_the_store_reaches_it_and_a_resolver(name: str) -> None:
     """In the internet or in the namespace, and nothing at another port outside."""
-    labels, minio = _labels(name), _labels("minio")
+    labels, store = _labels(name), _labels("object-store")
 
     assert _out(labels, 53, ELSEWHERE, "UDP")
     assert _out(labels, 443, ELSEWHERE)
-    assert _out(labels, 9000, minio)
-    assert _in(minio, 9000, labels)
+    assert _out(labels, 9000, store)
+    assert _in(store, 9000, labels)
     assert not _out(labels, 5432, ELSEWHERE)
 
 
@@ -236,7 +236,7 @@ def test_argos_containers_reach_the_api_server(name: str) -> None:
 
 def test_a_pod_that_only_makes_a_job_does_not_reach_the_store() -> None:
     """It runs Argo's program, which talks to the API server."""
-    assert not _out(_labels("pretrain-nodes"), 9000, _labels("minio"))
+    assert not _out(_labels("pretrain-nodes"), 9000, _labels("object-store"))
 
 
 def test_what_has_metrics_lets_a_prometheus_in_and_no_other_pod_lets_anyone_in() -> None:
@@ -247,7 +247,7 @@ def test_what_has_metrics_lets_a_prometheus_in_and_no_other_pod_lets_anyone_in()
 
     assert with_port == reached == {"exporter", "extract", "pretrain", "evaluate", "ranks"}
     assert not [name for name in _all_pods(documents) if _in(_labels(name), 8080, ELSEWHERE)]
-    assert not _in(_labels("minio"), 9000, ELSEWHERE)
+    assert not _in(_labels("object-store"), 9000, ELSEWHERE)
 
 
 def test_ranks_reach_each_other_at_any_port() -> None:
@@ -266,7 +266,7 @@ def _all_pods(documents: tuple[Document, ...]) -> dict[str, Document]:
 
 def _labels(name: str) -> dict[str, str]:
     pod = _all_pods(built_with("overlays/kind", "networkpolicy"))[name]
-    of_argo = {} if name in ("ranks", "minio", "exporter") else {"workflows.argoproj.io/workflow": "monday"}
+    of_argo = {} if name in ("ranks", "object-store", "exporter") else {"workflows.argoproj.io/workflow": "monday"}
     return {**pod["metadata"]["labels"], **of_argo}
 
 

@@ -118,15 +118,15 @@ def test_a_step_pod_reads_the_settings_of_its_own_overlay(overlay: str) -> None:
 
 
 def test_the_test_store_and_its_users_share_one_secret() -> None:
-    """In the kind overlay the credentials that MinIO takes are those of the steps and of the artifact repository."""
+    """In the kind overlay the credentials that the store takes are those of the steps and of the artifact repository."""
     secret = _generated("kind", "Secret", "watchmove-s3")
     repositories = named(built("kind"), "ConfigMap", "artifact-repositories")
     default = repositories["metadata"]["annotations"]["workflows.argoproj.io/default-artifact-repository"]
     artifacts = yaml.safe_load(repositories["data"][default])["s3"]
-    (minio,) = containers(named(built("kind"), "Deployment", "minio"))
+    (store,) = containers(named(built("kind"), "Deployment", "object-store"))
     (step,) = containers(named(built("kind"), "WorkflowTemplate", "watchmove-plan"))
 
-    assert {row["valueFrom"]["secretKeyRef"]["name"] for row in minio["env"] if "valueFrom" in row} == {secret}
+    assert {row["valueFrom"]["secretKeyRef"]["name"] for row in store["env"] if "valueFrom" in row} == {secret}
     assert step["envFrom"][0]["secretRef"]["name"] == secret
     assert {artifacts[name]["name"] for name in ("accessKeySecret", "secretKeySecret")} == {secret}
 
@@ -270,8 +270,8 @@ def _worker_mebibytes(settings: Settings) -> int:
 def test_no_secret_of_a_real_store_is_in_the_tree() -> None:
     """The only credentials are those of the throw-away store, and they say so."""
     with_keys = [path for path in FILES if "AWS_SECRET_ACCESS_KEY=" in path.read_text()]
-    (minio,) = with_keys
-    literals = yaml.safe_load(minio.read_text())["secretGenerator"][0]["literals"]
+    (store,) = with_keys
+    literals = yaml.safe_load(store.read_text())["secretGenerator"][0]["literals"]
 
-    assert minio == ROOT / "k8s" / "components" / "minio" / "kustomization.yaml"
+    assert store == ROOT / "k8s" / "components" / "object-store" / "kustomization.yaml"
     assert "AWS_SECRET_ACCESS_KEY=only-for-tests" in literals

@@ -22,7 +22,7 @@ from watchmove.service.settings.loading import load_settings
 
 Objects = dict[tuple[str, str], Document]
 ROLE = {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/watchmove"}
-OF_THE_CHART = [one for one in COMBINATIONS if one[0] != "overlays/kind" and one != ("base", "minio")]
+OF_THE_CHART = [one for one in COMBINATIONS if one[0] != "overlays/kind" and one != ("base", "object-store")]
 SETTINGS_NAME = r"watchmove-settings-[a-z0-9]{10}"
 
 
