@@ -73,10 +73,14 @@ CALLS: dict[str, Callable[[Store, Path], object]] = {
         (403, "AccessDenied", InvalidInput),
         (403, "InvalidAccessKeyId", InvalidInput),
         (404, "NoSuchBucket", InvalidInput),
+        (404, "XAdminUserNotFound", InvalidInput),
+        (404, "NoSuchTenant", InvalidInput),
         (400, "KMS.DisabledException", InvalidInput),
+        (409, "ObjectParentIsFile", InvalidInput),
         (400, "ExpiredToken", Unavailable),
         (400, "RequestTimeout", Unavailable),
         (408, "", Unavailable),
+        (409, "OperationAborted", Unavailable),
         (503, "SlowDown", Unavailable),
         (500, "", Unavailable),
     ],
@@ -88,8 +92,8 @@ def test_an_answer_means_the_same_to_every_request(
     server.replace = lambda _: refusal(status, name) if name else Answer(status, {}, b"<html>a proxy's page</html>")
     (tmp_path / "file").write_bytes(b"x")
     store = open_store(NAME)
-    # to HEAD, the answer means that there is no such object, and that the bucket is to be made
-    for call in CALLS if name != "NoSuchBucket" else ("read", "list", "write", "upload"):
+    # to HEAD, 404 means that there is no such object, and that the bucket is to be made
+    for call in CALLS if status != 404 else ("read", "list", "write", "upload"):
         with pytest.raises((InvalidInput, Unavailable)) as ended:
             CALLS[call](store, tmp_path / "file")
         expected = "no bucket" if name == "NoSuchBucket" else name or str(status)

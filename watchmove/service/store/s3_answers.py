@@ -24,15 +24,24 @@ class Fault(StrEnum):
     """The same request may succeed later."""
 
 
+KEY_REFUSALS = frozenset(
+    {
+        "ObjectParentIsFile", "ExistingObjectIsDirectory", "ExistingObjectIsFile",
+        "XMinioParentIsObject", "XMinioObjectExistsAsDirectory", "XMinioInvalidObjectName", "KeyTooLongError",
+    }
+)  # fmt: skip
+"""What stores on a file system answer to a key that cannot be a path there, some with the status of a conflict."""
+
 _BY_NAME = {
     **dict.fromkeys(("NoSuchKey", "NotFound", "NoSuchVersion"), Fault.ABSENT),
     **dict.fromkeys(("PreconditionFailed",), Fault.CHANGED),
     **dict.fromkeys(("ConditionalRequestConflict", "OperationAborted"), Fault.CONFLICT),
     **dict.fromkeys(("NotImplemented",), Fault.UNSUPPORTED),
+    **dict.fromkeys(KEY_REFUSALS, Fault.OBJECT),
     **dict.fromkeys(
         (
             "NoSuchBucket", "InvalidBucketName", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken",
-            "AccountProblem", "NotSignedUp", "AllAccessDisabled", "AuthorizationHeaderMalformed",
+            "XAdminUserNotFound", "AccountProblem", "NotSignedUp", "AllAccessDisabled", "AuthorizationHeaderMalformed",
             "PermanentRedirect", "TemporaryRedirect", "IllegalLocationConstraintException", "UserSuspended",
         ),
         Fault.STORE,
@@ -84,6 +93,8 @@ def name_of(error: ClientError) -> str:
 def fault_of(error: ClientError) -> Fault:
     """Return whose fault an error is. An error that is not in the table concerns the object of the request."""
     known = _BY_NAME.get(name_of(error)) or _BY_STATUS.get(status_of(error))
+    if known is Fault.ABSENT and name_of(error) not in _BY_NAME and not has_no_name(error):
+        return Fault.STORE  # something else than the object is absent, such as the user
     if known is None:
         return Fault.TRANSIENT if status_of(error) in _SERVER_ERRORS else Fault.OBJECT
     return known

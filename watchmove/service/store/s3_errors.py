@@ -15,7 +15,7 @@ from urllib3.exceptions import HTTPError
 
 from watchmove.pipeline.errors import InvalidInput, Unavailable
 from watchmove.pipeline.files.numbers import whole_number_of
-from watchmove.service.store.s3_answers import Fault, fault_of, name_of
+from watchmove.service.store.s3_answers import KEY_REFUSALS, Fault, fault_of, name_of
 from watchmove.service.store.store import ObjectRefused
 from watchmove.service.store.traffic import TRAFFIC, RetryCause
 
@@ -69,10 +69,12 @@ _ADVICE = {
     "InvalidAccessKeyId": "check the credentials",
     "SignatureDoesNotMatch": "check the credentials and the clock",
     "InvalidToken": "check the credentials",
+    "XAdminUserNotFound": "check the credentials",
     "PermanentRedirect": "set AWS_REGION to the region of the bucket",
     "AuthorizationHeaderMalformed": "set AWS_REGION to the region of the bucket",
     "RequestTimeTooSkewed": "synchronise this machine's clock, then run again",
     "InvalidObjectState": "restore the object from its archive",
+    **dict.fromkeys(KEY_REFUSALS, "choose another key or prefix, or a store that takes this key beside the others"),
 }
 """What would fix an error, by its name."""
 
