@@ -81,7 +81,8 @@ class Installation:
     def bucket(self) -> Iterator["Bucket"]:
         """The test store's bucket, through a forwarded port."""
         secret: Any = self.core.read_namespaced_secret("watchmove-s3", NAMESPACE)
-        (pod,) = self.core.list_namespaced_pod(NAMESPACE, label_selector="app.kubernetes.io/component=object-store").items
+        labels = "app.kubernetes.io/component=object-store"
+        (pod,) = self.core.list_namespaced_pod(NAMESPACE, label_selector=labels).items
         with _forwarded(pod.metadata.name, 9000) as port:
             yield Bucket(f"http://127.0.0.1:{port}", secret.data)
 

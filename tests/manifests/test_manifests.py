@@ -118,7 +118,7 @@ def test_a_step_pod_reads_the_settings_of_its_own_overlay(overlay: str) -> None:
 
 
 def test_the_test_store_and_its_users_share_one_secret() -> None:
-    """In the kind overlay the credentials that the store takes are those of the steps and of the artifact repository."""
+    """In the kind overlay the credentials of the store are those of the steps and of the artifact repository."""
     secret = _generated("kind", "Secret", "watchmove-s3")
     repositories = named(built("kind"), "ConfigMap", "artifact-repositories")
     default = repositories["metadata"]["annotations"]["workflows.argoproj.io/default-artifact-repository"]

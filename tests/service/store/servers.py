@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import boto3
 import pytest
@@ -16,6 +16,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from moto.server import ThreadedMotoServer
 
 from tests.waiting import poll
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
 
 VARIABLE = "WATCHMOVE_TEST_S3"
 """Names endpoints that are tested too, as `NAME=ENDPOINT` with spaces between; their credentials are the AWS SDK's."""
@@ -111,7 +114,7 @@ def _program(name: str, folder: Path) -> Iterator[Server]:
             process.terminate()
 
 
-def client_of(server: Server, **more: object) -> "boto3.client":
+def client_of(server: Server, attempts: int = 3) -> "S3Client":
     """A client of the SDK alone, for what the store has no method for."""
     return boto3.client(
         "s3",
@@ -119,13 +122,13 @@ def client_of(server: Server, **more: object) -> "boto3.client":
         aws_access_key_id=server.key,
         aws_secret_access_key=server.word,
         region_name=server.environment["AWS_REGION"],
-        **more,
+        config=Config(retries={"total_max_attempts": attempts}),
     )
 
 
 def _answers(server: Server) -> bool:
     """Whether a bucket can be made and written."""
-    client = client_of(server, config=Config(retries={"total_max_attempts": 1}))
+    client = client_of(server, attempts=1)
     try:
         client.list_buckets()
         client.create_bucket(Bucket="probe-of-tests")
