@@ -40,6 +40,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["extract", "--run", "x"], "--shard"),
         (["plan", "--run", "x", "--licences", "fun"], "plan.licences"),
         (["extract", "--run", "x", "--shard", "1_0"], "not a whole number: '1_0'"),
+        (["extract", "--run", "x", "--shard", "3-"], "not a whole number: '3-'"),
+        (["extract", "--run", "x", "--shard", "5-3"], "5-3: the last shard is before the first"),
         (["evaluate", "--run", "x", "--evaluation", "１"], "not a whole number: '１'"),
         (["score", "--voc", "EMPTY", "--detections", "EMPTY", "--iou", "nan"], "nan is not from 0 to 1"),
         (["walk"], "walk"),

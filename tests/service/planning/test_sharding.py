@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchmove.service.planning.sharding import MEAN_VIDEO_SECONDS, START_SECONDS, divide_into_shards, expected_seconds
+from watchmove.service.planning.sharding import (
+    MEAN_VIDEO_SECONDS,
+    START_SECONDS,
+    consecutive_shards,
+    divide_into_shards,
+    expected_seconds,
+)
 from watchmove.service.records.outcomes import Video
 from watchmove.service.settings.settings import PlanSettings
 
@@ -70,3 +76,16 @@ def test_long_and_short_videos_make_shards_of_the_same_work() -> None:
 
     assert [len(shard) for shard in shards] == [20] * 5 + [2] * 5
     assert {sum(expected_seconds(one, settings) for one in shard) for shard in shards} == {200.0}
+
+
+@given(shards=st.integers(0, 700), most_pods=st.integers(1, 200))
+def test_each_shard_is_in_one_pod_and_pods_have_the_same_work(shards: int, most_pods: int) -> None:
+    """All shards in their order, in as many pods as are allowed; a pod of one shard has its bare index."""
+    items = consecutive_shards(shards, most_pods)
+    ranges = [(item, item) if isinstance(item, int) else tuple(map(int, item.split("-"))) for item in items]
+    lengths = {last - first + 1 for first, last in ranges}
+
+    assert [shard for first, last in ranges for shard in range(first, last + 1)] == list(range(shards))
+    assert len(items) == min(shards, most_pods)
+    assert max(lengths, default=0) - min(lengths, default=0) <= 1
+    assert all(isinstance(item, int) or last > first for item, (first, last) in zip(items, ranges, strict=True))

@@ -22,7 +22,7 @@ from watchmove.service.records.record import find
 from watchmove.service.records.stream import shard_records
 from watchmove.service.runner.process_metrics import STAGES
 from watchmove.service.runner.runner import StepContext
-from watchmove.service.steps.extract import extract
+from watchmove.service.steps.extract import extract, extract_shards
 from watchmove.service.steps.gather import gather
 from watchmove.service.steps.plan import plan
 
@@ -283,3 +283,40 @@ def test_on_a_device_the_same_frames_are_kept(make_context: MakeContext, videos:
     for [stages] in shown:
         assert stages is not None
         assert context.store.head(stages.key) is not None
+
+
+def test_several_shards_are_extracted_one_after_another(
+    make_context: MakeContext, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One progress counts all of their videos, and a shard with an altered list keeps only itself from being done."""
+    assert videos.is_dir()
+    monkeypatch.setenv("ARGO_PROGRESS_FILE", str(tmp_path / "progress"))
+    context = make_context("plan.max_shard_videos=1")
+    planned = plan(context, "run")
+    key = layout.shard_list(planned.recipe, planned.plan, 1)
+    whole = context.store.read(key) or b""
+    context.store.write(key, b"{}")
+    with pytest.raises(InvalidInput, match=key):
+        extract_shards(context, "run", range(3))
+    failed, progress = context.store.head(layout.failure("run", "extract-1")), (tmp_path / "progress").read_text()
+    done = {name for name in everything(context) if name.endswith("-0.json")}
+    context.store.write(key, whole)
+    extract_shards(context, "run", range(3))
+
+    assert planned.shards == 3
+    assert {name[-12:] for name in done} == {"00000-0.json", "00002-0.json"}
+    assert failed is not None
+    assert progress.strip() == "2/2"
+    assert len(list(shard_records(context.store, planned.recipe))) == 3
+
+
+def test_shards_beyond_the_last_are_named_before_any_is_extracted(make_context: MakeContext, videos: Path) -> None:
+    """Shards are counted from 0, and the last of a range is the one that is not there."""
+    assert videos.is_dir()
+    context = make_context("plan.max_shard_videos=1")
+    plan(context, "run")
+    before = everything(context)
+
+    with pytest.raises(InvalidInput, match="shard 3: run run has 3 shards"):
+        extract_shards(context, "run", range(4))
+    assert everything(context) == before

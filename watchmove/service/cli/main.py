@@ -23,7 +23,7 @@ from watchmove.service.cli.options import (
     ReportFolder,
     Run,
     SettingsFile,
-    ShardIndex,
+    Shards,
     SingleFile,
     StorePlace,
     Teacher,
@@ -113,20 +113,20 @@ def plan(
     teacher: Teacher = "",
     outputs: Annotated[
         Path | None,
-        typer.Option(help="Folder to write two JSON lists to: the indexes of `shards` and of `evaluations`."),
+        typer.Option(help="Folder to write two JSON lists to: `shards`, each for one pod, and `evaluations`."),
     ] = None,
 ) -> None:
     """Divide new videos into shards.
 
     Lists the videos and leaves out those that have an outcome under the same extraction settings.
     """
+    from watchmove.service.planning.sharding import consecutive_shards
     from watchmove.service.records.training import evaluations_of
     from watchmove.service.steps.plan import plan as step
 
     def body(context: StepContext) -> None:
-        record = step(context, run)
-        cells = evaluations_of(context.settings)
-        write_outputs(outputs, {"shards": list(range(record.shards)), "evaluations": list(range(len(cells)))})
+        shards = consecutive_shards(step(context, run).shards, context.settings.work.max_extract_pods)
+        write_outputs(outputs, {"shards": shards, "evaluations": [*range(len(evaluations_of(context.settings)))]})
 
     words = [f"plan.licences=[{licences}]"] if licences else []
     in_context(settings, [*with_teacher(overrides, teacher), *words], body)
@@ -135,18 +135,18 @@ def plan(
 @app.command()
 def extract(
     run: Run,
-    shard: ShardIndex,
+    shard: Shards,
     teacher: Teacher = "",
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
 ) -> None:
-    """Segment moving objects in one shard's videos.
+    """Segment moving objects in videos of one shard.
 
     Writes frames with their masks; if interrupted and run again, it resumes after the last commit.
     """
-    from watchmove.service.steps.extract import extract as step
+    from watchmove.service.steps.extract import extract_shards
 
-    in_context(settings, with_teacher(overrides, teacher), lambda context: step(context, run, shard))
+    in_context(settings, with_teacher(overrides, teacher), lambda context: extract_shards(context, run, shard))
 
 
 @app.command()

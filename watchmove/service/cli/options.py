@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -70,8 +71,25 @@ def decimal(
 
 WHOLE_NUMBER = decimal(whole_number_of)
 """Parser of a whole number."""
-ShardIndex = Annotated[
-    int, typer.Option("--shard", parser=WHOLE_NUMBER, metavar="<int>", help="Index of the shard, counted from 0.")
+
+
+def _shards_of(text: str) -> range:
+    """The shards that `--shard` names: `7`, or `7-9` for three of them."""
+    first, _, last = text.partition("-") if re.fullmatch("[0-9]+-[0-9]+", text) else (text, "", text)
+    shards = range(WHOLE_NUMBER(first), WHOLE_NUMBER(last) + 1)
+    if not shards:
+        raise typer.BadParameter(f"{text}: the last shard is before the first")
+    return shards
+
+
+Shards = Annotated[
+    range,
+    typer.Option(
+        "--shard",
+        parser=_shards_of,
+        metavar="<int>",
+        help="Index of the shard, counted from 0; FIRST-LAST extracts several, one after another.",
+    ),
 ]
 EvaluationIndex = Annotated[
     int,

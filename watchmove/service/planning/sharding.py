@@ -1,7 +1,7 @@
 """Divides videos into shards of about the same work, so that all of them end at about the same time."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 from watchmove.service.records.outcomes import Video
@@ -46,6 +46,17 @@ def shard_sizes(loads: Iterable[Load], settings: PlanSettings) -> list[int]:
             n_bytes, seconds = load
         sizes[-1] += 1
     return sizes
+
+
+def consecutive_shards(shards: int, most_pods: int) -> list[int | str]:
+    """Divide all shards of a run among at most `most_pods` pods: the option `--shard` of each.
+
+    It is the index of one shard, or `FIRST-LAST` for consecutive ones. The numbers of shards of two pods differ by at
+    most one.
+    """
+    pods = min(shards, most_pods)
+    bounds = [shards * pod // pods for pod in range(pods)] + [shards]
+    return [first if end == first + 1 else f"{first}-{end - 1}" for first, end in pairwise(bounds)]
 
 
 def divide_into_shards(videos: Sequence[Video], settings: PlanSettings) -> list[list[Video]]:

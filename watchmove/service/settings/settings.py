@@ -128,6 +128,14 @@ class WorkSettings(Section):
         description="Longest time, in seconds, that a rank of a training waits for another before it aborts.",
     )
     metrics_port: int = Field(0, ge=0, le=65535, description="Port on which Prometheus metrics are served; 0: none.")
+    max_extract_pods: int = Field(
+        128,
+        ge=1,
+        description=(
+            "Largest number of pods among which a workflow divides the shards of a run; each adds about 3 KiB to the "
+            "object of the workflow."
+        ),
+    )
     price_per_core_hour: float = Field(
         0.0,
         ge=0,

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from watchmove.pipeline.errors import InvalidInput
@@ -22,6 +23,7 @@ from watchmove.service.records.outcomes import FAILED, Video, VideoOutcome
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import need, need_lines
 from watchmove.service.runner.events import log_facts, log_step
+from watchmove.service.runner.progress import ProgressReport
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.settings import Settings
 from watchmove.service.steps.failures import record_failure
@@ -80,6 +82,27 @@ def extract(context: StepContext, run: str, shard: int) -> tuple[VideoOutcome, .
         _extract_rest(context, local, plan, (shard, len(parts)), remaining)
         # After a signal `_extract_rest` commits and returns; Stopped is raised only now, when the work is saved.
         context.check_stop()
+
+
+def extract_shards(context: StepContext, run: str, shards: range) -> None:
+    """Extract consecutive shards of a run, one after another.
+
+    Raises the errors of `extract`. A shard with invalid input does not keep the shards after it from being extracted;
+    the first such error is raised at the end.
+    """
+    plan = need(context.store, layout.run_record(run, "plan"), PlanRecord, "plan")
+    if len(shards) > 1 and shards.stop > plan.shards:
+        raise InvalidInput(f"shard {shards[-1]}: run {run} has {plan.shards} shards, counted from 0")
+    progress = _ShardsProgress(context.progress, shards)
+    first_error: InvalidInput | None = None
+    for shard in shards:
+        try:
+            extract(replace(context, progress=progress) if len(shards) > 1 else context, run, shard)
+        except InvalidInput as error:
+            first_error = first_error or error
+        progress.next_shard()
+    if first_error is not None:
+        raise first_error
 
 
 def _listed_videos(store: Store, key: str) -> list[Video]:
@@ -155,6 +178,34 @@ class _VideoLog:
             error=": ".join(filter(None, (row.outcome.value, row.reason, row.detail))) if has_failed else "",
             is_traced=self._count[has_failed] <= self._most_spans,
         )
+
+
+class _ShardsProgress:
+    """The progress of several shards as one; each shard that has not begun counts as many videos as the current one."""
+
+    def __init__(self, progress: ProgressReport, shards: range) -> None:
+        self._progress = progress
+        self._name = f"extract shards {shards[0]}-{shards[-1]}"
+        self._shards_left = len(shards)
+        self._before = self._current = 0
+
+    def update(self, step: str, done: int, total: int, facts: str) -> None:  # noqa: ARG002
+        """Report the progress of the current shard as a part of that of all."""
+        self._current = done
+        self._progress.update(self._name, self._before + done, self._before + total * self._shards_left, facts)
+
+    def next_shard(self) -> None:
+        """The current shard has ended."""
+        self._before, self._current = self._before + self._current, 0
+        self._shards_left -= 1
+
+    def stage(self, name: str, number: int, total: int, estimate: str) -> None:
+        """Announce a stage."""
+        self._progress.stage(name, number, total, estimate)
+
+    def close(self) -> None:
+        """End the report."""
+        self._progress.close()
 
 
 class _ExtractionProgress:
