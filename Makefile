@@ -11,6 +11,8 @@
 # make release     manifests, Helm chart, SBOMs and checksums of this version in dist; IMAGES="watchmove=… watchmove-slim=…"
 #                  names them by digest; make sbom, make chart: these alone
 # make kind-test   the tests of the cluster, on a throw-away kind cluster
+# make chaos   faults in each phase of runs in the cluster of KUBECONFIG, for about an hour; IMAGE=name of the image there,
+#              SEED=number for other moments, CASES="round-3 or two-runs" for some
 
 PYTHON ?= python3
 KIND_CLUSTER ?= watchmove-test
@@ -29,7 +31,7 @@ PYTEST := .venv/bin/pytest --durations=10
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: run claims test gpu-check fuzz lint hooks docs release sbom chart kind-test clean
+.PHONY: run claims test gpu-check fuzz chaos lint hooks docs release sbom chart kind-test clean
 
 run: .venv/run-ready
 	$(RUN)
@@ -99,6 +101,10 @@ kind-test: .venv/test-ready
 	kubectl --namespace argo rollout status deployment/workflow-controller --timeout=300s
 	WATCHMOVE_IMAGE=$(IMAGE) .venv/bin/pytest tests/cluster
 	kind delete cluster --name $(KIND_CLUSTER)
+
+chaos: .venv/test-ready
+	WATCHMOVE_IMAGE=$(IMAGE) .venv/bin/pytest tests/cluster/chaos.py --capture=no $(if $(SEED),--seed $(SEED)) \
+		$(if $(CASES),-k "$(CASES)")
 
 clean:
 	rm -rf out dist .venv

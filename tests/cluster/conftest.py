@@ -27,6 +27,11 @@ KIND = ROOT / "k8s" / "overlays" / "kind"
 KIND_IMAGE = "docker.io/library/watchmove:dev"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The seed of `chaos.py`."""
+    parser.addoption("--seed", type=int, default=1, help="seed of the moments at which tests/cluster/chaos.py disturbs")
+
+
 @pytest.fixture(scope="session")
 def image() -> str:
     """The image to test. Tests that ask are skipped where there is none, no kubectl, or no kube context."""

@@ -114,6 +114,11 @@ class Bucket:
         """Copy an object."""
         self._client.copy_object(Bucket="watchmove", Key=to, CopySource={"Bucket": "watchmove", "Key": key})
 
+    def unfinished_uploads(self, prefix: str) -> list[str]:
+        """Keys of multipart uploads that have begun and were neither completed nor aborted."""
+        answer = self._client.list_multipart_uploads(Bucket="watchmove", Prefix=prefix)
+        return [row["Key"] for row in answer.get("Uploads", [])]
+
     def record(self, key: str) -> dict[str, Any]:
         """A record at its key."""
         return dict(json.loads(self.read(key)))
