@@ -56,7 +56,7 @@ async def copy(reader, writer):
         writer.close()
 async def forward(reader, writer):
     try:
-        inner_reader, inner_writer = await asyncio.open_connection('minio-data', 9000)
+        inner_reader, inner_writer = await asyncio.open_connection('object-store-data', 9000)
     except OSError:
         return writer.close()
     await asyncio.gather(copy(reader, inner_writer), copy(inner_reader, writer))
@@ -160,7 +160,7 @@ def prepare(installation: Installation, image: str) -> None:
                     volume["emptyDir"] = {"medium": "Memory", "sizeLimit": SCRATCH}
         installation.change("workflowtemplates", template["metadata"]["name"], {"spec": {"templates": templates}})
     apps: Any = client.AppsV1Api()
-    (store,) = apps.list_namespaced_deployment(NAMESPACE, label_selector="app.kubernetes.io/component=minio").items
+    (store,) = apps.list_namespaced_deployment(NAMESPACE, label_selector="app.kubernetes.io/component=object-store").items
     security = store.spec.template.spec.containers[0].security_context
     labels = {"app.kubernetes.io/component": GATE}
     container = {
@@ -176,9 +176,9 @@ def prepare(installation: Installation, image: str) -> None:
     spec = {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}}
     apps.create_namespaced_deployment(NAMESPACE, {"metadata": {"name": GATE}, "spec": spec})
     ports = [{"name": "s3", "port": 9000}]
-    inner = {"selector": {"app.kubernetes.io/component": "minio"}, "ports": ports}
-    installation.core.create_namespaced_service(NAMESPACE, {"metadata": {"name": "minio-data"}, "spec": inner})
-    installation.core.patch_namespaced_service("minio", NAMESPACE, {"spec": {"selector": labels}})
+    inner = {"selector": {"app.kubernetes.io/component": "object-store"}, "ports": ports}
+    installation.core.create_namespaced_service(NAMESPACE, {"metadata": {"name": "object-store-data"}, "spec": inner})
+    installation.core.patch_namespaced_service("object-store", NAMESPACE, {"spec": {"selector": labels}})
     _scale_gate(1)
 
 
