@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -194,3 +195,21 @@ def test_a_name_with_a_line_break_stays_in_one_line(tmp_path: Path) -> None:
         index_shard(shard)
 
     assert "\n" not in str(refused.value)
+
+
+def test_motion_is_a_part_that_not_every_sample_has(tmp_path: Path) -> None:
+    """It is read as written, also from an extent; samples without it, as older extractions wrote, are read as well."""
+    samples = [SAMPLES[0], replace(SAMPLES[1], motion_png=b"maps")]
+    write_shard(tmp_path / "shard.tar", samples)
+    content = (tmp_path / "shard.tar").read_bytes()
+    places = index_shard(tmp_path / "shard.tar")
+
+    assert list(read_shard(tmp_path / "shard.tar")) == samples
+    for place, sample in zip(places, samples, strict=True):
+        begin, size = place.extent
+        assert sample_in(content[begin : begin + size], place.key) == sample
+
+
+def test_motion_alone_is_no_frame(tmp_path: Path) -> None:
+    """As other files without the three parts of a frame, it is ignored."""
+    assert index_shard(tar_of(tmp_path / "shard.tar", {"k.motion.png": b"1"})) == []

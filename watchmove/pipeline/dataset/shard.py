@@ -1,4 +1,7 @@
-"""Shards: tar files that any WebDataset reader opens, with KEY.jpg, KEY.mask.png (8-bit soft mask) and KEY.json."""
+"""Shards: tar files that any WebDataset reader opens, with KEY.jpg, KEY.mask.png (8-bit soft mask) and KEY.json.
+
+A frame whose motion is known also has KEY.motion.png; shards of older extractions and of imported masks have none.
+"""
 
 import io
 import json
@@ -13,19 +16,22 @@ from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.atomic import replacing
 
 _PARTS = ("jpg", "mask.png", "json")
+_MOTION = "motion.png"
 
 
 @dataclass(frozen=True)
 class Sample:
     """One frame of a dataset: its key, which has no dot, its JPEG, its 8-bit soft mask as PNG, and its metadata.
 
-    `metadata` is plain JSON: the video, time, licence and owner that the frame comes from.
+    `metadata` is plain JSON: the video, time, licence and owner that the frame comes from. `motion_png` has what
+    extraction knew of the frame's motion (see `masks.motion_cues`); it is empty where nothing is known.
     """
 
     key: str
     jpeg: bytes
     mask_png: bytes
     metadata: dict[str, object]
+    motion_png: bytes = b""
 
 
 class Span(NamedTuple):
@@ -46,12 +52,13 @@ class SamplePlace:
     jpeg: Span
     mask_png: Span
     metadata: Span
+    motion_png: Span | None = None
 
     @property
     def extent(self) -> Span:
         """Bytes from the first header of the sample's files to the end of the last padding: a readable tar."""
-        spans = (self.jpeg, self.mask_png, self.metadata)
-        end = max(span.offset + padded(span.length) for span in spans)
+        spans = (self.jpeg, self.mask_png, self.metadata, self.motion_png)
+        end = max(span.offset + padded(span.length) for span in spans if span is not None)
         return Span(self.begin, end - self.begin)
 
 
@@ -66,7 +73,8 @@ def write_shard(path: Path, samples: Iterable[Sample]) -> int:
         for sample in samples:
             count += 1
             text = json.dumps(sample.metadata, sort_keys=True).encode()
-            for part, content in zip(_PARTS, (sample.jpeg, sample.mask_png, text), strict=True):
+            parts = dict(zip(_PARTS, (sample.jpeg, sample.mask_png, text), strict=True))
+            for part, content in (parts | ({_MOTION: sample.motion_png} if sample.motion_png else {})).items():
                 # A new TarInfo has time 0 and no owner, so the bytes do not depend on the machine or the time.
                 entry = tarfile.TarInfo(f"{sample.key}.{part}")
                 entry.size = len(content)
@@ -93,7 +101,7 @@ def index_shard(path: Path) -> list[SamplePlace]:
         stem, _, part = name.partition(".")
         if part.lower() == "mask.png":
             masked.add(folder + slash + stem)  # a link too, which tar programs write for the second of equal files
-        if member.isfile() and part.lower() in _PARTS:
+        if member.isfile() and part.lower() in (*_PARTS, _MOTION):
             parts = places.setdefault(folder + slash + stem, {})
             place = (member.offset, Span(member.offset_data, member.size))
             _, other = parts.setdefault(part.lower(), place)
@@ -101,17 +109,21 @@ def index_shard(path: Path) -> list[SamplePlace]:
                 raise InvalidInput(
                     f"{path}: has two files {member.name!r} that differ; give each frame a key of its own"
                 )
-    complete = {key: parts for key, parts in places.items() if len(parts) == len(_PARTS)}
+    complete = {key: parts for key, parts in places.items() if parts.keys() >= set(_PARTS)}
     if incomplete := sorted(masked - complete.keys()):
         missing = ", ".join(f".{part}" for part in _PARTS if part not in places.get(incomplete[0], {}))
         raise InvalidInput(
             f"{path}: {len(incomplete)} frames are incomplete, {incomplete[0]!r} has no file {missing}; "
             "extract its shard again, or pack it without links"
         )
-    return [
-        SamplePlace(path, key, min(begin for begin, _ in parts.values()), *(parts[part][1] for part in _PARTS))
-        for key, parts in complete.items()
-    ]
+    return [_place(path, key, parts) for key, parts in complete.items()]
+
+
+def _place(path: Path, key: str, parts: dict[str, tuple[int, Span]]) -> SamplePlace:
+    """The place of a sample from the first byte and the span of each of its files."""
+    begin = min(begin for begin, _ in parts.values())
+    motion = parts[_MOTION][1] if _MOTION in parts else None
+    return SamplePlace(path, key, begin, *(parts[part][1] for part in _PARTS), motion)
 
 
 def _are_equal(path: Path, one: Span, other: Span) -> bool:
@@ -128,7 +140,8 @@ def read_sample(place: SamplePlace) -> Sample:
     """
     with place.shard.open("rb") as file:
         jpeg, mask_png, text = (_read(file, span) for span in (place.jpeg, place.mask_png, place.metadata))
-    return Sample(place.key, jpeg, mask_png, _metadata(text, f"{place.shard}: {place.key}"))
+        motion_png = _read(file, place.motion_png) if place.motion_png else b""
+    return Sample(place.key, jpeg, mask_png, _metadata(text, f"{place.shard}: {place.key}"), motion_png)
 
 
 def sample_in(content: bytes, key: str) -> Sample:
@@ -146,7 +159,7 @@ def sample_in(content: bytes, key: str) -> Sample:
         jpeg, mask_png, text = (parts[f"{key}.{part}"] for part in _PARTS)
     except KeyError as error:
         raise InvalidInput(f"{key}: no {error.args[0]} where its index says; extract its shard again") from error
-    return Sample(key, jpeg, mask_png, _metadata(text, key))
+    return Sample(key, jpeg, mask_png, _metadata(text, key), parts.get(f"{key}.{_MOTION}", b""))
 
 
 def read_shard(path: Path) -> Iterator[Sample]:

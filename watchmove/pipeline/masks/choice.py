@@ -11,8 +11,8 @@ from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.flow.choice import flow_method
 from watchmove.pipeline.masks.chain import SegmentedFrame
 from watchmove.pipeline.masks.cpu.segmentation import segment_shot
+from watchmove.pipeline.masks.second_watch import load_second_watch
 from watchmove.pipeline.masks.stage_seconds import StageSeconds
-from watchmove.pipeline.masks.teacher import load_teacher
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 
 
@@ -35,11 +35,11 @@ class ShotSegmenter(Protocol):
 def shot_segmenter(settings: ExtractionSettings) -> ShotSegmenter:
     """Return the segmenter for the device that the settings name; it is built once in a process.
 
-    Raises InvalidInput where the device is missing, or where the weights of RAFT or of the teacher are missing or do
-    not fit.
+    Raises InvalidInput where the device is missing, or where the weights of RAFT or of the second watch are missing
+    or do not fit.
     """
     # weights are loaded here already, so that bad ones fail before any video is decoded
-    load_teacher(settings)
+    load_second_watch(settings)
     if settings.device != "cpu":
         from watchmove.pipeline.masks.device.segmentation import TorchSegmenter
 

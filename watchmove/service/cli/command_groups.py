@@ -16,6 +16,7 @@ GROUPS = {
         "results",
         "compare",
         "retry",
+        "teach",
         "export",
         "import-coco",
         "forget",

@@ -1,4 +1,4 @@
-"""The commands that write a page: of two runs compared, and of one video."""
+"""Commands that write files from runs: pages of two runs compared and of one video, and weights of a second watch."""
 
 import json
 from pathlib import Path
@@ -9,13 +9,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from watchmove.pipeline.files.numbers import whole_number_of
 from watchmove.pipeline.files.text_lines import printable
 from watchmove.service.cli.options import (
     NO_METRICS,
+    WHOLE_NUMBER,
     AsJson,
     Overrides,
+    RunArgument,
     SettingsFile,
     StorePlace,
+    decimal,
     in_context,
     in_run,
     with_store,
@@ -137,3 +141,31 @@ def _table(found: "RunComparison") -> Table:
 
 def _count(value: int | None) -> str:
     return "–" if value is None else f"{value:,}"
+
+
+@on_compare.command()
+def teach(
+    run: RunArgument,
+    out: Annotated[Path, typer.Option(help="File of the weights, which ends in .safetensors.")],
+    seed: Annotated[int, typer.Option(help="Seed of the training.", parser=WHOLE_NUMBER, metavar="<int>")] = 0,
+    steps: Annotated[
+        int,
+        typer.Option(help="Steps of the training.", parser=decimal(whole_number_of, least=10), metavar="<int>"),
+    ] = 900,
+    store: StorePlace = "",
+    settings: SettingsFile = LAPTOP,
+    overrides: Overrides = None,
+) -> None:
+    """Train a second watch on a run's frames.
+
+    Writes the weights of a small network that sees motion and picture and has learnt from the run's own masks, for
+    --second-watch of later runs. It takes minutes of one core; stopped before the end, it writes nothing.
+    """
+    from watchmove.service.training.second_watch import teach as train
+
+    def body(context: StepContext) -> None:
+        done = train(context, run, out, seed, steps)
+        context.progress.close()
+        print(done)
+
+    in_run(run, settings, [*with_store(overrides, store), NO_METRICS], body)

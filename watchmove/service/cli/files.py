@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from watchmove.pipeline.files.numbers import number_of, whole_number_of
-from watchmove.service.cli.options import AsJson, Overrides, SettingsFile, Teacher, decimal, end, with_teacher
+from watchmove.service.cli.options import AsJson, Overrides, SecondWatch, SettingsFile, decimal, end, with_second_watch
 from watchmove.service.runner.progress import ProgressReport, progress_for
 from watchmove.service.settings.loading import LAPTOP, load_settings
 
@@ -25,7 +25,7 @@ def segment(
     overlay: Annotated[
         bool, typer.Option("--overlay", help="Also write overlay.mp4, the video with its masks drawn in.")
     ] = False,
-    teacher: Teacher = "",
+    second_watch: SecondWatch = "",
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
 ) -> None:
@@ -40,7 +40,7 @@ def segment(
     from watchmove.service.masks.segment import segment as write_masks
 
     def body() -> None:
-        loaded = load_settings(settings, with_teacher(overrides, teacher))
+        loaded = load_settings(settings, with_second_watch(overrides, second_watch))
         # One thread for linear algebra, as in extraction's workers.
         with threadpool_limits(limits=1), local_extraction(loaded) as extract, shown_progress() as progress:
 
@@ -69,7 +69,7 @@ def bench_of_masks(
         Path | None, typer.Option(help="Folder of SEQUENCE.mp4 files to decode instead of JPEGImages/.")
     ] = None,
     as_json: AsJson = False,
-    teacher: Teacher = "",
+    second_watch: SecondWatch = "",
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
 ) -> None:
@@ -84,7 +84,7 @@ def bench_of_masks(
 
     def body() -> None:
         names = [name.strip() for name in sequences.split(",") if name.strip()]
-        loaded = load_settings(settings, with_teacher(overrides, teacher))
+        loaded = load_settings(settings, with_second_watch(overrides, second_watch))
         # One thread, because the figures are processor time of one core.
         with threadpool_limits(limits=1), local_extraction(loaded) as extract, shown_progress() as progress:
 

@@ -22,11 +22,11 @@ from watchmove.service.cli.options import (
     Overrides,
     ReportFolder,
     Run,
+    SecondWatch,
     SettingsFile,
     Shards,
     SingleFile,
     StorePlace,
-    Teacher,
     VideosPlace,
     VocPlace,
     as_recorded,
@@ -34,8 +34,8 @@ from watchmove.service.cli.options import (
     in_context,
     in_run,
     override,
+    with_second_watch,
     with_store,
-    with_teacher,
     write_outputs,
 )
 from watchmove.service.cli.runs import on_runs
@@ -110,7 +110,7 @@ def plan(
     licences: Annotated[
         str, typer.Option(help="Required permissions (commercial,derivatives) or accepted licences (by,by-sa).")
     ] = "",
-    teacher: Teacher = "",
+    second_watch: SecondWatch = "",
     outputs: Annotated[
         Path | None,
         typer.Option(help="Folder to write two JSON lists to: `shards`, each for one pod, and `evaluations`."),
@@ -129,14 +129,14 @@ def plan(
         write_outputs(outputs, {"shards": shards, "evaluations": [*range(len(evaluations_of(context.settings)))]})
 
     words = [f"plan.licences=[{licences}]"] if licences else []
-    in_context(settings, [*with_teacher(overrides, teacher), *words], body)
+    in_context(settings, [*with_second_watch(overrides, second_watch), *words], body)
 
 
 @app.command()
 def extract(
     run: Run,
     shard: Shards,
-    teacher: Teacher = "",
+    second_watch: SecondWatch = "",
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
 ) -> None:
@@ -146,7 +146,7 @@ def extract(
     """
     from watchmove.service.steps.extract import extract_shards
 
-    in_context(settings, with_teacher(overrides, teacher), lambda context: extract_shards(context, run, shard))
+    in_context(settings, with_second_watch(overrides, second_watch), lambda context: extract_shards(context, run, shard))
 
 
 @app.command()

@@ -96,12 +96,12 @@ EvaluationIndex = Annotated[
     typer.Option("--evaluation", parser=WHOLE_NUMBER, metavar="<int>", help="Index of the evaluation, counted from 0."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-Teacher = Annotated[
+SecondWatch = Annotated[
     str,
     typer.Option(
-        "--teacher",
+        "--second-watch",
         metavar="WEIGHTS",
-        help="File or URI of a teacher network's weights; its prediction is averaged with the motion evidence.",
+        help="File or URI of weights that `teach` wrote; their prediction is averaged with the motion evidence.",
     ),
 ]
 
@@ -119,9 +119,9 @@ def as_uri(place: str) -> str:
     return place if "://" in place else f"file://{Path(place).expanduser().absolute()}"
 
 
-def with_teacher(overrides: list[str] | None, teacher: str) -> list[str]:
-    """The overrides, followed by the setting that `--teacher` abbreviates."""
-    return [*(overrides or ()), *([override("extract.teacher", teacher)] if teacher else [])]
+def with_second_watch(overrides: list[str] | None, second_watch: str) -> list[str]:
+    """The overrides, followed by the setting that `--second-watch` abbreviates."""
+    return [*(overrides or ()), *([override("extract.second_watch", second_watch)] if second_watch else [])]
 
 
 def with_store(overrides: list[str] | None, store: str) -> list[str]:

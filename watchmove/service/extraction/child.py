@@ -17,9 +17,11 @@ from watchmove.pipeline.errors import Unavailable, UnreadableVideo
 from watchmove.pipeline.extraction.sampled_video import Extraction, Frame, extract_video
 from watchmove.pipeline.files.atomic import write_bytes
 from watchmove.pipeline.files.resource_limits import limit_resources, mapped_bytes
+from watchmove.pipeline.masks.chain import WORKING_SCALE
 from watchmove.pipeline.masks.choice import ShotSegmenter
+from watchmove.pipeline.masks.motion_cues import cues_png
+from watchmove.pipeline.masks.second_watch import load_second_watch, masks_provenance
 from watchmove.pipeline.masks.stage_seconds import StageSeconds
-from watchmove.pipeline.masks.teacher import load_teacher, masks_provenance
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.service.extraction.device_client import DeviceClient
 from watchmove.service.extraction.stage_pictures import STAGES, most_confident, stage_strip
@@ -68,8 +70,8 @@ def work(job: VideoJob, settings: ExtractionSettings, limits: Limits, device_add
     If `device_address` is given, the process that listens there computes the masks; otherwise this process does.
     """
     _lead_process_group()
-    if settings.teacher and not device_address:
-        load_teacher(settings)
+    if settings.second_watch and not device_address:
+        load_second_watch(settings)
         own_bytes = mapped_bytes()  # torch and the weights do not count towards the video's limit
     else:
         own_bytes = 0
@@ -182,7 +184,7 @@ def _audited(frames: Iterable[Frame], limit: int) -> Iterator[Frame]:
 
 
 def _sample(video: Video, frame: Frame, flow: Mapping[str, str]) -> Sample:
-    """A frame in the form that the dataset stores: JPEG, 8-bit soft mask as PNG, provenance and credit."""
+    """A frame as the dataset stores it: JPEG, 8-bit soft mask and motion as PNG, provenance and credit."""
     bgr = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)  # OpenCV writes channels in the order blue, green, red
     _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     _, png = cv2.imencode(".png", np.rint(frame.soft_mask * 255).astype(np.uint8))  # astype alone truncates
@@ -202,4 +204,14 @@ def _sample(video: Video, frame: Frame, flow: Mapping[str, str]) -> Sample:
         "licence_url": video.credit.licence_url,
         "page_url": video.credit.page_url,
     }
-    return Sample(frame_key(video.id, frame.index), jpeg.tobytes(), png.tobytes(), metadata)
+    return Sample(frame_key(video.id, frame.index), jpeg.tobytes(), png.tobytes(), metadata, _motion_png(frame))
+
+
+def _motion_png(frame: Frame) -> bytes:
+    """The maps of a kept frame's motion; empty for a rejected one, which teaches nothing."""
+    if frame.stages is None:
+        return b""
+    maps, rows, columns = frame.stages
+    height, width = (-(-side // WORKING_SCALE) for side in frame.image.shape[:2])
+    inside = (slice(round(part.start / WORKING_SCALE), round(part.stop / WORKING_SCALE)) for part in (rows, columns))
+    return cues_png(maps.cues.astype(np.float32), (height, width), *inside)

@@ -116,8 +116,8 @@ def send_masks(connection: Connection, found: Masks) -> None:
     connection.send_bytes(np.stack([frame.soft_mask for frame in frames]).data.cast("B"))
     connection.send_bytes(np.stack([frame.independent_motion for frame in frames]).data.cast("B"))
     stages = [frame.stages for frame in frames if frame.stages is not None]
-    # axes: (frames, rows, columns, maps), flow being two of them; of no frame unless of all
-    maps = [np.dstack([one.flow, one.motion, one.appearance, one.votes]) for one in stages]
+    # axes: (frames, rows, columns, maps), flow being two of them, cues the last four; of no frame unless of all
+    maps = [np.dstack([one.flow, one.motion, one.appearance, one.votes, one.cues]) for one in stages]
     connection.send_bytes(np.stack(maps).tobytes() if len(maps) == len(frames) else b"")
 
 
@@ -148,4 +148,4 @@ def _stages_in(content: bytes, count: int, header: MasksHeader) -> list[StageMap
     if not content:
         return [None] * count
     maps = np.frombuffer(content, np.float16).reshape(count, header.rows, header.columns, -1)
-    return [StageMaps(one[..., :2], one[..., 2], one[..., 3], one[..., 4]) for one in maps]
+    return [StageMaps(one[..., :2], one[..., 2], one[..., 3], one[..., 4], one[..., 5:]) for one in maps]

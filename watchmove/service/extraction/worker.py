@@ -66,10 +66,10 @@ class VideoWorkers:
         self._count = count
         self._limits = limits
         self._children: list[_Child] = []
-        teaching = ["watchmove.pipeline.masks.teacher_network"] if settings.teacher and device is None else []
+        watching = ["watchmove.pipeline.masks.second_watch_network"] if settings.second_watch and device is None else []
         # children inherit the environment of the server that forks them
         with _one_thread_each():
-            self._context = fork_server([*_PRELOADED, *teaching])
+            self._context = fork_server([*_PRELOADED, *watching])
 
     def __enter__(self) -> "VideoWorkers":
         return self

@@ -54,7 +54,7 @@ class Snapshots:
         self.backbones = {record.backbone: record for _, record in backbones}
         self.gathered = dict(read_ahead(store, keys_of(store, layout.all_runs(), "/gather.json"), GatherRecord))
         self.learnt_datasets = {name for name, record in self.datasets.items() if self._videos_in(record)}
-        self._follow_teachers()
+        self._follow_networks()
         self._find_checkpoints()
 
     def marks(self, settings: Settings, receipt: str) -> Iterator[Change]:
@@ -107,8 +107,8 @@ class Snapshots:
         tainted = self.tars.tainted[shard.key]
         return sum(frames for video, frames in tainted.items() if video not in shard.left_out)
 
-    def _follow_teachers(self) -> None:
-        """Add what has learnt from a learnt snapshot, also by a mask network that was the teacher of an extraction."""
+    def _follow_networks(self) -> None:
+        """Add what has learnt from a learnt snapshot, also by a network that took part in an extraction."""
         before = -1
         while before < len(self.learnt_datasets):
             before = len(self.learnt_datasets)
@@ -116,6 +116,7 @@ class Snapshots:
             self.learnt_backbones |= of_learnt.keys()
             networks = {one.mask_network_sha256 for one in of_learnt.values()}
             recipes = {recipe for recipe, teachers in self.tars.teachers.items() if teachers & networks}
+            recipes |= {recipe for recipe, names in self.tars.taught_by.items() if names & self.learnt_datasets}
             self.learnt_datasets |= {name for name, one in self.datasets.items() if one.recipe in recipes}
 
     def _find_checkpoints(self) -> None:

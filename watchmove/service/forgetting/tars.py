@@ -42,8 +42,10 @@ class Tars:
 
     tainted: by key, the number of frames to be forgotten by the id of their video; clean: by the key of the tainted
     tar, what replaces it, filled by the changes of `replacements`; records: the keys of records of shards that name a
-    work; teachers: by recipe, the SHA-256s of the mask networks that took part in its masks; verdicts: the keys of
-    files of verdicts on frames of works, each with whether a record names it; nothing says whose frames the others are.
+    work; teachers: by recipe, the SHA-256s of the mask networks that took part in its masks, as they did before
+    version 10 of extraction; taught_by: by recipe, the snapshots that its second watch has learnt from; verdicts: the
+    keys of files of verdicts on frames of works, each with whether a record names it; nothing says whose frames the
+    others are.
     """
 
     store: Store
@@ -53,6 +55,7 @@ class Tars:
     clean: dict[str, CleanTar] = field(default_factory=dict)
     records: dict[str, int] = field(default_factory=dict)
     teachers: dict[str, set[str]] = field(default_factory=dict)
+    taught_by: dict[str, set[str]] = field(default_factory=dict)
     verdicts: dict[str, bool] = field(default_factory=dict)
     _kept_verdicts: set[str] = field(default_factory=set)
     _named: set[str] = field(default_factory=set)
@@ -80,8 +83,9 @@ class Tars:
                 cleared |= {record.data_key, record.audit_key, record.stages.key if record.stages else ""}
             if not any(size_bytes for _, size_bytes in (row.verdicts for row in works)):
                 cleared.add(record.verdicts_key)
-            if teacher := record.made_by.inputs.get("teacher_sha256"):
-                self.teachers.setdefault(key.split("/")[1], set()).add(teacher)
+            for name, by_recipe in (("teacher_sha256", self.teachers), ("second_watch_dataset", self.taught_by)):
+                if source := record.made_by.inputs.get(name):
+                    by_recipe.setdefault(key.split("/")[1], set()).add(source)
         of_verdicts = (key for key in listed if key.endswith(VERDICTS) and key not in cleared)
         self.verdicts = {key: key in self._named for key in of_verdicts}
         self._named |= set(_keys_in_snapshots(self.store))

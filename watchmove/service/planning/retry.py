@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from watchmove.pipeline.errors import InvalidInput
-from watchmove.service.extraction.recipe import recipe_of, with_local_teacher
+from watchmove.service.extraction.recipe import recipe_of, with_local_weights
 from watchmove.service.planning.planned import listed_videos
 from watchmove.service.planning.sharding import divide_into_shards, expected_seconds
 from watchmove.service.records import layout
@@ -53,7 +53,7 @@ def retry(
     """
     wanted = outcomes_named(outcomes)
     parent = need(store, layout.run_record(run, "plan"), PlanRecord, "plan")
-    recipe = recipe_of(with_local_teacher(settings, scratch))
+    recipe = recipe_of(with_local_weights(settings, scratch))
     if recipe != parent.recipe:
         raise InvalidInput(
             f"run {run}: planned as recipe {parent.recipe}, but these settings give {recipe}; "

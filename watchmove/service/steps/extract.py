@@ -11,10 +11,10 @@ from pathlib import Path
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.masks.choice import shot_segmenter
-from watchmove.pipeline.masks.teacher import masks_provenance
+from watchmove.pipeline.masks.second_watch import masks_provenance
 from watchmove.service.extraction.fetcher import ScratchSpace
 from watchmove.service.extraction.pipeline import VideoPipeline
-from watchmove.service.extraction.recipe import recipe_of, with_local_teacher
+from watchmove.service.extraction.recipe import recipe_of, with_local_weights
 from watchmove.service.extraction.shard_part import OpenPart, committed_parts
 from watchmove.service.extraction.stage_times import TimedOutcome
 from watchmove.service.records import layout
@@ -56,8 +56,8 @@ def extract(context: StepContext, run: str, shard: int) -> tuple[VideoOutcome, .
         raise InvalidInput(f"run {run}: its masks are annotations; run `watchmove import-coco` again to finish it")
     if not 0 <= shard < plan.shards:
         raise InvalidInput(f"shard {shard}: run {run} has {plan.shards} shards, counted from 0; name one of them")
-    # The recipe is a hash of the teacher's bytes, wherever the file is stored, so it is fetched first.
-    local = with_local_teacher(context.settings, context.scratch)
+    # The recipe is a hash of the bytes of the second watch, wherever the file is stored, so it is fetched first.
+    local = with_local_weights(context.settings, context.scratch)
     if local.extract.device == "cpu":
         # Settings that cannot work are refused before any video is fetched. With another device, the
         # process that holds the device checks them.
@@ -66,7 +66,7 @@ def extract(context: StepContext, run: str, shard: int) -> tuple[VideoOutcome, .
     if recipe != plan.recipe:
         raise InvalidInput(
             f"run {run}: planned as recipe {plan.recipe}, but these settings give {recipe}; extract with the settings "
-            "of the plan, its teacher included, or plan a new run"
+            "of the plan, its second watch included, or plan a new run"
         )
     listed = _listed_videos(context.store, layout.shard_list(plan.recipe, plan.plan, shard))
     # Another process may extract the same shard, for example in place of a pod that was only reported lost, so each

@@ -11,7 +11,7 @@ import structlog
 from numpy.typing import NDArray
 
 from watchmove.pipeline.errors import InvalidInput
-from watchmove.service.extraction.recipe import recipe_of, with_local_teacher
+from watchmove.service.extraction.recipe import recipe_of, with_local_weights
 from watchmove.service.planning.sharding import Load, shard_sizes
 from watchmove.service.planning.sources.chosen import Chosen
 from watchmove.service.planning.sources.listed import Tally
@@ -55,7 +55,7 @@ def is_current(context: StepContext, record: PlanRecord) -> bool:
 
     Raises the errors of `plan`.
     """
-    if recipe_of(with_local_teacher(context.settings, context.scratch)) != record.recipe:
+    if recipe_of(with_local_weights(context.settings, context.scratch)) != record.recipe:
         return False
     source = Source(context.settings)
     chosen = _chosen(context, source, origin(context.settings, source.inputs))
@@ -78,7 +78,7 @@ def _chosen(context: StepContext, source: Source, made_by: Origin) -> Chosen:
 
 def _write_plan(context: StepContext) -> PlanRecord:
     """Write the lists of a plan, and return its record, which is not written yet."""
-    recipe = recipe_of(with_local_teacher(context.settings, context.scratch))
+    recipe = recipe_of(with_local_weights(context.settings, context.scratch))
     source = Source(context.settings)
     made_by = origin(context.settings, source.inputs)
     chosen = _chosen(context, source, made_by)

@@ -207,11 +207,12 @@ def motion_length(residual: FloatArray) -> FloatArray:
     return length
 
 
-def motion_saliency(length: FloatArray) -> FloatArray:
+def motion_saliency(length: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Evidence of independent motion (h, w) in [0, 1] from the length (h, w) of a residual, in pixels.
 
     The mean of two cues: how far the length exceeds the frame's noise, length^2 / (length^2 + (3 noise)^2), and how
     long it is relative to the frame's peak. Noise and peak have floors in pixels, so that a still scene has little.
+    Returns the first cue alone, and the mean.
     """
     middle, high = (int(quantile * (length.size - 1)) for quantile in (NOISE_QUANTILE, PEAK_QUANTILE))
     # a partition puts the two quantiles in their places without sorting the rest
@@ -219,6 +220,6 @@ def motion_saliency(length: FloatArray) -> FloatArray:
     noise = max(MIN_NOISE_PIXELS, MAD_TO_SIGMA * float(ordered[middle]))
     peak = max(MIN_PEAK_PIXELS, float(ordered[high]))
     squared = np.square(length)
-    above_noise = squared / (squared + np.float32(NOISE_FACTOR**2 * noise * noise))
+    above_noise: FloatArray = squared / (squared + np.float32(NOISE_FACTOR**2 * noise * noise))
     saliency: FloatArray = CUE_WEIGHT * (above_noise + np.clip(length / np.float32(peak), 0, 1))
-    return saliency
+    return above_noise, saliency

@@ -38,8 +38,8 @@ from watchmove.pipeline.masks.cpu.windows import (
     window_consistency,
     window_flow,
 )
+from watchmove.pipeline.masks.second_watch import mixed_evidence
 from watchmove.pipeline.masks.stage_seconds import StageSeconds
-from watchmove.pipeline.masks.teacher import average_with_teacher
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 
 
@@ -48,11 +48,13 @@ class _IndependentMotion:
     """The motion of one frame relative to the camera.
 
     residuals: pairs of a gap in frames and the field (h, w, 2) over it without the camera's motion, in pixels;
-    pixels_per_frame, saliency: (h, w), the means of their lengths and of their saliency over all fields.
+    pixels_per_frame, above_noise, saliency: (h, w), means over all fields of their lengths, of how far these exceed the
+        noise, and of their saliency.
     """
 
     residuals: tuple[tuple[int, FloatArray], ...]
     pixels_per_frame: FloatArray
+    above_noise: FloatArray
     saliency: FloatArray
 
 
@@ -60,14 +62,15 @@ class _IndependentMotion:
 class _Evidence:
     """What is known of one frame before appearance is fitted; all but `image` is at the working size.
 
-    flow: (h, w, 2), to the next frame; motion_evidence: (h, w) in [0, 1]; features: (h, w, F), those of appearance;
-    flow_consistency: its mean, in [0, 1].
+    flow: (h, w, 2), to the next frame; motion_evidence: (h, w) in [0, 1]; cues: (h, w, 4), the maps of
+    `motion_cues.CUES`; features: (h, w, F), those of appearance; flow_consistency: its mean, in [0, 1].
     """
 
     image: Image
     flow: NDArray[np.float16]
     motion: _IndependentMotion
     motion_evidence: FloatArray
+    cues: FloatArray
     features: FloatArray
     flow_consistency: float
 
@@ -81,10 +84,11 @@ def segment_shot(
     """Segment one shot: for each window, the frames at its `wanted` positions, or all.
 
     windows: consecutive frames (H, W, 3) uint8 RGB, of one size, at least two in each window. The seconds of each stage
-    are added to `stages`: flow, camera, smoothing, teacher (if there is one), appearance, edges.
+    are added to `stages`: flow, camera, smoothing, second-watch (if there is one), appearance,
+    edges.
 
-    Nothing has been learnt beforehand, except by a teacher; the same frames and settings give the same bytes. Memory
-    grows with the number of frames: about nine tenths of a megabyte per frame of 427x240, in addition to the frames.
+    Nothing has been learnt beforehand, except by a second watch; the same frames and settings give the same bytes.
+    Memory grows with the number of frames: about one megabyte per frame of 427x240, in addition to the frames.
 
     Raises InvalidInput where weights or a device that the settings name are missing or do not fit.
     """
@@ -120,17 +124,21 @@ def _window_evidence(
         saliency = [_penalised(motion.saliency, agreement) for motion, agreement in zip(motions, best, strict=True)]
     with stages("smoothing"):
         motion_evidence = smooth_along_flow(saliency, flow, consistency)
-    if settings.teacher:
-        with stages("teacher"):
-            motion_evidence = average_with_teacher(images, motion_evidence, settings)
+    # shrunk before the conversion, which then has a sixteenth of the pixels
+    labs = [np.asarray(cv2.cvtColor(shrink(image), cv2.COLOR_RGB2LAB), np.uint8) for image in images]
+    cues = [
+        np.dstack([motion.above_noise, motion.saliency, agreement, evidence])
+        for motion, agreement, evidence in zip(motions, best, motion_evidence, strict=True)
+    ]
+    if settings.second_watch:
+        with stages("second-watch"):
+            motion_evidence = mixed_evidence(motion_evidence, labs, cues, settings)
     with stages("appearance"):
-        # shrunk before the conversion, which then has a sixteenth of the pixels
-        labs = [np.asarray(cv2.cvtColor(shrink(image), cv2.COLOR_RGB2LAB), np.uint8) for image in images]
         features = [pixel_features(lab) for lab in labs]
     return [
-        _Evidence(image, _to_next(flow, index), motion, evidence, feature, float(agreement.mean()))
-        for index, (image, motion, evidence, feature, agreement) in enumerate(
-            zip(images, motions, motion_evidence, features, best, strict=True)
+        _Evidence(image, _to_next(flow, index), motion, evidence, cue, feature, float(agreement.mean()))
+        for index, (image, motion, evidence, cue, feature, agreement) in enumerate(
+            zip(images, motions, motion_evidence, cues, features, best, strict=True)
         )
     ]
 
@@ -158,10 +166,11 @@ def _independent_motion(
     )
     if not residuals:  # the window ends before the shortest gap on both sides
         zero = np.zeros(flow.fields[index, flow.steps(index)[0]].shape[:2], np.float32)
-        return _IndependentMotion((), zero, zero)
+        return _IndependentMotion((), zero, zero, zero)
     lengths = [(gap, motion_length(residual)) for gap, residual in residuals]
     pixels_per_frame = _mean([length / np.float32(gap) for gap, length in lengths])
-    return _IndependentMotion(residuals, pixels_per_frame, _mean([motion_saliency(length) for _, length in lengths]))
+    above_noise, saliency = zip(*(motion_saliency(length) for _, length in lengths), strict=True)
+    return _IndependentMotion(residuals, pixels_per_frame, _mean(above_noise), _mean(saliency))
 
 
 def _mean(maps: Sequence[FloatArray]) -> FloatArray:
@@ -215,6 +224,7 @@ def _outlined(image: Image, evidence: FloatArray) -> FloatArray:
 
 def _segmented(frame: _Evidence, similarity: FloatArray, evidence: FloatArray) -> SegmentedFrame:
     soft_mask = calibrate(align_to_edges(evidence, frame.image))
-    maps = (of_stage.astype(np.float16) for of_stage in (frame.motion_evidence, similarity, evidence))
+    found = (frame.motion_evidence, similarity, evidence, frame.cues)
+    maps = (of_stage.astype(np.float16) for of_stage in found)
     stages = StageMaps(frame.flow, *maps)
     return SegmentedFrame(soft_mask, frame.motion.pixels_per_frame, frame.flow_consistency, stages)

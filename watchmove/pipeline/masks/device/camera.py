@@ -91,7 +91,10 @@ def _median(values: Tensor) -> Tensor:
 
 
 def motion_saliency(lengths: Tensor) -> Tensor:
-    """Evidence of independent motion (N, h, w) in [0, 1] from lengths (N, h, w) of residuals, in pixels."""
+    """Evidence of independent motion from lengths (N, h, w) of residuals, in pixels: (N, 2, h, w) in [0, 1].
+
+    As on the CPU, how far lengths exceed the noise, then saliency.
+    """
     ordered = lengths.flatten(1).sort(dim=1).values
     positions = (int(quantile * (ordered.shape[1] - 1)) for quantile in (NOISE_QUANTILE, PEAK_QUANTILE))
     middle, high = (ordered[:, position][:, None, None] for position in positions)
@@ -99,4 +102,4 @@ def motion_saliency(lengths: Tensor) -> Tensor:
     peak = high.clamp(min=MIN_PEAK_PIXELS)
     squared = lengths.square()
     above_noise = squared / (squared + NOISE_FACTOR**2 * noise.square())
-    return CUE_WEIGHT * (above_noise + (lengths / peak).clamp(0, 1))
+    return torch.stack([above_noise, CUE_WEIGHT * (above_noise + (lengths / peak).clamp(0, 1))], dim=1)

@@ -7,6 +7,7 @@ interpolation of OpenCV, which rounds positions to a thirty-second of a pixel.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -24,7 +25,6 @@ from watchmove.pipeline.masks.chain import (
     DISAGREEMENT_PENALTY,
     OUTLINE_SCALE,
     REFIT_FRAME_STEP,
-    WORKING_SCALE,
     SegmentedFrame,
     StageMaps,
 )
@@ -36,17 +36,19 @@ from watchmove.pipeline.masks.device.common_fate import object_motion_likelihood
 from watchmove.pipeline.masks.device.edges import align_to_edges, calibrate, level
 from watchmove.pipeline.masks.device.memory import AdaptiveBatches
 from watchmove.pipeline.masks.device.near_ground import without_near_ground
+from watchmove.pipeline.masks.device.second_watch import predicted
 from watchmove.pipeline.masks.device.windows import (
     STEPS,
     Windows,
     compose_fields,
+    shrink,
     smooth_along_flow,
     to_next,
     window_consistency,
     window_flow,
 )
+from watchmove.pipeline.masks.second_watch_network import SecondWatchNetwork, load_network
 from watchmove.pipeline.masks.stage_seconds import StageSeconds
-from watchmove.pipeline.masks.teacher import average_with_teacher
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 
 _FRAMES_PER_BATCH = 64
@@ -58,13 +60,15 @@ class _IndependentMotion:
     """The motion of N frames relative to the camera, in P fields.
 
     residuals: (P, 2, h, w), fields over `gaps` (P,) frames without the camera's motion, in pixels; frames: (P,), the
-    frame of each; pixels_per_frame, saliency: (N, h, w), means of their lengths and saliency over each frame's fields.
+    frame of each; pixels_per_frame, above_noise, saliency: (N, h, w), means over each frame's fields of their lengths,
+        of how far these exceed the noise, and of their saliency.
     """
 
     residuals: Tensor
     gaps: Tensor
     frames: Tensor
     pixels_per_frame: Tensor
+    above_noise: Tensor
     saliency: Tensor
 
 
@@ -72,12 +76,14 @@ class TorchSegmenter:
     """Segments shots on one device; it keeps the flow network and the size of batches that fits into memory."""
 
     def __init__(self, settings: ExtractionSettings) -> None:
-        """Raises InvalidInput where the device is missing, or where RAFT's weights are missing or do not fit."""
+        """Raises InvalidInput where the device is missing, or where weights are missing or do not fit."""
         # the other cores belong to the workers that decode videos
         cv2.setNumThreads(1)
         self._settings = settings
         self._device = chosen_device(settings)
         self._flow = None if chosen_method(settings) == "dis" else tensor_flow_method(settings)
+        weights = settings.second_watch
+        self._second_watch = load_network(Path(weights)).to(self._device) if weights else None
         self._batches = AdaptiveBatches(_FRAMES_PER_BATCH)
 
     def __call__(
@@ -120,12 +126,16 @@ class TorchSegmenter:
             saliency = motion.saliency * (1 - DISAGREEMENT_PENALTY * (1 - best))
         with stages("smoothing"):
             motion_evidence = smooth_along_flow(saliency, fields, consistency, layout)
-        if self._settings.teacher:
-            with stages("teacher"):
-                averaged = average_with_teacher(images, list(motion_evidence.cpu().numpy()), self._settings)
-                motion_evidence = torch.from_numpy(np.stack(averaged)).to(self._device)
+        cues = torch.stack([motion.above_noise, motion.saliency, best, motion_evidence], dim=1)
+        if self._second_watch is not None:
+            network, share = self._second_watch, self._settings.second_watch_share
+            with stages("second-watch"):
+                of_all = self._batches.run(
+                    lambda part: predicted(network, shrink(pixels[part]), cues[part]), len(pixels)
+                )
+                motion_evidence = torch.lerp(motion_evidence, of_all, share)
         with stages("appearance"):
-            features = self._batches.run(lambda part: pixel_features(_shrink(pixels[part])), len(pixels))
+            features = self._batches.run(lambda part: pixel_features(shrink(pixels[part])), len(pixels))
             similarity, consensus = self._consensus(pixels, features, motion_evidence, motion, generator)
         chosen = self._chosen(layout, wanted)
         with stages("edges"):
@@ -136,12 +146,18 @@ class TorchSegmenter:
         with stages("back"):
             # a GPU works asynchronously: the copies also wait for what earlier stages have queued
             facts = motion.pixels_per_frame[chosen].cpu().numpy(), best.mean(dim=(1, 2))[chosen].tolist()
-            maps = (to_next(fields, layout), motion_evidence, similarity, consensus)
+            # axes: (N, 4, h, w) -> (N, h, w, 4)
+            maps = (to_next(fields, layout), motion_evidence, similarity, consensus, cues.permute(0, 2, 3, 1))
             stages_of = [StageMaps(*found) for found in zip(*(_copied(of_all[chosen]) for of_all in maps), strict=True)]
             found = zip(masks.cpu().numpy(), *facts, stages_of, strict=True)
             frames = iter([SegmentedFrame(*of_frame) for of_frame in found])
         counts = layout.lengths if wanted is None else [len(positions) for positions in wanted]
         return tuple(tuple(islice(frames, count)) for count in counts)
+
+    def _mixed(self, evidence: Tensor, network: SecondWatchNetwork, pixels: Tensor, cues: Tensor) -> Tensor:
+        """Motion evidence (N, h, w) with the share of the second watch; pixels (N, 3, H, W), cues (N, 4, h, w)."""
+        said = self._batches.run(lambda part: predicted(network, shrink(pixels[part]), cues[part]), len(pixels))
+        return torch.lerp(evidence, said, self._settings.second_watch_share)
 
     def _chosen(self, layout: Windows, wanted: Sequence[Sequence[int]] | None) -> Tensor:
         """Indices, among all frames of the shot, of those at the wanted positions of their windows, in order."""
@@ -169,7 +185,7 @@ class TorchSegmenter:
         lengths = motion_length(residuals)
         saliency = self._batches.run(lambda part: motion_saliency(lengths[part]), len(lengths))
         speeds = lengths / frames_apart.view(-1, 1, 1)
-        means = (_mean_by_frame(maps, frame, fields.shape[1]) for maps in (speeds, saliency))
+        means = (_mean_by_frame(maps, frame, fields.shape[1]) for maps in (speeds, *saliency.unbind(1)))
         return _IndependentMotion(residuals, frames_apart, frame, *means)
 
     def _consensus(
@@ -224,13 +240,6 @@ def _copied(maps: Tensor) -> NDArray[np.float16]:
     return np.asarray(maps.half().cpu().numpy(), np.float16)
 
 
-def _shrink(pixels: Tensor, scale: int = WORKING_SCALE) -> Tensor:
-    """Shrink (N, 3, H, W) uint8 to 1/`scale` of its size, rounded up; float32 rounded to whole 8-bit steps."""
-    height, width = (-(-side // scale) for side in pixels.shape[-2:])
-    # rounded, because the CPU shrinks 8-bit images to 8-bit images
-    return area_resize(pixels.float(), height, width).round()
-
-
 def _mean_by_frame(maps: Tensor, frame: Tensor, count: int) -> Tensor:
     """Mean (count, h, w) of the maps (P, h, w) of each frame (P,); 0 for a frame that has none."""
     total = maps.new_zeros((count, *maps.shape[1:])).index_add_(0, frame, maps)
@@ -244,5 +253,5 @@ def _geometric_mean(similarity: Tensor, motion_evidence: Tensor) -> Tensor:
 
 def _outlined(pixels: Tensor, evidence: Tensor) -> Tensor:
     """Evidence (N, h, w) aligned to the edges of the images at a reduced size, and levelled."""
-    aligned = level(align_to_edges(evidence, _shrink(pixels, OUTLINE_SCALE)))
+    aligned = level(align_to_edges(evidence, shrink(pixels, OUTLINE_SCALE)))
     return area_resize(aligned[:, None], *evidence.shape[-2:])[:, 0]

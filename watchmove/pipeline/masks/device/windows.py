@@ -71,6 +71,13 @@ def window_flow(
     return fields
 
 
+def shrink(pixels: Tensor, scale: int = WORKING_SCALE) -> Tensor:
+    """Shrink (N, 3, H, W) uint8 to 1/`scale` of its size, rounded up; float32 rounded to whole 8-bit steps."""
+    height, width = (-(-side // scale) for side in pixels.shape[-2:])
+    # rounded, because the CPU shrinks 8-bit images to 8-bit images
+    return area_resize(pixels.float(), height, width).round()
+
+
 def to_next(fields: Tensor, windows: Windows) -> Tensor:
     """Return flow (N, h, w, 2) to the next frame: the opposite of that to the frame before where there is no next."""
     is_last = (windows.neighbours[STEPS.index(1)] < 0).view(-1, 1, 1, 1)

@@ -18,7 +18,7 @@ from watchmove.service.explanation.video_page.page import GENERATOR, Shown, page
 from watchmove.service.explanation.video_page.pictures import FOLDER, write_pictures
 from watchmove.service.explanation.video_page.time_line import time_line
 from watchmove.service.extraction.fetcher import local_name
-from watchmove.service.extraction.recipe import with_local_teacher
+from watchmove.service.extraction.recipe import with_local_weights
 from watchmove.service.records.frame_verdicts import FrameVerdict
 from watchmove.service.records.outcomes import FAILED, Video
 from watchmove.service.records.run_settings import recorded_settings, settings_of_run
@@ -175,7 +175,7 @@ def _drawn(context: StepContext, path: Path, source: Path, settings: Settings, c
 
     context.check_stop()
     try:
-        extract = with_local_teacher(settings, context.scratch).extract
+        extract = with_local_weights(settings, context.scratch).extract
         # at once, as masks of a long shot take half a minute, and nothing is kept of what is half done
         with interrupted_by_signals():
             return write_movie(path, source, extract, caption, on_frame)

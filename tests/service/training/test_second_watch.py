@@ -1,0 +1,85 @@
+"""`watchmove teach` on a small drawn run: its weights take part in the masks of the next run."""
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.service.conftest import MakeContext
+from tests.service.records.snapshot_samples import snapshot_samples
+from watchmove.pipeline.errors import InvalidInput, Stopped
+from watchmove.pipeline.masks.motion_cues import cues_in
+from watchmove.pipeline.masks.second_watch import header_of
+from watchmove.pipeline.video.encoder import write_video
+from watchmove.pipeline.world.drawing import moving_square
+from watchmove.service.cli.main import app
+from watchmove.service.runner.runner import StepContext
+from watchmove.service.steps.extract import extract
+from watchmove.service.steps.gather import gather
+from watchmove.service.steps.plan import plan
+from watchmove.service.training.second_watch import teach
+
+SMALL = ("work.workers=1", "work.video_memory_mebibytes=3584", "extract.shorter_side_pixels=120")
+STEPS = 10
+
+
+@pytest.fixture
+def context(make_context: MakeContext, tmp_path: Path) -> StepContext:
+    """A run of one video that has gathered."""
+    (tmp_path / "videos").mkdir()
+    write_video(tmp_path / "videos" / "a.mp4", moving_square((3, 0), 16, height=320).frames, 24.0)
+    context = make_context(*SMALL)
+    plan(context, "first")
+    extract(context, "first", 0)
+    gather(context, "first")
+    return context
+
+
+def test_a_run_teaches_the_masks_of_the_next(context: StepContext, tmp_path: Path) -> None:
+    """The samples have motion; twice the same weights; the next run names them and the snapshot that taught them."""
+    samples = snapshot_samples(context, gather(context, "first"))
+    cues = [cues_in(sample.motion_png) for sample in samples]
+    words = ["--store", str(tmp_path / "store"), "--steps", str(STEPS), "--seed", "3"]
+    done = [
+        CliRunner().invoke(app, ["teach", "first", "--out", str(tmp_path / f"{name}.safetensors"), *words])
+        for name in "ab"
+    ]
+    first, second = ((tmp_path / f"{name}.safetensors").read_bytes() for name in "ab")
+
+    assert [one.exit_code for one in done] == [0, 0], done[0].output
+    assert f"{len(samples)} frames, sha256" in done[0].output
+    assert first == second
+    assert all(maps is not None and maps.shape[0] == 4 and maps.max() > 128 for maps in cues)
+    header = header_of(tmp_path / "a.safetensors")
+    dataset = gather(context, "first").dataset
+    assert (header["dataset"], header["seed"], header["frames"]) == (dataset, "3", str(len(samples)))
+
+    named = {"second_watch": f"file://{tmp_path}/a.safetensors"}
+    extraction = context.settings.extract.model_copy(update=named)
+    taught = replace(context, settings=context.settings.model_copy(update={"extract": extraction}))
+    plan(taught, "next")
+    extract(taught, "next", 0)
+    with_it = snapshot_samples(taught, gather(taught, "next"))
+
+    assert {sample.metadata["second_watch_dataset"] for sample in with_it} == {dataset}
+    assert [one.mask_png for one in with_it] != [one.mask_png for one in samples]
+    # what is taught does not depend on what was taught before
+    assert {one.key: one.motion_png for one in with_it}.items() & {one.key: one.motion_png for one in samples}.items()
+
+
+def test_another_suffix_is_refused_before_any_work(context: StepContext, tmp_path: Path) -> None:
+    """Settings take weights by their suffix."""
+    with pytest.raises(InvalidInput, match=r"--out .*net\.pt: does not end in \.safetensors"):
+        teach(context, "first", tmp_path / "net.pt", 0, STEPS)
+
+
+def test_a_stopped_training_writes_nothing(context: StepContext, tmp_path: Path) -> None:
+    """A signal ends it at the next step."""
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(Stopped):
+        teach(replace(context, stop=stop), "first", tmp_path / "w.safetensors", 0, STEPS)
+
+    assert not list(tmp_path.glob("*.safetensors"))

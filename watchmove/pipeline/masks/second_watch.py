@@ -1,0 +1,97 @@
+"""The second watch: a small network that sees motion and picture, mixed into the motion evidence of new videos.
+
+Off unless the settings name its weights. Torch is loaded only where they do.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from watchmove.pipeline.arrays import FloatArray
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.files.digest import file_sha256
+from watchmove.pipeline.flow.choice import flow_provenance
+from watchmove.pipeline.settings.extraction import ExtractionSettings
+
+FORMAT = "watchmove second watch 1"
+"""What the header of a file of weights names as its `format`."""
+
+_INSTEAD = "give the file that `watchmove teach` wrote"
+
+
+class SecondWatch(Protocol):
+    """A model that says from a frame and its motion which pixels belong to moving objects."""
+
+    def predict(self, labs: Sequence[NDArray[np.uint8]], cues: Sequence[FloatArray]) -> list[FloatArray]:
+        """For each frame, the probability that a pixel belongs to a moving object: float32 (h, w) in [0, 1].
+
+        labs: (h, w, 3), frames in OpenCV's 8-bit CIE L*a*b*; cues: (h, w, 4) in [0, 1], the maps of `motion_cues.CUES`.
+        """
+
+
+@lru_cache(maxsize=1)
+def load_second_watch(settings: ExtractionSettings) -> SecondWatch | None:
+    """Load the network that the settings name, once in a process; None where they name none.
+
+    Raises InvalidInput where its weights are missing or do not fit.
+    """
+    if not settings.second_watch:
+        return None
+    from watchmove.pipeline.masks.second_watch_network import load_network
+
+    return load_network(Path(settings.second_watch))
+
+
+def mixed_evidence(
+    motion_evidence: Sequence[FloatArray],
+    labs: Sequence[NDArray[np.uint8]],
+    cues: Sequence[FloatArray],
+    settings: ExtractionSettings,
+) -> list[FloatArray]:
+    """The mean of the motion evidence (h, w) in [0, 1] and of what the network says, weighted by the network's share.
+
+    Evidence stays as it is if the settings name no network; `labs` and `cues` are those of `SecondWatch.predict`.
+    Raises InvalidInput where the weights are missing or do not fit.
+    """
+    network = load_second_watch(settings)
+    if network is None:
+        return list(motion_evidence)
+    share = np.float32(settings.second_watch_share)
+    return [
+        (1 - share) * evidence + share * prediction
+        for evidence, prediction in zip(motion_evidence, network.predict(labs, cues), strict=True)
+    ]
+
+
+def masks_provenance(settings: ExtractionSettings) -> dict[str, str]:
+    """What determines masks in addition to the settings, for the record.
+
+    The flow method and the SHA-256s of all weights; of a second watch also the snapshot that it has learnt from.
+    Raises InvalidInput where weights cannot be read.
+    """
+    provenance = flow_provenance(settings)
+    if settings.second_watch:
+        path = Path(settings.second_watch)
+        provenance["second_watch_dataset"] = header_of(path).get("dataset", "")
+        provenance["second_watch_sha256"] = file_sha256(path)
+    return provenance
+
+
+def header_of(path: Path) -> dict[str, str]:
+    """The header of a file of a second watch's weights, read without torch.
+
+    Raises InvalidInput where the file is missing or none of them.
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            header: dict[str, str] = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise InvalidInput(f"extract.second_watch ({path}): no safetensors file ({error}); {_INSTEAD}") from error
+    if header.get("format") != FORMAT:
+        raise InvalidInput(f"extract.second_watch ({path}): holds no second watch; {_INSTEAD}")
+    return header
