@@ -1,5 +1,6 @@
 """The second watch is mixed into the evidence by its share, equally on both devices, and is off by default."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tests.pipeline.masks.drawn_network import save_drawn_network
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.masks.choice import shot_segmenter
-from watchmove.pipeline.masks.second_watch import FORMAT, load_second_watch, masks_provenance, mixed_evidence
+from watchmove.pipeline.masks.second_watch import HEADER, VERSION, load_second_watch, masks_provenance, mixed_evidence
 from watchmove.pipeline.masks.second_watch_network import SecondWatchNetwork, load_network
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.world.video import moving_square
@@ -117,7 +118,7 @@ def test_bad_weights_give_one_line(content: bytes | None, tmp_path: Path) -> Non
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("fault", ["foreign", "missing", "unknown", "shape", "nan"])
+@pytest.mark.parametrize("fault", ["foreign", "no JSON", "other version", "missing", "unknown", "shape", "nan"])
 def test_weights_that_do_not_fit_give_one_line(fault: str, weights: Path, tmp_path: Path) -> None:
     """Each tensor is checked, because the file may come from anywhere."""
     tensors = load_file(weights)
@@ -131,7 +132,8 @@ def test_weights_that_do_not_fit_give_one_line(fault: str, weights: Path, tmp_pa
     elif fault == "nan":
         tensors[name][0] = torch.nan
     path = tmp_path / "weights.safetensors"
-    save_file(tensors, path, {"format": "pt" if fault == "foreign" else FORMAT})
+    header = json.dumps({"version": VERSION + 1 if fault == "other version" else VERSION})
+    save_file(tensors, path, {"format" if fault == "foreign" else HEADER: "[" if fault == "no JSON" else header})
     with pytest.raises(InvalidInput, match=r"extract\.second_watch.*weights\.safetensors") as raised:
         load_second_watch(ExtractionSettings(second_watch=str(path)))
 

@@ -38,35 +38,36 @@ def context(make_context: MakeContext, tmp_path: Path) -> StepContext:
 
 
 def test_a_run_teaches_the_masks_of_the_next(context: StepContext, tmp_path: Path) -> None:
-    """The samples have motion; twice the same weights; the next run names them and the snapshot that taught them."""
-    samples = snapshot_samples(context, gather(context, "first"))
+    """The samples have motion; the next run names the weights and the snapshot that taught them."""
+    gathered = gather(context, "first")
+    samples = snapshot_samples(context, gathered)
     cues = [cues_in(sample.motion_png) for sample in samples]
-    words = ["--store", str(tmp_path / "store"), "--steps", str(STEPS), "--seed", "3"]
-    done = [
-        CliRunner().invoke(app, ["teach", "first", "--out", str(tmp_path / f"{name}.safetensors"), *words])
-        for name in "ab"
-    ]
-    first, second = ((tmp_path / f"{name}.safetensors").read_bytes() for name in "ab")
-
-    assert [one.exit_code for one in done] == [0, 0], done[0].output
-    assert f"{len(samples)} frames, sha256" in done[0].output
-    assert first == second
-    assert all(maps is not None and maps.shape[0] == 4 and maps.max() > 128 for maps in cues)
-    header = header_of(tmp_path / "a.safetensors")
-    dataset = gather(context, "first").dataset
-    assert (header["dataset"], header["seed"], header["frames"]) == (dataset, "3", str(len(samples)))
-
-    named = {"second_watch": f"file://{tmp_path}/a.safetensors"}
-    extraction = context.settings.extract.model_copy(update=named)
+    weights = tmp_path / "a.safetensors"
+    said = teach(context, "first", weights, 3, STEPS)
+    extraction = context.settings.extract.model_copy(update={"second_watch": weights.as_uri()})
     taught = replace(context, settings=context.settings.model_copy(update={"extract": extraction}))
     plan(taught, "next")
     extract(taught, "next", 0)
     with_it = snapshot_samples(taught, gather(taught, "next"))
+    header = header_of(weights)
 
-    assert {sample.metadata["second_watch_dataset"] for sample in with_it} == {dataset}
+    assert all(maps is not None and maps.shape[0] == 4 and maps.max() > 128 for maps in cues)
+    assert said.startswith(f"{len(samples)} frames, sha256 ")
+    assert (header["dataset"], header["seed"], header["frames"]) == (gathered.dataset, 3, len(samples))
+    assert {sample.metadata["second_watch_dataset"] for sample in with_it} == {gathered.dataset}
     assert [one.mask_png for one in with_it] != [one.mask_png for one in samples]
-    # what is taught does not depend on what was taught before
-    assert {one.key: one.motion_png for one in with_it}.items() & {one.key: one.motion_png for one in samples}.items()
+
+
+def test_the_command_writes_the_same_weights_again(context: StepContext, tmp_path: Path) -> None:
+    """The bytes decide the recipe of later runs."""
+    first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    teach(context, "first", first, 3, STEPS)
+    words = ["--store", str(tmp_path / "store"), "--steps", str(STEPS), "--seed", "3"]
+    done = CliRunner().invoke(app, ["teach", "first", "--out", str(second), *words])
+
+    assert done.exit_code == 0, done.output
+    assert str(second) in done.output
+    assert first.read_bytes() == second.read_bytes()
 
 
 def test_another_suffix_is_refused_before_any_work(context: StepContext, tmp_path: Path) -> None:

@@ -3,10 +3,11 @@
 Off unless the settings name its weights. Torch is loaded only where they do.
 """
 
+import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,14 @@ from watchmove.pipeline.files.digest import file_sha256
 from watchmove.pipeline.flow.choice import flow_provenance
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 
-FORMAT = "watchmove second watch 1"
-"""What the header of a file of weights names as its `format`."""
+HEADER, VERSION = "watchmove second watch", 1
+"""The key in a file's header, and the version of its network in the JSON object that is its value.
+
+There is one key only, because the library writes several in random order, and the digest of the file would be too.
+"""
+
+_MOST_CHARACTERS = 64
+"""Of what the header names as its snapshot: the file may come from anywhere. Names of snapshots are shorter."""
 
 _INSTEAD = "give the file that `watchmove teach` wrote"
 
@@ -77,21 +84,23 @@ def masks_provenance(settings: ExtractionSettings) -> dict[str, str]:
     provenance = flow_provenance(settings)
     if settings.second_watch:
         path = Path(settings.second_watch)
-        provenance["second_watch_dataset"] = header_of(path).get("dataset", "")
+        provenance["second_watch_dataset"] = str(header_of(path).get("dataset", ""))[:_MOST_CHARACTERS]
         provenance["second_watch_sha256"] = file_sha256(path)
     return provenance
 
 
-def header_of(path: Path) -> dict[str, str]:
-    """The header of a file of a second watch's weights, read without torch.
+def header_of(path: Path) -> dict[str, Any]:
+    """The header of a file of a second watch's weights, as `save_network` was given it; read without torch.
 
     Raises InvalidInput where the file is missing or none of them.
     """
     try:
         with safe_open(path, "numpy") as file:
-            header: dict[str, str] = file.metadata() or {}
+            header = json.loads((file.metadata() or {}).get(HEADER, "null"))
     except (SafetensorError, OSError) as error:
         raise InvalidInput(f"extract.second_watch ({path}): no safetensors file ({error}); {_INSTEAD}") from error
-    if header.get("format") != FORMAT:
-        raise InvalidInput(f"extract.second_watch ({path}): holds no second watch; {_INSTEAD}")
+    except (ValueError, RecursionError):
+        header = None
+    if not isinstance(header, dict) or header.get("version") != VERSION:
+        raise InvalidInput(f"extract.second_watch ({path}): holds no second watch of this version; {_INSTEAD}")
     return header

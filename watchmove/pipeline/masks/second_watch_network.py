@@ -3,6 +3,7 @@
 It works at the working size, a quarter of the frame's. Torch is loaded with this module.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.atomic import replacing
 from watchmove.pipeline.files.weights import save_tensors
 from watchmove.pipeline.masks.motion_cues import CUES
-from watchmove.pipeline.masks.second_watch import FORMAT, header_of
+from watchmove.pipeline.masks.second_watch import HEADER, VERSION, header_of
 from watchmove.pipeline.networks.resnet import copy_checked
 
 WIDTHS = (16, 32, 64)
@@ -76,15 +77,15 @@ def _block(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(first, nn.ReLU(), second, nn.ReLU())
 
 
-def save_network(network: SecondWatchNetwork, path: Path, metadata: Mapping[str, str]) -> None:
-    """Write the weights, and `metadata` to the file's header.
+def save_network(network: SecondWatchNetwork, path: Path, metadata: Mapping[str, str | int]) -> None:
+    """Write the weights, and `metadata` to the file's header; the same ones give the same bytes.
 
     Raises:
         Unavailable: writing failed, for example because the disk is full.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with replacing(path) as temporary:
-        save_tensors(tensors, temporary, {**metadata, "format": FORMAT})
+        save_tensors(tensors, temporary, {HEADER: json.dumps({**metadata, "version": VERSION}, sort_keys=True)})
 
 
 def load_network(path: Path) -> SecondWatchNetwork:

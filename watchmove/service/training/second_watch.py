@@ -49,7 +49,7 @@ def teach(context: StepContext, run: str, out: Path, seed: int, steps: int) -> s
     # one thread: sums of several have another order on other machines, and so have the weights
     with threadpool_limits(limits=1):
         network = train_second_watch(frames, seed, steps, report)
-    save_network(network, out, {"dataset": dataset.dataset, "frames": str(len(frames)), "seed": str(seed)})
+    save_network(network, out, {"dataset": dataset.dataset, "frames": len(frames), "seed": seed})
     return f"{len(frames)} frames, sha256 {file_sha256(out)}: {out}"
 
 
