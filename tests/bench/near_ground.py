@@ -10,9 +10,11 @@ measured on the other half, for random halves.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 import cv2
@@ -24,12 +26,15 @@ from rich.table import Table
 
 from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.dataset.true_masks import jaccard, read_annotations
-from watchmove.pipeline.extraction.shot import WindowToExamine, examine_shot
+from watchmove.pipeline.extraction.shot import ExaminedFrame, WindowToExamine, examine_shot
 from watchmove.pipeline.masks.choice import shot_segmenter
 from watchmove.pipeline.masks.cpu import near_ground, segmentation
 from watchmove.pipeline.masks.cpu.camera import fit_camera_motion
 from watchmove.pipeline.masks.cpu.windows import WindowFlow, window_flow
+from watchmove.pipeline.masks.stage_seconds import StageSeconds
 from watchmove.pipeline.settings.extraction import ExtractionSettings
+
+Found = TypeVar("Found")
 
 KINDS = ("as filmed", "ground", "rocks")
 
@@ -46,6 +51,16 @@ _CANVAS_FRAMES = 16
 
 _HIDDEN_SHARE = 0.6
 """Part of the object beyond which a frame is not scored."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """Frames (H, W, 3) with their flow, the visible part of the annotated object, and all of it (H, W)."""
+
+    images: list[Image]
+    truths: list[NDArray[np.bool_]]
+    annotated: list[NDArray[np.bool_]]
+    flow: WindowFlow
 
 
 def _profile(rng: np.random.Generator, kind: str, height: int, length: int) -> NDArray[np.float64]:
@@ -101,47 +116,62 @@ def _camera_shifts(images: list[Image], flow: WindowFlow) -> NDArray[np.float64]
     return np.vstack([np.zeros(2), np.cumsum(steps, axis=0)])
 
 
-def _js(images: list[Image], truths: list[NDArray[np.bool_]], annotated: list[NDArray[np.bool_]]) -> float:
-    """Mean J of the frames of one shot that have enough of the object, without the first and the last frame."""
-    settings = ExtractionSettings()
-    window = WindowToExamine(images, range(len(images)))
-    found = [frame.soft_mask >= 0.5 for frame in examine_shot([window], settings, shot_segmenter(settings))]
-    scored = [
-        jaccard(mask, truth)
-        for mask, truth, full in list(zip(found, truths, annotated, strict=True))[1:-1]
-        if truth.sum() >= (1 - _HIDDEN_SHARE) * full.sum()
+def scored(frames: Sequence[Found], shot: Shot) -> list[Found]:
+    """Those of what was found in all frames of a shot that are scored: without the first and the last frame.
+
+    Frames need enough of the object.
+    """
+    kept = [
+        truth.sum() >= (1 - _HIDDEN_SHARE) * full.sum() for truth, full in zip(shot.truths, shot.annotated, strict=True)
     ]
-    return float(np.mean(scored)) if scored else float("nan")
+    return list(compress(frames, [False, *kept[1:-1], False]))
+
+
+def examined(shot: Shot, settings: ExtractionSettings, stages: StageSeconds | None = None) -> list[ExaminedFrame]:
+    """Every frame of a shot as extraction examines it, with the flow that was computed before."""
+    window = WindowToExamine(shot.images, range(len(shot.images)))
+    with patch.object(segmentation, "window_flow", lambda *_: shot.flow):
+        return examine_shot([window], settings, shot_segmenter(settings), stages)
+
+
+def js_of(frames: Sequence[ExaminedFrame], shot: Shot) -> list[float]:
+    """J of each scored frame."""
+    pairs = zip(scored(frames, shot), scored(shot.truths, shot), strict=True)
+    return [jaccard(frame.soft_mask >= 0.5, truth) for frame, truth in pairs]
 
 
 def _images(folder: Path, frames: int) -> list[Image]:
     return [np.asarray(PIL.Image.open(path).convert("RGB")) for path in sorted(folder.glob("*.jpg"))[:frames]]
 
 
+def shots_of(davis: Path, name: str, frames: int) -> Iterator[Shot]:
+    """Yield the first frames of a sequence in each of KINDS; the same call gives the same shots."""
+    known = sorted(path.name for path in (davis / "JPEGImages").iterdir())
+    number = known.index(name)
+    images = _images(davis / "JPEGImages" / name, frames)
+    annotated = read_annotations(davis / "Annotations" / name)[:frames]
+    flow = _flow(images)
+    yield Shot(images, annotated, annotated, flow)
+    shifts = _camera_shifts(images, flow)
+    donor = _images(davis / "JPEGImages" / known[(number + 11) % len(known)], 6)[5]
+    for row, kind in enumerate(KINDS[1:]):
+        generator = np.random.default_rng(1000 * row + number)
+        pasted, covered = _pasted(images, donor, shifts, kind, generator)
+        truths = [truth & ~hidden for truth, hidden in zip(annotated, covered, strict=True)]
+        yield Shot(pasted, truths, annotated, _flow(pasted))
+
+
 def measure(davis: Path, names: list[str], frames: int, report: Callable[[str], None]) -> NDArray[np.float64]:
     """J (variant, kind, sequence); NaN where an object is always hidden."""
-    known = sorted(path.name for path in (davis / "JPEGImages").iterdir())
-    found = np.empty((len(VARIANTS), len(KINDS), len(names)))
+    settings = ExtractionSettings()
+    found = np.full((len(VARIANTS), len(KINDS), len(names)), np.nan)
     for column, name in enumerate(names):
-        number = known.index(name)
-        images = _images(davis / "JPEGImages" / name, frames)
-        annotated = read_annotations(davis / "Annotations" / name)[:frames]
-        shifts = _camera_shifts(images, _flow(images))
-        donor = _images(davis / "JPEGImages" / known[(number + 11) % len(known)], 6)[5]
-        for row, kind in enumerate(KINDS):
-            shot, truths = images, annotated
-            if row:
-                generator = np.random.default_rng(1000 * (row - 1) + number)
-                shot, covered = _pasted(images, donor, shifts, kind, generator)
-                truths = [truth & ~hidden for truth, hidden in zip(annotated, covered, strict=True)]
-            flow = _flow(shot)
+        for row, shot in enumerate(shots_of(davis, name, frames)):
             for index, constants in enumerate(VARIANTS.values()):
-                with (
-                    patch.multiple(near_ground, **constants),
-                    patch.object(segmentation, "window_flow", lambda *_, flow=flow: flow),
-                ):
-                    found[index, row, column] = _js(shot, truths, annotated)
-            report(f"{name}, {kind}: " + " ".join(f"{value:.3f}" for value in found[:, row, column]))
+                with patch.multiple(near_ground, **constants):
+                    if js := js_of(examined(shot, settings), shot):
+                        found[index, row, column] = np.mean(js)
+            report(f"{name}, {KINDS[row]}: " + " ".join(f"{value:.3f}" for value in found[:, row, column]))
     return found
 
 

@@ -1,7 +1,7 @@
 """The index of a committed shard: the position of each frame in the data tar, as compressed JSON lines.
 
 A snapshot is made from the index without reading the data, and one ranged request reads a frame: the `size_bytes` bytes
-from `offset` are its three members with their headers and padding, which are a readable tar without the rest.
+from `offset` are its members with their headers and padding, which are a readable tar without the rest.
 """
 
 import gzip
