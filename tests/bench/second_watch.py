@@ -164,7 +164,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         before, learnt = measure(dict.fromkeys(names, ExtractionSettings()), "none")
         for generation in range(1, options.generations + 1):
-            weights = {}
+            weights: dict[str, str] = {}
             for half in (0, 1):
                 order = np.random.default_rng(options.seed).permutation(names[half::2])[: options.videos]
                 frames = [*(frame for name in order for frame in learnt[name]), *clips]

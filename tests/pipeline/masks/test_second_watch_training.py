@@ -49,11 +49,16 @@ def test_a_sample_becomes_inputs_and_a_trimap() -> None:
 def test_frames_that_teach_nothing_are_left_out(fault: str) -> None:
     """Frames of older shards have no motion; damaged ones are no reason to end."""
     sample = moving_sample(0)
-    other = {"old": {"motion_png": b""}, "no motion": {"motion_png": b"?"}, "no picture": {"jpeg": b"?"}}
-    other |= {"no mask": {"mask_png": b"?"}, "another size": {"mask_png": sample.motion_png}}
+    other = {
+        "old": replace(sample, motion_png=b""),
+        "no motion": replace(sample, motion_png=b"?"),
+        "no picture": replace(sample, jpeg=b"?"),
+        "no mask": replace(sample, mask_png=b"?"),
+        "another size": replace(sample, mask_png=sample.motion_png),
+    }
 
     assert taught_frame(sample) is not None
-    assert taught_frame(replace(sample, **other[fault])) is None
+    assert taught_frame(other[fault]) is None
 
 
 def test_faults_change_motion_and_not_what_is_taught(monkeypatch: pytest.MonkeyPatch) -> None:

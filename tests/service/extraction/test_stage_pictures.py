@@ -59,8 +59,8 @@ def test_the_noise_of_a_still_frame_is_pale() -> None:
 def test_a_strip_has_its_pictures_from_top_to_bottom() -> None:
     """The frame, its flow, and three grey maps, each as large as the frame; equal frames give equal bytes."""
     image = np.full((96, 128, 3), (200, 40, 40), np.uint8)
-    values = (np.full((24, 32), value, np.float16) for value in (0.2, 0.5, 0.8))
-    shown = StageMaps(maps(24, 32).flow, *values, maps(24, 32).cues)
+    motion, appearance, votes = (np.full((24, 32), value, np.float16) for value in (0.2, 0.5, 0.8))
+    shown = StageMaps(maps(24, 32).flow, motion, appearance, votes, maps(24, 32).cues)
     jpeg = stage_strip(frame(image), (shown, WHOLE, WHOLE))
     strip = decoded(jpeg)
     colours = [strip[96 * n + 48, 64].tolist() for n in range(len(STAGES))]

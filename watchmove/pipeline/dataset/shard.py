@@ -123,7 +123,8 @@ def _place(path: Path, key: str, parts: dict[str, tuple[int, Span]]) -> SamplePl
     """The place of a sample from the first byte and the span of each of its files."""
     begin = min(begin for begin, _ in parts.values())
     motion = parts[_MOTION][1] if _MOTION in parts else None
-    return SamplePlace(path, key, begin, *(parts[part][1] for part in _PARTS), motion)
+    jpeg, mask_png, metadata = (parts[part][1] for part in _PARTS)
+    return SamplePlace(path, key, begin, jpeg, mask_png, metadata, motion)
 
 
 def _are_equal(path: Path, one: Span, other: Span) -> bool:

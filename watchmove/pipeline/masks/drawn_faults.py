@@ -126,7 +126,8 @@ def _with_false_motion(
     else:
         behind = cv2.GaussianBlur((trimap == BACKGROUND).astype(np.float32), (0, 0), 0.8)
         region = np.asarray(region * behind, np.float32)
-    texture = np.clip(1 + 0.25 * _smooth_noise(rng, *trimap.shape, rng.uniform(1, 6)), 0, 1.3)
+    height, width = trimap.shape
+    texture = np.clip(1 + 0.25 * _smooth_noise(rng, height, width, rng.uniform(1, 6)), 0, 1.3)
     saliency = rng.uniform(0.25, 1)
     if rng.random() < 0.5:
         # what moves faster than the object is what the object's strength is measured by

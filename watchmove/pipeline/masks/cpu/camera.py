@@ -220,6 +220,6 @@ def motion_saliency(length: FloatArray) -> tuple[FloatArray, FloatArray]:
     noise = max(MIN_NOISE_PIXELS, MAD_TO_SIGMA * float(ordered[middle]))
     peak = max(MIN_PEAK_PIXELS, float(ordered[high]))
     squared = np.square(length)
-    above_noise: FloatArray = squared / (squared + np.float32(NOISE_FACTOR**2 * noise * noise))
+    above_noise = np.asarray(squared / (squared + np.float32(NOISE_FACTOR**2 * noise * noise)), np.float32)
     saliency: FloatArray = CUE_WEIGHT * (above_noise + np.clip(length / np.float32(peak), 0, 1))
     return above_noise, saliency
