@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from tests.pipeline.masks.drawn_network import save_drawn_network
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.masks.choice import shot_segmenter
-from watchmove.pipeline.masks.second_watch import HEADER, VERSION, load_second_watch, masks_provenance, mixed_evidence
+from watchmove.pipeline.masks.second_watch import load_second_watch, masks_provenance, mixed_evidence
+from watchmove.pipeline.masks.second_watch_file import HEADER, VERSION
 from watchmove.pipeline.masks.second_watch_network import SecondWatchNetwork, load_network
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.world.video import moving_square

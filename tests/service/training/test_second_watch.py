@@ -11,7 +11,7 @@ from tests.service.conftest import MakeContext
 from tests.service.records.snapshot_samples import snapshot_samples
 from watchmove.pipeline.errors import InvalidInput, Stopped
 from watchmove.pipeline.masks.motion_cues import cues_in
-from watchmove.pipeline.masks.second_watch import header_of
+from watchmove.pipeline.masks.second_watch_file import header_of
 from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.world.drawing import moving_square
 from watchmove.service.cli.main import app

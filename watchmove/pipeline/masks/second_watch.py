@@ -3,32 +3,22 @@
 Off unless the settings name its weights. Torch is loaded only where they do.
 """
 
-import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 from watchmove.pipeline.arrays import FloatArray
-from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.digest import file_sha256
 from watchmove.pipeline.flow.choice import flow_provenance
+from watchmove.pipeline.masks.second_watch_file import header_of
 from watchmove.pipeline.settings.extraction import ExtractionSettings
-
-HEADER, VERSION = "watchmove second watch", 1
-"""The key in a file's header, and the version of its network in the JSON object that is its value.
-
-There is one key only, because the library writes several in random order, and the digest of the file would be too.
-"""
 
 _MOST_CHARACTERS = 64
 """Of what the header names as its snapshot: the file may come from anywhere. Names of snapshots are shorter."""
-
-_INSTEAD = "give the file that `watchmove teach` wrote"
 
 
 class SecondWatch(Protocol):
@@ -87,20 +77,3 @@ def masks_provenance(settings: ExtractionSettings) -> dict[str, str]:
         provenance["second_watch_dataset"] = str(header_of(path).get("dataset", ""))[:_MOST_CHARACTERS]
         provenance["second_watch_sha256"] = file_sha256(path)
     return provenance
-
-
-def header_of(path: Path) -> dict[str, Any]:
-    """The header of a file of a second watch's weights, as `save_network` was given it; read without torch.
-
-    Raises InvalidInput where the file is missing or none of them.
-    """
-    try:
-        with safe_open(path, "numpy") as file:
-            header = json.loads((file.metadata() or {}).get(HEADER, "null"))
-    except (SafetensorError, OSError) as error:
-        raise InvalidInput(f"extract.second_watch ({path}): no safetensors file ({error}); {_INSTEAD}") from error
-    except (ValueError, RecursionError):
-        header = None
-    if not isinstance(header, dict) or header.get("version") != VERSION:
-        raise InvalidInput(f"extract.second_watch ({path}): holds no second watch of this version; {_INSTEAD}")
-    return header

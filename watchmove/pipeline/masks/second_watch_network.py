@@ -19,7 +19,7 @@ from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.atomic import replacing
 from watchmove.pipeline.files.weights import save_tensors
 from watchmove.pipeline.masks.motion_cues import CUES
-from watchmove.pipeline.masks.second_watch import HEADER, VERSION, header_of
+from watchmove.pipeline.masks.second_watch_file import HEADER, VERSION, header_of
 from watchmove.pipeline.networks.resnet import copy_checked
 
 WIDTHS = (16, 32, 64)
