@@ -20,7 +20,7 @@ from tests.waiting import poll
         (("pretrain", "--run", "r"), "torch"),
         (("evaluate", "--run", "r", "--evaluation", "0"), "torch"),
         (("export", "r", "--out", "o"), "torch"),
-        (("teach", "r", "--out", "o.safetensors"), "torch"),
+        (("teach", "r", "--out", "o.safetensors"), "cv2"),
     ],
 )
 def test_a_command_that_the_slim_image_cannot_run_says_so_in_one_line(

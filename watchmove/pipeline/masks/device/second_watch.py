@@ -1,4 +1,4 @@
-"""What the second watch says of frames that are on a device: its inputs, in torch."""
+"""Motion evidence with the share of the second watch, in torch: the twin of `masks.second_watch.mixed_evidence`."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,11 @@ _LIGHTNESS_LEVELS = 255 / 100
 """Levels of OpenCV's 8-bit L* for each percent; those of a* and b* have steps of 1."""
 
 
-def predicted(network: SecondWatchNetwork, images: Tensor, cues: Tensor) -> Tensor:
-    """Probabilities (N, h, w) of moving objects from images (N, 3, h, w) in [0, 255] and cues (N, 4, h, w)."""
+def mixed_evidence(cues: Tensor, images: Tensor, network: SecondWatchNetwork, share: float) -> Tensor:
+    """Motion evidence (N, h, w), the last of the cues (N, 4, h, w), averaged with what the network says.
+
+    images: (N, 3, h, w) in [0, 255]; share: the weight of the network.
+    """
     levels = lab_levels(images) * torch.tensor([_LIGHTNESS_LEVELS, 1, 1], device=images.device).view(3, 1, 1)
-    return torch.sigmoid(network(torch.cat([cues, levels / 255], dim=1)))
+    said = torch.sigmoid(network(torch.cat([cues, levels / 255], dim=1)))
+    return torch.lerp(cues[:, -1], said, share)

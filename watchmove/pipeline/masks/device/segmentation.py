@@ -36,18 +36,19 @@ from watchmove.pipeline.masks.device.common_fate import object_motion_likelihood
 from watchmove.pipeline.masks.device.edges import align_to_edges, calibrate, level
 from watchmove.pipeline.masks.device.memory import AdaptiveBatches
 from watchmove.pipeline.masks.device.near_ground import without_near_ground
-from watchmove.pipeline.masks.device.second_watch import predicted
+from watchmove.pipeline.masks.device.second_watch import mixed_evidence
 from watchmove.pipeline.masks.device.windows import (
     STEPS,
     Windows,
     compose_fields,
+    mean_by_frame,
     shrink,
     smooth_along_flow,
     to_next,
     window_consistency,
     window_flow,
 )
-from watchmove.pipeline.masks.second_watch_network import SecondWatchNetwork, load_network
+from watchmove.pipeline.masks.second_watch_network import load_network
 from watchmove.pipeline.masks.stage_seconds import StageSeconds
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 
@@ -127,13 +128,12 @@ class TorchSegmenter:
         with stages("smoothing"):
             motion_evidence = smooth_along_flow(saliency, fields, consistency, layout)
         cues = torch.stack([motion.above_noise, motion.saliency, best, motion_evidence], dim=1)
-        if self._second_watch is not None:
-            network, share = self._second_watch, self._settings.second_watch_share
+        if network := self._second_watch:
+            share = self._settings.second_watch_share
             with stages("second-watch"):
-                of_all = self._batches.run(
-                    lambda part: predicted(network, shrink(pixels[part]), cues[part]), len(pixels)
+                motion_evidence = self._batches.run(
+                    lambda part: mixed_evidence(cues[part], shrink(pixels[part]), network, share), len(pixels)
                 )
-                motion_evidence = torch.lerp(motion_evidence, of_all, share)
         with stages("appearance"):
             features = self._batches.run(lambda part: pixel_features(shrink(pixels[part])), len(pixels))
             similarity, consensus = self._consensus(pixels, features, motion_evidence, motion, generator)
@@ -153,11 +153,6 @@ class TorchSegmenter:
             frames = iter([SegmentedFrame(*of_frame) for of_frame in found])
         counts = layout.lengths if wanted is None else [len(positions) for positions in wanted]
         return tuple(tuple(islice(frames, count)) for count in counts)
-
-    def _mixed(self, evidence: Tensor, network: SecondWatchNetwork, pixels: Tensor, cues: Tensor) -> Tensor:
-        """Motion evidence (N, h, w) with the share of the second watch; pixels (N, 3, H, W), cues (N, 4, h, w)."""
-        said = self._batches.run(lambda part: predicted(network, shrink(pixels[part]), cues[part]), len(pixels))
-        return torch.lerp(evidence, said, self._settings.second_watch_share)
 
     def _chosen(self, layout: Windows, wanted: Sequence[Sequence[int]] | None) -> Tensor:
         """Indices, among all frames of the shot, of those at the wanted positions of their windows, in order."""
@@ -185,7 +180,7 @@ class TorchSegmenter:
         lengths = motion_length(residuals)
         saliency = self._batches.run(lambda part: motion_saliency(lengths[part]), len(lengths))
         speeds = lengths / frames_apart.view(-1, 1, 1)
-        means = (_mean_by_frame(maps, frame, fields.shape[1]) for maps in (speeds, *saliency.unbind(1)))
+        means = (mean_by_frame(maps, frame, fields.shape[1]) for maps in (speeds, *saliency.unbind(1)))
         return _IndependentMotion(residuals, frames_apart, frame, *means)
 
     def _consensus(
@@ -227,7 +222,7 @@ class TorchSegmenter:
             ),
             len(motion.frames),
         )
-        return _mean_by_frame(likelihood, motion.frames, len(evidence))
+        return mean_by_frame(likelihood, motion.frames, len(evidence))
 
 
 def _residual_motion(fields: Tensor, triples: NDArray[np.int64]) -> Tensor:
@@ -238,12 +233,6 @@ def _residual_motion(fields: Tensor, triples: NDArray[np.int64]) -> Tensor:
 def _copied(maps: Tensor) -> NDArray[np.float16]:
     """Maps on the device as an array in half precision, as `StageMaps` has them."""
     return np.asarray(maps.half().cpu().numpy(), np.float16)
-
-
-def _mean_by_frame(maps: Tensor, frame: Tensor, count: int) -> Tensor:
-    """Mean (count, h, w) of the maps (P, h, w) of each frame (P,); 0 for a frame that has none."""
-    total = maps.new_zeros((count, *maps.shape[1:])).index_add_(0, frame, maps)
-    return total / frame.bincount(minlength=count).clamp(min=1).view(-1, 1, 1)
 
 
 def _geometric_mean(similarity: Tensor, motion_evidence: Tensor) -> Tensor:

@@ -175,3 +175,9 @@ def _accumulate(maps: Tensor, fields: Tensor, consistency: Tensor, windows: Wind
         warped = warp_along_flow(accumulated[windows.neighbours[direction, frames]], fields[frames])
         accumulated[frames] += (DECAY * consistency[frames])[:, None] * warped
     return accumulated
+
+
+def mean_by_frame(maps: Tensor, frame: Tensor, count: int) -> Tensor:
+    """Mean (count, h, w) of the maps (P, h, w) of each frame (P,); 0 for a frame that has none."""
+    total = maps.new_zeros((count, *maps.shape[1:])).index_add_(0, frame, maps)
+    return total / frame.bincount(minlength=count).clamp(min=1).view(-1, 1, 1)
