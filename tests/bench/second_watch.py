@@ -64,7 +64,9 @@ def of_clips(folder: Path) -> Iterator[TaughtFrame]:
     """What is learnt from the kept frames of the videos in a folder."""
     for path in sorted(folder.glob("*.mp4")):
         for frame in extract_video(path, ExtractionSettings()).frames:
-            if frame.stages is not None and (one := taught(frame.image, frame.soft_mask, frame.stages)):
+            if frame.reject_reason is not None or frame.stages is None:
+                continue
+            if one := taught(frame.image, frame.soft_mask, frame.stages):
                 yield one
 
 

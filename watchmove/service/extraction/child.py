@@ -209,7 +209,7 @@ def _sample(video: Video, frame: Frame, flow: Mapping[str, str]) -> Sample:
 
 def _motion_png(frame: Frame) -> bytes:
     """The maps of a kept frame's motion; empty for a rejected one, which teaches nothing."""
-    if frame.stages is None:
+    if frame.stages is None or frame.reject_reason is not None:
         return b""
     maps, rows, columns = frame.stages
     height, width = (-(-side // WORKING_SCALE) for side in frame.image.shape[:2])
