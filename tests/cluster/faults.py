@@ -160,7 +160,9 @@ def prepare(installation: Installation, image: str) -> None:
                     volume["emptyDir"] = {"medium": "Memory", "sizeLimit": SCRATCH}
         installation.change("workflowtemplates", template["metadata"]["name"], {"spec": {"templates": templates}})
     apps: Any = client.AppsV1Api()
-    (store,) = apps.list_namespaced_deployment(NAMESPACE, label_selector="app.kubernetes.io/component=object-store").items
+    (store,) = apps.list_namespaced_deployment(
+        NAMESPACE, label_selector="app.kubernetes.io/component=object-store"
+    ).items
     security = store.spec.template.spec.containers[0].security_context
     labels = {"app.kubernetes.io/component": GATE}
     container = {

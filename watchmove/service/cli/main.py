@@ -146,7 +146,9 @@ def extract(
     """
     from watchmove.service.steps.extract import extract_shards
 
-    in_context(settings, with_second_watch(overrides, second_watch), lambda context: extract_shards(context, run, shard))
+    in_context(
+        settings, with_second_watch(overrides, second_watch), lambda context: extract_shards(context, run, shard)
+    )
 
 
 @app.command()
