@@ -41,7 +41,7 @@ def places(tmp_path: Path) -> Path:
         ("segment HERE/frames --out HERE/file", "is a file"),
         ("segment HERE/frames --out HERE/out", "frames.jsonl: cannot be replaced"),
         ("segment HERE/frames --out HERE/mask", "0.png: could not be written"),
-        ("segment HERE/frames --out HERE/o --second-watch HERE/folder", "no safetensors file"),
+        ("segment HERE/frames --out HERE/o --motion-network HERE/folder", "no safetensors file"),
         ("bench masks --davis HERE/file", "has no JPEGImages"),
         ("bench masks --davis HERE/davis", "0.png: not an image"),
         ("bench masks --davis HERE/torn", "0.png: not an image"),

@@ -1,4 +1,4 @@
-"""A second watch in the service: by path or URI, counted in recipes by its bytes, in every record, refused by name."""
+"""A motion network in the service: by path or URI, counted in recipes by its bytes, in each record, refused by name."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from tests.pipeline.masks.drawn_network import save_drawn_network
 from tests.service.conftest import MakeContext
 from tests.service.records.snapshot_samples import snapshot_samples
 from watchmove.pipeline.errors import InvalidInput
-from watchmove.pipeline.masks.second_watch import masks_provenance
+from watchmove.pipeline.masks.motion_network import masks_provenance
 from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.world.drawing import moving_square
 from watchmove.service.cli.main import app
@@ -27,7 +27,7 @@ from watchmove.service.steps.plan import plan
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A second watch's file."""
+    """A motion network's file."""
     return save_drawn_network(tmp_path_factory.mktemp("weights") / "watch.safetensors")
 
 
@@ -41,17 +41,19 @@ def test_the_recipe_counts_bytes_and_share_but_no_place(tmp_path: Path) -> None:
     files = {name: tmp_path / name for name in ("a.safetensors", "b.safetensors", "c.safetensors")}
     for name, path in files.items():
         save_drawn_network(path, seed=int(name.startswith("c")))
-    a, b, c = (recipe_of(settings_with(f"extract.second_watch={path}")) for path in files.values())
-    less = recipe_of(settings_with(f"extract.second_watch={files['a.safetensors']}", "extract.second_watch_share=0.1"))
+    a, b, c = (recipe_of(settings_with(f"extract.motion_network={path}")) for path in files.values())
+    less = recipe_of(
+        settings_with(f"extract.motion_network={files['a.safetensors']}", "extract.motion_network_share=0.1")
+    )
 
     assert a == b
     assert len({a, c, less, recipe_of(settings_with())}) == 4
 
 
-def test_without_a_second_watch_its_share_is_not_counted() -> None:
+def test_without_a_motion_network_its_share_is_not_counted() -> None:
     """As if there were no such settings, so that nothing is extracted again for them."""
-    settings = settings_with("extract.second_watch_share=0.9")
-    before = settings.extract.model_dump(mode="json", exclude={"second_watch", "second_watch_share"})
+    settings = settings_with("extract.motion_network_share=0.9")
+    before = settings.extract.model_dump(mode="json", exclude={"motion_network", "motion_network_share"})
 
     assert recipe_of(settings) == recipe_of(settings_with())
     assert recipe_of(settings) == settings_hash(before, masks_provenance(settings.extract), EXTRACTION_VERSION)
@@ -61,16 +63,16 @@ def test_weights_come_from_a_bucket_once(s3_environment: str, tmp_path: Path, we
     """The first call fetches, the second finds the file; the recipe is that of the same bytes on disk."""
     client = boto3.client("s3", region_name="us-east-1", endpoint_url=s3_environment)
     client.put_object(Bucket="frames", Key="made/watch.safetensors", Body=weights.read_bytes())
-    settings = settings_with("extract.second_watch=s3://frames/made/watch.safetensors")
+    settings = settings_with("extract.motion_network=s3://frames/made/watch.safetensors")
     first = with_local_weights(settings, tmp_path)
     client.delete_object(Bucket="frames", Key="made/watch.safetensors")
     second = with_local_weights(settings, tmp_path)
     beside = tmp_path / "beside.safetensors"
     beside.write_bytes(weights.read_bytes())
 
-    assert Path(first.extract.second_watch).read_bytes() == weights.read_bytes()
+    assert Path(first.extract.motion_network).read_bytes() == weights.read_bytes()
     assert first == second
-    assert recipe_of(first) == recipe_of(settings_with(f"extract.second_watch={beside}"))
+    assert recipe_of(first) == recipe_of(settings_with(f"extract.motion_network={beside}"))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,7 @@ def test_weights_come_from_a_bucket_once(s3_environment: str, tmp_path: Path, we
 def test_weights_that_cannot_be_had_are_one_line(weights: str, tmp_path: Path) -> None:
     """No such file, none of safetensors, or no such kind of store."""
     with pytest.raises(InvalidInput) as raised:
-        with_local_weights(settings_with(f"extract.second_watch={weights}"), tmp_path)
+        with_local_weights(settings_with(f"extract.motion_network={weights}"), tmp_path)
 
     assert "\n" not in str(raised.value)
     assert weights.rpartition("/")[0] in str(raised.value)
@@ -96,7 +98,7 @@ def test_bad_weights_end_every_command_with_65(
     places = [word for name in ("store", "videos") for word in ("--set", f"{name}=file://{tmp_path}/{name}")]
     if command == "extract":
         write_video(tmp_path / "videos" / "a.mp4", moving_square((3, 0), 4).frames, 24.0)
-        assert CliRunner().invoke(app, ["plan", "--run", "x", "--second-watch", str(bad), *places]).exit_code == 0
+        assert CliRunner().invoke(app, ["plan", "--run", "x", "--motion-network", str(bad), *places]).exit_code == 0
     bad.write_bytes(b"nothing of the kind")
     words = {
         "segment": ["segment", str(tmp_path), "--out", str(tmp_path / "out")],
@@ -104,46 +106,46 @@ def test_bad_weights_end_every_command_with_65(
         "plan": ["plan", "--run", "y", *places],
         "extract": ["extract", "--run", "x", "--shard", "0", *places],
     }[command]
-    done = CliRunner().invoke(app, [*words, "--second-watch", str(bad)])
+    done = CliRunner().invoke(app, [*words, "--motion-network", str(bad)])
     said = done.output + capsys.readouterr().err
 
     assert done.exit_code == 65, said
-    assert "extract.second_watch" in said
+    assert "extract.motion_network" in said
     assert "bad.safetensors" in said
 
 
-def test_extraction_with_and_without_a_second_watch_never_mix(
+def test_extraction_with_and_without_a_motion_network_never_mix(
     make_context: MakeContext, tmp_path: Path, weights: Path
 ) -> None:
     """Of one video two recipes; record and frames name the digest, and a plan is extracted as it was made."""
     (tmp_path / "videos").mkdir()
     write_video(tmp_path / "videos" / "a.mp4", moving_square((3, 0), 16, height=320).frames, 24.0)
     small = ("work.workers=1", "work.video_memory_mebibytes=3584")
-    taught, plain = make_context(f"extract.second_watch=file://{weights}", *small), make_context(*small)
+    taught, plain = make_context(f"extract.motion_network=file://{weights}", *small), make_context(*small)
     planned, without = plan(taught, "taught"), plan(plain, "plain")
-    with pytest.raises(InvalidInput, match="the settings of the plan, its second watch included"):
+    with pytest.raises(InvalidInput, match="the settings of the plan, its motion network included"):
         extract(plain, "taught", 0)
     extract(taught, "taught", 0)
     [(_, record)] = shard_records(taught.store, planned.recipe)
-    digest = masks_provenance(with_local_weights(taught.settings, tmp_path).extract)["second_watch_sha256"]
+    digest = masks_provenance(with_local_weights(taught.settings, tmp_path).extract)["motion_network_sha256"]
     samples = snapshot_samples(taught, gather(taught, "taught"))
 
     assert planned.recipe != without.recipe
-    assert record.made_by.inputs["second_watch_sha256"] == digest
-    assert record.made_by.settings["extract"]["second_watch"] == f"file://{weights}"
+    assert record.made_by.inputs["motion_network_sha256"] == digest
+    assert record.made_by.settings["extract"]["motion_network"] == f"file://{weights}"
     assert samples
-    assert {sample.metadata["second_watch_sha256"] for sample in samples} == {digest}
+    assert {sample.metadata["motion_network_sha256"] for sample in samples} == {digest}
     assert not list(shard_records(plain.store, without.recipe))
 
 
-def test_segment_takes_a_second_watch(tmp_path: Path, weights: Path) -> None:
+def test_segment_takes_a_motion_network(tmp_path: Path, weights: Path) -> None:
     """Every row of facts has its digest."""
     write_video(tmp_path / "a.mp4", moving_square((3, 0), 8).frames, 24.0)
     done = CliRunner().invoke(
-        app, ["segment", str(tmp_path / "a.mp4"), "--out", str(tmp_path / "out"), "--second-watch", str(weights)]
+        app, ["segment", str(tmp_path / "a.mp4"), "--out", str(tmp_path / "out"), "--motion-network", str(weights)]
     )
     rows = [json.loads(line) for line in (tmp_path / "out" / "frames.jsonl").read_text().splitlines()]
 
     assert done.exit_code == 0, done.output
-    assert len({row["second_watch_sha256"] for row in rows}) == 1
-    assert "second-watch" in rows[0]["cpu_seconds"]
+    assert len({row["motion_network_sha256"] for row in rows}) == 1
+    assert "motion-network" in rows[0]["cpu_seconds"]

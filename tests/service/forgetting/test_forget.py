@@ -329,7 +329,7 @@ def _seeded(context: StepContext, seed: int) -> Any:
     return context.settings.pretrain.model_copy(update={"seed": seed})
 
 
-@pytest.mark.parametrize("network", ["teacher_sha256", "second_watch_dataset"])
+@pytest.mark.parametrize("network", ["teacher_sha256", "motion_network_dataset"])
 def test_what_learnt_from_a_network_that_learnt_is_marked_too(context: StepContext, network: str) -> None:
     """A snapshot without a frame of the work is marked where a network that learnt from it took part in its masks."""
     store, dataset = context.store, dataset_of(context.store, "first")
@@ -337,7 +337,7 @@ def test_what_learnt_from_a_network_that_learnt_is_marked_too(context: StepConte
     backbone = need(store, layout.backbone(name, "record.json"), BackboneRecord, "pretrain")
     shard = next(one for one in dataset.shards if one.key.endswith(".tar") and "/00001-" in one.key)
     record = need(store, f"{shard.key.rpartition('-')[0]}.json", ShardRecord, "extract")
-    sources = {"teacher_sha256": backbone.mask_network_sha256, "second_watch_dataset": dataset.dataset}
+    sources = {"teacher_sha256": backbone.mask_network_sha256, "motion_network_dataset": dataset.dataset}
     taught = {**record.made_by.inputs, network: sources[network]}
     record = record.model_copy(update={"made_by": record.made_by.model_copy(update={"inputs": taught})})
     later = dataset.model_copy(update={"dataset": "later", "recipe": "taught", "shards": (shard,)})

@@ -56,7 +56,7 @@ class StageMaps:
     In half precision, because they are kept for many frames. flow: (h, w, 2), pixels per frame; motion: (h, w) in
     [0, 1], evidence of motion relative to the camera; appearance: (h, w) in [0, 1], similarity to what moves; votes:
     (h, w) in [0, 1], where motion, appearance and common fate agree; cues: (h, w, 4) in [0, 1], the maps of
-    `motion_cues.CUES`, which are the same with and without a second watch.
+    `motion_cues.CUES`, which are the same with and without a motion network.
     """
 
     flow: NDArray[np.float16]

@@ -11,7 +11,7 @@ from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.flow.choice import flow_method
 from watchmove.pipeline.masks.chain import SegmentedFrame
 from watchmove.pipeline.masks.cpu.segmentation import segment_shot
-from watchmove.pipeline.masks.second_watch import load_second_watch
+from watchmove.pipeline.masks.motion_network import load_motion_network
 from watchmove.pipeline.masks.stage_seconds import StageSeconds
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 
@@ -35,11 +35,11 @@ class ShotSegmenter(Protocol):
 def shot_segmenter(settings: ExtractionSettings) -> ShotSegmenter:
     """Return the segmenter for the device that the settings name; it is built once in a process.
 
-    Raises InvalidInput where the device is missing, or where the weights of RAFT or of the second watch are missing
+    Raises InvalidInput where the device is missing, or where the weights of RAFT or of the motion network are missing
     or do not fit.
     """
     # weights are loaded here already, so that bad ones fail before any video is decoded
-    load_second_watch(settings)
+    load_motion_network(settings)
     if settings.device != "cpu":
         from watchmove.pipeline.masks.device.segmentation import TorchSegmenter
 

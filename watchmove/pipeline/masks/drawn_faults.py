@@ -1,4 +1,4 @@
-"""Faults of motion that are drawn into what a second watch learns from, so that it learns to see through them.
+"""Faults of motion that are drawn into what a motion network learns from, so that it learns to see through them.
 
 Masks come from motion, so a network that is given the same motion would only repeat it. Where motion is missing in an
 object, false along the border or weaker than usual, the mask stays as it is, and the picture and the rest of the

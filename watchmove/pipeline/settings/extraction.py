@@ -96,17 +96,17 @@ class ExtractionSettings(Section):
         default="",
         description="Local safetensors file of torchvision's raft_large or raft_small; required by the flow `raft`.",
     )
-    second_watch: str = Field(
+    motion_network: str = Field(
         default="",
         description="File or URI of the weights that `watchmove teach` wrote; the network's prediction is averaged "
         "with the motion evidence. Empty: none.",
     )
-    # Measured in docs/explanation/masks.md, "A second watch".
-    second_watch_share: float = Field(
+    # Measured in docs/explanation/masks.md, "A motion network".
+    motion_network_share: float = Field(
         default=0.5,
         gt=0,
         le=1,
-        description="Weight of the second watch's prediction in its average with the motion evidence.",
+        description="Weight of the motion network's prediction in its average with the motion evidence.",
     )
 
     # Slower motion cannot be distinguished from the noise of the flow (docs/explanation/masks.md).

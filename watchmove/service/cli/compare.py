@@ -1,4 +1,4 @@
-"""Commands that write files from runs: pages of two runs compared and of one video, and weights of a second watch."""
+"""Commands that write files from runs: pages of two runs compared and of one video, and weights of a motion network."""
 
 import json
 from pathlib import Path
@@ -156,12 +156,12 @@ def teach(
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
 ) -> None:
-    """Train a second watch on a run's frames.
+    """Train a motion network on a run's frames.
 
     Writes the weights of a small network that sees motion and picture and has learnt from the run's own masks, for
-    --second-watch of later runs. It takes minutes of one core; stopped before the end, it writes nothing.
+    --motion-network of later runs. It takes minutes of one core; stopped before the end, it writes nothing.
     """
-    from watchmove.service.training.second_watch import teach as train
+    from watchmove.service.training.motion_network import teach as train
 
     def body(context: StepContext) -> None:
         done = train(context, run, out, seed, steps)

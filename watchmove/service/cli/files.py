@@ -9,7 +9,15 @@ import typer
 from rich.console import Console
 
 from watchmove.pipeline.files.numbers import number_of, whole_number_of
-from watchmove.service.cli.options import AsJson, Overrides, SecondWatch, SettingsFile, decimal, end, with_second_watch
+from watchmove.service.cli.options import (
+    AsJson,
+    MotionNetwork,
+    Overrides,
+    SettingsFile,
+    decimal,
+    end,
+    with_motion_network,
+)
 from watchmove.service.runner.progress import ProgressReport, progress_for
 from watchmove.service.settings.loading import LAPTOP, load_settings
 
@@ -25,7 +33,7 @@ def segment(
     overlay: Annotated[
         bool, typer.Option("--overlay", help="Also write overlay.mp4, the video with its masks drawn in.")
     ] = False,
-    second_watch: SecondWatch = "",
+    motion_network: MotionNetwork = "",
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
 ) -> None:
@@ -40,7 +48,7 @@ def segment(
     from watchmove.service.masks.segment import segment as write_masks
 
     def body() -> None:
-        loaded = load_settings(settings, with_second_watch(overrides, second_watch))
+        loaded = load_settings(settings, with_motion_network(overrides, motion_network))
         # One thread for linear algebra, as in extraction's workers.
         with threadpool_limits(limits=1), local_extraction(loaded) as extract, shown_progress() as progress:
 
@@ -69,7 +77,7 @@ def bench_of_masks(
         Path | None, typer.Option(help="Folder of SEQUENCE.mp4 files to decode instead of JPEGImages/.")
     ] = None,
     as_json: AsJson = False,
-    second_watch: SecondWatch = "",
+    motion_network: MotionNetwork = "",
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
 ) -> None:
@@ -84,7 +92,7 @@ def bench_of_masks(
 
     def body() -> None:
         names = [name.strip() for name in sequences.split(",") if name.strip()]
-        loaded = load_settings(settings, with_second_watch(overrides, second_watch))
+        loaded = load_settings(settings, with_motion_network(overrides, motion_network))
         # One thread, because the figures are processor time of one core.
         with threadpool_limits(limits=1), local_extraction(loaded) as extract, shown_progress() as progress:
 

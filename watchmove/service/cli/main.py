@@ -19,10 +19,10 @@ from watchmove.service.cli.forget import on_forget
 from watchmove.service.cli.options import (
     NO_METRICS,
     EvaluationIndex,
+    MotionNetwork,
     Overrides,
     ReportFolder,
     Run,
-    SecondWatch,
     SettingsFile,
     Shards,
     SingleFile,
@@ -34,7 +34,7 @@ from watchmove.service.cli.options import (
     in_context,
     in_run,
     override,
-    with_second_watch,
+    with_motion_network,
     with_store,
     write_outputs,
 )
@@ -110,7 +110,7 @@ def plan(
     licences: Annotated[
         str, typer.Option(help="Required permissions (commercial,derivatives) or accepted licences (by,by-sa).")
     ] = "",
-    second_watch: SecondWatch = "",
+    motion_network: MotionNetwork = "",
     outputs: Annotated[
         Path | None,
         typer.Option(help="Folder to write two JSON lists to: `shards`, each for one pod, and `evaluations`."),
@@ -129,14 +129,14 @@ def plan(
         write_outputs(outputs, {"shards": shards, "evaluations": [*range(len(evaluations_of(context.settings)))]})
 
     words = [f"plan.licences=[{licences}]"] if licences else []
-    in_context(settings, [*with_second_watch(overrides, second_watch), *words], body)
+    in_context(settings, [*with_motion_network(overrides, motion_network), *words], body)
 
 
 @app.command()
 def extract(
     run: Run,
     shard: Shards,
-    second_watch: SecondWatch = "",
+    motion_network: MotionNetwork = "",
     settings: SettingsFile = LAPTOP,
     overrides: Overrides = None,
 ) -> None:
@@ -144,11 +144,9 @@ def extract(
 
     Writes frames with their masks; if interrupted and run again, it resumes after the last commit.
     """
-    from watchmove.service.steps.extract import extract_shards
+    from watchmove.service.steps.extract import extract_shards as step
 
-    in_context(
-        settings, with_second_watch(overrides, second_watch), lambda context: extract_shards(context, run, shard)
-    )
+    in_context(settings, with_motion_network(overrides, motion_network), lambda context: step(context, run, shard))
 
 
 @app.command()

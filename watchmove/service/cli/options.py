@@ -96,10 +96,10 @@ EvaluationIndex = Annotated[
     typer.Option("--evaluation", parser=WHOLE_NUMBER, metavar="<int>", help="Index of the evaluation, counted from 0."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-SecondWatch = Annotated[
+MotionNetwork = Annotated[
     str,
     typer.Option(
-        "--second-watch",
+        "--motion-network",
         metavar="WEIGHTS",
         help="File or URI of weights that `teach` wrote; their prediction is averaged with the motion evidence.",
     ),
@@ -119,9 +119,9 @@ def as_uri(place: str) -> str:
     return place if "://" in place else f"file://{Path(place).expanduser().absolute()}"
 
 
-def with_second_watch(overrides: list[str] | None, second_watch: str) -> list[str]:
-    """The overrides, followed by the setting that `--second-watch` abbreviates."""
-    return [*(overrides or ()), *([override("extract.second_watch", second_watch)] if second_watch else [])]
+def with_motion_network(overrides: list[str] | None, motion_network: str) -> list[str]:
+    """The overrides, followed by the setting that `--motion-network` abbreviates."""
+    return [*(overrides or ()), *([override("extract.motion_network", motion_network)] if motion_network else [])]
 
 
 def with_store(overrides: list[str] | None, store: str) -> list[str]:

@@ -20,7 +20,7 @@ from watchmove.pipeline.files.resource_limits import limit_resources, mapped_byt
 from watchmove.pipeline.masks.chain import WORKING_SCALE
 from watchmove.pipeline.masks.choice import ShotSegmenter
 from watchmove.pipeline.masks.motion_cues import cues_png
-from watchmove.pipeline.masks.second_watch import load_second_watch, masks_provenance
+from watchmove.pipeline.masks.motion_network import load_motion_network, masks_provenance
 from watchmove.pipeline.masks.stage_seconds import StageSeconds
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.service.extraction.device_client import DeviceClient
@@ -70,8 +70,8 @@ def work(job: VideoJob, settings: ExtractionSettings, limits: Limits, device_add
     If `device_address` is given, the process that listens there computes the masks; otherwise this process does.
     """
     _lead_process_group()
-    if settings.second_watch and not device_address:
-        load_second_watch(settings)
+    if settings.motion_network and not device_address:
+        load_motion_network(settings)
         own_bytes = mapped_bytes()  # torch and the weights do not count towards the video's limit
     else:
         own_bytes = 0

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from watchmove.pipeline.errors import InvalidInput
-from watchmove.pipeline.masks.second_watch import masks_provenance
+from watchmove.pipeline.masks.motion_network import masks_provenance
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.service.runner.scratch_folder import scratch_folder
 from watchmove.service.settings.settings import Settings, settings_hash
@@ -21,32 +21,32 @@ EXTRACTION_VERSION = 10
 def recipe_of(settings: Settings) -> str:
     """Hash of all that decides a video's masks except the video: settings, weights, and version of the code.
 
-    A second watch counts by its bytes, wherever it is stored; it must be a local file, as `with_local_weights` makes
+    A motion network counts by its bytes, wherever it is stored; it must be a local file, as `with_local_weights` makes
     it.
     Raises InvalidInput where weights cannot be read.
     """
     # the share of no network decides nothing
-    without = {"second_watch"} if settings.extract.second_watch else {"second_watch", "second_watch_share"}
+    without = {"motion_network"} if settings.extract.motion_network else {"motion_network", "motion_network_share"}
     decides = settings.extract.model_dump(mode="json", exclude=without)
     return settings_hash(decides, masks_provenance(settings.extract), EXTRACTION_VERSION)
 
 
 def with_local_weights(settings: Settings, scratch: Path) -> Settings:
-    """The same settings, with the second watch as a local file: fetched to `scratch` at the first call only.
+    """The same settings, with the motion network as a local file: fetched to `scratch` at the first call only.
 
     Raises:
         InvalidInput: there is no such file, or its name says that it holds no safetensors.
         Unavailable: the store cannot be reached.
     """
-    if not settings.extract.second_watch:
+    if not settings.extract.motion_network:
         return settings
-    path = _local(settings.extract.second_watch, scratch)
-    return settings.model_copy(update={"extract": settings.extract.model_copy(update={"second_watch": str(path)})})
+    path = _local(settings.extract.motion_network, scratch)
+    return settings.model_copy(update={"extract": settings.extract.model_copy(update={"motion_network": str(path)})})
 
 
 @contextmanager
 def local_extraction(settings: Settings) -> Iterator[ExtractionSettings]:
-    """Extraction's settings alone, with a fetched second watch kept for the length of the block; raises the same."""
+    """Extraction's settings alone, with a fetched motion network kept for the length of the block; raises the same."""
     with scratch_folder(settings.work.scratch) as scratch:
         yield with_local_weights(settings, scratch).extract
 
@@ -54,16 +54,16 @@ def local_extraction(settings: Settings) -> Iterator[ExtractionSettings]:
 def _local(weights: str, scratch: Path) -> Path:
     if not weights.endswith(".safetensors"):  # by name: `plan` need not load torch
         raise InvalidInput(
-            f"extract.second_watch ({weights}): no safetensors file, and others are not read; {_INSTEAD}"
+            f"extract.motion_network ({weights}): no safetensors file, and others are not read; {_INSTEAD}"
         )
     if "://" not in weights:
         path = Path(weights).absolute()
         if not path.is_file():
-            raise InvalidInput(f"extract.second_watch ({weights}): no such file; {_INSTEAD}")
+            raise InvalidInput(f"extract.motion_network ({weights}): no such file; {_INSTEAD}")
         return path
-    kept = scratch / f"second-watch-{settings_hash(weights)}.safetensors"
+    kept = scratch / f"motion-network-{settings_hash(weights)}.safetensors"
     folder, _, name = weights.rpartition("/")
     found = kept if kept.is_file() else open_store(folder).local(name, kept)
     if found is None:
-        raise InvalidInput(f"extract.second_watch ({weights}): no such file; {_INSTEAD}")
+        raise InvalidInput(f"extract.motion_network ({weights}): no such file; {_INSTEAD}")
     return found

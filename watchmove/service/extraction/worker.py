@@ -66,7 +66,9 @@ class VideoWorkers:
         self._count = count
         self._limits = limits
         self._children: list[_Child] = []
-        watching = ["watchmove.pipeline.masks.second_watch_network"] if settings.second_watch and device is None else []
+        watching = (
+            ["watchmove.pipeline.masks.motion_network_layers"] if settings.motion_network and device is None else []
+        )
         # children inherit the environment of the server that forks them
         with _one_thread_each():
             self._context = fork_server([*_PRELOADED, *watching])

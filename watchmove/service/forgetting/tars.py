@@ -43,7 +43,7 @@ class Tars:
     tainted: by key, the number of frames to be forgotten by the id of their video; clean: by the key of the tainted
     tar, what replaces it, filled by the changes of `replacements`; records: the keys of records of shards that name a
     work; teachers: by recipe, the SHA-256s of the mask networks that took part in its masks, as they did before
-    version 10 of extraction; taught_by: by recipe, the snapshots that its second watch has learnt from; verdicts: the
+    version 10 of extraction; taught_by: by recipe, the snapshots that its motion network has learnt from; verdicts: the
     keys of files of verdicts on frames of works, each with whether a record names it; nothing says whose frames the
     others are.
     """
@@ -83,7 +83,7 @@ class Tars:
                 cleared |= {record.data_key, record.audit_key, record.stages.key if record.stages else ""}
             if not any(size_bytes for _, size_bytes in (row.verdicts for row in works)):
                 cleared.add(record.verdicts_key)
-            for name, by_recipe in (("teacher_sha256", self.teachers), ("second_watch_dataset", self.taught_by)):
+            for name, by_recipe in (("teacher_sha256", self.teachers), ("motion_network_dataset", self.taught_by)):
                 if source := record.made_by.inputs.get(name):
                     by_recipe.setdefault(key.split("/")[1], set()).add(source)
         of_verdicts = (key for key in listed if key.endswith(VERDICTS) and key not in cleared)

@@ -13,7 +13,7 @@ from watchmove.pipeline.errors import InvalidInput, UnreadableVideo
 from watchmove.pipeline.extraction.every_frame import MaskedFrame, mask_frames
 from watchmove.pipeline.files.atomic import replacing, write_bytes
 from watchmove.pipeline.masks.choice import shot_segmenter
-from watchmove.pipeline.masks.second_watch import masks_provenance
+from watchmove.pipeline.masks.motion_network import masks_provenance
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.video.ffmpeg import InterlacedVideo

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.masks.choice import shot_segmenter
-from watchmove.pipeline.masks.second_watch import masks_provenance
+from watchmove.pipeline.masks.motion_network import masks_provenance
 from watchmove.service.extraction.fetcher import ScratchSpace
 from watchmove.service.extraction.pipeline import VideoPipeline
 from watchmove.service.extraction.recipe import recipe_of, with_local_weights
@@ -56,7 +56,7 @@ def extract(context: StepContext, run: str, shard: int) -> tuple[VideoOutcome, .
         raise InvalidInput(f"run {run}: its masks are annotations; run `watchmove import-coco` again to finish it")
     if not 0 <= shard < plan.shards:
         raise InvalidInput(f"shard {shard}: run {run} has {plan.shards} shards, counted from 0; name one of them")
-    # The recipe is a hash of the bytes of the second watch, wherever the file is stored, so it is fetched first.
+    # The recipe is a hash of the bytes of the motion network, wherever the file is stored, so it is fetched first.
     local = with_local_weights(context.settings, context.scratch)
     if local.extract.device == "cpu":
         # Settings that cannot work are refused before any video is fetched. With another device, the
@@ -66,7 +66,7 @@ def extract(context: StepContext, run: str, shard: int) -> tuple[VideoOutcome, .
     if recipe != plan.recipe:
         raise InvalidInput(
             f"run {run}: planned as recipe {plan.recipe}, but these settings give {recipe}; extract with the settings "
-            "of the plan, its second watch included, or plan a new run"
+            "of the plan, its motion network included, or plan a new run"
         )
     listed = _listed_videos(context.store, layout.shard_list(plan.recipe, plan.plan, shard))
     # Another process may extract the same shard, for example in place of a pod that was only reported lost, so each

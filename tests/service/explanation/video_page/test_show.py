@@ -298,13 +298,13 @@ def test_records_of_another_machine_and_version(make_context: MakeContext, tmp_p
     planned = extracted(context, "run")
     [(key, part)] = shard_records(context.store, planned.recipe)
     rows = tuple(row.model_copy(update={"verdicts": (0, 0)}) for row in part.videos)
-    extract = part.made_by.settings["extract"] | {"second_watch": "/nowhere/gone.safetensors"}
+    extract = part.made_by.settings["extract"] | {"motion_network": "/nowhere/gone.safetensors"}
     made_by = part.made_by.model_copy(update={"settings": part.made_by.settings | {"extract": extract}})
     old = part.model_copy(update={"verdicts_key": "", "videos": rows, "made_by": made_by})
     context.store.write(key, old.model_dump_json().encode())
     page, answer = shown(context, "two.mp4", tmp_path / "page", movie=True), asked(context, "two.mp4", "run")
 
-    assert "There is no MP4: its masks cannot be computed here: extract.second_watch (/nowhere/gone" in page.text
+    assert "There is no MP4: its masks cannot be computed here: extract.motion_network (/nowhere/gone" in page.text
     assert f"Of {answer.examined - answer.recorded} rejected frames only the number is recorded." in page.text
     assert len(page.all("img")) == 3 * len(page.frames) == 3 * answer.recorded > 9
 

@@ -38,7 +38,7 @@ from watchmove.pipeline.masks.cpu.windows import (
     window_consistency,
     window_flow,
 )
-from watchmove.pipeline.masks.second_watch import mixed_evidence
+from watchmove.pipeline.masks.motion_network import mixed_evidence
 from watchmove.pipeline.masks.stage_seconds import StageSeconds
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 
@@ -84,10 +84,10 @@ def segment_shot(
     """Segment one shot: for each window, the frames at its `wanted` positions, or all.
 
     windows: consecutive frames (H, W, 3) uint8 RGB, of one size, at least two in each window. The seconds of each stage
-    are added to `stages`: flow, camera, smoothing, second-watch (if there is one), appearance,
+    are added to `stages`: flow, camera, smoothing, motion-network (if there is one), appearance,
     edges.
 
-    Nothing has been learnt beforehand, except by a second watch; the same frames and settings give the same bytes.
+    Nothing has been learnt beforehand, except by a motion network; the same frames and settings give the same bytes.
     Memory grows with the number of frames: about one megabyte per frame of 427x240, in addition to the frames.
 
     Raises InvalidInput where weights or a device that the settings name are missing or do not fit.
@@ -130,8 +130,8 @@ def _window_evidence(
         np.dstack([motion.above_noise, motion.saliency, agreement, evidence])
         for motion, agreement, evidence in zip(motions, best, motion_evidence, strict=True)
     ]
-    if settings.second_watch:
-        with stages("second-watch"):
+    if settings.motion_network:
+        with stages("motion-network"):
             motion_evidence = mixed_evidence(motion_evidence, labs, cues, settings)
     with stages("appearance"):
         features = [pixel_features(lab) for lab in labs]

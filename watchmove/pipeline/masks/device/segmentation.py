@@ -35,8 +35,8 @@ from watchmove.pipeline.masks.device.camera import motion_length, motion_salienc
 from watchmove.pipeline.masks.device.common_fate import object_motion_likelihood, pixel_weights, with_common_fate
 from watchmove.pipeline.masks.device.edges import align_to_edges, calibrate, level
 from watchmove.pipeline.masks.device.memory import AdaptiveBatches
+from watchmove.pipeline.masks.device.motion_network import mixed_evidence
 from watchmove.pipeline.masks.device.near_ground import without_near_ground
-from watchmove.pipeline.masks.device.second_watch import mixed_evidence
 from watchmove.pipeline.masks.device.windows import (
     STEPS,
     Windows,
@@ -48,7 +48,7 @@ from watchmove.pipeline.masks.device.windows import (
     window_consistency,
     window_flow,
 )
-from watchmove.pipeline.masks.second_watch_network import load_network
+from watchmove.pipeline.masks.motion_network_layers import load_network
 from watchmove.pipeline.masks.stage_seconds import StageSeconds
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 
@@ -83,8 +83,8 @@ class TorchSegmenter:
         self._settings = settings
         self._device = chosen_device(settings)
         self._flow = None if chosen_method(settings) == "dis" else tensor_flow_method(settings)
-        weights = settings.second_watch
-        self._second_watch = load_network(Path(weights)).to(self._device) if weights else None
+        weights = settings.motion_network
+        self._motion_network = load_network(Path(weights)).to(self._device) if weights else None
         self._batches = AdaptiveBatches(_FRAMES_PER_BATCH)
 
     def __call__(
@@ -128,9 +128,9 @@ class TorchSegmenter:
         with stages("smoothing"):
             motion_evidence = smooth_along_flow(saliency, fields, consistency, layout)
         cues = torch.stack([motion.above_noise, motion.saliency, best, motion_evidence], dim=1)
-        if network := self._second_watch:
-            share = self._settings.second_watch_share
-            with stages("second-watch"):
+        if network := self._motion_network:
+            share = self._settings.motion_network_share
+            with stages("motion-network"):
                 motion_evidence = self._batches.run(
                     lambda part: mixed_evidence(cues[part], shrink(pixels[part]), network, share), len(pixels)
                 )

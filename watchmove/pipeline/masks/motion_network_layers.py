@@ -1,4 +1,4 @@
-"""The network of the second watch: a U-Net (Ronneberger et al., MICCAI 2015) of about 100,000 weights, and its file.
+"""The layers of the motion network: a U-Net (Ronneberger et al., MICCAI 2015) of about 100,000 weights, and its file.
 
 It works at the working size, a quarter of the frame's. Torch is loaded with this module.
 """
@@ -19,7 +19,7 @@ from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.atomic import replacing
 from watchmove.pipeline.files.weights import save_tensors
 from watchmove.pipeline.masks.motion_cues import CUES
-from watchmove.pipeline.masks.second_watch_file import HEADER, VERSION, header_of
+from watchmove.pipeline.masks.motion_network_file import HEADER, VERSION, header_of
 from watchmove.pipeline.networks.resnet import copy_checked
 
 WIDTHS = (16, 32, 64)
@@ -32,7 +32,7 @@ _FRAMES_PER_BATCH = 8
 """A bound on memory, not a tuned value."""
 
 
-class SecondWatchNetwork(nn.Module):
+class MotionNetworkNetwork(nn.Module):
     """A U-Net with three levels and two convolutions at each; `generator` draws its first weights."""
 
     def __init__(self, generator: torch.Generator) -> None:
@@ -61,7 +61,7 @@ class SecondWatchNetwork(nn.Module):
 
     @torch.inference_mode()
     def predict(self, labs: Sequence[NDArray[np.uint8]], cues: Sequence[FloatArray]) -> list[FloatArray]:
-        """For each frame, the probability that a pixel belongs to a moving object: see `SecondWatch.predict`."""
+        """For each frame, the probability that a pixel belongs to a moving object: see `MotionNetwork.predict`."""
         found: list[FloatArray] = []
         for start in range(0, len(labs), _FRAMES_PER_BATCH):
             part = slice(start, start + _FRAMES_PER_BATCH)
@@ -77,7 +77,7 @@ def _block(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(first, nn.ReLU(), second, nn.ReLU())
 
 
-def save_network(network: SecondWatchNetwork, path: Path, metadata: Mapping[str, str | int]) -> None:
+def save_network(network: MotionNetworkNetwork, path: Path, metadata: Mapping[str, str | int]) -> None:
     """Write the weights, and `metadata` to the file's header; the same ones give the same bytes.
 
     Raises:
@@ -88,18 +88,18 @@ def save_network(network: SecondWatchNetwork, path: Path, metadata: Mapping[str,
         save_tensors(tensors, temporary, {HEADER: json.dumps({**metadata, "version": VERSION}, sort_keys=True)})
 
 
-def load_network(path: Path) -> SecondWatchNetwork:
+def load_network(path: Path) -> MotionNetworkNetwork:
     """Read the network from a file that `save_network` wrote, in evaluation mode, on the CPU.
 
     Raises:
         InvalidInput: the file is not such a file, or a tensor is unknown, missing, of another shape or not finite.
     """
     header_of(path)
-    network = SecondWatchNetwork(torch.Generator())  # its random weights are overwritten
+    network = MotionNetworkNetwork(torch.Generator())  # its random weights are overwritten
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         copy_checked(tensors, network.state_dict(), path)
     except (SafetensorError, OSError, InvalidInput) as error:
-        raise InvalidInput(f"extract.second_watch: {error}") from error
+        raise InvalidInput(f"extract.motion_network: {error}") from error
     return network.eval()

@@ -1,4 +1,4 @@
-"""The second watch: a small network that sees motion and picture, mixed into the motion evidence of new videos.
+"""The motion network: a small network that sees motion and picture, mixed into the motion evidence of new videos.
 
 Off unless the settings name its weights. Torch is loaded only where they do.
 """
@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from watchmove.pipeline.arrays import FloatArray
 from watchmove.pipeline.files.digest import file_sha256
 from watchmove.pipeline.flow.choice import flow_provenance
-from watchmove.pipeline.masks.second_watch_file import header_of
+from watchmove.pipeline.masks.motion_network_file import header_of
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 
 _MOST_CHARACTERS = 64
 """Of what the header names as its snapshot: the file may come from anywhere. Names of snapshots are shorter."""
 
 
-class SecondWatch(Protocol):
+class MotionNetwork(Protocol):
     """A model that says from a frame and its motion which pixels belong to moving objects."""
 
     def predict(self, labs: Sequence[NDArray[np.uint8]], cues: Sequence[FloatArray]) -> list[FloatArray]:
@@ -32,16 +32,16 @@ class SecondWatch(Protocol):
 
 
 @lru_cache(maxsize=1)
-def load_second_watch(settings: ExtractionSettings) -> SecondWatch | None:
+def load_motion_network(settings: ExtractionSettings) -> MotionNetwork | None:
     """Load the network that the settings name, once in a process; None where they name none.
 
     Raises InvalidInput where its weights are missing or do not fit.
     """
-    if not settings.second_watch:
+    if not settings.motion_network:
         return None
-    from watchmove.pipeline.masks.second_watch_network import load_network
+    from watchmove.pipeline.masks.motion_network_layers import load_network
 
-    return load_network(Path(settings.second_watch))
+    return load_network(Path(settings.motion_network))
 
 
 def mixed_evidence(
@@ -52,13 +52,13 @@ def mixed_evidence(
 ) -> list[FloatArray]:
     """The mean of the motion evidence (h, w) in [0, 1] and of what the network says, weighted by the network's share.
 
-    Evidence stays as it is if the settings name no network; `labs` and `cues` are those of `SecondWatch.predict`.
+    Evidence stays as it is if the settings name no network; `labs` and `cues` are those of `MotionNetwork.predict`.
     Raises InvalidInput where the weights are missing or do not fit.
     """
-    network = load_second_watch(settings)
+    network = load_motion_network(settings)
     if network is None:
         return list(motion_evidence)
-    share = np.float32(settings.second_watch_share)
+    share = np.float32(settings.motion_network_share)
     return [
         (1 - share) * evidence + share * prediction
         for evidence, prediction in zip(motion_evidence, network.predict(labs, cues), strict=True)
@@ -68,12 +68,12 @@ def mixed_evidence(
 def masks_provenance(settings: ExtractionSettings) -> dict[str, str]:
     """What determines masks in addition to the settings, for the record.
 
-    The flow method and the SHA-256s of all weights; of a second watch also the snapshot that it has learnt from.
+    The flow method and the SHA-256s of all weights; of a motion network also the snapshot that it has learnt from.
     Raises InvalidInput where weights cannot be read.
     """
     provenance = flow_provenance(settings)
-    if settings.second_watch:
-        path = Path(settings.second_watch)
-        provenance["second_watch_dataset"] = str(header_of(path).get("dataset", ""))[:_MOST_CHARACTERS]
-        provenance["second_watch_sha256"] = file_sha256(path)
+    if settings.motion_network:
+        path = Path(settings.motion_network)
+        provenance["motion_network_dataset"] = str(header_of(path).get("dataset", ""))[:_MOST_CHARACTERS]
+        provenance["motion_network_sha256"] = file_sha256(path)
     return provenance

@@ -1,6 +1,6 @@
-"""Measure J on DAVIS without and with a second watch that has learnt from other sequences only.
+"""Measure J on DAVIS without and with a motion network that has learnt from other sequences only.
 
-    OMP_NUM_THREADS=1 python tests/bench/second_watch.py --davis DIR [--clips DIR] [--shares 0.5,0.3] [--videos 99]
+    OMP_NUM_THREADS=1 python tests/bench/motion_network.py --davis DIR [--clips DIR] [--shares 0.5,0.3] [--videos 99]
         [--generations 1] [--steps 900] [--frames 24]
 
 Sequences are assigned to two halves alternately. A network learns from the kept frames and masks of one half, and of
@@ -30,8 +30,8 @@ from watchmove.pipeline.extraction.sampled_video import extract_video
 from watchmove.pipeline.masks.chain import StageMaps
 from watchmove.pipeline.masks.drawn_faults import TaughtFrame
 from watchmove.pipeline.masks.motion_cues import cues_png
-from watchmove.pipeline.masks.second_watch_network import load_network, save_network
-from watchmove.pipeline.masks.second_watch_training import taught_frame, train_second_watch
+from watchmove.pipeline.masks.motion_network_layers import load_network, save_network
+from watchmove.pipeline.masks.motion_network_training import taught_frame, train_motion_network
 from watchmove.pipeline.masks.stage_seconds import StageSeconds
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 
@@ -92,9 +92,9 @@ def _alone(
     shot: Shot, stages: Sequence[tuple[StageMaps, slice, slice] | None], settings: ExtractionSettings
 ) -> list[float]:
     """J of what the network says of each kept frame without the rest of the chain; NaN for others."""
-    if not settings.second_watch:
+    if not settings.motion_network:
         return [float("nan")] * len(stages)
-    network = load_network(Path(settings.second_watch))
+    network = load_network(Path(settings.motion_network))
     js = []
     for image, truth, found in zip(shot.images, shot.truths, stages, strict=True):
         if found is None:
@@ -171,12 +171,12 @@ def main() -> None:
                 order = np.random.default_rng(options.seed).permutation(names[half::2])[: options.videos]
                 frames = [*(frame for name in order for frame in learnt[name]), *clips]
                 began, path = time.process_time(), Path(folder) / f"{generation}-{half}.safetensors"
-                save_network(train_second_watch(frames, options.seed, options.steps), path, {})
+                save_network(train_motion_network(frames, options.seed, options.steps), path, {})
                 print(f"half {half}: {len(frames)} frames, {time.process_time() - began:.0f} s", flush=True)
                 weights |= dict.fromkeys(names[1 - half :: 2], str(path))
             for share in map(float, options.shares.split(",")):
                 chosen = {
-                    name: ExtractionSettings(second_watch=path, second_watch_share=share)
+                    name: ExtractionSettings(motion_network=path, motion_network_share=share)
                     for name, path in weights.items()
                 }
                 after, found = measure(chosen, f"{share:g}, generation {generation}")

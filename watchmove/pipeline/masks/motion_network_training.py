@@ -1,4 +1,4 @@
-"""The training of a second watch on frames that the system has kept, with the masks that it has made of them."""
+"""The training of a motion network on frames that the system has kept, with the masks that it has made of them."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,7 +14,7 @@ from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.images import decoded_image
 from watchmove.pipeline.masks.drawn_faults import TaughtFrame, with_faults
 from watchmove.pipeline.masks.motion_cues import cues_in
-from watchmove.pipeline.masks.second_watch_network import SecondWatchNetwork
+from watchmove.pipeline.masks.motion_network_layers import MotionNetworkNetwork
 
 STEPS = 900
 """Steps of training by default. docs/explanation/masks.md measures others."""
@@ -33,7 +33,7 @@ _FOREGROUND, _BACKGROUND = 0.7, 0.4
 
 
 def taught_frame(sample: Sample) -> TaughtFrame | None:
-    """What a second watch learns from a frame of a shard; None where its motion is not known or it cannot be decoded.
+    """What a motion network learns from a frame of a shard; None where its motion is not known or it cannot be decoded.
 
     Shards of extractions before version 10, and of imported masks, have no motion.
     """
@@ -49,12 +49,12 @@ def taught_frame(sample: Sample) -> TaughtFrame | None:
     return TaughtFrame(inputs, trimap_of(soft_mask, _FOREGROUND, _BACKGROUND))
 
 
-def train_second_watch(
+def train_motion_network(
     frames: Sequence[TaughtFrame],
     seed: int,
     steps: int = STEPS,
     on_step: Callable[[int, float], None] = lambda *_: None,
-) -> SecondWatchNetwork:
+) -> MotionNetworkNetwork:
     """Train a network on frames, each step on ten of one size; the same frames and seed give the same weights.
 
     `on_step` is called after every step with its number, from 1, and its loss.
@@ -65,7 +65,7 @@ def train_second_watch(
     if not frames:
         raise InvalidInput("no frame has motion to learn from; extract its videos again with this version")
     rng = np.random.default_rng(seed)
-    network = SecondWatchNetwork(torch.Generator().manual_seed(seed))
+    network = MotionNetworkNetwork(torch.Generator().manual_seed(seed))
     optimiser = torch.optim.AdamW(network.parameters(), lr=_LEARNING_RATE, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, _LEARNING_RATE, total_steps=steps + 1, pct_start=_WARMING_STEPS
@@ -92,7 +92,7 @@ def _drawn_batch(frames: Sequence[TaughtFrame], rng: np.random.Generator) -> lis
     return batch
 
 
-def _loss(network: SecondWatchNetwork, batch: Sequence[TaughtFrame]) -> torch.Tensor:
+def _loss(network: MotionNetworkNetwork, batch: Sequence[TaughtFrame]) -> torch.Tensor:
     """Mean binary cross-entropy of the pixels that the trimaps do not ignore."""
     inputs: FloatArray = np.stack([frame.inputs for frame in batch])
     trimaps = torch.from_numpy(np.stack([frame.trimap for frame in batch]))

@@ -1,4 +1,4 @@
-"""`watchmove teach`: the second watch that learns from a run's frames and the masks that the run has made of them."""
+"""`watchmove teach`: the motion network that learns from a run's frames and the masks that the run has made of them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +9,8 @@ from watchmove.pipeline.dataset.shard import sample_in
 from watchmove.pipeline.errors import InvalidInput, Stopped
 from watchmove.pipeline.files.digest import file_sha256
 from watchmove.pipeline.masks.drawn_faults import TaughtFrame
-from watchmove.pipeline.masks.second_watch_network import save_network
-from watchmove.pipeline.masks.second_watch_training import taught_frame, train_second_watch
+from watchmove.pipeline.masks.motion_network_layers import save_network
+from watchmove.pipeline.masks.motion_network_training import taught_frame, train_motion_network
 from watchmove.service.records.datasets import DatasetRecord, dataset_of, evenly_chosen
 from watchmove.service.runner.events import log_step
 from watchmove.service.runner.runner import StepContext
@@ -27,7 +27,7 @@ _REPORTED_STEPS = 10
 
 @log_step
 def teach(context: StepContext, run: str, out: Path, seed: int, steps: int) -> str:
-    """Train a second watch on the snapshot of a run, write its weights to `out`, and return what was done in words.
+    """Train a motion network on the snapshot of a run, write its weights to `out`, and return what was done in words.
 
     The file appears when the training has ended; stopped before, it is as it was.
 
@@ -48,7 +48,7 @@ def teach(context: StepContext, run: str, out: Path, seed: int, steps: int) -> s
 
     # one thread: sums of several have another order on other machines, and so have the weights
     with threadpool_limits(limits=1):
-        network = train_second_watch(frames, seed, steps, report)
+        network = train_motion_network(frames, seed, steps, report)
     save_network(network, out, {"dataset": dataset.dataset, "frames": len(frames), "seed": seed})
     return f"{len(frames)} frames, sha256 {file_sha256(out)}: {out}"
 

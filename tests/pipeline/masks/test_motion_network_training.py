@@ -1,4 +1,4 @@
-"""A second watch learns from frames with drawn faults; the same frames and seed give the same weights."""
+"""A motion network learns from frames with drawn faults; the same frames and seed give the same weights."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from watchmove.pipeline.files.images import decoded_image
 from watchmove.pipeline.masks import drawn_faults
 from watchmove.pipeline.masks.drawn_faults import TaughtFrame, with_faults
 from watchmove.pipeline.masks.motion_cues import cues_png
-from watchmove.pipeline.masks.second_watch_training import taught_frame, train_second_watch
+from watchmove.pipeline.masks.motion_network_training import taught_frame, train_motion_network
 
 SIZE = (HEIGHT // 4, WIDTH // 4)
 
@@ -98,8 +98,8 @@ def test_training_is_deterministic_and_learns() -> None:
     """The same seed gives the same weights, another one others; on other frames it finds the square."""
     frames, unseen = frames_of(12), frames_of(16)[12:]
     losses: list[float] = []
-    first = train_second_watch(frames, 0, 40, lambda _, loss: losses.append(loss))
-    again, other = (train_second_watch(frames, seed, 40) for seed in (0, 1))
+    first = train_motion_network(frames, 0, 40, lambda _, loss: losses.append(loss))
+    again, other = (train_motion_network(frames, seed, 40) for seed in (0, 1))
     weights, repeated, others = (network.mask.weight.detach().numpy() for network in (first, again, other))
 
     assert np.array_equal(weights, repeated)
@@ -115,7 +115,7 @@ def test_frames_of_several_sizes_are_learnt_from() -> None:
     """A batch has frames of one size."""
     wide, high = frames_of(2), [TaughtFrame(f.inputs.transpose(0, 2, 1), f.trimap.T) for f in frames_of(2)]
     steps: list[int] = []
-    train_second_watch([*wide, *high], 0, 12, lambda step, _: steps.append(step))
+    train_motion_network([*wide, *high], 0, 12, lambda step, _: steps.append(step))
 
     assert steps == list(range(1, 13))
 
@@ -123,4 +123,4 @@ def test_frames_of_several_sizes_are_learnt_from() -> None:
 def test_without_frames_there_is_nothing_to_learn() -> None:
     """As from a run of an older version."""
     with pytest.raises(InvalidInput, match="no frame has motion to learn from"):
-        train_second_watch([], 0)
+        train_motion_network([], 0)

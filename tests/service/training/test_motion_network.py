@@ -11,7 +11,7 @@ from tests.service.conftest import MakeContext
 from tests.service.records.snapshot_samples import snapshot_samples
 from watchmove.pipeline.errors import InvalidInput, Stopped
 from watchmove.pipeline.masks.motion_cues import cues_in
-from watchmove.pipeline.masks.second_watch_file import header_of
+from watchmove.pipeline.masks.motion_network_file import header_of
 from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.world.drawing import moving_square
 from watchmove.service.cli.main import app
@@ -19,7 +19,7 @@ from watchmove.service.runner.runner import StepContext
 from watchmove.service.steps.extract import extract
 from watchmove.service.steps.gather import gather
 from watchmove.service.steps.plan import plan
-from watchmove.service.training.second_watch import teach
+from watchmove.service.training.motion_network import teach
 
 SMALL = ("work.workers=1", "work.video_memory_mebibytes=3584", "extract.shorter_side_pixels=120")
 STEPS = 10
@@ -44,7 +44,7 @@ def test_a_run_teaches_the_masks_of_the_next(context: StepContext, tmp_path: Pat
     cues = [cues_in(sample.motion_png) for sample in samples]
     weights = tmp_path / "a.safetensors"
     said = teach(context, "first", weights, 3, STEPS)
-    extraction = context.settings.extract.model_copy(update={"second_watch": weights.as_uri()})
+    extraction = context.settings.extract.model_copy(update={"motion_network": weights.as_uri()})
     taught = replace(context, settings=context.settings.model_copy(update={"extract": extraction}))
     plan(taught, "next")
     extract(taught, "next", 0)
@@ -54,7 +54,7 @@ def test_a_run_teaches_the_masks_of_the_next(context: StepContext, tmp_path: Pat
     assert all(maps is not None and maps.shape[0] == 4 and maps.max() > 128 for maps in cues)
     assert said.startswith(f"{len(samples)} frames, sha256 ")
     assert (header["dataset"], header["seed"], header["frames"]) == (gathered.dataset, 3, len(samples))
-    assert {sample.metadata["second_watch_dataset"] for sample in with_it} == {gathered.dataset}
+    assert {sample.metadata["motion_network_dataset"] for sample in with_it} == {gathered.dataset}
     assert [one.mask_png for one in with_it] != [one.mask_png for one in samples]
 
 

@@ -1,4 +1,4 @@
-"""The second watch is mixed into the evidence by its share, equally on both devices, and is off by default."""
+"""The motion network is mixed into the evidence by its share, equally on both devices, and is off by default."""
 
 import json
 import subprocess
@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from tests.pipeline.masks.drawn_network import save_drawn_network
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.masks.choice import shot_segmenter
-from watchmove.pipeline.masks.second_watch import load_second_watch, masks_provenance, mixed_evidence
-from watchmove.pipeline.masks.second_watch_file import HEADER, VERSION
-from watchmove.pipeline.masks.second_watch_network import SecondWatchNetwork, load_network
+from watchmove.pipeline.masks.motion_network import load_motion_network, masks_provenance, mixed_evidence
+from watchmove.pipeline.masks.motion_network_file import HEADER, VERSION
+from watchmove.pipeline.masks.motion_network_layers import MotionNetworkNetwork, load_network
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.world.video import moving_square
 
@@ -34,7 +34,7 @@ def test_the_evidence_is_weighted_by_the_networks_share(weights: Path) -> None:
         evidence = rng.random((height, width), np.float32)
         cues = rng.random((height, width, 4), np.float32)
         lab = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-        settings = ExtractionSettings(second_watch=str(weights), second_watch_share=0.25)
+        settings = ExtractionSettings(motion_network=str(weights), motion_network_share=0.25)
         [mixed] = mixed_evidence([evidence], [lab], [cues], settings)
         [said] = load_network(weights).predict([lab], [cues])
 
@@ -56,7 +56,7 @@ def test_batches_do_not_change_what_it_says(weights: Path) -> None:
 
 def test_it_has_about_100_000_weights() -> None:
     """The size that is documented."""
-    network = SecondWatchNetwork(torch.Generator())
+    network = MotionNetworkNetwork(torch.Generator())
 
     assert 90_000 < sum(parameter.numel() for parameter in network.parameters()) < 130_000
 
@@ -66,7 +66,7 @@ def test_there_is_none_by_default() -> None:
     evidence = [np.zeros((60, 80), np.float32)]
     settings = ExtractionSettings()
 
-    assert load_second_watch(settings) is None
+    assert load_motion_network(settings) is None
     assert mixed_evidence(evidence, [], [], settings)[0] is evidence[0]
     assert masks_provenance(settings) == {"flow": "dis"}
     code = "import watchmove.service.extraction.child, sys; sys.exit('torch' in sys.modules)"
@@ -78,8 +78,8 @@ def test_both_segmenters_use_it(weights: Path, device: str) -> None:
     """Masks differ from those without it, and hardly between both segmenters; what it sees does not depend on it."""
     cv2.setNumThreads(1)
     frames = list(moving_square((3.0, 0.0), 8).frames)
-    with_it = ExtractionSettings(second_watch=str(weights), device=device, flow="dis")
-    without = with_it.model_copy(update={"second_watch": ""})
+    with_it = ExtractionSettings(motion_network=str(weights), device=device, flow="dis")
+    without = with_it.model_copy(update={"motion_network": ""})
     on, off, reference = (
         shot_segmenter(settings)([frames])[0]
         for settings in (with_it, without, with_it.model_copy(update={"device": "cpu"}))
@@ -99,12 +99,12 @@ def test_both_segmenters_use_it(weights: Path, device: str) -> None:
 def test_provenance_has_the_digest_of_its_weights(weights: Path, tmp_path: Path) -> None:
     """Other weights have another digest; the snapshot that they learnt from is named."""
     other = save_drawn_network(tmp_path / "other.safetensors", seed=1)
-    first, second = (masks_provenance(ExtractionSettings(second_watch=str(path))) for path in (weights, other))
+    first, second = (masks_provenance(ExtractionSettings(motion_network=str(path))) for path in (weights, other))
 
     assert first["flow"] == second["flow"] == "dis"
-    assert first["second_watch_dataset"] == "drawn"
-    assert len(first["second_watch_sha256"]) == 64
-    assert first["second_watch_sha256"] != second["second_watch_sha256"]
+    assert first["motion_network_dataset"] == "drawn"
+    assert len(first["motion_network_sha256"]) == 64
+    assert first["motion_network_sha256"] != second["motion_network_sha256"]
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x80\x04pickle", b"\xff" * 64])
@@ -113,8 +113,8 @@ def test_bad_weights_give_one_line(content: bytes | None, tmp_path: Path) -> Non
     path = tmp_path / "weights.safetensors"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(InvalidInput, match=r"extract\.second_watch.*weights\.safetensors") as raised:
-        load_second_watch(ExtractionSettings(second_watch=str(path)))
+    with pytest.raises(InvalidInput, match=r"extract\.motion_network.*weights\.safetensors") as raised:
+        load_motion_network(ExtractionSettings(motion_network=str(path)))
 
     assert "\n" not in str(raised.value)
 
@@ -135,7 +135,7 @@ def test_weights_that_do_not_fit_give_one_line(fault: str, weights: Path, tmp_pa
     path = tmp_path / "weights.safetensors"
     header = json.dumps({"version": VERSION + 1 if fault == "other version" else VERSION})
     save_file(tensors, path, {"format" if fault == "foreign" else HEADER: "[" if fault == "no JSON" else header})
-    with pytest.raises(InvalidInput, match=r"extract\.second_watch.*weights\.safetensors") as raised:
-        load_second_watch(ExtractionSettings(second_watch=str(path)))
+    with pytest.raises(InvalidInput, match=r"extract\.motion_network.*weights\.safetensors") as raised:
+        load_motion_network(ExtractionSettings(motion_network=str(path)))
 
     assert "\n" not in str(raised.value)

@@ -1,4 +1,4 @@
-"""The header of the file of a second watch's weights, which is read without torch."""
+"""The header of the file of a motion network's weights, which is read without torch."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 
 from watchmove.pipeline.errors import InvalidInput
 
-HEADER, VERSION = "watchmove second watch", 1
+HEADER, VERSION = "watchmove motion network", 1
 """The key in a file's header, and the version of its network in the JSON object that is its value.
 
 There is one key only, because the library writes several in random order, and the digest of the file would be too.
@@ -18,7 +18,7 @@ _INSTEAD = "give the file that `watchmove teach` wrote"
 
 
 def header_of(path: Path) -> dict[str, Any]:
-    """The header of a file of a second watch's weights, as `save_network` was given it; read without torch.
+    """The header of a file of a motion network's weights, as `save_network` was given it; read without torch.
 
     Raises InvalidInput where the file is missing or none of them.
     """
@@ -26,9 +26,9 @@ def header_of(path: Path) -> dict[str, Any]:
         with safe_open(path, "numpy") as file:
             header = json.loads((file.metadata() or {}).get(HEADER, "null"))
     except (SafetensorError, OSError) as error:
-        raise InvalidInput(f"extract.second_watch ({path}): no safetensors file ({error}); {_INSTEAD}") from error
+        raise InvalidInput(f"extract.motion_network ({path}): no safetensors file ({error}); {_INSTEAD}") from error
     except (ValueError, RecursionError):
         header = None
     if not isinstance(header, dict) or header.get("version") != VERSION:
-        raise InvalidInput(f"extract.second_watch ({path}): holds no second watch of this version; {_INSTEAD}")
+        raise InvalidInput(f"extract.motion_network ({path}): holds no motion network of this version; {_INSTEAD}")
     return header
