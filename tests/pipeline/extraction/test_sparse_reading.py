@@ -57,19 +57,33 @@ def test_windows_begin_at_the_key_frames_nearest_to_even_places() -> None:
     """Two windows of a shot of 200 frames are wanted at 0 and 100."""
     stretches = plan_stretches(survey_of(200, {0: GREY, 50: GREY, 90: GREY, 150: GREY}), SETTINGS)
 
-    assert stretches == [[Stretch(0, 90, 1), Stretch(90, 200, 1)]]
+    assert stretches == [[Stretch(0, 0, 90, 1), Stretch(90, 90, 200, 1)]]
 
 
-def test_windows_without_a_key_frame_of_their_own_follow_each_other() -> None:
-    """A shot with one key frame is read from there on."""
-    assert plan_stretches(survey_of(200, {0: GREY}), SETTINGS) == [[Stretch(0, 200, 2)]]
+def test_windows_without_a_key_frame_nearby_begin_at_their_places() -> None:
+    """They are decoded from the last key frame before."""
+    assert plan_stretches(survey_of(200, {0: GREY}), SETTINGS) == [[Stretch(0, 0, 100, 1), Stretch(0, 100, 200, 1)]]
+
+
+def test_windows_that_follow_each_other_are_read_at_once() -> None:
+    """A shot of 20 frames has no place between two windows."""
+    survey = survey_of(100, {0: GREY, 20: RED})
+
+    assert plan_stretches(survey, SETTINGS) == [
+        [Stretch(0, 0, 20, 2)],
+        [Stretch(20, 20, 60, 1), Stretch(20, 60, 100, 1)],
+    ]
 
 
 def test_a_key_frame_of_other_colours_begins_a_shot() -> None:
     """A shot that is shorter than a window has one window."""
     stretches = plan_stretches(survey_of(200, {0: GREY, 100: RED, 104: GREY}), SETTINGS)
 
-    assert stretches == [[Stretch(0, 100, 2)], [Stretch(100, 104, 1)], [Stretch(104, 200, 2)]]
+    assert stretches == [
+        [Stretch(0, 0, 50, 1), Stretch(0, 50, 100, 1)],
+        [Stretch(100, 100, 104, 1)],
+        [Stretch(104, 104, 152, 1), Stretch(104, 152, 200, 1)],
+    ]
 
 
 def test_shots_are_left_out_evenly_if_there_are_too_many_windows() -> None:
@@ -110,7 +124,7 @@ def test_a_cut_inside_a_stretch_begins_a_shot(tmp_path: Path) -> None:
     frames = np.concatenate([square(14), 255 - square(106)])
     shots, reading = windows_of(encode(tmp_path / "v.mp4", frames, *H264, "-g", "200"))
 
-    assert [numbers_of(windows) for windows in shots] == [[[*range(10)]], [[*range(14, 20)]]]
+    assert [numbers_of(windows) for windows in shots] == [[[*range(10)]], [[*range(60, 70)]]]
     assert [window.shot for windows in shots for window in windows] == [0, 1]
     assert reading.shots == 2
 
@@ -147,7 +161,7 @@ def test_frames_at_other_times_than_surveyed_cannot_be_numbered(tmp_path: Path) 
     other = survey_video(encode(tmp_path / "other.mp4", square(120), *H264, "-g", "30", rate=24), SETTINGS)
     assert other is not None
     with pytest.raises(NotAsSurveyed):
-        list(read_sparsely(path, other, [[Stretch(30, 60, 1)]], SETTINGS, Reading(), ReadingLimits(None, "")))
+        list(read_sparsely(path, other, [[Stretch(30, 30, 60, 1)]], SETTINGS, Reading(), ReadingLimits(None, "")))
 
 
 def test_an_interlaced_video_is_recognised_by_its_windows(tmp_path: Path) -> None:
@@ -167,7 +181,7 @@ def test_at_the_deadline_reading_ends(tmp_path: Path) -> None:
     survey = survey_video(path, SETTINGS)
     assert survey is not None
     reading, deadline = Reading(), time.monotonic() + 5
-    plan = [[Stretch(0, 30, 1)], [Stretch(60, 90, 1)]]
+    plan = [[Stretch(0, 0, 30, 1)], [Stretch(60, 60, 90, 1)]]
     shots = read_sparsely(path, survey, plan, SETTINGS, reading, ReadingLimits(deadline, ""))
     first = next(shots)
     time.sleep(max(0.0, deadline - time.monotonic()))

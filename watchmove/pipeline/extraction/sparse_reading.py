@@ -1,7 +1,7 @@
-"""Sparse reading of a video: key frames first, then only the windows, each from a key frame on.
+"""Sparse reading of a video: key frames first, then only the windows, each decoded from a key frame on.
 
-Decoding can begin at key frames only, so windows begin there, or follow each other from there on. Encoders place key
-frames at cuts; frames between two key frames that are no part of a window are never decoded.
+Decoding can begin at key frames only, so windows begin there where one is near. Encoders place key frames at cuts.
+Frames after the last window that is decoded from a key frame are never decoded, up to the next one that is used.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.errors import UnreadableVideo
 from watchmove.pipeline.extraction.complete_reading import Reading, ReadingLimits, new_sampler, read_frames
-from watchmove.pipeline.extraction.stretches import Stretch
+from watchmove.pipeline.extraction.stretches import Stretch, is_other_shot
 from watchmove.pipeline.extraction.survey import Survey
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.ffmpeg import InterlacedVideo, VideoReader
@@ -48,7 +48,7 @@ def read_sparsely(
     reading: Reading,
     limits: ReadingLimits,
 ) -> Iterator[tuple[Window, ...]]:
-    """The windows of each shot of a survey; what follows a cut inside a stretch is a shot of its own.
+    """The windows of each shot of a survey; one with a cut that no key frame showed is divided where it is found.
 
     `reading` is complete when the iterator has ended.
 
@@ -61,13 +61,13 @@ def read_sparsely(
     reading.frames_seen, reading.shots = len(survey.times_seconds), 0
     reader = _StretchReader(path, survey, settings, reading, limits)
     for shot in stretches:
-        windows_of_shot: list[Window] = []
-        other_shots: list[tuple[Window, ...]] = []
+        shots: list[tuple[Window, ...]] = []
         for stretch in shot:
-            windows, *others = reader.runs(stretch)
-            windows_of_shot += windows
-            other_shots += others
-        for found in filter(None, (windows_of_shot, *other_shots)):
+            runs = reader.runs(stretch)
+            if shots and runs and not is_other_shot(*_sides(shots[-1], runs[0])):
+                runs[0] = (*shots.pop(), *runs[0])
+            shots += runs
+        for found in shots:
             yield tuple(replace(window, shot=reading.shots) for window in found)
             reading.shots += 1
             reading.windows += len(found)
@@ -75,6 +75,11 @@ def read_sparsely(
             break
     reader.judge_fields()
     reader.add_fingerprint()
+
+
+def _sides(before: Sequence[Window], after: Sequence[Window]) -> tuple[Image, Image]:
+    """The thumbnails of the last frame before a gap between windows, and of the first one after it."""
+    return before[-1].frames[-1].thumbnail, after[0].frames[0].thumbnail
 
 
 @dataclass
@@ -95,9 +100,9 @@ class _StretchReader:
     pairs: int = 0
 
     def runs(self, stretch: Stretch) -> list[tuple[Window, ...]]:
-        """The windows of a stretch, divided at cuts; at least one run, which can be empty."""
+        """The windows of a stretch, divided at cuts."""
         if self.reading.ended_early:
-            return [()]
+            return []
         wanted, available = stretch.windows * self.settings.window_frames, stretch.stop - stretch.first
         count = min(wanted + _CUT_NEIGHBOURS, available)
         runs, distinct = self._read(stretch, count)
@@ -115,16 +120,19 @@ class _StretchReader:
             max_frames=count,
             deadline=deadline,
             fields=fields,
-            extent=self.survey.extent(stretch.first, count),
+            extent=self.survey.extent(stretch.key, stretch.first, count),
             waited_seconds=self.waited_seconds,
         )
         try:
             with reader:
                 found = self._windows(reader, stretch)
+            # also in frames that were only decoded, of which others are made
+            if reader.log.reports is None or reader.log.reports.has_errors:
+                raise NotAsSurveyed
         except UnreadableVideo as error:
             if not (reader.ended_early and self.seen):
                 raise NotAsSurveyed from error  # the complete reading says what is wrong
-            found = [()], 0
+            found = [], 0
         self._add_evidence(reader)
         self.waited_seconds = reader.waited_seconds
         self.reading.ended_early, self.reading.stream = reader.ended_early, reader.log.stream or 0
@@ -135,13 +143,11 @@ class _StretchReader:
         runs: list[tuple[Window, ...]] = []
         sampler = new_sampler(self.settings, stretch.windows)
         number, distinct = stretch.first, 0
-        for frame, begins_shot, damaged in read_frames(reader, self.settings.cut_difference):
+        for frame, begins_shot, _ in read_frames(reader, self.settings.cut_difference):
             # what is shown before the key frame, but decoded after it, cannot be decoded after a seek
             if not self.survey.is_time_of(number, frame.seconds):
                 if number == stretch.first and frame.seconds < self.survey.times_seconds[number]:
                     continue
-                raise NotAsSurveyed
-            if damaged:
                 raise NotAsSurveyed
             if begins_shot and number > stretch.first:
                 distinct += sampler.frames
@@ -152,7 +158,7 @@ class _StretchReader:
             if distinct + sampler.frames >= stretch.windows * self.settings.window_frames:
                 break
         distinct += sampler.frames
-        return [*runs, sampler.finish(0)], distinct
+        return [run for run in (*runs, sampler.finish(0)) if run], distinct
 
     def _add_evidence(self, reader: VideoReader) -> None:
         """Add the evidence of a stretch, and judge whether the video is interlaced once there is enough."""

@@ -1,36 +1,37 @@
 """The plan of a sparse reading: which parts of a video are decoded, from its key frames alone."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from watchmove.pipeline.extraction.survey import KeyFrame, Survey
+from watchmove.pipeline.arrays import Image
+from watchmove.pipeline.extraction.survey import Survey
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.shots import colour_change
 
-_KEY_FRAME_CUT_DIFFERENCE = 30.0
-"""Least mean change of hue, saturation and value, in levels of 255, from a key frame to that of another shot.
+_DISTANT_CUT_DIFFERENCE = 30.0
+"""Least mean change of hue, saturation and value, in levels of 255, between distant frames of different shots.
 
-Within the test clips, 75 frames apart, 90 % of the changes are smaller; between two
-clips, about 75 % are larger.
+Within the test clips, 75 frames apart, 90 % of the changes are smaller; between two clips, about 75 % are larger.
 """
 
 _LARGEST_SHARE = 0.8
-"""Share of the frames in stretches from which the video is read from start to end. Set by hand; not tuned."""
+"""Share of the frames in windows from which the video is read from start to end. Set by hand; not tuned."""
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Frames that are decoded one after the other.
+    """Frames that are read one after the other.
 
-    first: number of the first frame, a key frame; stop: number of the frame at which reading ends at the latest;
-    windows: how many windows are wanted.
+    key: number of the key frame from which they are decoded; first: number of the first frame, which can be the key
+    frame; stop: number of the frame at which reading ends at the latest; windows: how many windows are wanted.
     """
 
+    key: int
     first: int
     stop: int
     windows: int
@@ -39,9 +40,9 @@ class Stretch:
 def plan_stretches(survey: Survey, settings: ExtractionSettings) -> list[list[Stretch]] | None:
     """The stretches of each shot, in order; None where they are most of the video, which is then read completely.
 
-    A shot begins at a key frame that differs much from the one before. Its windows begin at the key frames nearest to
-    evenly spread places; windows for which there is no other key frame follow those before. Where the shots have more
-    windows than `windows_per_video`, every second, third or further shot is used.
+    A shot begins at a key frame that differs much from the one before. Its windows are spread evenly; each begins at
+    the key frame that is nearest to its place, or, if that is nearer to the place of another window, at the place
+    itself. Where there are more windows than `windows_per_video`, every second, third or further shot is used.
     """
     shots = [_stretches(shot, stop, settings) for shot, stop in _shots(survey)]
     step = -(-sum(stretch.windows for shot in shots for stretch in shot) // settings.windows_per_video)
@@ -55,16 +56,21 @@ def _shots(survey: Survey) -> list[tuple[list[int], int]]:
     """For each shot, the numbers of its key frames, and of the frame at which it ends."""
     shots = [[survey.key_frames[0].number]]
     for before, key in pairwise(survey.key_frames):
-        if colour_change(_colours(before), _colours(key)) >= _KEY_FRAME_CUT_DIFFERENCE:
+        if is_other_shot(before.thumbnail, key.thumbnail):
             shots.append([])
         shots[-1].append(key.number)
     stops = [*(shot[0] for shot in shots[1:]), len(survey.times_seconds)]
     return list(zip(shots, stops, strict=True))
 
 
-def _colours(key: KeyFrame) -> NDArray[np.int16]:
-    """Hue, saturation and value of a key frame's thumbnail."""
-    return np.asarray(cv2.cvtColor(key.thumbnail, cv2.COLOR_RGB2HSV), np.int16)
+def is_other_shot(before: Image, after: Image) -> bool:
+    """Whether two frames that are seconds apart, given as shot thumbnails (48, 64, 3), are of different shots."""
+    return colour_change(_colours(before), _colours(after)) >= _DISTANT_CUT_DIFFERENCE
+
+
+def _colours(thumbnail: Image) -> NDArray[np.int16]:
+    """Hue, saturation and value of a thumbnail."""
+    return np.asarray(cv2.cvtColor(thumbnail, cv2.COLOR_RGB2HSV), np.int16)
 
 
 def _stretches(keys: Sequence[int], stop: int, settings: ExtractionSettings) -> list[Stretch]:
@@ -73,16 +79,18 @@ def _stretches(keys: Sequence[int], stop: int, settings: ExtractionSettings) -> 
     # a window at the end of a shot can be as short as in a complete reading
     least = max(settings.min_window_frames, length // 2)
     wanted = min(settings.windows_per_shot, max(1, (count + length - least) // length))
-    windows: dict[int, int] = {}  # how many begin with each stretch's first frame
-    first = end = keys[0]
+    stretches: list[Stretch] = []
+    end = keys[0]
     for number in range(wanted):
         place = keys[0] + number * count // wanted
-        key = min(keys, key=lambda key: abs(key - place))
-        if key >= end:
-            first = end = key
-        if stop - end < least and windows:
+        nearest = min(keys, key=lambda key: abs(key - place))
+        first = max(nearest if abs(nearest - place) * 2 * wanted <= count else place, end)
+        if stretches and stop - first < least:
             break
-        windows[first] = windows.get(first, 0) + 1
-        end += length
-    stops = [*list(windows)[1:], stop]
-    return [Stretch(first, until, most) for (first, most), until in zip(windows.items(), stops, strict=True)]
+        if stretches and first == end:
+            stretches[-1] = replace(stretches[-1], windows=stretches[-1].windows + 1)
+        else:
+            stretches.append(Stretch(max(key for key in keys if key <= first), first, stop, 1))
+        end = first + length
+    stops = [*(stretch.first for stretch in stretches[1:]), stop]
+    return [replace(stretch, stop=until) for stretch, until in zip(stretches, stops, strict=True)]

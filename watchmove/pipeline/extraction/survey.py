@@ -52,13 +52,15 @@ class Survey:
         """Whether a frame that is shown at a time is the one with this number."""
         return bool(abs(self.times_seconds[number] - seconds) <= _LARGEST_TIME_ERROR * max(1.0, seconds))
 
-    def extent(self, first: int, frames: int) -> Extent:
-        """At most `frames` frames from the key frame with the number `first` on."""
+    def extent(self, key: int, first: int, frames: int) -> Extent:
+        """At most `frames` frames from the one with the number `first` on, decoded from the key frame `key`."""
+        if first != key:
+            return Extent(float(self.times_seconds[first - 1] + self.times_seconds[first]) / 2, frames, is_exact=True)
         # in the middle between this key frame and the next: in some formats, ffmpeg seeks an eighth of a second further
         # back, and the times of the index are not always those at which frames are shown
-        stop = min((key.number for key in self.key_frames if key.number > first), default=len(self.times_seconds) - 1)
-        start_seconds = float(self.times_seconds[first] + self.times_seconds[stop]) / 2
-        return Extent(start_seconds if first else None, frames)
+        stop = min((each.number for each in self.key_frames if each.number > key), default=len(self.times_seconds) - 1)
+        middle = float(self.times_seconds[first] + self.times_seconds[stop]) / 2
+        return Extent(middle if first else None, frames)
 
 
 def survey_video(

@@ -71,14 +71,16 @@ class DecodeChoice:
 class Extent:
     """Which frames of a video are decoded; all of them by default.
 
-    start_seconds: decoding begins at the last key frame that is shown up to this time, from the start of the video, so
-    that earlier frames can come first where the container's index is coarse; None for the first frame of the file;
-    frames: the largest number of frames, None for all; only_key_frames: whether all other frames are skipped.
+    start_seconds: decoding begins at the last key frame that is shown up to this time, from the start of the video;
+    None for the first frame of the file; frames: the largest number of frames, None for all; only_key_frames: whether
+    all other frames are skipped; is_exact: whether frames before `start_seconds` are only decoded. If they are not,
+    those from the key frame on are given out, and earlier ones where the container's index is coarse.
     """
 
     start_seconds: float | None = None
     frames: int | None = None
     only_key_frames: bool = False
+    is_exact: bool = False
 
 
 EVERYTHING = Extent()
@@ -191,8 +193,9 @@ def _seeking(extent: Extent) -> dict[str, Any]:
     """Options of the input that restrict it to an extent."""
     options: dict[str, Any] = {}
     if extent.start_seconds is not None:
-        # from the key frame itself, because times in the command and in the file are rounded differently
-        options |= {"ss": f"{extent.start_seconds:.6f}", "noaccurate_seek": None}
+        options["ss"] = f"{extent.start_seconds:.6f}"
+        if not extent.is_exact:
+            options["noaccurate_seek"] = None
     return options | ({"skip_frame": "nokey"} if extent.only_key_frames else {})
 
 

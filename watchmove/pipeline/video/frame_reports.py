@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from watchmove.pipeline.video.damage import DamageTracker
 from watchmove.pipeline.video.ffmpeg_commands import CONTAINERS, FilterNames
+from watchmove.pipeline.video.tone_mapping import HDR_TRANSFERS
 
 _LARGEST_SIDE = 2**16
 """Longest side of a frame that is believed. A bound on memory, not a tuned value."""
@@ -16,7 +17,8 @@ _LONGEST_SECONDS = 1e7
 
 _SOURCE = re.compile(rb"n: *\d+ +pts: *\S+ +pts_time: *(\S+) .*?\bfmt:(\S+) .*?\bs:(\d+)x(\d+) ")
 _SCALED = re.compile(rb"n: *(\d+) +pts: *\S+ +pts_time: *(\S+) .*?\bs:(\d+)x(\d+) ")
-_TRANSFER = re.compile(rb"\bcolor_trc:(\S+)")
+_TRANSFER = re.compile(rb"\bcolor_trc:(" + "|".join(HDR_TRANSFERS).encode() + rb"|)")
+"""The name can be followed directly by the message of another thread."""
 _ALPHA_FORMAT = re.compile(rb"yuva|rgba|bgra|argb|abgr|ya\d|gbrap|ayuv|vuya|pal8")
 _DECODED = re.compile(rb"decoder -> .*?pts_time:(\S+) .*keyframe:(\d) frame_type:(\d)")
 _DEMUXED = re.compile(rb"demuxer\+ffmpeg -> ist_index:(?:\d+:)?(\d+) .*?pkt_pts_time:(\S+) .*?pkt_dts_time:(\S+)")
@@ -54,8 +56,8 @@ class FrameFacts:
     """What the log says of one decoded frame.
 
     time_seconds: when it is shown, from the start of the video, 0 where the stream has no time; size: (height, width)
-    in the file; scaled_size: (height, width) of the frame that is given out; transfer: ffmpeg's name of its transfer
-    function; has_alpha: whether its pixels have an alpha channel.
+    in the file; scaled_size: (height, width) of the frame that is given out; transfer: one of HDR_TRANSFERS, or empty;
+    has_alpha: whether its pixels have an alpha channel.
     """
 
     time_seconds: float
