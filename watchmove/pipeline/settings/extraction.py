@@ -39,8 +39,8 @@ class ExtractionSettings(Section):
 
     reading: Literal["sparse", "complete"] = Field(
         default="sparse",
-        description="How videos are read: `sparse` decodes the key frames and then only what the windows need, where the "
-        "file permits that; `complete` decodes every frame.",
+        description="How videos are read: `sparse` decodes the key frames and then only what the windows need, where "
+        "the file permits that; `complete` decodes every frame.",
     )
     cut_difference: float = Field(
         # chosen on 164 joined test clips (tests/bench/cuts.py); F1 is within 0.015 of its best from 6 to 10
