@@ -61,29 +61,25 @@ def test_windows_begin_at_the_key_frames_nearest_to_even_places() -> None:
 
 
 def test_windows_without_a_key_frame_nearby_begin_at_their_places() -> None:
-    """They are decoded from the last key frame before."""
-    assert plan_stretches(survey_of(200, {0: GREY}), SETTINGS) == [[Stretch(0, 0, 100, 1), Stretch(0, 100, 200, 1)]]
-
-
-def test_windows_that_follow_each_other_are_read_at_once() -> None:
-    """A shot of 20 frames has no place between two windows."""
-    survey = survey_of(100, {0: GREY, 20: RED})
+    """They are decoded from the last key frame before, here a quarter of the video."""
+    survey = survey_of(400, {0: GREY, 200: RED, 300: RED})
 
     assert plan_stretches(survey, SETTINGS) == [
-        [Stretch(0, 0, 20, 2)],
-        [Stretch(20, 20, 60, 1), Stretch(20, 60, 100, 1)],
+        [Stretch(0, 0, 100, 1), Stretch(0, 100, 200, 1)],
+        [Stretch(200, 200, 300, 1), Stretch(300, 300, 400, 1)],
     ]
+
+
+def test_windows_follow_each_other_where_most_of_the_video_would_be_decoded() -> None:
+    """Of a video with one key frame, the beginning is read."""
+    assert plan_stretches(survey_of(200, {0: GREY}), SETTINGS) == [[Stretch(0, 0, 200, 2)]]
 
 
 def test_a_key_frame_of_other_colours_begins_a_shot() -> None:
     """A shot that is shorter than a window has one window."""
     stretches = plan_stretches(survey_of(200, {0: GREY, 100: RED, 104: GREY}), SETTINGS)
 
-    assert stretches == [
-        [Stretch(0, 0, 50, 1), Stretch(0, 50, 100, 1)],
-        [Stretch(100, 100, 104, 1)],
-        [Stretch(104, 104, 152, 1), Stretch(104, 152, 200, 1)],
-    ]
+    assert stretches == [[Stretch(0, 0, 100, 2)], [Stretch(100, 100, 104, 1)], [Stretch(104, 104, 200, 2)]]
 
 
 def test_shots_are_left_out_evenly_if_there_are_too_many_windows() -> None:
@@ -124,7 +120,7 @@ def test_a_cut_inside_a_stretch_begins_a_shot(tmp_path: Path) -> None:
     frames = np.concatenate([square(14), 255 - square(106)])
     shots, reading = windows_of(encode(tmp_path / "v.mp4", frames, *H264, "-g", "200"))
 
-    assert [numbers_of(windows) for windows in shots] == [[[*range(10)]], [[*range(60, 70)]]]
+    assert [numbers_of(windows) for windows in shots] == [[[*range(10)]], [[*range(14, 20)]]]
     assert [window.shot for windows in shots for window in windows] == [0, 1]
     assert reading.shots == 2
 

@@ -22,6 +22,9 @@ Within the test clips, 75 frames apart, 90 % of the changes are smaller; between
 _LARGEST_SHARE = 0.8
 """Share of the frames in windows from which the video is read from start to end. Set by hand; not tuned."""
 
+_MOST_DECODED = 0.5
+"""Share of the frames up to which windows are decoded from distant key frames. Set by hand; not tuned."""
+
 
 @dataclass(frozen=True)
 class Stretch:
@@ -42,14 +45,18 @@ def plan_stretches(survey: Survey, settings: ExtractionSettings) -> list[list[St
 
     A shot begins at a key frame that differs much from the one before. Its windows are spread evenly; each begins at
     the key frame that is nearest to its place, or, if that is nearer to the place of another window, at the place
-    itself. Where there are more windows than `windows_per_video`, every second, third or further shot is used.
+    itself. If more than half of the video would be decoded for that, such windows follow those before instead. Where
+    there are more windows than `windows_per_video`, every second, third or further shot is used.
     """
-    shots = [_stretches(shot, stop, settings) for shot, stop in _shots(survey)]
+    shots = [_stretches(shot, stop, settings, spread=True) for shot, stop in _shots(survey)]
+    decoded = sum(each.first - each.key + each.windows * settings.window_frames for shot in shots for each in shot)
+    if decoded > _MOST_DECODED * len(survey.times_seconds):
+        shots = [_stretches(shot, stop, settings, spread=False) for shot, stop in _shots(survey)]
     step = -(-sum(stretch.windows for shot in shots for stretch in shot) // settings.windows_per_video)
     shots = shots[::step]
     stretches = [stretch for shot in shots for stretch in shot]
-    decoded = sum(min(each.windows * settings.window_frames, each.stop - each.first) for each in stretches)
-    return shots if decoded < _LARGEST_SHARE * len(survey.times_seconds) else None
+    in_windows = sum(min(each.windows * settings.window_frames, each.stop - each.first) for each in stretches)
+    return shots if in_windows < _LARGEST_SHARE * len(survey.times_seconds) else None
 
 
 def _shots(survey: Survey) -> list[tuple[list[int], int]]:
@@ -73,8 +80,11 @@ def _colours(thumbnail: Image) -> NDArray[np.int16]:
     return np.asarray(cv2.cvtColor(thumbnail, cv2.COLOR_RGB2HSV), np.int16)
 
 
-def _stretches(keys: Sequence[int], stop: int, settings: ExtractionSettings) -> list[Stretch]:
-    """The stretches of a shot with key frames of these numbers, which ends at `stop`."""
+def _stretches(keys: Sequence[int], stop: int, settings: ExtractionSettings, *, spread: bool) -> list[Stretch]:
+    """The stretches of a shot with key frames of these numbers, which ends at `stop`.
+
+    `spread` says whether a window without a key frame nearby begins at its own place, or after the window before.
+    """
     count, length = stop - keys[0], settings.window_frames
     # a window at the end of a shot can be as short as in a complete reading
     least = max(settings.min_window_frames, length // 2)
@@ -84,7 +94,8 @@ def _stretches(keys: Sequence[int], stop: int, settings: ExtractionSettings) -> 
     for number in range(wanted):
         place = keys[0] + number * count // wanted
         nearest = min(keys, key=lambda key: abs(key - place))
-        first = max(nearest if abs(nearest - place) * 2 * wanted <= count else place, end)
+        is_near = abs(nearest - place) * 2 * wanted <= count
+        first = max(nearest if is_near else place if spread else end, end)
         if stretches and stop - first < least:
             break
         if stretches and first == end:
