@@ -39,8 +39,8 @@ QUICK = (
 )
 """Settings for fast extraction, without thresholds that would reject these simple videos' frames."""
 
-Frames = dict[str, tuple[bytes, bytes, str]]
-"""JPEG, mask and metadata of every committed frame by its key."""
+Frames = dict[str, tuple[bytes, bytes, str, bytes]]
+"""JPEG, mask, metadata and motion of every committed frame by its key."""
 
 
 def draw(folder: Path) -> None:
@@ -103,10 +103,12 @@ def _frames(store: Store, record: ShardRecord, path: Path) -> Frames:
     samples = list(read_shard(path))
     for place in (places := read_index(store, record.index_key)):
         with tarfile.open(fileobj=io.BytesIO(data[place.offset :][: place.size_bytes])) as alone:
-            assert alone.getnames() == [f"{place.key}.{part}" for part in ("jpg", "mask.png", "json")]
+            assert alone.getnames() == [f"{place.key}.{part}" for part in ("jpg", "mask.png", "json", "motion.png")]
 
     assert [place.key for place in places] == [sample.key for sample in samples]
-    return {sample.key: (sample.jpeg, sample.mask_png, json.dumps(sample.metadata)) for sample in samples}
+    return {
+        sample.key: (sample.jpeg, sample.mask_png, json.dumps(sample.metadata), sample.motion_png) for sample in samples
+    }
 
 
 def planned(words_of_run: list[str]) -> None:

@@ -54,7 +54,7 @@ def test_two_hundred_corrupted_videos(undisturbed: Undisturbed, tmp_path: Path) 
 
 def images_and_masks(frames: Frames) -> dict[tuple[str, int], tuple[bytes, bytes]]:
     """JPEG and mask by the video's key and the frame's number, as a video's id depends on its file's time."""
-    facts = [(json.loads(text), jpeg, mask) for jpeg, mask, text in frames.values()]
+    facts = [(json.loads(text), jpeg, mask) for jpeg, mask, text, _ in frames.values()]
     return {(fact["video"], fact["frame"]): (jpeg, mask) for fact, jpeg, mask in facts}
 
 
