@@ -84,7 +84,7 @@ def _images(tree: Path) -> dict[str, set[str]]:
     for overlay in OVERLAYS:
         text = (tree / "dist" / f"watchmove-{VERSION}-{overlay}.yaml").read_text()
         words = {str(word) for one in yaml.safe_load_all(text) for word in _strings(one)}
-        found[overlay] = {word for word in words if re.match(r"(docker|host|quay|registry)\.", word)}
+        found[overlay] = {word for word in words if re.match(r"(docker|ghcr|host|registry)\.", word)}
     return found
 
 
