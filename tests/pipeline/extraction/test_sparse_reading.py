@@ -171,6 +171,15 @@ def test_an_interlaced_video_is_recognised_by_its_windows(tmp_path: Path) -> Non
     assert all("interlaced" in frame.conditions for frame in found.frames)
 
 
+def test_frames_after_the_largest_number_are_not_read(tmp_path: Path) -> None:
+    """The reason is named as in a complete reading."""
+    path = encode(tmp_path / "v.mp4", square(120), *H264, "-g", "30")
+    shots, reading = windows_of(path, SETTINGS.model_copy(update={"max_frames": 60}))
+
+    assert [numbers_of(windows) for windows in shots] == [[[*range(10)], [*range(30, 40)]]]
+    assert (reading.frames_seen, reading.ended_early) == (60, "max-frames")
+
+
 def test_at_the_deadline_reading_ends(tmp_path: Path) -> None:
     """The windows that were read are the result, and the reason is named."""
     path = encode(tmp_path / "v.mp4", square(120), *H264, "-g", "30")

@@ -51,11 +51,10 @@ class ReadFrame(NamedTuple):
 def read_frames(reader: VideoReader, cut_difference: float) -> Iterator[ReadFrame]:
     """The frames of a reader, numbered from 0, with the verdicts on cuts; a change between sound and damaged is one."""
     images, ahead = tee(reader)  # verdicts on cuts come two frames late: tee holds the frames between
-    log = reader.log
-    sound = (None if log.is_damaged(number) else image for number, image in enumerate(ahead))
+    # asked anew each time, because the decoder can be started again before it gives the first frame
+    sound = (None if reader.log.is_damaged(number) else image for number, image in enumerate(ahead))
     was_damaged = False
     for number, (image, mark) in enumerate(zip(images, detect_cuts(sound, cut_difference), strict=True)):
-        # the log is that of the decoder that gives the frames, which can have been started again before the first
         log = reader.log
         damaged = log.is_damaged(number)
         frame = StreamFrame(number, image, mark.thumbnail, log.time_of_frame(number), log.conditions_of_frame(number))

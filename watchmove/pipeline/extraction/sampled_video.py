@@ -32,7 +32,7 @@ from watchmove.pipeline.video.shots import Window
 __all__ = ["ENDED_EARLY", "REJECT_REASONS", "UNREADABLE_REASONS", "Extraction", "Frame", "extract_video"]
 
 ENDED_EARLY = ("decoder-timeout", "time-limit", "max-frames")
-"""Why a video was not decoded to its end although frames of it were examined: a closed list."""
+"""Why a video was not read to its end although frames of it were examined: a closed list."""
 
 _FEWEST_FRAMES = 2
 """Fewest frames in which there can be motion."""
@@ -82,8 +82,10 @@ class Extraction:
 def extract_video(
     path: Path, settings: ExtractionSettings, segment: ShotSegmenter | None = None, deadline: float | None = None
 ) -> Extraction:
-    """Find moving objects in a video, in frames sampled over all its shots. The result is deterministic.
+    """Find moving objects in a video, in frames sampled over all its shots.
 
+    The result is deterministic for a file in which ffmpeg reports no error. An error just behind a window that is read
+    sparsely may or may not be reported before ffmpeg ends, and decides whether the video is read completely.
     `segment` computes the masks of a shot; without it, the method that the settings choose runs in this process.
     Reading ends at `deadline`, in seconds of `time.monotonic`, or when the decoder exceeds its time limit; what was
     found by then is the result. OpenCV is set to one thread for the whole process: callers use the cores by running one

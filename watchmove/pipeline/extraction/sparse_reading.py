@@ -73,6 +73,8 @@ def read_sparsely(
             reading.windows += len(found)
         if reading.ended_early:
             break
+    if not reading.ended_early and reading.frames_seen == settings.max_frames:
+        reading.ended_early = "max-frames"
     reader.judge_fields()
     reader.add_fingerprint()
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.errors import UnreadableVideo
 from watchmove.pipeline.settings.extraction import ExtractionSettings
-from watchmove.pipeline.video.damage import KEY_FRAME_CODECS
+from watchmove.pipeline.video.damage import KEY_FRAME_CODECS, DamageTracker
 from watchmove.pipeline.video.ffmpeg import VideoReader
 from watchmove.pipeline.video.ffmpeg_commands import Extent, Fields
 from watchmove.pipeline.video.frames import open_video
@@ -75,17 +75,23 @@ def survey_video(
     Raises:
         Unavailable: ffmpeg cannot be started.
     """
-    keys = Extent(only_key_frames=True)
+    keys, most = Extent(only_key_frames=True), settings.max_frames
     try:
-        with open_video(path, settings, max_frames=None, deadline=deadline, fields=fields, extent=keys) as reader:
+        with open_video(path, settings, max_frames=most, deadline=deadline, fields=fields, extent=keys) as reader:
             thumbnails = []
             for image in reader:
                 thumbnails.append(shot_thumbnail(image))
-                if reader.log.reports is not None and not reader.log.reports.damage.only_key_frames:
-                    return None  # this decoder cannot skip frames
+                # known at the first frame, where most of such a file has not been decoded yet
+                if reader.log.reports is None or not _can_skip_frames(reader.log.reports.damage):
+                    return None
     except UnreadableVideo:
         return None  # the complete reading says why
-    return _survey(reader, thumbnails, settings.max_frames)
+    return _survey(reader, thumbnails, most)
+
+
+def _can_skip_frames(damage: DamageTracker) -> bool:
+    """Whether a codec marks its key frames, and its decoder has given nothing else."""
+    return damage.codec in KEY_FRAME_CODECS and damage.only_key_frames
 
 
 def _survey(reader: VideoReader, thumbnails: list[Image], most: int) -> Survey | None:
@@ -96,7 +102,7 @@ def _survey(reader: VideoReader, thumbnails: list[Image], most: int) -> Survey |
         return None
     if log.container not in _INDEXED_CONTAINERS or log.alpha_codec:
         return None
-    if reports.damage.codec not in KEY_FRAME_CODECS or any(reports.damage.damaged):
+    if not thumbnails or any(reports.damage.damaged):
         return None
     if len({(facts.size, facts.scaled_size, facts.transfer, facts.has_alpha) for facts in reports.frames}) != 1:
         return None
