@@ -151,6 +151,35 @@ def test_damage_in_a_window_leads_to_a_complete_reading(tmp_path: Path) -> None:
     assert any(frame.reject_reason is None for frame in sparse.frames)
 
 
+def damaged_frame(path: Path, target: Path, number: int) -> Path:
+    """A copy of an AVI with random bytes in the data of one frame."""
+    data, place = bytearray(path.read_bytes()), path.read_bytes().index(b"movi")
+    for _ in range(number + 1):
+        place = data.index(b"00dc", place) + 8
+    size = int.from_bytes(data[place - 4 : place], "little")
+    data[place + size // 3 : place + size] = np.random.default_rng(1).bytes(size - size // 3)
+    target.write_bytes(data)
+    return target
+
+
+def test_damage_behind_a_window_changes_nothing(tmp_path: Path) -> None:
+    """A decoder works ahead, so that it reports such damage or not; the same frames are read each time."""
+    whole = encode(tmp_path / "whole.avi", square(120), "-c:v", "mpeg4", "-q:v", "2", "-g", "60")
+    path = damaged_frame(whole, tmp_path / "v.avi", 12)
+    found = [[window for windows in windows_of(each)[0] for window in windows] for each in (whole, *[path] * 8)]
+    images = [np.stack([frame.image for window in windows for frame in window.frames]) for windows in found]
+
+    assert all(np.array_equal(images[0], again) for again in images[1:])
+
+
+@pytest.mark.parametrize("number", [5, 9, 11])
+def test_damage_up_to_the_last_frame_that_is_read_shows_each_time(number: int, tmp_path: Path) -> None:
+    """Also in the two frames behind a window, by which a cut at its end is judged."""
+    whole = encode(tmp_path / "whole.avi", square(120), "-c:v", "mpeg4", "-q:v", "2", "-g", "60")
+    with pytest.raises(NotAsSurveyed):
+        windows_of(damaged_frame(whole, tmp_path / "v.avi", number))
+
+
 def test_frames_at_other_times_than_surveyed_cannot_be_numbered(tmp_path: Path) -> None:
     """A survey of another file leads to no wrong number."""
     path = encode(tmp_path / "v.mp4", square(120), *H264, "-g", "30", rate=25)

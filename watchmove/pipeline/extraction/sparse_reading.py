@@ -7,6 +7,7 @@ Frames after the last window that is decoded from a key frame are never decoded,
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +85,19 @@ def _sides(before: Sequence[Window], after: Sequence[Window]) -> tuple[Image, Im
     return before[-1].frames[-1].thumbnail, after[0].frames[0].thumbnail
 
 
+class _Found(NamedTuple):
+    """What a reader has given of a stretch.
+
+    runs: the windows, divided at cuts; distinct: how many frames they have without repeats; given: how many frames were
+    read, those included that cuts are judged by and those before the stretch; stop: the number behind the last of them.
+    """
+
+    runs: list[tuple[Window, ...]]
+    distinct: int
+    given: int
+    stop: int
+
+
 @dataclass
 class _StretchReader:
     """Reads stretches of one video.
@@ -125,30 +139,32 @@ class _StretchReader:
             extent=self.survey.extent(stretch.key, stretch.first, count),
             waited_seconds=self.waited_seconds,
         )
+        found, evidence = _Found([], 0, 0, 0), (np.zeros((2, 4)), 0)
         try:
             with reader:
-                found = self._windows(reader, stretch)
+                found = self._windows(reader, stretch, count)
+                evidence = reader.field_evidence(found.given)
             # also in frames that were only decoded, of which others are made
-            if reader.log.reports is None or reader.log.reports.has_errors:
+            if reader.log.reports is None or reader.log.reports.has_errors(self.survey.seconds_before(found.stop)):
                 raise NotAsSurveyed
         except UnreadableVideo as error:
             if not (reader.ended_early and self.seen):
                 raise NotAsSurveyed from error  # the complete reading says what is wrong
-            found = [], 0
-        self._add_evidence(reader)
+        self._add_evidence(*evidence)
         self.waited_seconds = reader.waited_seconds
         self.reading.ended_early, self.reading.stream = reader.ended_early, reader.log.stream or 0
-        return found
+        return found.runs, found.distinct
 
-    def _windows(self, reader: VideoReader, stretch: Stretch) -> tuple[list[tuple[Window, ...]], int]:
-        """The runs of a reader, and how many frames they have without repeats; more than are wanted are not read."""
+    def _windows(self, reader: VideoReader, stretch: Stretch, count: int) -> _Found:
+        """What is found in at most `count` frames of a reader; no more than are wanted are read."""
         runs: list[tuple[Window, ...]] = []
         sampler = new_sampler(self.settings, stretch.windows)
-        number, distinct = stretch.first, 0
+        number, distinct, earlier = stretch.first, 0, 0
         for frame, begins_shot, _ in read_frames(reader, self.settings.cut_difference):
             # what is shown before the key frame, but decoded after it, cannot be decoded after a seek
             if not self.survey.is_time_of(number, frame.seconds):
                 if number == stretch.first and frame.seconds < self.survey.times_seconds[number]:
+                    earlier += 1
                     continue
                 raise NotAsSurveyed
             if begins_shot and number > stretch.first:
@@ -159,12 +175,17 @@ class _StretchReader:
             number += 1
             if distinct + sampler.frames >= stretch.windows * self.settings.window_frames:
                 break
+        else:
+            if not reader.ended_early and number - stretch.first + earlier < count:
+                raise NotAsSurveyed  # a frame of the survey does not decode
         distinct += sampler.frames
-        return [run for run in (*runs, sampler.finish(0)) if run], distinct
+        # cuts are judged by frames that are read ahead
+        given = min(number - stretch.first + earlier + _CUT_NEIGHBOURS, count)
+        runs = [run for run in (*runs, sampler.finish(0)) if run]
+        return _Found(runs, distinct, given, stretch.first + given - earlier)
 
-    def _add_evidence(self, reader: VideoReader) -> None:
+    def _add_evidence(self, evidence: NDArray[np.float64], pairs: int) -> None:
         """Add the evidence of a stretch, and judge whether the video is interlaced once there is enough."""
-        evidence, pairs = reader.field_evidence()
         self.evidence += evidence
         self.pairs += pairs
         if self.pairs >= _LEAST_PAIRS:

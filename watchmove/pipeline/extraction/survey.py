@@ -52,6 +52,10 @@ class Survey:
         """Whether a frame that is shown at a time is the one with this number."""
         return bool(abs(self.times_seconds[number] - seconds) <= _LARGEST_TIME_ERROR * max(1.0, seconds))
 
+    def seconds_before(self, number: int) -> float:
+        """A time between the frame before `number`, which is at least 1, and the frame before that one."""
+        return float(self.times_seconds[max(0, number - 2)] + self.times_seconds[number - 1]) / 2
+
     def extent(self, key: int, first: int, frames: int) -> Extent:
         """At most `frames` frames from the one with the number `first` on, decoded from the key frame `key`."""
         if first != key:
@@ -98,7 +102,7 @@ def _survey(reader: VideoReader, thumbnails: list[Image], most: int) -> Survey |
     """The survey, given a reader that has ended and the thumbnails of the key frames; None where something is odd."""
     log = reader.log
     reports = log.reports
-    if reader.ended_early or reports is None or reports.has_errors or len(reports.frames) != len(thumbnails):
+    if reader.ended_early or reports is None or reports.has_errors() or len(reports.frames) != len(thumbnails):
         return None
     if log.container not in _INDEXED_CONTAINERS or log.alpha_codec:
         return None

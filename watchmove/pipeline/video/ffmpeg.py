@@ -28,6 +28,7 @@ from watchmove.pipeline.video.ffmpeg_commands import (
     Extent,
     Fields,
 )
+from watchmove.pipeline.video.fields import fields_of
 from watchmove.pipeline.video.tone_mapping import HDR_TRANSFERS, on_plain_ground, to_standard_range
 
 _JUDGED_FRAMES = 48
@@ -117,9 +118,9 @@ class VideoReader(AbstractContextManager["VideoReader"]):
         """The exit status of the decoder, None while it runs."""
         return self._decoder.exit_status
 
-    def field_evidence(self) -> tuple[NDArray[np.float64], int]:
-        """The evidence for fields in the frames that were read, (2, 4), and the number of pairs; after `close`."""
-        return self._decoder.detector.evidence() if self._decoder.detector else (np.zeros((2, 4)), 0)
+    def field_evidence(self, frames: int) -> tuple[NDArray[np.float64], int]:
+        """The evidence for fields in the first frames, which were read, (2, 4), and the number of pairs among them."""
+        return self._decoder.detector.evidence_of_first(frames) if self._decoder.detector else (np.zeros((2, 4)), 0)
 
     def close(self) -> None:
         """End the decoder if it still runs, and wait until its log has been read completely."""
@@ -174,8 +175,7 @@ class VideoReader(AbstractContextManager["VideoReader"]):
         first = self.log.frame(0)
         if first is not None and first.has_alpha and not self._choice.alpha:
             return replace(self._choice, alpha=True)
-        detector = self._decoder.detector
-        fields = detector.fields_of_first(count) if detector and self._extent.frames is None else ""
+        fields = fields_of(self.field_evidence(count)[0]) if self._extent.frames is None else ""
         return replace(self._choice, fields=fields) if fields else None
 
     def _next_image(self, index: int) -> Image | None:

@@ -18,10 +18,11 @@ CONTAINERS = (
 LONGEST_TO_SHORTEST = 4
 """Largest ratio of the longer side to the shorter of a frame that is read. A bound on memory, not a tuned value."""
 
-FIRST_SAMPLES_INTERVAL = 8
-"""Frames from one pair to the next that are tested for fields, at the start of a video. Set by hand."""
+FIRST_SAMPLES, FIRST_SAMPLES_INTERVAL, SAMPLES_INTERVAL = 96, 8, 24
+"""Frames from one pair to the next that are tested for fields: in the first frames of a video, and in the others. Set
+by hand; the first number is a multiple of the third."""
 
-_FIELD_SAMPLES = f"lt(mod(n,{FIRST_SAMPLES_INTERVAL}),2)*lt(n,96)+lt(mod(n,24),2)"
+_FIELD_SAMPLES = f"lt(mod(n,{FIRST_SAMPLES_INTERVAL}),2)*lt(n,{FIRST_SAMPLES})+lt(mod(n,{SAMPLES_INTERVAL}),2)"
 """Which frames are tested for fields: pairs of consecutive frames, more often at the start, where a video is judged
 before its first frame is given out. Set by hand: testing every frame would cost as much as decoding."""
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from watchmove.pipeline.arrays import Image
-from watchmove.pipeline.video.ffmpeg_commands import FIRST_SAMPLES_INTERVAL, Fields
+from watchmove.pipeline.video.ffmpeg_commands import FIRST_SAMPLES, FIRST_SAMPLES_INTERVAL, SAMPLES_INTERVAL, Fields
 
 _LEAST_DIFFERENCE = 8
 """Least difference of two frames, in levels of 255, at a pixel that counts as moving. Set by hand; not tuned."""
@@ -85,6 +85,12 @@ def fields_of(sums: NDArray[np.float64]) -> Fields:
     return "columns" if has_fields(columns) else ""
 
 
+def sampled_pairs(frames: int) -> int:
+    """How many pairs of consecutive frames a decoder gives of the first frames of a video."""
+    first, rest = min(frames, FIRST_SAMPLES), frames - FIRST_SAMPLES
+    return max(0, (first - 2) // FIRST_SAMPLES_INTERVAL + 1) + max(0, (rest - 2) // SAMPLES_INTERVAL + 1)
+
+
 class FieldDetector:
     """Reads pairs of grey frames from a pipe in its own thread, and judges the video by the pairs so far."""
 
@@ -101,23 +107,20 @@ class FieldDetector:
         """Wait until the stream has ended."""
         self._thread.join()
 
-    def evidence(self) -> tuple[NDArray[np.float64], int]:
-        """The summed evidence of all pairs, (2, 4), and their number; the stream must have ended."""
-        return self._sums[-1], len(self._sums) - 1
-
     def fields(self) -> Fields:
         """Where the fields are, if all pairs together show any; the stream must have ended."""
         return fields_of(self._sums[-1])
 
-    def fields_of_first(self, frames: int) -> Fields:
-        """Where the fields are, if the pairs among the first frames of the video show any.
+    def evidence_of_first(self, frames: int) -> tuple[NDArray[np.float64], int]:
+        """The summed evidence of the pairs among the first frames, (2, 4), and the number of these pairs.
 
         Waits for these pairs, so that the answer is the same whenever it is asked.
         """
-        pairs = max(0, (frames - 2) // FIRST_SAMPLES_INTERVAL + 1)
+        wanted = sampled_pairs(frames)
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or len(self._sums) > pairs, timeout=_LONGEST_WAIT_SECONDS)
-        return fields_of(self._sums[min(pairs, len(self._sums) - 1)])
+            self._changed.wait_for(lambda: self._ended or len(self._sums) > wanted, timeout=_LONGEST_WAIT_SECONDS)
+        pairs = min(wanted, len(self._sums) - 1)
+        return self._sums[pairs], pairs
 
     def _drain(self) -> None:
         with self._stream:

@@ -72,8 +72,7 @@ class FrameReports:
 
     Lines of ffmpeg's threads can break into each other, so a report is found by its place in the sequence, and errors
     by the style in which they are written. frames: the facts of all frames so far; damage: the verdicts on them;
-    packet_seconds: for each packet of the stream, when its frame is shown, NaN where the container does not say it;
-    has_errors: whether anything was written as an error, or a packet was lost.
+    packet_seconds: for each packet of the stream, when its frame is shown, NaN where the container does not say it.
     """
 
     def __init__(self, names: FilterNames, stream: int, decoder: str) -> None:
@@ -91,7 +90,15 @@ class FrameReports:
         self._packets_in_doubt = 0
         self._data_is_lost = False
         self.packet_seconds = array("d")
-        self.has_errors = False
+        self._decoded_seconds, self._error_seconds = -math.inf, math.inf
+
+    def has_errors(self, to_seconds: float = math.inf) -> bool:
+        """Whether an error was written, or a packet was lost, before the decoder gave the frame shown at `to_seconds`.
+
+        A decoder works ahead of its reader, so that an error behind the frames that are read is written or not,
+        depending on when the decoder is ended.
+        """
+        return self._error_seconds < to_seconds
 
     def add(self, line: bytes, errors: bytes = b"") -> None:
         """Read one line of the log, of which `errors` is the part that was written as an error."""
@@ -103,7 +110,7 @@ class FrameReports:
             self._add_scaled(line)
         # the same line can contain messages of other threads
         if errors or _LABEL.match(line):
-            self.has_errors = True
+            self._note_error()
             self._add_error(line, errors)
         self._add_trace(line)
 
@@ -143,15 +150,20 @@ class FrameReports:
     def _add_trace(self, line: bytes) -> None:
         """What the decoder and the demuxer write about each frame and packet, and warnings of theirs."""
         if decoded := _DECODED.search(line):
-            seconds, key, kind = decoded.groups()
-            self.damage.add_frame(_seconds(seconds), is_key=key == b"1", is_bidirectional=kind == _BIDIRECTIONAL)
+            word, key, kind = decoded.groups()
+            seconds = _seconds(word)
+            self._decoded_seconds = self._decoded_seconds if seconds is None else seconds
+            self.damage.add_frame(seconds, is_key=key == b"1", is_bidirectional=kind == _BIDIRECTIONAL)
         elif demuxed := _DEMUXED.search(line):
             self._add_packet(*demuxed.groups())
         elif b"corrupt decoded frame" in line:
             self.damage.add_error()
         elif (lost := _LOST_PACKET.search(line)) and int(lost.group(1)) == self._stream:
-            self.has_errors = True
+            self._note_error()
             self._packets_in_doubt = _PACKETS_IN_DOUBT
+
+    def _note_error(self) -> None:
+        self._error_seconds = min(self._error_seconds, self._decoded_seconds)
 
     def _add_error(self, line: bytes, errors: bytes) -> None:
         """An error concerns the data that is decoded now, or, from the demuxer, the next packet that it finds."""
