@@ -44,6 +44,8 @@ from watchmove.service.store.opening import open_store
 FILES, HOURS, FRAMES_PER_SECOND = 787_479, 8_081, 30.0
 """Videos, hours and frame rate of the projected run: all videos of YFCC100M, at an assumed rate."""
 
+ONE_SHARD = ("plan.max_shard_videos=100000", "plan.max_shard_mebibytes=1000000", "work.workers=1")
+
 PROPER = ("decoding", "cuts", "masks", "coding")
 
 
@@ -86,7 +88,7 @@ def run_step(settings: Settings, scratch: Path) -> Step:
     """Plan in this process, and extract in a new one, so that the time of its workers is counted apart."""
     plan(context_of(settings, scratch), "bench")
     words = [f"{name}={getattr(settings, name)}" for name in ("videos", "store")]
-    words += ["plan.max_shard_videos=100000", "plan.max_shard_mebibytes=1000000", "work.workers=1"]
+    words += [f"extract.reading={settings.extract.reading}", *ONE_SHARD]
     line = [sys.executable, "-m", "watchmove", "extract", "--run", "bench", "--shard", "0"]
     began, before = time.perf_counter(), children_seconds()
     subprocess.run([*line, *(part for word in words for part in ("--set", word))], check=True, capture_output=True)
@@ -123,6 +125,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=1, help="each video so often, as a shard holds hundreds")
     parser.add_argument("--hours", type=float, default=HOURS, help="length of the large run's videos together")
     parser.add_argument("--files", type=int, default=FILES, help="how many they are")
+    parser.add_argument("--reading", choices=("sparse", "complete"), default="sparse", help="extract.reading")
     options = parser.parse_args()
     videos = Path(options.data, "videos", options.folder)
     if not options.data or not videos.is_dir():
@@ -133,12 +136,13 @@ def main() -> None:
         copies = Path(name, "videos")
         for number in range(options.times):
             shutil.copytree(videos, copies / str(number), copy_function=os.symlink)
-        words = [f"videos=file://{copies}", f"store=file://{name}/store"]
-        words += ["plan.max_shard_videos=100000", "plan.max_shard_mebibytes=1000000", "work.workers=1"]
-        settings = load_settings(LAPTOP, words)
+        words = [f"videos=file://{copies}", f"store=file://{name}/store", f"extract.reading={options.reading}"]
+        settings = load_settings(LAPTOP, [*words, *ONE_SHARD])
         step = run_step(settings, Path(name, "scratch"))
         stages, written = run_here(step.rows, settings, Path(name, "scratch"))
-        a_longer_frame = seconds_of_a_longer_frame(sorted(videos.rglob("*.*")), Path(name))
+        a_longer_frame = None
+        if options.reading == "sparse":
+            a_longer_frame = seconds_of_a_longer_frame(sorted(videos.rglob("*.*")), Path(name))
     console = Console(width=120)
     console.print(measured(step, stages))
     console.print(bill(step.rows, stages, written, a_longer_frame, options.files, options.hours))
@@ -191,15 +195,20 @@ def seconds_of_a_longer_frame(paths: list[Path], scratch: Path) -> float:
 
 
 def bill(
-    rows: list[VideoOutcome], stages: Stages, written: int, a_longer_frame: float, files: int, hours: float
+    rows: list[VideoOutcome], stages: Stages, written: int, a_longer_frame: float | None, files: int, hours: float
 ) -> Table:
-    """The table of the projection to a large run, with every assumption."""
+    """The table of the projection to a large run, with every assumption.
+
+    `a_longer_frame` is what a frame costs by which a video is longer; None if that is what each frame costs.
+    """
     decoded, sampled = frames_of(rows)
     looked = stages.processor["masks"] + stages.processor["coding"]
     reading = stages.processor["all"] + stages.processor["decoder"] - looked
     frames = hours * 3600 * FRAMES_PER_SECOND
     samples = files * sampled / len(rows)
     a_video, a_sample = reading / len(rows), looked / sampled
+    if a_longer_frame is None:
+        a_longer_frame = reading / decoded
     more = frames - files * decoded / len(rows)
     hours_of_reading = (files * a_video + more * a_longer_frame) / 3600
     rate = sum(row.video.size_bytes for row in rows) / (decoded / FRAMES_PER_SECOND)
