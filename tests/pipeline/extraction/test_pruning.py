@@ -11,13 +11,13 @@ from watchmove.pipeline.extraction.pruning import (
     THRESHOLDS,
     MaskFacts,
     border_fraction,
-    confidence_of,
     measure_mask,
     object_fraction,
     prune_shot,
     reject_reason,
 )
 from watchmove.pipeline.masks.chain import SegmentedFrame
+from watchmove.pipeline.masks.confidence import confidence_of
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 
 SETTINGS = ExtractionSettings()

@@ -1,4 +1,4 @@
-"""The motion network is mixed into the evidence by its share, equally on both devices, and is off by default."""
+"""The motion network is asked where masks are doubtful, equally on both devices, and is off by default."""
 
 import json
 import subprocess
@@ -11,10 +11,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.pipeline.masks.drawn_network import save_drawn_network
+from tests.pipeline.masks.drawn_network import save_drawn_network, save_network_of_bright_pixels
+from watchmove.pipeline.dataset.true_masks import jaccard
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.masks.choice import shot_segmenter
-from watchmove.pipeline.masks.motion_network import load_motion_network, masks_provenance, mixed_evidence
+from watchmove.pipeline.masks.motion_network import (
+    is_doubtful,
+    is_improved,
+    load_motion_network,
+    masks_provenance,
+    mixed_evidence,
+)
 from watchmove.pipeline.masks.motion_network_file import HEADER, VERSION
 from watchmove.pipeline.masks.motion_network_layers import MotionNetworkNetwork, load_network
 from watchmove.pipeline.settings.extraction import ExtractionSettings
@@ -62,20 +69,39 @@ def test_it_has_about_100_000_weights() -> None:
 
 
 def test_there_is_none_by_default() -> None:
-    """The evidence is passed on unchanged, no digest is recorded, and a worker does not load torch."""
-    evidence = [np.zeros((60, 80), np.float32)]
+    """No digest is recorded, and a worker does not load torch."""
     settings = ExtractionSettings()
 
     assert load_motion_network(settings) is None
-    assert mixed_evidence(evidence, [], [], settings)[0] is evidence[0]
     assert masks_provenance(settings) == {"flow": "dis"}
     code = "import watchmove.service.extraction.child, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 
 @pytest.mark.parametrize("device", ["cpu", "torch-cpu"])
-def test_both_segmenters_use_it(weights: Path, device: str) -> None:
-    """Masks differ from those without it, and hardly between both segmenters; what it sees does not depend on it."""
+def test_it_is_asked_where_masks_are_doubtful(device: str, tmp_path: Path) -> None:
+    """A bright disc that stands still is found only by the network, equally on both devices."""
+    cv2.setNumThreads(1)
+    frame = np.random.default_rng(0).integers(60, 90, (120, 160, 3), dtype=np.uint8)
+    disc = cv2.circle(np.zeros((120, 160), np.uint8), (70, 60), 25, 1, -1) > 0
+    frame[disc] = (250, 240, 235)
+    weights = save_network_of_bright_pixels(tmp_path / "bright.safetensors")
+    with_it = ExtractionSettings(motion_network=str(weights), device=device, flow="dis")
+    without = with_it.model_copy(update={"motion_network": ""})
+    on, off, reference = (
+        shot_segmenter(settings)([[frame] * 6])[0]
+        for settings in (with_it, without, with_it.model_copy(update={"device": "cpu"}))
+    )
+    masks, plain, expected = (np.stack([found.soft_mask for found in frames]) for frames in (on, off, reference))
+
+    assert jaccard(masks[0] >= 0.5, disc) > 0.9
+    assert not (plain >= 0.5).any()
+    assert np.abs(masks - expected).mean() < 0.005
+
+
+@pytest.mark.parametrize("device", ["cpu", "torch-cpu"])
+def test_it_changes_no_mask_that_is_sure(weights: Path, device: str) -> None:
+    """The masks of a square that moves are the same bytes; so are the maps that a network sees, and hardly differ."""
     cv2.setNumThreads(1)
     frames = list(moving_square((3.0, 0.0), 8).frames)
     with_it = ExtractionSettings(motion_network=str(weights), device=device, flow="dis")
@@ -84,16 +110,28 @@ def test_both_segmenters_use_it(weights: Path, device: str) -> None:
         shot_segmenter(settings)([frames])[0]
         for settings in (with_it, without, with_it.model_copy(update={"device": "cpu"}))
     )
-    masks, plain, expected = (np.stack([frame.soft_mask for frame in found]) for found in (on, off, reference))
     seen, unmixed, cues = (
         np.stack([frame.stages.cues for frame in found if frame.stages is not None]) for found in (on, off, reference)
     )
 
-    assert not np.array_equal(masks, plain)
-    assert np.abs(masks - expected).mean() < 0.005
+    assert all(np.array_equal(one.soft_mask, other.soft_mask) for one, other in zip(on, off, strict=True))
     assert np.array_equal(seen, unmixed)
     assert np.abs(seen.astype(np.float32) - cues).mean() < 0.005
     assert seen.shape == (8, 60, 80, 4)
+
+
+def test_masks_have_to_gain_confidence() -> None:
+    """The network is asked below a mean confidence of 0.7, and replaces masks if that grows by 0.05."""
+    sure = np.zeros((100, 200), np.float32)
+    sure[20:60, 50:150] = 1
+    vague = sure.copy()
+    vague[60:80, 50:150] = 0.4
+
+    assert not is_doubtful([sure, vague])
+    assert is_doubtful([sure, np.zeros_like(sure)])
+    assert not is_doubtful([])
+    assert is_improved([vague, vague], [sure, vague])
+    assert not is_improved([sure, vague], [vague, sure])
 
 
 def test_provenance_has_the_digest_of_its_weights(weights: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The confidence of a soft mask, and the decision which frames are discarded, each for one named reason."""
+"""The decision which frames are discarded, each for one named reason."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from watchmove.pipeline.arrays import FloatArray, Image
 from watchmove.pipeline.masks.chain import SegmentedFrame
+from watchmove.pipeline.masks.confidence import LEAST_MASK_FRACTION, confidence_of
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 
 REJECT_REASONS = (
@@ -29,23 +30,8 @@ REJECT_REASONS = (
 )
 """Why a frame is discarded: a closed list, in the order in which the reasons are checked."""
 
-_LEAST_MASK_FRACTION = 0.001
-"""Masks that cover less of the frame count as empty. Set by hand: a few pixels of noise, far below any object kept."""
-
 _MOVING_PIXELS = 1.0
 """Independent motion, in pixels per frame, from which a pixel counts as moving. Set by hand; not tuned."""
-
-_UNCERTAIN = (0.3, 0.69)
-"""Soft mask values that count as uncertain, about the range between the thresholds of training. Set by hand."""
-
-_BORDER_WEIGHT = 4.0
-"""Doubt added by a soft mask of 1 along the whole border; as many uncertain pixels as mask pixels add 1.
-
-Chosen with `_DOUBT_SCALE` on videos with known masks; how flat the optimum is has not been recorded.
-"""
-
-_DOUBT_SCALE = 1.75
-"""Doubt at which confidence is 1/e. It puts 0.5 where, on videos with known masks, J begins to fall below 0.8."""
 
 _THUMBNAIL_PIXELS = 24
 """Side of the thumbnails that are compared to find near duplicates. Set by hand; not tuned."""
@@ -70,22 +56,7 @@ class MaskFacts:
     flow_consistency: float
     """Mean agreement of forward and backward flow, in [0, 1]."""
     confidence: float
-    """See `confidence_of`."""
-
-
-def confidence_of(soft_mask: FloatArray) -> float:
-    """The confidence, in [0, 1], of a soft mask (H, W) in [0, 1]; 0 for an empty mask.
-
-    It falls with the number of uncertain pixels per mask pixel and with the mean of the soft mask along the frame's
-    border. Its rank correlation with J is 0.73 on the 30 DAVIS-2016 training sequences.
-    """
-    inside = int(np.count_nonzero(soft_mask >= 0.5))
-    if inside < _LEAST_MASK_FRACTION * soft_mask.size:
-        return 0.0
-    uncertain = int(np.count_nonzero((soft_mask > _UNCERTAIN[0]) & (soft_mask < _UNCERTAIN[1])))
-    border = np.concatenate([soft_mask[0], soft_mask[-1], soft_mask[1:-1, 0], soft_mask[1:-1, -1]])
-    doubt = uncertain / inside + _BORDER_WEIGHT * float(border.mean())
-    return float(np.exp(-doubt / _DOUBT_SCALE))
+    """See `masks.confidence.confidence_of`."""
 
 
 def border_fraction(mask: NDArray[np.bool_]) -> float:
@@ -140,7 +111,7 @@ class Threshold(NamedTuple):
 
     def limit(self, settings: ExtractionSettings) -> float:
         """The limit that the settings state, in the unit of the fact."""
-        return float(getattr(settings, self.setting)) if self.setting else _LEAST_MASK_FRACTION
+        return float(getattr(settings, self.setting)) if self.setting else LEAST_MASK_FRACTION
 
     def rejects(self, value: float, limit: float) -> bool:
         """Whether a value of the fact is beyond a limit."""

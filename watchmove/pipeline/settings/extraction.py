@@ -98,8 +98,8 @@ class ExtractionSettings(Section):
     )
     motion_network: str = Field(
         default="",
-        description="File or URI of the weights that `watchmove teach` wrote; the network's prediction is averaged "
-        "with the motion evidence. Empty: none.",
+        description="File or URI of the weights that `watchmove teach` wrote. Shots whose masks are doubtful are "
+        "segmented once more, with the network's prediction in the motion evidence. Empty: none.",
     )
     # Measured in docs/explanation/masks.md, "A motion network".
     motion_network_share: float = Field(

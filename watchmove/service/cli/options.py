@@ -101,7 +101,7 @@ MotionNetwork = Annotated[
     typer.Option(
         "--motion-network",
         metavar="WEIGHTS",
-        help="File or URI of weights that `teach` wrote; their prediction is averaged with the motion evidence.",
+        help="File or URI of weights that `teach` wrote; the network is asked where the masks of a shot are doubtful.",
     ),
 ]
 

@@ -7,7 +7,7 @@ relative to the camera, similarity to the appearance of what moves, and common f
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import cv2
@@ -26,36 +26,19 @@ from watchmove.pipeline.masks.chain import (
     shrink,
 )
 from watchmove.pipeline.masks.cpu.appearance import FIT_TO_MOTION, FIT_TO_OUTLINES, fit_appearance, pixel_features
-from watchmove.pipeline.masks.cpu.camera import motion_length, motion_saliency, residual_motion
 from watchmove.pipeline.masks.cpu.common_fate import object_motion_likelihood, pixel_weights, with_common_fate
 from watchmove.pipeline.masks.cpu.edges import align_to_edges, calibrate, level
-from watchmove.pipeline.masks.cpu.near_ground import without_near_ground
+from watchmove.pipeline.masks.cpu.independent_motion import IndependentMotion, independent_motion
 from watchmove.pipeline.masks.cpu.windows import (
     WindowFlow,
     best_consistency,
-    compose_fields,
     smooth_along_flow,
     window_consistency,
     window_flow,
 )
-from watchmove.pipeline.masks.motion_network import mixed_evidence
+from watchmove.pipeline.masks.motion_network import is_doubtful, is_improved, mixed_evidence
 from watchmove.pipeline.masks.stage_seconds import StageSeconds
 from watchmove.pipeline.settings.extraction import ExtractionSettings
-
-
-@dataclass(frozen=True)
-class _IndependentMotion:
-    """The motion of one frame relative to the camera.
-
-    residuals: pairs of a gap in frames and the field (h, w, 2) over it without the camera's motion, in pixels;
-    pixels_per_frame, above_noise, saliency: (h, w), means over all fields of their lengths, of how far these exceed the
-        noise, and of their saliency.
-    """
-
-    residuals: tuple[tuple[int, FloatArray], ...]
-    pixels_per_frame: FloatArray
-    above_noise: FloatArray
-    saliency: FloatArray
 
 
 @dataclass(frozen=True)
@@ -68,7 +51,7 @@ class _Evidence:
 
     image: Image
     flow: NDArray[np.float16]
-    motion: _IndependentMotion
+    motion: IndependentMotion
     motion_evidence: FloatArray
     cues: FloatArray
     features: FloatArray
@@ -84,10 +67,11 @@ def segment_shot(
     """Segment one shot: for each window, the frames at its `wanted` positions, or all.
 
     windows: consecutive frames (H, W, 3) uint8 RGB, of one size, at least two in each window. The seconds of each stage
-    are added to `stages`: flow, camera, smoothing, motion-network (if there is one), appearance,
-    edges.
+    are added to `stages`: flow, camera, smoothing, appearance, edges, and motion-network where one is asked.
 
-    Nothing has been learnt beforehand, except by a motion network; the same frames and settings give the same bytes.
+    If the settings name a motion network and the mean confidence of the masks is low, the shot is segmented once more
+    with the network's share in the motion evidence, and the masks of a clearly larger mean confidence are the result.
+    Nothing else has been learnt beforehand; the same frames and settings give the same bytes.
     Memory grows with the number of frames: about one megabyte per frame of 427x240, in addition to the frames.
 
     Raises InvalidInput where weights or a device that the settings name are missing or do not fit.
@@ -101,12 +85,36 @@ def segment_shot(
     frames = [frame for window in evidence for frame in window]
     starts = accumulate((len(images) for images in windows), initial=0)
     indices = [[start + position for position in positions] for start, positions in zip(starts, chosen, strict=False)]
+    wanted_indices = [index for of_window in indices for index in of_window]
+    found = _segmented_frames(frames, wanted_indices, settings, generator, stages)
+    if settings.motion_network and is_doubtful([frame.soft_mask for frame in found.values()]):
+        with stages("motion-network"):
+            asked = _with_motion_network(frames, settings)
+        other = _segmented_frames(asked, wanted_indices, settings, generator, stages)
+        if is_improved(*([frame.soft_mask for frame in each.values()] for each in (found, other))):
+            found = other
+    return tuple(tuple(found[index] for index in of_window) for of_window in indices)
+
+
+def _with_motion_network(frames: Sequence[_Evidence], settings: ExtractionSettings) -> list[_Evidence]:
+    """The evidence of the frames of a shot, with the share of the motion network."""
+    evidence, cues = [frame.motion_evidence for frame in frames], [frame.cues for frame in frames]
+    mixed = mixed_evidence(evidence, [_small_lab(frame.image) for frame in frames], cues, settings)
+    return [replace(frame, motion_evidence=of_frame) for frame, of_frame in zip(frames, mixed, strict=True)]
+
+
+def _segmented_frames(
+    frames: Sequence[_Evidence],
+    wanted: Sequence[int],
+    settings: ExtractionSettings,
+    generator: np.random.Generator,
+    stages: StageSeconds,
+) -> dict[int, SegmentedFrame]:
+    """The wanted frames of a shot, by their index."""
     with stages("appearance"):
-        consensus = _consensus(frames, {index for of_window in indices for index in of_window}, settings, generator)
+        consensus = _consensus(frames, set(wanted), settings, generator)
     with stages("edges"):
-        return tuple(
-            tuple(_segmented(frames[index], *consensus[index]) for index in of_window) for of_window in indices
-        )
+        return {index: _segmented(frames[index], *consensus[index]) for index in wanted}
 
 
 def _window_evidence(
@@ -118,29 +126,30 @@ def _window_evidence(
         flow = window_flow(greys, flow_method(settings))
         consistency = window_consistency(flow)
     with stages("camera"):
-        motions = [_independent_motion(flow, index, settings.motion_gaps, generator) for index in range(len(images))]
+        motions = [independent_motion(flow, index, settings.motion_gaps, generator) for index in range(len(images))]
         best = [best_consistency(consistency, index) for index in range(len(images))]
         # penalised before smoothing, so that unreliable evidence is not carried in full to other frames
         saliency = [_penalised(motion.saliency, agreement) for motion, agreement in zip(motions, best, strict=True)]
     with stages("smoothing"):
         motion_evidence = smooth_along_flow(saliency, flow, consistency)
-    # shrunk before the conversion, which then has a sixteenth of the pixels
-    labs = [np.asarray(cv2.cvtColor(shrink(image), cv2.COLOR_RGB2LAB), np.uint8) for image in images]
     cues = [
         np.dstack([motion.above_noise, motion.saliency, agreement, evidence])
         for motion, agreement, evidence in zip(motions, best, motion_evidence, strict=True)
     ]
-    if settings.motion_network:
-        with stages("motion-network"):
-            motion_evidence = mixed_evidence(motion_evidence, labs, cues, settings)
     with stages("appearance"):
-        features = [pixel_features(lab) for lab in labs]
+        features = [pixel_features(_small_lab(image)) for image in images]
     return [
         _Evidence(image, _to_next(flow, index), motion, evidence, cue, feature, float(agreement.mean()))
         for index, (image, motion, evidence, cue, feature, agreement) in enumerate(
             zip(images, motions, motion_evidence, cues, features, best, strict=True)
         )
     ]
+
+
+def _small_lab(image: Image) -> NDArray[np.uint8]:
+    """A frame (H, W, 3) uint8 RGB at the working size, (h, w, 3), in OpenCV's 8-bit CIE L*a*b*."""
+    # shrunk before the conversion, which then has a sixteenth of the pixels
+    return np.asarray(cv2.cvtColor(shrink(image), cv2.COLOR_RGB2LAB), np.uint8)
 
 
 def _to_next(flow: WindowFlow, index: int) -> NDArray[np.float16]:
@@ -153,28 +162,6 @@ def _penalised(saliency: FloatArray, consistency: FloatArray) -> FloatArray:
     """Motion saliency (h, w), reduced where forward and backward flow disagree."""
     penalised: FloatArray = saliency * (1 - DISAGREEMENT_PENALTY * (1 - consistency))
     return penalised
-
-
-def _independent_motion(
-    flow: WindowFlow, index: int, gaps: Sequence[int], generator: np.random.Generator
-) -> _IndependentMotion:
-    """Subtract the background's motion from all fields of a frame."""
-    # without its sign, because from here on a gap only scales lengths and noise
-    residuals = tuple(
-        (abs(gap), without_near_ground(field, residual_motion(field, generator)))
-        for gap, field in compose_fields(flow, index, gaps)
-    )
-    if not residuals:  # the window ends before the shortest gap on both sides
-        zero = np.zeros(flow.fields[index, flow.steps(index)[0]].shape[:2], np.float32)
-        return _IndependentMotion((), zero, zero, zero)
-    lengths = [(gap, motion_length(residual)) for gap, residual in residuals]
-    pixels_per_frame = _mean([length / np.float32(gap) for gap, length in lengths])
-    above_noise, saliency = zip(*(motion_saliency(length) for _, length in lengths), strict=True)
-    return _IndependentMotion(residuals, pixels_per_frame, _mean(above_noise), _mean(saliency))
-
-
-def _mean(maps: Sequence[FloatArray]) -> FloatArray:
-    return np.asarray(np.mean(maps, axis=0, dtype=np.float32), np.float32)
 
 
 def _consensus(

@@ -5,7 +5,6 @@ interpolation of OpenCV, which rounds positions to a thirty-second of a pixel.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from watchmove.pipeline.arrays import Image
+from watchmove.pipeline.arrays import FloatArray, Image
 from watchmove.pipeline.errors import Unavailable
 from watchmove.pipeline.flow.choice import chosen_method
 from watchmove.pipeline.flow.torch_maps import area_resize
@@ -29,18 +28,14 @@ from watchmove.pipeline.masks.chain import (
     StageMaps,
 )
 from watchmove.pipeline.masks.cpu.appearance import FIT_TO_MOTION, FIT_TO_OUTLINES
-from watchmove.pipeline.masks.cpu.camera import CANDIDATE_COUNT, camera_grid, draw_triples
 from watchmove.pipeline.masks.device.appearance import fit_appearance, pixel_features
-from watchmove.pipeline.masks.device.camera import motion_length, motion_saliency, residual_motion
 from watchmove.pipeline.masks.device.common_fate import object_motion_likelihood, pixel_weights, with_common_fate
 from watchmove.pipeline.masks.device.edges import align_to_edges, calibrate, level
+from watchmove.pipeline.masks.device.independent_motion import IndependentMotion, independent_motion
 from watchmove.pipeline.masks.device.memory import AdaptiveBatches
 from watchmove.pipeline.masks.device.motion_network import mixed_evidence
-from watchmove.pipeline.masks.device.near_ground import without_near_ground
 from watchmove.pipeline.masks.device.windows import (
-    STEPS,
     Windows,
-    compose_fields,
     mean_by_frame,
     shrink,
     smooth_along_flow,
@@ -48,29 +43,13 @@ from watchmove.pipeline.masks.device.windows import (
     window_consistency,
     window_flow,
 )
+from watchmove.pipeline.masks.motion_network import is_doubtful, is_improved
 from watchmove.pipeline.masks.motion_network_layers import load_network
 from watchmove.pipeline.masks.stage_seconds import StageSeconds
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 
 _FRAMES_PER_BATCH = 64
 """Frames, or pairs of frames, that a GPU is given together at first; a bound on memory, halved where it is too much."""
-
-
-@dataclass(frozen=True)
-class _IndependentMotion:
-    """The motion of N frames relative to the camera, in P fields.
-
-    residuals: (P, 2, h, w), fields over `gaps` (P,) frames without the camera's motion, in pixels; frames: (P,), the
-    frame of each; pixels_per_frame, above_noise, saliency: (N, h, w), means over each frame's fields of their lengths,
-        of how far these exceed the noise, and of their saliency.
-    """
-
-    residuals: Tensor
-    gaps: Tensor
-    frames: Tensor
-    pixels_per_frame: Tensor
-    above_noise: Tensor
-    saliency: Tensor
 
 
 class TorchSegmenter:
@@ -123,36 +102,57 @@ class TorchSegmenter:
             consistency = window_consistency(fields, layout)
             best = consistency.amax(dim=0)
         with stages("camera"):
-            motion = self._independent_motion(fields, layout, generator)
+            motion = independent_motion(fields, layout, self._settings.motion_gaps, generator, self._batches)
             saliency = motion.saliency * (1 - DISAGREEMENT_PENALTY * (1 - best))
         with stages("smoothing"):
             motion_evidence = smooth_along_flow(saliency, fields, consistency, layout)
         cues = torch.stack([motion.above_noise, motion.saliency, best, motion_evidence], dim=1)
-        if network := self._motion_network:
-            share = self._settings.motion_network_share
-            with stages("motion-network"):
-                motion_evidence = self._batches.run(
-                    lambda part: mixed_evidence(cues[part], shrink(pixels[part]), network, share), len(pixels)
-                )
         with stages("appearance"):
             features = self._batches.run(lambda part: pixel_features(shrink(pixels[part])), len(pixels))
-            similarity, consensus = self._consensus(pixels, features, motion_evidence, motion, generator)
         chosen = self._chosen(layout, wanted)
+        masks, maps = self._masks(pixels, features, motion_evidence, motion, chosen, generator, stages)
+        if (network := self._motion_network) and is_doubtful(masks):
+            share = self._settings.motion_network_share
+            with stages("motion-network"):
+                mixed = self._batches.run(
+                    lambda part: mixed_evidence(cues[part], shrink(pixels[part]), network, share), len(pixels)
+                )
+            others = self._masks(pixels, features, mixed, motion, chosen, generator, stages)
+            if is_improved(masks, others[0]):
+                masks, maps = others
+        with stages("back"):
+            # a GPU works asynchronously: the copies also wait for what earlier stages have queued
+            facts = motion.pixels_per_frame[chosen].cpu().numpy(), best.mean(dim=(1, 2))[chosen].tolist()
+            # axes: (N, 4, h, w) -> (N, h, w, 4)
+            of_stages = (to_next(fields, layout)[chosen], *maps, cues.permute(0, 2, 3, 1)[chosen])
+            stages_of = [StageMaps(*found) for found in zip(*map(_copied, of_stages), strict=True)]
+            found = zip(masks, *facts, stages_of, strict=True)
+            frames = iter([SegmentedFrame(*of_frame) for of_frame in found])
+        counts = layout.lengths if wanted is None else [len(positions) for positions in wanted]
+        return tuple(tuple(islice(frames, count)) for count in counts)
+
+    def _masks(
+        self,
+        pixels: Tensor,
+        features: Tensor,
+        motion_evidence: Tensor,
+        motion: IndependentMotion,
+        chosen: Tensor,
+        generator: np.random.Generator,
+        stages: StageSeconds,
+    ) -> tuple[list[FloatArray], tuple[Tensor, Tensor, Tensor]]:
+        """M masks (H, W) of the chosen frames; evidence of motion, similarity and consensus, (M, h, w) each."""
+        with stages("appearance"):
+            similarity, consensus = self._consensus(pixels, features, motion_evidence, motion, generator)
         with stages("edges"):
             masks = self._batches.run(
                 lambda part: calibrate(align_to_edges(consensus[chosen[part]], pixels[chosen[part]].float())),
                 len(chosen),
             )
         with stages("back"):
-            # a GPU works asynchronously: the copies also wait for what earlier stages have queued
-            facts = motion.pixels_per_frame[chosen].cpu().numpy(), best.mean(dim=(1, 2))[chosen].tolist()
-            # axes: (N, 4, h, w) -> (N, h, w, 4)
-            maps = (to_next(fields, layout), motion_evidence, similarity, consensus, cues.permute(0, 2, 3, 1))
-            stages_of = [StageMaps(*found) for found in zip(*(_copied(of_all[chosen]) for of_all in maps), strict=True)]
-            found = zip(masks.cpu().numpy(), *facts, stages_of, strict=True)
-            frames = iter([SegmentedFrame(*of_frame) for of_frame in found])
-        counts = layout.lengths if wanted is None else [len(positions) for positions in wanted]
-        return tuple(tuple(islice(frames, count)) for count in counts)
+            # a GPU works asynchronously: the copy also waits for what earlier stages have queued
+            found = list(masks.cpu().numpy())
+        return found, (motion_evidence[chosen], similarity[chosen], consensus[chosen])
 
     def _chosen(self, layout: Windows, wanted: Sequence[Sequence[int]] | None) -> Tensor:
         """Indices, among all frames of the shot, of those at the wanted positions of their windows, in order."""
@@ -161,34 +161,12 @@ class TorchSegmenter:
         indices = [start + position for start, positions in zip(starts, wanted, strict=True) for position in positions]
         return torch.tensor(indices, dtype=torch.int64, device=self._device)
 
-    def _independent_motion(
-        self, fields: Tensor, layout: Windows, generator: np.random.Generator
-    ) -> _IndependentMotion:
-        """Subtract the background's motion from all fields of all frames, over every gap that their windows have."""
-        gaps = sorted(self._settings.motion_gaps)
-        composed = [[compose_fields(fields, layout, direction, gap) for gap in gaps] for direction in range(len(STEPS))]
-        # axes: (direction, gap, frame, ...)
-        every_field = torch.stack([torch.stack([field for field, _ in of_gaps]) for of_gaps in composed])
-        exists = torch.stack([torch.stack([inside for _, inside in of_gaps]) for of_gaps in composed])
-        # triples are drawn in the order of the CPU: frame by frame, backward before forward, shorter gaps first
-        frame, direction, gap = exists.permute(2, 0, 1).nonzero(as_tuple=True)
-        grid = camera_grid(*fields.shape[-2:])
-        # reshaped, so that the array has three axes even where there is no field
-        triples = np.array([draw_triples(grid, generator) for _ in frame], np.int64).reshape(-1, CANDIDATE_COUNT, 3)
-        chosen, frames_apart = every_field[direction, gap, frame], torch.tensor(gaps, device=gap.device)[gap]
-        residuals = self._batches.run(lambda part: _residual_motion(chosen[part], triples[part]), len(chosen))
-        lengths = motion_length(residuals)
-        saliency = self._batches.run(lambda part: motion_saliency(lengths[part]), len(lengths))
-        speeds = lengths / frames_apart.view(-1, 1, 1)
-        means = (mean_by_frame(maps, frame, fields.shape[1]) for maps in (speeds, *saliency.unbind(1)))
-        return _IndependentMotion(residuals, frames_apart, frame, *means)
-
     def _consensus(
         self,
         pixels: Tensor,
         features: Tensor,
         motion_evidence: Tensor,
-        motion: _IndependentMotion,
+        motion: IndependentMotion,
         generator: np.random.Generator,
     ) -> tuple[Tensor, Tensor]:
         """Similarity and consensus (N, h, w) each, by the rounds of `cpu.segmentation._consensus`."""
@@ -213,7 +191,7 @@ class TorchSegmenter:
         """Evidence (N, h, w) aligned to the edges of the images, in batches."""
         return self._batches.run(lambda part: _outlined(pixels[part], evidence[part]), len(pixels))
 
-    def _object_motion_likelihood(self, motion: _IndependentMotion, evidence: Tensor) -> Tensor:
+    def _object_motion_likelihood(self, motion: IndependentMotion, evidence: Tensor) -> Tensor:
         """Mean likelihood (N, h, w) in [0, 1] that pixels move like the object, over the fields of each frame."""
         weights = pixel_weights(level(evidence))
         likelihood = self._batches.run(
@@ -223,11 +201,6 @@ class TorchSegmenter:
             len(motion.frames),
         )
         return mean_by_frame(likelihood, motion.frames, len(evidence))
-
-
-def _residual_motion(fields: Tensor, triples: NDArray[np.int64]) -> Tensor:
-    """Residuals (N, 2, h, w) of fields (N, 2, h, w) without the motion of the camera and of near ground."""
-    return without_near_ground(fields, residual_motion(fields, triples))
 
 
 def _copied(maps: Tensor) -> NDArray[np.float16]:
