@@ -21,6 +21,7 @@ from torch.distributed.run import parse_args, run
 
 from watchmove.pipeline.files.numbers import whole_number_of
 from watchmove.service.runner.exit_codes import BUG, DONE, INVALID_INPUT, STOPPED, UNAVAILABLE
+from watchmove.service.runner.runner import report_error
 
 _USAGE = "no command after `--`; call it as: TORCHRUN'S OPTIONS -- pretrain --run NAME"
 
@@ -53,6 +54,8 @@ def launch(words: Sequence[str]) -> int:
         line = f"ranks did not rendezvous: {error}; check the address and that every node runs, or run again"
         print(f"watchmove: {UNAVAILABLE.prefix}: {line}", file=sys.stderr)
         return UNAVAILABLE.exit_code
+    except OSError as error:  # torchrun writes temporary files
+        return report_error(error)
     return DONE.exit_code
 
 

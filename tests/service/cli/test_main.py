@@ -1,5 +1,6 @@
 """Bad input on the command line: one clear line and an exit code of the table."""
 
+import resource
 import socket
 import subprocess
 import sys
@@ -59,6 +60,30 @@ def test_bad_input_exits_65_with_a_line(tmp_path: Path, arguments: list[str], ex
 
     assert done.returncode == 65
     assert expected.replace("EMPTY", str(empty)) in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["watchmove", "plan", "--run", "x"],
+        ["watchmove", "evaluate", "--run", "x", "--evaluation", "0"],
+        ["watchmove.service.launch", "--standalone", "--nproc-per-node", "1", "--", "pretrain", "--run", "x"],
+    ],
+)
+def test_a_full_disk_of_temporary_files_is_retried(words: list[str]) -> None:
+    """At the start of a step too, and while libraries load, where `tempfile` finds no directory to write to."""
+    done = subprocess.run(
+        [sys.executable, "-m", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),  # no file can grow, as on a full disk
+    )
+
+    assert done.returncode == 75
+    assert "unavailable, retry later: [Errno 2] No usable temporary directory" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
 
 

@@ -25,6 +25,7 @@ from watchmove.service.settings.loading import LAPTOP, load_settings
         (Unavailable("x"), 75, "unavailable, retry later"),
         (Stopped("x"), 143, "stopped"),
         (OSError(errno.ENOSPC, "x"), 75, "unavailable, retry later"),
+        (FileNotFoundError("No usable temporary directory found in ['/tmp']"), 75, "unavailable, retry later"),
         (OSError(errno.ENOENT, "x"), 70, "internal error"),
         (ModuleNotFoundError("x", name="watchmove.x"), 70, "internal error"),
         (ZeroDivisionError("x"), 70, "internal error"),

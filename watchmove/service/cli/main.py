@@ -64,7 +64,7 @@ def main() -> None:
         app()
     except SystemExit as end:
         sys.exit(INVALID_INPUT.exit_code if end.code == _USAGE_ERROR else end.code)
-    except ModuleNotFoundError as error:  # of a command's imports, before its body
+    except Exception as error:  # noqa: BLE001 (of a command's imports, before its body)
         sys.exit(report_error(error))
 
 

@@ -1,6 +1,7 @@
 """The table of exit codes: each exception's exit code, the prefix of its message, and whether a retry can help."""
 
 import errno
+import os
 from dataclasses import dataclass
 
 from watchmove.pipeline.errors import InvalidInput, Stopped, Unavailable, UnreadableVideo
@@ -50,7 +51,13 @@ def ending_of(error: BaseException) -> Ending:
             return ending
     if isinstance(error, ModuleNotFoundError) and package_of(error) != "watchmove":
         return INVALID_INPUT
-    return UNAVAILABLE if isinstance(error, OSError) and error.errno in _DISK_FULL else BUG
+    return UNAVAILABLE if isinstance(error, OSError) and is_disk_full(error) else BUG
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Return whether a disk is full; of that of temporary files, `tempfile` says that no directory is usable."""
+    unusable = "No usable temporary directory" in str(error)
+    return error.errno in _DISK_FULL or (unusable and os.access(os.environ.get("TMPDIR", "/tmp"), os.W_OK))  # noqa: S108
 
 
 def package_of(error: ModuleNotFoundError) -> str:

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from watchmove.pipeline.errors import InvalidInput
+from watchmove.service.runner.exit_codes import is_disk_full
 
 _PREFIX, _LOCK = "watchmove-", ".lock"
 
@@ -26,11 +27,14 @@ def scratch_folder(parent: str) -> Iterator[Path]:
 
     Raises:
         InvalidInput: the parent cannot be written to.
+        OSError: its disk is full.
     """
     try:
         _remove_abandoned(Path(parent or tempfile.gettempdir()))
         lock, descriptor = _new_lock(parent or None)
     except OSError as error:
+        if is_disk_full(error):
+            raise
         raise InvalidInput(f"work.scratch {parent}: {error.strerror}; name a folder that can be written to") from error
     folder = lock.with_suffix("")
     try:
