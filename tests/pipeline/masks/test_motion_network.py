@@ -100,7 +100,7 @@ def test_it_is_asked_where_masks_are_doubtful(device: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("device", ["cpu", "torch-cpu"])
-def test_it_changes_no_mask_that_is_sure(weights: Path, device: str) -> None:
+def test_it_changes_no_confident_masks(weights: Path, device: str) -> None:
     """The masks of a square that moves are the same bytes; so are the maps that a network sees, and hardly differ."""
     cv2.setNumThreads(1)
     frames = list(moving_square((3.0, 0.0), 8).frames)
