@@ -10,14 +10,13 @@ from watchmove.pipeline.extraction.pruning import (
     REJECT_REASONS,
     THRESHOLDS,
     MaskFacts,
-    border_fraction,
     measure_mask,
     object_fraction,
     prune_shot,
     reject_reason,
 )
 from watchmove.pipeline.masks.chain import SegmentedFrame
-from watchmove.pipeline.masks.confidence import confidence_of
+from watchmove.pipeline.masks.confidence import border_mean, confidence_of
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 
 SETTINGS = ExtractionSettings()
@@ -104,8 +103,8 @@ def test_border_fraction_counts_the_outermost_pixels() -> None:
     mask = np.zeros((4, 6), bool)
     mask[:, 0] = True
 
-    assert border_fraction(mask) == 4 / 16
-    assert border_fraction(~np.zeros((4, 6), bool)) == 1
+    assert border_mean(mask) == 4 / 16
+    assert border_mean(~np.zeros((4, 6), bool)) == 1
 
 
 def test_object_fraction_excludes_small_parts() -> None:

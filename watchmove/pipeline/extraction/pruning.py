@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from watchmove.pipeline.arrays import FloatArray, Image
 from watchmove.pipeline.masks.chain import SegmentedFrame
-from watchmove.pipeline.masks.confidence import LEAST_MASK_FRACTION, confidence_of
+from watchmove.pipeline.masks.confidence import LEAST_MASK_FRACTION, border_mean, confidence_of
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 
 REJECT_REASONS = (
@@ -59,13 +59,6 @@ class MaskFacts:
     """See `masks.confidence.confidence_of`."""
 
 
-def border_fraction(mask: NDArray[np.bool_]) -> float:
-    """The fraction of the frame's outermost pixels that a mask (H, W) covers."""
-    # the corners belong to the rows, so that none counts twice
-    border = np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
-    return float(border.mean())
-
-
 def object_fraction(mask: NDArray[np.bool_], min_area_fraction: float) -> float:
     """The fraction of a mask (H, W) in connected parts that each cover `min_area_fraction` of the frame; 0 if empty."""
     _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
@@ -85,7 +78,7 @@ def measure_mask(frame: SegmentedFrame, min_area_fraction: float) -> MaskFacts:
     outside = float(np.median(independent_motion[~small])) if not small.all() else 0.0
     return MaskFacts(
         area_fraction=float(mask.mean()),
-        border_fraction=border_fraction(mask),
+        border_fraction=border_mean(mask),
         object_fraction=object_fraction(mask, min_area_fraction),
         moving_fraction=float((independent_motion > _MOVING_PIXELS).mean()),
         motion_pixels=inside - outside,

@@ -84,12 +84,11 @@ def extract_video(
 ) -> Extraction:
     """Find moving objects in a video, in frames sampled over all its shots.
 
-    The result is deterministic for a file in which ffmpeg reports no error. An error just behind a window that is read
-    sparsely may or may not be reported before ffmpeg ends, and decides whether the video is read completely.
-    `segment` computes the masks of a shot; without it, the method that the settings choose runs in this process.
-    Reading ends at `deadline`, in seconds of `time.monotonic`, or when the decoder exceeds its time limit; what was
-    found by then is the result. OpenCV is set to one thread for the whole process: callers use the cores by running one
-    process on each.
+    The result is the same each time, except that of a damaged file that is read completely, a few more or fewer frames
+    may be called damaged. `segment` computes the masks of a shot; without it, the method that the settings choose runs
+    in this process. Reading ends at `deadline`, in seconds of `time.monotonic`, or when the decoder exceeds its time
+    limit; what was found by then is the result. OpenCV is set to one thread for the whole process: callers use the
+    cores by running one process on each.
 
     Raises:
         UnreadableVideo: fewer than two frames decode; `reason` is one of UNREADABLE_REASONS.

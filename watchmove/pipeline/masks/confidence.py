@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from watchmove.pipeline.arrays import FloatArray
 
@@ -32,9 +33,14 @@ def confidence_of(soft_mask: FloatArray) -> float:
     if inside < LEAST_MASK_FRACTION * soft_mask.size:
         return 0.0
     uncertain = int(np.count_nonzero((soft_mask > _UNCERTAIN[0]) & (soft_mask < _UNCERTAIN[1])))
-    border = np.concatenate([soft_mask[0], soft_mask[-1], soft_mask[1:-1, 0], soft_mask[1:-1, -1]])
-    doubt = uncertain / inside + _BORDER_WEIGHT * float(border.mean())
+    doubt = uncertain / inside + _BORDER_WEIGHT * border_mean(soft_mask)
     return float(np.exp(-doubt / _DOUBT_SCALE))
+
+
+def border_mean(mask: FloatArray | NDArray[np.bool_]) -> float:
+    """The mean of a mask (H, W) over the frame's outermost pixels."""
+    # the corners belong to the rows, so that none counts twice
+    return float(np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]]).mean())
 
 
 def mean_confidence(soft_masks: Sequence[FloatArray]) -> float:
