@@ -16,6 +16,7 @@ from watchmove.pipeline.extraction.stretches import Stretch, plan_stretches
 from watchmove.pipeline.extraction.survey import KeyFrame, Survey, survey_video
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.fingerprint import hashes_of
+from watchmove.pipeline.video.frame_reports import FrameReports
 from watchmove.pipeline.video.shots import Window
 
 SETTINGS = ExtractionSettings(window_frames=10, windows_per_shot=2, frames_per_window=2, shorter_side_pixels=96)
@@ -187,6 +188,32 @@ def test_frames_at_other_times_than_surveyed_cannot_be_numbered(tmp_path: Path) 
     assert other is not None
     with pytest.raises(NotAsSurveyed):
         list(read_sparsely(path, other, [[Stretch(30, 30, 60, 1)]], SETTINGS, Reading(), ReadingLimits(None, "")))
+
+
+@pytest.mark.parametrize("decoder", [0, 1, 2])
+def test_a_report_that_another_message_breaks_changes_nothing(
+    decoder: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first decoder reads the key frames, each other one a window; one of them does not report its second frame."""
+    path = encode(tmp_path / "v.mp4", square(120), *H264, "-g", "30")
+    expected = [numbers_of(windows) for windows in windows_of(path)[0]]
+    decoders: list[FrameReports] = []
+    lost: list[bytes] = []
+    add = FrameReports.add
+
+    def add_unless_lost(self: FrameReports, line: bytes, errors: bytes = b"") -> None:
+        if self not in decoders:
+            decoders.append(self)
+        if decoders.index(self) == decoder and b"] n:   1 " in line:
+            lost.append(line)
+            return
+        add(self, line, errors)
+
+    monkeypatch.setattr(FrameReports, "add", add_unless_lost)
+
+    assert [numbers_of(windows) for windows in windows_of(path)[0]] == expected
+    assert len(lost) == 2
+    assert len(decoders) == 4  # the key frames, two windows, and one of these again
 
 
 def test_an_interlaced_video_is_recognised_by_its_windows(tmp_path: Path) -> None:

@@ -129,6 +129,13 @@ class _StretchReader:
 
     def _read(self, stretch: Stretch, count: int) -> tuple[list[tuple[Window, ...]], int]:
         """The runs of at most `count` frames of a stretch, and how many frames they have without repeats."""
+        try:
+            return self._read_once(stretch, count)
+        except NotAsSurveyed:
+            # rarely, messages of ffmpeg's threads break both reports of a frame, whose time is then not known
+            return self._read_once(stretch, count)
+
+    def _read_once(self, stretch: Stretch, count: int) -> tuple[list[tuple[Window, ...]], int]:
         deadline, fields = self.limits
         reader = open_video(
             self.path,
@@ -150,8 +157,9 @@ class _StretchReader:
         except UnreadableVideo as error:
             if not (reader.ended_early and self.seen):
                 raise NotAsSurveyed from error  # the complete reading says what is wrong
+        finally:
+            self.waited_seconds = reader.waited_seconds
         self._add_evidence(*evidence)
-        self.waited_seconds = reader.waited_seconds
         self.reading.ended_early, self.reading.stream = reader.ended_early, reader.log.stream or 0
         return found.runs, found.distinct
 

@@ -4,6 +4,7 @@ A survey is possible for files whose frames can be numbered and found again by t
 another way has no survey and is read from start to end.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,10 @@ _FEWEST_FRAMES_FOR_A_KEY = 4
 
 _LARGEST_TIME_ERROR = 1e-5
 """Largest difference of two equal times, as a share: ffmpeg writes times with six digits."""
+
+
+class _LostReport(Exception):
+    """Key frames are reported at the same time, which is how a reader reports a frame whose time it does not know."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,16 @@ def survey_video(
     Raises:
         Unavailable: ffmpeg cannot be started.
     """
+    try:
+        return _survey_once(path, settings, deadline, fields)
+    except _LostReport:
+        # rarely, messages of ffmpeg's threads break both reports of a frame
+        with suppress(_LostReport):
+            return _survey_once(path, settings, deadline, fields)
+    return None
+
+
+def _survey_once(path: Path, settings: ExtractionSettings, deadline: float | None, fields: Fields) -> Survey | None:
     keys, most = Extent(only_key_frames=True), settings.max_frames
     try:
         with open_video(path, settings, max_frames=most, deadline=deadline, fields=fields, extent=keys) as reader:
@@ -114,6 +129,8 @@ def _survey(reader: VideoReader, thumbnails: list[Image], most: int) -> Survey |
     if len(times) < _FEWEST_FRAMES_FOR_A_KEY * len(thumbnails) or not _are_times(times):
         return None
     shown = np.array([facts.time_seconds for facts in reports.frames])
+    if (np.diff(shown) == 0).any():
+        raise _LostReport
     # in the middle between two frames, a rounded time is nearest to its own frame
     numbers = np.searchsorted((times[1:] + times[:-1]) / 2, shown)
     survey = Survey(
