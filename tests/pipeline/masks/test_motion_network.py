@@ -16,8 +16,6 @@ from watchmove.pipeline.dataset.true_masks import jaccard
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.masks.choice import shot_segmenter
 from watchmove.pipeline.masks.motion_network import (
-    is_doubtful,
-    is_improved,
     load_motion_network,
     masks_provenance,
     mixed_evidence,
@@ -118,20 +116,6 @@ def test_it_changes_no_confident_masks(weights: Path, device: str) -> None:
     assert np.array_equal(seen, unmixed)
     assert np.abs(seen.astype(np.float32) - cues).mean() < 0.005
     assert seen.shape == (8, 60, 80, 4)
-
-
-def test_masks_have_to_gain_confidence() -> None:
-    """The network is asked below a mean confidence of 0.7, and replaces masks if that grows by 0.05."""
-    sure = np.zeros((100, 200), np.float32)
-    sure[20:60, 50:150] = 1
-    vague = sure.copy()
-    vague[60:80, 50:150] = 0.4
-
-    assert not is_doubtful([sure, vague])
-    assert is_doubtful([sure, np.zeros_like(sure)])
-    assert not is_doubtful([])
-    assert is_improved([vague, vague], [sure, vague])
-    assert not is_improved([sure, vague], [vague, sure])
 
 
 def test_provenance_has_the_digest_of_its_weights(weights: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from watchmove.pipeline.arrays import FloatArray
+from watchmove.pipeline.arrays import FloatArray, Image
 
 DISAGREEMENT_PENALTY = 0.3
 """Part of its motion evidence that a pixel loses where forward and backward flow disagree completely.
@@ -47,6 +47,12 @@ def shrink(array: NDArray[Number], scale: int = WORKING_SCALE) -> NDArray[Number
     # area averaging, because at this factor linear interpolation would skip pixels and alias
     smaller = cv2.resize(array, (-(-width // scale), -(-height // scale)), interpolation=cv2.INTER_AREA)
     return np.asarray(smaller, array.dtype)
+
+
+def small_lab(image: Image) -> NDArray[np.uint8]:
+    """A frame (H, W, 3) uint8 RGB at the working size, (h, w, 3), in OpenCV's 8-bit CIE L*a*b*."""
+    # shrunk before the conversion, which then has a sixteenth of the pixels
+    return np.asarray(cv2.cvtColor(shrink(image), cv2.COLOR_RGB2LAB), np.uint8)
 
 
 @dataclass(frozen=True)

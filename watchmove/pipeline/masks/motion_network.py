@@ -14,24 +14,11 @@ from numpy.typing import NDArray
 from watchmove.pipeline.arrays import FloatArray
 from watchmove.pipeline.files.digest import file_sha256
 from watchmove.pipeline.flow.choice import flow_provenance
-from watchmove.pipeline.masks.confidence import mean_confidence
 from watchmove.pipeline.masks.motion_network_file import header_of
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 
 _MOST_CHARACTERS = 64
 """Of what the header names as its snapshot: the file may come from anywhere. Names of snapshots are shorter."""
-
-
-_DOUBTFUL_CONFIDENCE = 0.7
-"""Mean confidence of the masks of a shot below which the network is asked.
-
-Chosen on the 30 DAVIS-2016 training sequences with networks of the other half: with 0.65 to 1, J differs by 0.004 at
-most; with 0.6, it is 0.02 lower. From 0.75 on, more than half of the shots are segmented twice.
-"""
-
-_LEAST_GAIN = 0.05
-"""Mean confidence that masks have to gain by the network. Chosen like `_DOUBTFUL_CONFIDENCE`, where 0.05 and 0.1 give
-the same J, and 0 gives 0.002 to 0.005 less."""
 
 
 class MotionNetwork(Protocol):
@@ -75,16 +62,6 @@ def mixed_evidence(
         (1 - share) * evidence + share * prediction
         for evidence, prediction in zip(motion_evidence, network.predict(labs, cues), strict=True)
     ]
-
-
-def is_doubtful(soft_masks: Sequence[FloatArray]) -> bool:
-    """Whether the network is asked, given the masks (H, W) in [0, 1] that a shot has without it."""
-    return mean_confidence(soft_masks) < _DOUBTFUL_CONFIDENCE
-
-
-def is_improved(without: Sequence[FloatArray], with_network: Sequence[FloatArray]) -> bool:
-    """Whether the masks of a shot with the network, (H, W) in [0, 1], replace those without it."""
-    return mean_confidence(with_network) >= mean_confidence(without) + _LEAST_GAIN
 
 
 def masks_provenance(settings: ExtractionSettings) -> dict[str, str]:

@@ -5,7 +5,7 @@ appearance model is fitted to all windows of the shot together, and to nothing e
 relative to the camera, similarity to the appearance of what moves, and common fate, which is motion like the object's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from watchmove.pipeline.arrays import FloatArray, Image
 from watchmove.pipeline.flow.choice import flow_method
+from watchmove.pipeline.masks.border_contrast import is_supported, shows_motion, with_contrast
 from watchmove.pipeline.masks.chain import (
     CONSENSUS_ROUNDS,
     DISAGREEMENT_PENALTY,
@@ -24,7 +25,9 @@ from watchmove.pipeline.masks.chain import (
     SegmentedFrame,
     StageMaps,
     shrink,
+    small_lab,
 )
+from watchmove.pipeline.masks.confidence import is_doubtful, most_confident
 from watchmove.pipeline.masks.cpu.appearance import FIT_TO_MOTION, FIT_TO_OUTLINES, fit_appearance, pixel_features
 from watchmove.pipeline.masks.cpu.common_fate import object_motion_likelihood, pixel_weights, with_common_fate
 from watchmove.pipeline.masks.cpu.edges import align_to_edges, calibrate, level
@@ -36,7 +39,7 @@ from watchmove.pipeline.masks.cpu.windows import (
     window_consistency,
     window_flow,
 )
-from watchmove.pipeline.masks.motion_network import is_doubtful, is_improved, mixed_evidence
+from watchmove.pipeline.masks.motion_network import mixed_evidence
 from watchmove.pipeline.masks.stage_seconds import StageSeconds
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 
@@ -69,9 +72,10 @@ def segment_shot(
     windows: consecutive frames (H, W, 3) uint8 RGB, of one size, at least two in each window. The seconds of each stage
     are added to `stages`: flow, camera, smoothing, appearance, edges, and motion-network where one is asked.
 
-    If the settings name a motion network and the mean confidence of the masks is low, the shot is segmented once more
-    with the network's share in the motion evidence, and the masks of a clearly larger mean confidence are the result.
-    Nothing else has been learnt beforehand; the same frames and settings give the same bytes.
+    If the mean confidence of the masks is low, and anything moves, the shot is segmented once more with the contrast to
+    the border in the evidence, and, if the settings name a motion network, again with the network's share in it; the
+    masks of a clearly larger mean confidence are the result. But for that network, nothing has been learnt beforehand;
+    the same frames and settings give the same bytes.
     Memory grows with the number of frames: about one megabyte per frame of 427x240, in addition to the frames.
 
     Raises InvalidInput where weights or a device that the settings name are missing or do not fit.
@@ -87,20 +91,40 @@ def segment_shot(
     indices = [[start + position for position in positions] for start, positions in zip(starts, chosen, strict=False)]
     wanted_indices = [index for of_window in indices for index in of_window]
     found = _segmented_frames(frames, wanted_indices, settings, generator, stages)
-    if settings.motion_network and is_doubtful([frame.soft_mask for frame in found.values()]):
-        with stages("motion-network"):
-            asked = _with_motion_network(frames, settings)
-        other = _segmented_frames(asked, wanted_indices, settings, generator, stages)
-        if is_improved(*([frame.soft_mask for frame in each.values()] for each in (found, other))):
-            found = other
+    if is_doubtful([frame.soft_mask for frame in found.values()]):
+        candidates = [found, *_other_masks(frames, wanted_indices, settings, generator, stages)]
+        masks = [[frame.soft_mask for frame in candidate.values()] for candidate in candidates]
+        found = candidates[most_confident(masks)]
     return tuple(tuple(found[index] for index in of_window) for of_window in indices)
 
 
-def _with_motion_network(frames: Sequence[_Evidence], settings: ExtractionSettings) -> list[_Evidence]:
-    """The evidence of the frames of a shot, with the share of the motion network."""
-    evidence, cues = [frame.motion_evidence for frame in frames], [frame.cues for frame in frames]
-    mixed = mixed_evidence(evidence, [_small_lab(frame.image) for frame in frames], cues, settings)
-    return [replace(frame, motion_evidence=of_frame) for frame, of_frame in zip(frames, mixed, strict=True)]
+def _other_masks(
+    frames: Sequence[_Evidence],
+    wanted: Sequence[int],
+    settings: ExtractionSettings,
+    generator: np.random.Generator,
+    stages: StageSeconds,
+) -> Iterator[dict[int, SegmentedFrame]]:
+    """The wanted frames with the contrast to the border in the evidence, if motion supports these masks.
+
+    Then with the motion network, if there is one.
+    """
+    evidence, labs = [frame.motion_evidence for frame in frames], [small_lab(frame.image) for frame in frames]
+
+    def segmented(others: Sequence[FloatArray]) -> dict[int, SegmentedFrame]:
+        replaced = [replace(frame, motion_evidence=other) for frame, other in zip(frames, others, strict=True)]
+        return _segmented_frames(replaced, wanted, settings, generator, stages)
+
+    if shows_motion(evidence):
+        with stages("appearance"):
+            contrasted = with_contrast(evidence, labs)
+        found = segmented(contrasted)
+        if is_supported([frame.soft_mask for frame in found.values()], [evidence[index] for index in found]):
+            yield found
+    if settings.motion_network:
+        with stages("motion-network"):
+            mixed = mixed_evidence(evidence, labs, [frame.cues for frame in frames], settings)
+        yield segmented(mixed)
 
 
 def _segmented_frames(
@@ -137,19 +161,13 @@ def _window_evidence(
         for motion, agreement, evidence in zip(motions, best, motion_evidence, strict=True)
     ]
     with stages("appearance"):
-        features = [pixel_features(_small_lab(image)) for image in images]
+        features = [pixel_features(small_lab(image)) for image in images]
     return [
         _Evidence(image, _to_next(flow, index), motion, evidence, cue, feature, float(agreement.mean()))
         for index, (image, motion, evidence, cue, feature, agreement) in enumerate(
             zip(images, motions, motion_evidence, cues, features, best, strict=True)
         )
     ]
-
-
-def _small_lab(image: Image) -> NDArray[np.uint8]:
-    """A frame (H, W, 3) uint8 RGB at the working size, (h, w, 3), in OpenCV's 8-bit CIE L*a*b*."""
-    # shrunk before the conversion, which then has a sixteenth of the pixels
-    return np.asarray(cv2.cvtColor(shrink(image), cv2.COLOR_RGB2LAB), np.uint8)
 
 
 def _to_next(flow: WindowFlow, index: int) -> NDArray[np.float16]:

@@ -4,7 +4,8 @@ The same chain with the same random draws, all windows of a shot at once. What d
 interpolation of OpenCV, which rounds positions to a thirty-second of a pixel.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from watchmove.pipeline.errors import Unavailable
 from watchmove.pipeline.flow.choice import chosen_method
 from watchmove.pipeline.flow.torch_maps import area_resize
 from watchmove.pipeline.flow.torch_methods import chosen_device, tensor_flow_method
+from watchmove.pipeline.masks.border_contrast import is_supported, shows_motion, with_contrast
 from watchmove.pipeline.masks.chain import (
     CONSENSUS_ROUNDS,
     DISAGREEMENT_PENALTY,
@@ -26,7 +28,9 @@ from watchmove.pipeline.masks.chain import (
     REFIT_FRAME_STEP,
     SegmentedFrame,
     StageMaps,
+    small_lab,
 )
+from watchmove.pipeline.masks.confidence import is_doubtful, most_confident
 from watchmove.pipeline.masks.cpu.appearance import FIT_TO_MOTION, FIT_TO_OUTLINES
 from watchmove.pipeline.masks.device.appearance import fit_appearance, pixel_features
 from watchmove.pipeline.masks.device.common_fate import object_motion_likelihood, pixel_weights, with_common_fate
@@ -43,13 +47,15 @@ from watchmove.pipeline.masks.device.windows import (
     window_consistency,
     window_flow,
 )
-from watchmove.pipeline.masks.motion_network import is_doubtful, is_improved
 from watchmove.pipeline.masks.motion_network_layers import load_network
 from watchmove.pipeline.masks.stage_seconds import StageSeconds
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 
 _FRAMES_PER_BATCH = 64
 """Frames, or pairs of frames, that a GPU is given together at first; a bound on memory, halved where it is too much."""
+
+_Masks = tuple[list[FloatArray], tuple[Tensor, Tensor, Tensor]]
+"""M masks (H, W) in [0, 1] of frames, and (M, h, w) evidence of motion, similarity and consensus."""
 
 
 class TorchSegmenter:
@@ -111,15 +117,12 @@ class TorchSegmenter:
             features = self._batches.run(lambda part: pixel_features(shrink(pixels[part])), len(pixels))
         chosen = self._chosen(layout, wanted)
         masks, maps = self._masks(pixels, features, motion_evidence, motion, chosen, generator, stages)
-        if (network := self._motion_network) and is_doubtful(masks):
-            share = self._settings.motion_network_share
-            with stages("motion-network"):
-                mixed = self._batches.run(
-                    lambda part: mixed_evidence(cues[part], shrink(pixels[part]), network, share), len(pixels)
-                )
-            others = self._masks(pixels, features, mixed, motion, chosen, generator, stages)
-            if is_improved(masks, others[0]):
-                masks, maps = others
+        if is_doubtful(masks):
+            segment = partial(
+                self._masks, pixels, features, motion=motion, chosen=chosen, generator=generator, stages=stages
+            )
+            candidates = [(masks, maps), *self._other_masks(segment, images, pixels, cues, chosen, stages)]
+            masks, maps = candidates[most_confident([found for found, _ in candidates])]
         with stages("back"):
             # a GPU works asynchronously: the copies also wait for what earlier stages have queued
             facts = motion.pixels_per_frame[chosen].cpu().numpy(), best.mean(dim=(1, 2))[chosen].tolist()
@@ -131,6 +134,32 @@ class TorchSegmenter:
         counts = layout.lengths if wanted is None else [len(positions) for positions in wanted]
         return tuple(tuple(islice(frames, count)) for count in counts)
 
+    def _other_masks(
+        self,
+        segment: Callable[[Tensor], _Masks],
+        images: Sequence[Image],
+        pixels: Tensor,
+        cues: Tensor,
+        chosen: Tensor,
+        stages: StageSeconds,
+    ) -> Iterator[_Masks]:
+        """Masks from other evidence than motion alone: see `cpu.segmentation._other_masks`."""
+        # on the CPU, whose counts are exact, and which takes less than a millisecond for a frame
+        evidence = list(cues[:, -1].cpu().numpy())
+        if shows_motion(evidence):
+            with stages("appearance"):
+                contrasted = np.stack(with_contrast(evidence, [small_lab(image) for image in images]))
+            found = segment(torch.from_numpy(contrasted).to(self._device))
+            if is_supported(found[0], [evidence[index] for index in chosen.tolist()]):
+                yield found
+        if network := self._motion_network:
+            share = self._settings.motion_network_share
+            with stages("motion-network"):
+                mixed = self._batches.run(
+                    lambda part: mixed_evidence(cues[part], shrink(pixels[part]), network, share), len(pixels)
+                )
+            yield segment(mixed)
+
     def _masks(
         self,
         pixels: Tensor,
@@ -140,7 +169,7 @@ class TorchSegmenter:
         chosen: Tensor,
         generator: np.random.Generator,
         stages: StageSeconds,
-    ) -> tuple[list[FloatArray], tuple[Tensor, Tensor, Tensor]]:
+    ) -> _Masks:
         """M masks (H, W) of the chosen frames; evidence of motion, similarity and consensus, (M, h, w) each."""
         with stages("appearance"):
             similarity, consensus = self._consensus(pixels, features, motion_evidence, motion, generator)
