@@ -26,11 +26,16 @@ VARIABLE = "WATCHMOVE_TEST_S3"
 MOTO = "moto"
 
 PROGRAMS = {
-    "MinIO": "minio server --quiet --address 127.0.0.1:{port} {folder}",
-    "versitygw": "versitygw --quiet --port 127.0.0.1:{port} posix {folder}",
+    "MinIO": "minio server --quiet --address 127.0.0.1:{0} {folder}",
+    "versitygw": "versitygw --quiet --port 127.0.0.1:{0} posix {folder}",
+    "SeaweedFS": "weed -logdir={folder} server -dir={folder} -ip=127.0.0.1 -ip.bind=127.0.0.1 -s3 -s3.port={0} "
+    "-s3.port.grpc={1} -s3.port.iceberg=0 -s3.port.lance=0 -master.port={2} -master.port.grpc={3} -volume.port={4} "
+    "-volume.port.grpc={5} -filer.port={6} -filer.port.grpc={7} -master.volumeSizeLimitMB=64 -volume.max=0",
 }
-"""The command of each server, with a free port and an empty folder."""
+"""The command of each server: the numbers are free ports, of which S3 has the first, and `folder` is empty."""
 
+_PORTS = 8
+"""The most that a command needs."""
 _KEY, _WORD = "watchmove", "only-for-tests"
 _START_SECONDS = 120.0
 
@@ -88,13 +93,13 @@ def _program(name: str, folder: Path) -> Iterator[Server]:
     program, *arguments = PROGRAMS[name].split()
     if not (path := shutil.which(program)):
         pytest.skip(f"{program} is not on PATH: the store is not tested against {name}")
-    port = _free_port()
-    command = [path, *(argument.format(port=port, folder=folder) for argument in arguments)]
-    server = Server(name, f"http://127.0.0.1:{port}", _KEY, _WORD)
+    ports = _free_ports()
+    command = [path, *(argument.format(*ports, folder=folder) for argument in arguments)]
+    server = Server(name, f"http://127.0.0.1:{ports[0]}", _KEY, _WORD)
     # each program reads its owner's credentials from variables of its own
     credentials = {
-        **dict.fromkeys(("MINIO_ROOT_USER", "ROOT_ACCESS_KEY_ID"), _KEY),
-        **dict.fromkeys(("MINIO_ROOT_PASSWORD", "ROOT_SECRET_ACCESS_KEY"), _WORD),
+        **dict.fromkeys(("MINIO_ROOT_USER", "ROOT_ACCESS_KEY_ID", "AWS_ACCESS_KEY_ID"), _KEY),
+        **dict.fromkeys(("MINIO_ROOT_PASSWORD", "ROOT_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY"), _WORD),
     }
     log = folder.with_suffix(".log")
     with (
@@ -136,7 +141,10 @@ def _answers(server: Server) -> bool:
     return True
 
 
-def _free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        return int(held.getsockname()[1])
+def _free_ports() -> list[int]:
+    """Ports that were free a moment ago."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(_PORTS)]
+    ports = [int(one.getsockname()[1]) for one in held]
+    for one in held:
+        one.close()
+    return ports

@@ -31,8 +31,8 @@ from watchmove.service.watching.checks import State
 from watchmove.service.watching.store_checks import store_checks
 
 BUCKET = f"watchmove-test-{secrets.token_hex(4)}"
-ABSENT = f"{BUCKET}-absent"
-"""A bucket that is there only once a test has made it."""
+ABSENT, UNMADE = f"{BUCKET}-absent", f"{BUCKET}-unmade"
+"""Buckets that are there only once a test has made the one, and a server the other by itself."""
 _PAGE_KEYS = 1000
 """Keys in one answer to a listing, of S3 itself."""
 
@@ -44,7 +44,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         client = client_of(server)
         client.create_bucket(Bucket=BUCKET)
         yield server
-        for bucket in (BUCKET, ABSENT) if server.stays else ():
+        for bucket in (BUCKET, ABSENT, UNMADE) if server.stays else ():
             with suppress(client.exceptions.NoSuchBucket):
                 for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
                     for row in page.get("Contents", []):
@@ -162,7 +162,7 @@ def test_keys_are_read_as_they_are(store: S3Store, key: str, tmp_path: Path) -> 
 def test_a_bucket_that_is_absent_is_named(store: S3Store) -> None:
     """A run that waits does not bring it about, so that the step ends as invalid."""
     absent = S3Store(f"s3://{ABSENT}/x")
-    for call in (lambda: list(absent.list()), lambda: absent.read("k"), lambda: absent.write("k", b"x")):
+    for call in (lambda: list(absent.list()), lambda: absent.read("k")):
         with pytest.raises(InvalidInput, match=f"there is no bucket '{ABSENT}'"):
             call()
     absent.make()
@@ -283,6 +283,16 @@ def _keys(*keys: str) -> Callable[[S3Store], str]:
     return measure
 
 
+def _absent_bucket(_store: S3Store) -> str:
+    """A write to a bucket that is not there."""
+    absent = S3Store(f"s3://{UNMADE}/x")
+    try:
+        absent.write("k", b"x")
+    except InvalidInput as error:
+        return "refused" if f"there is no bucket '{UNMADE}'" in str(error) else "fails"
+    return "makes it" if absent.read("k") == b"x" else "fails"
+
+
 def _wrong(**wrong: str) -> Callable[[S3Store], str]:
     """The exit code of a command with wrong credentials, if its last line names them."""
 
@@ -303,6 +313,7 @@ FACTS: dict[str, Callable[[S3Store], str]] = {
     "keys with a backslash": _keys("a\\b"),
     "keys with empty parts (`a//b`)": _keys("a//b"),
     "a key below a key (`a` and `a/b`)": _keys("a", "a/b"),
+    "a write to an absent bucket": _absent_bucket,
     "an unknown key ID": _wrong(AWS_ACCESS_KEY_ID="somebody"),
     "a wrong secret": _wrong(AWS_SECRET_ACCESS_KEY="wrong-word"),
 }
@@ -326,6 +337,7 @@ def test_servers_differ_as_the_docs_say(store: S3Store, server: Server, fact: st
 
     assert word == expected
     assert re.fullmatch(
-        r"kept|refused|ignored|taken|MD5|no MD5|served|told|not told|yes|listed as .+|fails|65|not checked", word
+        r"kept|refused|ignored|taken|MD5|no MD5|served|told|not told|yes|makes it|listed as .+|fails|65|not checked",
+        word,
     )
     assert server.name == MOTO or word != "not checked"
