@@ -34,7 +34,8 @@ class ExtractionSettings(Section):
     decoder_memory_mebibytes: int = Field(
         default=2048,
         ge=128,
-        description="Address space of the decoder process, in MiB, where the platform can limit it.",
+        description="Address space of the decoder process, in MiB, where the platform can limit it; with "
+        "`hardware_decoding`, its data alone.",
     )
 
     reading: Literal["sparse", "complete"] = Field(
