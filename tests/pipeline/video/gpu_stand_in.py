@@ -12,17 +12,7 @@ import pytest
 
 from watchmove.pipeline.video.ffmpeg_commands import ffmpeg_executable
 
-Fault = Literal["", "no GPU", "no library", "damaged copy", "grey"]
-
-# what ffmpeg 9 writes, in its colours, where libcuda.so.1 is there and libnvcuvid.so.1 is not
-_NO_LIBRARY = b"".join(
-    b"\x1b[0;36m[h264 @ 0x55573130f6c0] \x1b[0m\x1b[1;31m[error] \x1b[0m\x1b[1;31m" + message + b"\n\x1b[0m"
-    for message in (
-        b"Cannot load libnvcuvid.so.1",
-        b"Failed loading nvcuvid.",
-        b"Failed setup for format cuda: hwaccel initialisation returned error.",
-    )
-)
+Fault = Literal["", "no GPU", "damaged copy", "grey"]
 
 _PROGRAM = """#!{python} -S
 import os, sys
@@ -34,20 +24,7 @@ if "-hwaccel" in words:
     if fault != "no GPU":
         at = words.index("-hwaccel")
         del words[at : at + 2]
-    if fault == "no library":
-        # ffmpeg decodes by itself then; another process adds the messages to its log, after the streams are mapped
-        ours, theirs = os.pipe()
-        if os.fork() == 0:
-            os.close(theirs)
-            os.closerange(ours + 1, 64)
-            for other in range(3, ours):
-                os.close(other) if os.path.exists(f"/dev/fd/{{other}}") else None
-            os.close(1)
-            for line in open(ours, "rb", closefd=False):
-                os.write(2, {messages!r} + line if b"Output #0" in line else line)
-            os._exit(0)
-        os.dup2(theirs, 2)
-    elif fault == "damaged copy":
+    if fault == "damaged copy":
         words = [word + ".damaged" if word.startswith("file:") else word for word in words]
     elif fault != "no GPU":
         filters = "format=nv12," + ("hue=s=0," if fault == "grey" else "")
@@ -63,9 +40,7 @@ class GpuStandIn:
         self._starts = folder / "starts"
         self._starts.touch()
         real = ffmpeg_executable()
-        program = _PROGRAM.format(
-            python=sys.executable, fault=fault, starts=str(self._starts), messages=_NO_LIBRARY, ffmpeg=real
-        )
+        program = _PROGRAM.format(python=sys.executable, fault=fault, starts=str(self._starts), ffmpeg=real)
         (folder / "ffmpeg").write_text(program)
         (folder / "ffmpeg").chmod(0o755)
         monkeypatch.setenv("PATH", str(folder), prepend=":")

@@ -1,6 +1,7 @@
 """Decoding by a GPU, on machines without one: the command, frames in nv12, and the return to ffmpeg's own decoders.
 
-A stand-in for ffmpeg decodes on the CPU what a GPU is to decode, or fails as one does (`gpu_stand_in.py`).
+A stand-in for ffmpeg decodes on the CPU what a GPU is to decode (`gpu_stand_in.py`). With a pretended driver, ffmpeg
+takes all steps of decoding by NVDEC, and gets frames without a picture (`pretended_driver.py`).
 """
 
 import sys
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 
 from tests.pipeline.video.gpu_stand_in import Fault, GpuStandIn
+from tests.pipeline.video.pretended_driver import PretendedDriver
 from tests.pipeline.video.test_inputs import encode, ffmpeg, read, source_frames, woven, wrecked
 from watchmove.pipeline.errors import UnreadableVideo
 from watchmove.pipeline.extraction.sampled_video import Extraction, extract_video
+from watchmove.pipeline.extraction.survey import Survey, survey_video
 from watchmove.pipeline.masks.choice import shot_segmenter
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.decoder import Decoder, DecoderLimits, HardwareFailed
@@ -24,6 +27,13 @@ from watchmove.pipeline.video.frames import hardware_problem
 SETTINGS = ExtractionSettings(window_frames=10, windows_per_shot=2, frames_per_window=2, shorter_side_pixels=96)
 BY_GPU = SETTINGS.model_copy(update={"device": "torch-cpu", "hardware_decoding": True})
 MakeStandIn = Callable[[Fault], GpuStandIn]
+
+
+@pytest.fixture
+def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PretendedDriver:
+    """A driver that ffmpeg takes for NVIDIA's."""
+    (tmp_path / "driver").mkdir()
+    return PretendedDriver(tmp_path / "driver", monkeypatch)
 
 
 @pytest.fixture
@@ -60,6 +70,11 @@ def assert_same(found: Extraction, expected: Extraction) -> None:
         assert np.array_equal(one.soft_mask, other.soft_mask)
 
 
+def numbers_of(survey: Survey | None) -> list[int] | None:
+    """The numbers of all frames and of the key frames of a survey."""
+    return None if survey is None else [len(survey.times_seconds), *(key.number for key in survey.key_frames)]
+
+
 @pytest.mark.parametrize("hardware", [False, True])
 def test_the_input_has_the_option(hardware: bool) -> None:
     """Before the file, so that it holds for its decoder; frames come back to memory, for the same filters."""
@@ -79,13 +94,10 @@ def test_the_input_has_the_option(hardware: bool) -> None:
 
 
 @pytest.mark.parametrize("reading", ["sparse", "complete"])
-@pytest.mark.parametrize("fault", ["no GPU", "no library"])
-def test_without_a_gpu_everything_is_as_on_the_cpu(
-    fault: Fault, reading: str, video: Path, stand_in: MakeStandIn
-) -> None:
-    """Without a driver, ffmpeg ends; without NVDEC's library it decodes by itself. Only one decoder is tried."""
+def test_without_a_gpu_everything_is_as_on_the_cpu(reading: str, video: Path, stand_in: MakeStandIn) -> None:
+    """Without a driver, ffmpeg ends before the first frame. Only one decoder is tried."""
     expected = extracted(video, SETTINGS.model_copy(update={"reading": reading}))
-    program = stand_in(fault)
+    program = stand_in("no GPU")
     found = extracted(video, BY_GPU.model_copy(update={"reading": reading}))
 
     assert len(expected.frames) > 2
@@ -93,14 +105,70 @@ def test_without_a_gpu_everything_is_as_on_the_cpu(
     assert program.starts == 1
 
 
+@pytest.mark.parametrize("reading", ["sparse", "complete"])
+def test_without_the_library_of_nvdec_everything_is_as_on_the_cpu(
+    reading: str, video: Path, driver: PretendedDriver, stand_in: MakeStandIn
+) -> None:
+    """ffmpeg writes errors and decodes by itself then; they are none of the video's."""
+    expected = extracted(video, SETTINGS.model_copy(update={"reading": reading}))
+    driver.lose_decoder()
+    program = stand_in("no GPU")
+    found = extracted(video, BY_GPU.model_copy(update={"reading": reading}))
+
+    assert_same(found, expected)
+    assert program.starts == 1
+    with pytest.raises(HardwareFailed, match=r"^Cannot load libnvcuvid\.so\.1$"):
+        list(VideoReader(video, hardware=True))
+
+
 @pytest.mark.parametrize(
-    ("fault", "reason"), [("no GPU", "Cannot load libcuda|no CUDA-capable device|CUDA"), ("no library", "libnvcuvid")]
+    ("name", "options"),
+    [
+        ("v.mp4", ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-bf", "2", "-g", "16")),
+        ("v.mkv", ("-c:v", "libx265", "-pix_fmt", "yuv420p10le", "-x265-params", "log-level=error:keyint=16")),
+        ("v.ts", ("-c:v", "mpeg2video", "-q:v", "2", "-g", "16")),
+        ("v.webm", ("-c:v", "libvpx-vp9", "-pix_fmt", "yuv420p", "-g", "16")),
+        ("v.avi", ("-c:v", "mjpeg", "-pix_fmt", "yuvj420p")),
+        ("ffv1.mkv", ("-c:v", "ffv1")),
+    ],
 )
-def test_the_reason_is_the_first_message(fault: Fault, reason: str, video: Path, stand_in: MakeStandIn) -> None:
-    """It names what is missing."""
-    stand_in(fault)
-    with pytest.raises(HardwareFailed, match=reason), VideoReader(video, hardware=True) as reader:
-        next(iter(reader))
+def test_ffmpeg_gives_the_frames_of_a_gpu(
+    name: str, options: tuple[str, ...], tmp_path: Path, driver: PretendedDriver
+) -> None:
+    """All of them, with the times, sizes and key frames of the CPU, none damaged; other codecs are decoded as ever."""
+    assert driver
+    path = encode(tmp_path / name, source_frames(48), *options)
+    surveyed, expected_survey = (survey_video(path, settings) for settings in (BY_GPU, SETTINGS))
+    expected, plain = read(path)
+    with VideoReader(path, shorter_side_pixels=96, hardware=True) as reader:
+        found = list(reader)
+    shades = sorted(float(image.mean()) for image in found)
+
+    assert len(found) == len(expected) == 48
+    assert reader.log.frame_times_seconds == plain.log.frame_times_seconds
+    assert {reader.log.size_of_frame(number) for number in range(48)} == {(96, 128)}
+    assert not any(reader.log.is_damaged(number) for number in range(48))
+    assert numbers_of(surveyed) == numbers_of(expected_survey)
+    if "ffv1" in name:
+        assert np.array_equal(found, expected)
+    else:
+        # each shade of grey once: no picture is lost or given twice
+        assert max(np.ptp(image) for image in found) <= 4  # the grey of ten bits has a tint
+        assert np.diff(shades).min() > 1
+
+
+@pytest.mark.parametrize("picture", [0, 30, 95])
+def test_a_gpu_that_fails_is_given_up(
+    picture: int, video: Path, driver: PretendedDriver, stand_in: MakeStandIn
+) -> None:
+    """At the first picture, in the middle or at the last one: the video is read again on the CPU, as without a GPU."""
+    complete = {"reading": "complete"}
+    expected = extracted(video, SETTINGS.model_copy(update=complete))
+    driver.fail_at(picture)
+    program = stand_in("no GPU")
+
+    assert_same(extracted(video, BY_GPU.model_copy(update=complete)), expected)
+    assert program.starts == 1
 
 
 @pytest.mark.parametrize("reading", ["sparse", "complete"])
@@ -196,7 +264,7 @@ def test_memory_is_limited_without_the_address_space_of_cuda(
 
 @pytest.mark.parametrize(
     ("fault", "problem"),
-    [("", ""), ("no GPU", "CUDA|cuda"), ("no library", "libnvcuvid"), ("grey", "frames differ by")],
+    [("", ""), ("no GPU", "CUDA|cuda"), ("grey", "frames differ by")],
 )
 def test_a_small_video_shows_whether_a_gpu_decodes(
     fault: Fault, problem: str, tmp_path: Path, stand_in: MakeStandIn

@@ -26,7 +26,7 @@ def _forget() -> Iterator[None]:
     with_usable_hardware.cache_clear()
 
 
-@pytest.mark.parametrize("fault", ["no GPU", "no library", "grey"])
+@pytest.mark.parametrize("fault", ["no GPU", "grey"])
 def test_a_gpu_that_does_not_decode_is_tried_once(
     fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

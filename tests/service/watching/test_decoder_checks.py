@@ -69,7 +69,7 @@ def test_a_broken_ffmpeg_is_found(
     assert all(check.finding for check in checks)
 
 
-@pytest.mark.parametrize(("fault", "state"), [("", State.OK), ("no GPU", State.WARNING), ("no library", State.WARNING)])
+@pytest.mark.parametrize(("fault", "state"), [("", State.OK), ("no GPU", State.WARNING)])
 def test_decoding_by_hardware_is_checked_where_it_is_asked_for(
     fault: Fault, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
