@@ -117,8 +117,11 @@ def test_without_the_library_of_nvdec_everything_is_as_on_the_cpu(
 
     assert_same(found, expected)
     assert program.starts == 1
-    with pytest.raises(HardwareFailed, match=r"^Cannot load libnvcuvid\.so\.1$"):
-        list(VideoReader(video, hardware=True))
+    with (
+        pytest.raises(HardwareFailed, match=r"^Cannot load libnvcuvid\.so\.1$"),
+        VideoReader(video, hardware=True) as reader,
+    ):
+        list(reader)
 
 
 @pytest.mark.parametrize(

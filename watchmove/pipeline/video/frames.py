@@ -180,23 +180,26 @@ def hardware_problem(folder: Path, settings: ExtractionSettings) -> str:
 
     The settings are those of `open_video`, whose `hardware_decoding` does not matter.
     """
-    path, on_cpu = folder / "tried.mp4", settings.model_copy(update={"hardware_decoding": False})
+    path = folder / "tried.mp4"
     height, width = _TRIED_SIZE
     ramp = np.linspace(0, 255, width, dtype=np.uint8)
     colours = np.stack([ramp, ramp[::-1], ramp // 2], axis=-1)
     moving = [np.tile(np.roll(colours, 9 * number, axis=0), (height, 1, 1)) for number in range(_TRIED_FRAMES)]
     try:
         write_video(path, moving, _DEFAULT_FRAMES_PER_SECOND)
-        expected, found = (
-            list(open_video(path, chosen, max_frames=None))
-            for chosen in (on_cpu, settings.model_copy(update={"hardware_decoding": True}))
-        )
+        expected, found = (_all_images(path, settings, hardware=hardware) for hardware in (False, True))
     except (HardwareFailed, UnreadableVideo, Unavailable) as error:
         return str(error)
     if len(found) != len(expected):
         return f"{len(found)} of {len(expected)} frames are decoded"
     difference = max(float(np.abs(a.astype(float) - b).mean()) for a, b in zip(expected, found, strict=True))
     return f"frames differ by {difference:.0f} of 255 levels" if difference > _MOST_DIFFERENCE else ""
+
+
+def _all_images(path: Path, settings: ExtractionSettings, *, hardware: bool) -> list[Image]:
+    chosen = settings.model_copy(update={"hardware_decoding": hardware})
+    with open_video(path, chosen, max_frames=None) as reader:
+        return list(reader)
 
 
 class VideoFrames:
