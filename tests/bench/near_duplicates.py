@@ -30,7 +30,8 @@ from tests.bench.sparse_reading import sparse
 from watchmove.pipeline.extraction.near_duplicate_videos import near_duplicate_videos
 from watchmove.pipeline.extraction.sampled_video import extract_video
 from watchmove.pipeline.settings.extraction import ExtractionSettings
-from watchmove.pipeline.video.ffmpeg import InterlacedVideo, VideoReader
+from watchmove.pipeline.video.decoder import InterlacedVideo
+from watchmove.pipeline.video.ffmpeg import VideoReader
 from watchmove.pipeline.video.ffmpeg_commands import Fields, ffmpeg_executable
 from watchmove.pipeline.video.fingerprint import MOST_HASHES, Fingerprinter, hashes_of
 from watchmove.pipeline.video.shots import shot_thumbnail

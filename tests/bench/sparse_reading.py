@@ -24,7 +24,7 @@ from watchmove.pipeline.extraction.sparse_reading import NotAsSurveyed, read_spa
 from watchmove.pipeline.extraction.stretches import plan_stretches
 from watchmove.pipeline.extraction.survey import survey_video
 from watchmove.pipeline.settings.extraction import ExtractionSettings
-from watchmove.pipeline.video.ffmpeg import InterlacedVideo
+from watchmove.pipeline.video.decoder import InterlacedVideo
 from watchmove.pipeline.video.ffmpeg_commands import Fields, ffmpeg_executable
 
 SETTINGS = ExtractionSettings()

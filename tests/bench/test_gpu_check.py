@@ -1,6 +1,7 @@
-"""`make gpu-check`, run on the CPU: all of its rows but NCCL's, and what makes it fail."""
+"""`make gpu-check`, run on the CPU: all of its rows but NCCL's and those of decoding, and what makes it fail."""
 
 import math
+import os
 import re
 import subprocess
 import sys
@@ -17,18 +18,21 @@ from tests.bench.gpu_check.rows import COLUMNS, Figure, Row, Verdict, judged, ma
 from tests.bench.gpu_check.setup import SMALL, Setup
 from tests.bench.gpu_check.several_ranks import rank_rows
 from tests.bench.gpu_check.trainings import Variant, pretraining_row
+from tests.pipeline.video.gpu_stand_in import Fault, GpuStandIn
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.masks.choice import shot_segmenter
 from watchmove.pipeline.masks.device import segmentation
 from watchmove.pipeline.masks.device.edges import calibrate
 
 NCCL, COMPILED = "nccl", "pretraining, compiled"
+DECODING = ("decoding, all frames", "decoding, key frames of four readers")
 EXPECTED = [
     "flow variational",
     "flow raft",
     "masks, flow dis",
     "masks, flow dis, device process",
     "masks, flow variational",
+    *DECODING,
     "pretraining, fp32",
     "pretraining, fp32, not channels last",
     "pretraining, fp32, crops on the device",
@@ -54,10 +58,13 @@ def raft_weights(tmp_path: Path) -> Path:
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_all_of_it_runs_without_a_gpu(raft_weights: Path) -> None:
-    """The command prints a table in which every row passes, except NCCL's, which says what it needs."""
+    """The command prints a table in which every row passes, except those that say which hardware they need."""
     words = [sys.executable, "-m", "tests.bench.gpu_check", "--device", "cpu", "--raft-weights", str(raft_weights)]
     # time to spare, because a busy machine takes several times as long as an idle one
-    done = subprocess.run([*words, "--minutes", "14"], cwd=ROOT, capture_output=True, text=True, check=False)
+    no_gpu = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}
+    done = subprocess.run(
+        [*words, "--minutes", "14"], cwd=ROOT, capture_output=True, text=True, check=False, env=no_gpu
+    )
     head, _, *lines = done.stdout.splitlines()
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     verdicts = {cells[0]: cells[-1] for cells in table[2:]}
@@ -67,6 +74,7 @@ def test_all_of_it_runs_without_a_gpu(raft_weights: Path) -> None:
     assert table[0] == list(COLUMNS)
     assert list(verdicts) == EXPECTED
     assert verdicts.pop(NCCL) == "skipped: it needs two GPUs, and none is here; it was not seen"
+    assert all(verdicts.pop(what).startswith("skipped: not available: ") for what in DECODING)
     # without a C compiler, what is compiled is skipped
     others = {verdict for what, verdict in verdicts.items() if "compiled" not in what}
     assert others == {"pass"}
@@ -91,6 +99,21 @@ def test_masks_that_differ_fail(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert (
         printed.err.splitlines()[-1] == "gpu-check: failed: masks, flow dis; masks, flow variational; see the verdicts"
     )
+
+
+@pytest.mark.parametrize(("fault", "verdict"), [("", Verdict.PASS), ("grey", Verdict.FAIL)])
+def test_decoding_by_a_gpu_is_compared_with_the_cpu(
+    fault: Fault, verdict: Verdict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the CPU in the place of a GPU, frames are equal, and those without colour are not."""
+    (tmp_path / "bin").mkdir()
+    program = GpuStandIn(tmp_path / "bin", monkeypatch, fault)
+    found = list(rows(Setup("cpu", SMALL, tmp_path), "decoding", math.inf))
+
+    assert [row.what for row in found] == list(DECODING)
+    assert {row.verdict for row in found} == {verdict}
+    assert all(row.speeds for row in found)
+    assert program.starts == 1 + 4
 
 
 def test_a_training_that_learns_otherwise_fails(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from watchmove.pipeline.extraction.sampled_video import (
 )
 from watchmove.pipeline.masks.chain import WORKING_SCALE, SegmentedFrame
 from watchmove.pipeline.settings.extraction import ExtractionSettings
-from watchmove.pipeline.video.ffmpeg import InterlacedVideo
+from watchmove.pipeline.video.decoder import InterlacedVideo
 from watchmove.pipeline.video.frames import open_video
 
 SETTINGS = ExtractionSettings(

@@ -143,6 +143,16 @@ def test_extraction_asks_for_a_gpu_with_the_component() -> None:
     assert with_gpu(built_here) == {"watchmove-extract", "watchmove-pretrain", "watchmove-evaluate"}
 
 
+def test_a_gpu_of_extraction_can_decode_videos() -> None:
+    """Without the word `video`, NVIDIA's runtime leaves the library of NVDEC out of the container."""
+    (step,) = containers(named(built_with("base", "gpu-extract"), "WorkflowTemplate", "watchmove-extract"))
+    (without,) = containers(named(built_with("base"), "WorkflowTemplate", "watchmove-extract"))
+    variables = {row["name"]: row.get("value") for row in step["env"]}
+
+    assert variables["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility,video"
+    assert step["env"][:-1] == without["env"]
+
+
 def with_gpu(documents: tuple[Document, ...]) -> set[str]:
     """Names of the templates whose pods get a GPU and may run where its taint is."""
     return {

@@ -4,7 +4,7 @@
 
 Prints a table in Markdown: differences from the CPU with their tolerances, speeds, peak memory of the device, and a
 verdict in each row. With `--device cpu` the same code runs on little data on a machine without a GPU: masks by
-`extract.device: torch-cpu`, trainings on the CPU, and ranks by gloo; only NCCL is left out.
+`extract.device: torch-cpu`, trainings on the CPU, and ranks by gloo; only NCCL and decoding by the GPU are left out.
 
 Exits with 0 if no row failed, with 65 if there is no GPU or a file is missing, and with 70 if a tolerance is broken or
 a row ended with an error.
@@ -25,6 +25,7 @@ from pathlib import Path
 import cv2
 import torch
 
+from tests.bench.gpu_check.decoding import decoding_rows
 from tests.bench.gpu_check.detector import detector_rows
 from tests.bench.gpu_check.masks import flow_rows, masks_rows
 from tests.bench.gpu_check.rows import Row, Verdict, judged, markdown, skipped
@@ -44,7 +45,7 @@ _RESERVE_SECONDS = 90.0
 def rows(setup: Setup, only: str, seconds: float) -> Iterator[Row]:
     """Run everything whose name has the words `only`, and begin nothing after the time has passed."""
     began = time.monotonic()
-    parts = (flow_rows, masks_rows, pretraining_rows, detector_rows, rank_rows)
+    parts = (flow_rows, masks_rows, decoding_rows, pretraining_rows, detector_rows, rank_rows)
     works: Iterator[tuple[str, Callable[[], Row]]] = chain.from_iterable(part(setup) for part in parts)
     for what, work in works:
         if only not in what:

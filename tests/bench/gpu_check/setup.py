@@ -15,6 +15,10 @@ class Sizes:
     height: int
     flow_frames: int
     """Frames of which flow and masks by methods in torch are compared: a CPU takes two seconds for a pair of them."""
+    decoded_frames: int
+    """Frames of a video that is decoded."""
+    decoded_width: int
+    decoded_height: int
     videos: int
     """Drawn videos whose frames are trained on."""
     trunk: str
@@ -37,6 +41,9 @@ FULL = Sizes(
     width=426,
     height=240,
     flow_frames=8,
+    decoded_frames=150,
+    decoded_width=1280,
+    decoded_height=720,
     videos=12,
     trunk="alexnet",
     batch=64,
@@ -53,6 +60,9 @@ SMALL = Sizes(
     width=128,
     height=96,
     flow_frames=3,
+    decoded_frames=12,
+    decoded_width=160,
+    decoded_height=128,
     videos=4,
     trunk="alexnet-small",
     batch=8,

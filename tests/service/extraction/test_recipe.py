@@ -51,10 +51,19 @@ def test_the_recipe_counts_bytes_and_share_but_no_place(tmp_path: Path) -> None:
     assert len({a, c, less, recipe_of(settings_with())}) == 4
 
 
+def test_decoding_by_hardware_is_counted_where_it_is_asked_for() -> None:
+    """Its frames can differ from those of the CPU; without it, nothing is extracted again."""
+    by_gpu = ("extract.device=torch-cpu", "extract.hardware_decoding=true")
+
+    assert recipe_of(settings_with(*by_gpu)) != recipe_of(settings_with(by_gpu[0]))
+    assert recipe_of(settings_with("extract.hardware_decoding=false")) == recipe_of(settings_with())
+
+
 def test_without_a_motion_network_its_share_is_not_counted() -> None:
     """As if there were no such settings, so that nothing is extracted again for them."""
     settings = settings_with("extract.motion_network_share=0.9")
-    before = settings.extract.model_dump(mode="json", exclude={"motion_network", "motion_network_share"})
+    added = {"motion_network", "motion_network_share", "hardware_decoding"}
+    before = settings.extract.model_dump(mode="json", exclude=added)
 
     assert recipe_of(settings) == recipe_of(settings_with())
     assert recipe_of(settings) == settings_hash(before, masks_provenance(settings.extract), EXTRACTION_VERSION)

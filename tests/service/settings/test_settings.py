@@ -52,6 +52,10 @@ def test_overrides_beat_the_file(tmp_path: Path) -> None:
         ("evaluate: {seeds: [0, 1, 0]}", r"seeds = \[0, 1, 0\]: 0 appears more than once"),
         ("evaluate: {initialisations: [random, random]}", "random appears more than once"),
         ("extract: {motion_gaps: [1, 0]}", r"extract\.motion_gaps\.1 = 0: .*greater"),
+        (
+            "extract: {hardware_decoding: true}",
+            r"extract: hardware_decoding \(true\) .*device is cpu; set device: cuda",
+        ),
         ("extract: {motion_gaps: [3, 3]}", r"motion_gaps .*a distance twice"),
         ("extract: 5", "extract = 5: a section; give its keys"),
         ("pretrain: {background_threshold: 0.9}", "is not below foreground_threshold"),

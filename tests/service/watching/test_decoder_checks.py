@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.pipeline.video.gpu_stand_in import Fault, GpuStandIn
 from watchmove.service.settings.loading import LAPTOP, load_settings
 from watchmove.service.watching.checks import State
 from watchmove.service.watching.decoder_checks import codecs_check, decoder_checks, frames_check, version_check
@@ -66,6 +67,21 @@ def test_a_broken_ffmpeg_is_found(
 
     assert [check.state for check in checks] == states
     assert all(check.finding for check in checks)
+
+
+@pytest.mark.parametrize(("fault", "state"), [("", State.OK), ("no GPU", State.WARNING)])
+def test_decoding_by_hardware_is_checked_where_it_is_asked_for(
+    fault: Fault, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it the CPU decodes, so that it is a warning, whose remedy is for containers and for machines."""
+    GpuStandIn(tmp_path, monkeypatch, fault)
+    asked = load_settings(LAPTOP, ["extract.device=torch-cpu", "extract.hardware_decoding=true"])
+    checks = {check.name: check for check in decoder_checks(asked)}
+
+    assert list(checks) == ["ffmpeg", "codecs", "decoding", "hardware decoding"]
+    assert checks["decoding"].state is State.OK
+    assert checks["hardware decoding"].state is state
+    assert ("NVIDIA_DRIVER_CAPABILITIES" in checks["hardware decoding"].remedy) == bool(fault)
 
 
 def test_wrong_frames_fail() -> None:

@@ -24,8 +24,8 @@ from watchmove.pipeline.masks.chain import StageMaps
 from watchmove.pipeline.masks.choice import ShotSegmenter, shot_segmenter
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.decoder_log import UNREADABLE_REASONS
-from watchmove.pipeline.video.ffmpeg import InterlacedVideo
 from watchmove.pipeline.video.ffmpeg_commands import Fields
+from watchmove.pipeline.video.frames import read_again
 from watchmove.pipeline.video.repeats import StreamFrame
 from watchmove.pipeline.video.shots import Window
 
@@ -95,11 +95,8 @@ def extract_video(
         Unavailable: ffmpeg cannot be started.
     """
     cv2.setNumThreads(1)
-    segment = segment or shot_segmenter(settings)
-    try:
-        return _extract(path, settings, segment, deadline, "")
-    except InterlacedVideo as found:  # its first frames did not show it
-        return _extract(path, settings, segment, deadline, found.fields)
+    segmenter = segment or shot_segmenter(settings)
+    return read_again(lambda settings, fields: _extract(path, settings, segmenter, deadline, fields), settings)
 
 
 def _extract(

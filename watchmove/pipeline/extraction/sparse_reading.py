@@ -18,7 +18,8 @@ from watchmove.pipeline.extraction.complete_reading import Reading, ReadingLimit
 from watchmove.pipeline.extraction.stretches import Stretch, is_other_shot
 from watchmove.pipeline.extraction.survey import Survey
 from watchmove.pipeline.settings.extraction import ExtractionSettings
-from watchmove.pipeline.video.ffmpeg import InterlacedVideo, VideoReader
+from watchmove.pipeline.video.decoder import InterlacedVideo
+from watchmove.pipeline.video.ffmpeg import VideoReader
 from watchmove.pipeline.video.fields import fields_of
 from watchmove.pipeline.video.frames import open_video
 from watchmove.pipeline.video.repeats import MOST_REPEATS

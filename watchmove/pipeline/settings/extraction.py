@@ -34,7 +34,8 @@ class ExtractionSettings(Section):
     decoder_memory_mebibytes: int = Field(
         default=2048,
         ge=128,
-        description="Address space of the decoder process, in MiB, where the platform can limit it.",
+        description="Address space of the decoder process, in MiB, where the platform can limit it; with "
+        "`hardware_decoding`, its data alone.",
     )
 
     reading: Literal["sparse", "complete"] = Field(
@@ -85,6 +86,11 @@ class ExtractionSettings(Section):
     device: Literal["cpu", "cuda", "torch-cpu"] = Field(
         default="cpu",
         description="Device that computes masks; `torch-cpu` runs the code for `cuda` on the CPU, to check it.",
+    )
+    hardware_decoding: bool = Field(
+        default=False,
+        description="Whether the GPU decodes videos (NVDEC); needs the device `cuda`. A video that it does not decode "
+        "without an error is decoded on the CPU.",
     )
     flow: Literal["auto", "dis", "variational", "raft"] = Field(
         default="auto",
@@ -167,6 +173,14 @@ class ExtractionSettings(Section):
         ge=0,
         description="Number of discarded frames that are stored for inspection, per video and reject reason.",
     )
+
+    @model_validator(mode="after")
+    def _hardware_is_used(self) -> Self:
+        if self.hardware_decoding and self.device == "cpu":
+            raise ValueError(
+                "hardware_decoding (true) needs a GPU, and device is cpu; set device: cuda, or leave it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _raft_has_weights(self) -> Self:

@@ -1,20 +1,37 @@
 """One ffmpeg process that decodes a video: its pixels, its log, and its samples of fields."""
 
 import contextlib
+import math
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from watchmove.pipeline.errors import Unavailable
 from watchmove.pipeline.video.decoder_log import LOG_ENVIRONMENT, DecoderLog
-from watchmove.pipeline.video.ffmpeg_commands import DecodeChoice, Extent, FilterNames, decode_command
+from watchmove.pipeline.video.ffmpeg_commands import DecodeChoice, Extent, Fields, FilterNames, decode_command
 from watchmove.pipeline.video.fields import FieldDetector
 
 _PIPE_BYTES = 1 << 20
 """Size of the pipe of pixels: the largest that Linux permits by default."""
+
+
+class InterlacedVideo(Exception):
+    """A video is interlaced, which its first frames did not show; it must be read again, with these `fields`."""
+
+    def __init__(self, fields: Fields) -> None:
+        super().__init__(f"interlaced in {fields}")
+        self.fields = fields
+
+
+class HardwareFailed(Exception):
+    """The GPU does not decode a video, or an error was reported meanwhile; it must be read again without the GPU.
+
+    The message is the first error of the log. Whether the file is damaged is for ffmpeg's own decoders to say.
+    """
 
 
 @dataclass(frozen=True)
@@ -22,7 +39,7 @@ class DecoderLimits:
     """Bounds on what a decoder gives and takes.
 
     shorter_side_pixels: of the frames it gives; max_source_pixels: of a frame in the file; memory_mebibytes: address
-    space of the process.
+    space of the process, or its data alone where a GPU decodes.
     """
 
     shorter_side_pixels: int
@@ -39,7 +56,7 @@ class Decoder:
     """
 
     def __init__(self, path: Path, choice: DecodeChoice, extent: Extent, limits: DecoderLimits) -> None:
-        names = FilterNames()
+        names, self._is_hardware = FilterNames(), choice.hardware
         # an interlaced video is known to be one, and key frames do not follow each other: no samples are needed
         samples, samples_end = (None, None) if choice.fields or extent.only_key_frames else os.pipe()
         command = decode_command(
@@ -52,14 +69,15 @@ class Decoder:
             samples_descriptor=samples_end,
         )
         try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=_environment(),
-                pass_fds=() if samples_end is None else (samples_end,),
-            )
+            with _unlimited_address_space() if choice.hardware else contextlib.nullcontext():
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env=_environment(),
+                    pass_fds=() if samples_end is None else (samples_end,),
+                )
         except OSError as error:
             if samples is not None:
                 os.close(samples)
@@ -70,7 +88,7 @@ class Decoder:
             if samples_end is not None:
                 os.close(samples_end)
         _enlarge_pipe(self._process.stdout)
-        _limit_memory(self._process.pid, limits.memory_mebibytes)
+        _limit_memory(self._process.pid, limits.memory_mebibytes, only_data=choice.hardware)
         assert self._process.stdout is not None  # opened as a pipe above
         assert self._process.stderr is not None  # opened as a pipe above
         self.pixels = self._process.stdout
@@ -81,6 +99,22 @@ class Decoder:
     def exit_status(self) -> int | None:
         """The exit status of the process, None while it runs."""
         return self._process.poll()
+
+    def judge_hardware(self, index: int | None = None) -> None:
+        """Raise HardwareFailed where a GPU decodes and an error was reported before frame `index`, which was read.
+
+        None stands for the end of the stream: it is an error too if there was no frame.
+        """
+        if not self._is_hardware:
+            return
+        if index is None:
+            self.close()  # the log is complete
+        reports, facts = self.log.reports, None if index is None else self.log.frame(index)
+        if reports is None or not reports.frames:
+            raise HardwareFailed(self.log.failure_message())
+        seconds = math.inf if facts is None else facts.time_seconds
+        if reports.has_errors(seconds) or (index is not None and self.log.is_damaged(index)):
+            raise HardwareFailed(self.log.failure_message())
 
     def close(self) -> None:
         """End the process if it still runs, and wait until its log has been read completely."""
@@ -108,13 +142,30 @@ def _enlarge_pipe(pipe: IO[bytes] | None) -> None:
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
-def _limit_memory(pid: int, mebibytes: int) -> None:
-    """Bound the address space of the process on Linux; on other platforms only the timeout protects."""
+@contextlib.contextmanager
+def _unlimited_address_space() -> Iterator[None]:
+    """Let child processes that start in the block have any address space: CUDA reserves more than there is memory."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _limit_memory(pid: int, mebibytes: int, *, only_data: bool) -> None:
+    """Bound the address space of the process, or its data, on Linux; on other platforms only the timeout protects.
+
+    Data is what can be written and is not shared, which address space that CUDA only reserves is not.
+    """
     if sys.platform == "linux":
         import resource
 
+        kind = resource.RLIMIT_DATA if only_data else resource.RLIMIT_AS
         try:
             # set from outside, because code that runs before exec (preexec_fn) is not safe with threads
-            resource.prlimit(pid, resource.RLIMIT_AS, (mebibytes << 20, mebibytes << 20))
+            resource.prlimit(pid, kind, (mebibytes << 20, mebibytes << 20))
         except ProcessLookupError:
             return  # the process has already ended, and its log contains the reason

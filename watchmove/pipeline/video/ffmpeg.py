@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.errors import UnreadableVideo
-from watchmove.pipeline.video.decoder import Decoder, DecoderLimits
+from watchmove.pipeline.video.decoder import Decoder, DecoderLimits, InterlacedVideo
 from watchmove.pipeline.video.decoder_log import DecoderLog
 from watchmove.pipeline.video.ffmpeg_commands import (
     ALPHA_DECODERS,
@@ -36,14 +36,6 @@ _JUDGED_FRAMES = 48
 
 _PIXELS_OF_LIMIT = 1920 * 1080
 """Pixels of a frame for which the time limit holds as it is; larger frames get more time, in proportion."""
-
-
-class InterlacedVideo(Exception):
-    """A video is interlaced, which its first frames did not show; it must be read again, with these `fields`."""
-
-    def __init__(self, fields: Fields) -> None:
-        super().__init__(f"interlaced in {fields}")
-        self.fields = fields
 
 
 class VideoReader(AbstractContextManager["VideoReader"]):
@@ -68,6 +60,7 @@ class VideoReader(AbstractContextManager["VideoReader"]):
             `no-picture-stream`, `absurd-size`, `decoder-timeout`, `decoder-memory` or `decoder-failed`.
         InterlacedVideo: the video is interlaced, which became visible after its first frames; read it again with
             `fields`.
+        HardwareFailed: with `hardware`, no frame decodes, or an error was reported; read it again without.
         Unavailable: ffmpeg cannot be started.
     """
 
@@ -84,6 +77,7 @@ class VideoReader(AbstractContextManager["VideoReader"]):
         fields: Fields = "",
         extent: Extent = EVERYTHING,
         waited_seconds: float = 0.0,
+        hardware: bool = False,
     ) -> None:
         if not path.is_file():
             raise UnreadableVideo("missing-file", f"{path}: no such file")
@@ -98,7 +92,7 @@ class VideoReader(AbstractContextManager["VideoReader"]):
         self._tried_streams: set[int | None] = set()
         self._has_alpha_decoder = True
         self.ended_early = ""
-        self._start(DecodeChoice(fields=fields))
+        self._start(DecodeChoice(fields=fields, hardware=hardware))
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -134,6 +128,8 @@ class VideoReader(AbstractContextManager["VideoReader"]):
         while not self.ended_early and count != self._max_frames and (image := self._next_image(count)) is not None:
             count += 1
             yield image
+        if count != self._max_frames and not self.ended_early:
+            self._decoder.judge_hardware()
         if self._decoder.detector is not None and self._extent.frames is None:
             self.close()
             if fields := self._decoder.detector.fields():
@@ -150,6 +146,8 @@ class VideoReader(AbstractContextManager["VideoReader"]):
                     break
             if len(images) < most and self.exit_status is not None:
                 self.close()  # the log is complete, and knows all streams
+            if not images and not self.ended_early:
+                self._decoder.judge_hardware()
             better = self._better_choice(len(images))
             if better is None:
                 if not images or self.log.stream_is_cover():
@@ -168,10 +166,11 @@ class VideoReader(AbstractContextManager["VideoReader"]):
             self._tried_streams |= {self._choice.stream, self.log.stream}
             # ffmpeg selects no stream whose size it does not find at the start, as where the picture comes late
             others = [stream for stream in self.log.films if stream not in self._tried_streams]
-            return DecodeChoice(stream=others[0]) if others and not self.ended_early else None
+            other = DecodeChoice(stream=others[0], hardware=self._choice.hardware) if others else None
+            return None if self.ended_early else other
         decoder = ALPHA_DECODERS.get(self.log.alpha_codec, "") if self._has_alpha_decoder else ""
         if decoder and not self._choice.decoder:
-            return replace(self._choice, stream=self.log.stream, decoder=decoder)
+            return replace(self._choice, stream=self.log.stream, decoder=decoder, hardware=False)
         first = self.log.frame(0)
         if first is not None and first.has_alpha and not self._choice.alpha:
             return replace(self._choice, alpha=True)
@@ -190,6 +189,7 @@ class VideoReader(AbstractContextManager["VideoReader"]):
                 self.ended_early = "decoder-timeout"
                 self.close()
             return None
+        self._decoder.judge_hardware(index)
         height, width = facts.scaled_size
         if max(height, width) > self._shorter_side * LONGEST_TO_SHORTEST:
             raise UnreadableVideo("absurd-size", f"{self._path}: longer side over {LONGEST_TO_SHORTEST} x shorter")

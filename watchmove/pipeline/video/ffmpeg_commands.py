@@ -59,13 +59,16 @@ class DecodeChoice:
 
     stream: index of the video stream in the file, None for the one that ffmpeg chooses as a player does: with packets,
     then marked as default, then largest; fields: how the frames are divided into fields, of which one is read; alpha:
-    whether frames are read with their alpha channel; decoder: ffmpeg's name of the decoder, empty for its own choice.
+    whether frames are read with their alpha channel; decoder: ffmpeg's name of the decoder, empty for its own choice;
+    hardware: whether an NVIDIA GPU decodes what it can. ffmpeg copies its frames to memory, so that filters are the
+    same, and decodes other codecs itself.
     """
 
     stream: int | None = None
     fields: Fields = ""
     alpha: bool = False
     decoder: str = ""
+    hardware: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,8 @@ def decode_command(
         # one thread, because callers use the cores by running one process on each
         threads=1,
         **({f"c:{choice.stream}": choice.decoder} if choice.decoder else {}),
+        # device 0 of CUDA_VISIBLE_DEVICES, which computes the masks too
+        **({"hwaccel": "cuda"} if choice.hardware else {}),
         **_seeking(extent),
     )
     stream = source if choice.stream is None else source[str(choice.stream)]

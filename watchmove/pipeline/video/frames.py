@@ -1,24 +1,32 @@
 """Streams of frames from a video file or a folder of images, each frame with its name and its original size."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
 import PIL.Image
 
 from watchmove.pipeline.arrays import Image
-from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.errors import InvalidInput, Unavailable, UnreadableVideo
 from watchmove.pipeline.files.images import decoded_image
 from watchmove.pipeline.settings.extraction import ExtractionSettings
+from watchmove.pipeline.video.decoder import HardwareFailed, InterlacedVideo
+from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.video.ffmpeg import VideoReader
 from watchmove.pipeline.video.ffmpeg_commands import EVERYTHING, LONGEST_TO_SHORTEST, Extent, Fields
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _DEFAULT_FRAMES_PER_SECOND = 25.0
 """Frame rate of a video whose stream has no times. Set by hand: the rate of European television."""
+
+_TRIED_SIZE, _TRIED_FRAMES = (240, 320), 8
+"""(height, width) and number of the frames with which decoding by a GPU is tried. Set by hand."""
+_MOST_DIFFERENCE = 3.0
+"""Largest mean difference of such a frame from that of ffmpeg's own decoder, in levels of 255. Set by hand."""
 
 _DIGITS = re.compile(r"([0-9]+)")
 
@@ -145,7 +153,53 @@ def open_video(
         fields=fields,
         extent=extent,
         waited_seconds=waited_seconds,
+        hardware=settings.hardware_decoding,
     )
+
+
+Read = TypeVar("Read")
+
+
+def read_again(read: Callable[[ExtractionSettings, Fields], Read], settings: ExtractionSettings) -> Read:
+    """What `read` returns, called again where reading shows that a video is interlaced, or that no GPU decodes it.
+
+    It is called with the settings and the `fields` with which to read the video; what it did before must not count.
+    """
+    fields: Fields = ""
+    while True:
+        try:
+            return read(settings, fields)
+        except InterlacedVideo as found:
+            fields = found.fields
+        except HardwareFailed:
+            settings = settings.model_copy(update={"hardware_decoding": False})
+
+
+def hardware_problem(folder: Path, settings: ExtractionSettings) -> str:
+    """Why a GPU does not decode videos here, empty if it does: a small video is written to `folder` and decoded twice.
+
+    The settings are those of `open_video`, whose `hardware_decoding` does not matter.
+    """
+    path = folder / "tried.mp4"
+    height, width = _TRIED_SIZE
+    ramp = np.linspace(0, 255, width, dtype=np.uint8)
+    colours = np.stack([ramp, ramp[::-1], ramp // 2], axis=-1)
+    moving = [np.tile(np.roll(colours, 9 * number, axis=0), (height, 1, 1)) for number in range(_TRIED_FRAMES)]
+    try:
+        write_video(path, moving, _DEFAULT_FRAMES_PER_SECOND)
+        expected, found = (_all_images(path, settings, hardware=hardware) for hardware in (False, True))
+    except (HardwareFailed, UnreadableVideo, Unavailable) as error:
+        return str(error)
+    if len(found) != len(expected):
+        return f"{len(found)} of {len(expected)} frames are decoded"
+    difference = max(float(np.abs(a.astype(float) - b).mean()) for a, b in zip(expected, found, strict=True))
+    return f"frames differ by {difference:.0f} of 255 levels" if difference > _MOST_DIFFERENCE else ""
+
+
+def _all_images(path: Path, settings: ExtractionSettings, *, hardware: bool) -> list[Image]:
+    chosen = settings.model_copy(update={"hardware_decoding": hardware})
+    with open_video(path, chosen, max_frames=None) as reader:
+        return list(reader)
 
 
 class VideoFrames:
@@ -155,7 +209,7 @@ class VideoFrames:
 
     Raises:
         UnreadableVideo: the file cannot be decoded; `reason` is one of UNREADABLE_REASONS.
-        InterlacedVideo: the video is interlaced, which its first frames did not show; read it again with `fields`.
+        InterlacedVideo, HardwareFailed: see `read_again`.
         Unavailable: ffmpeg cannot be started.
     """
 

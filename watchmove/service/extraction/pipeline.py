@@ -3,19 +3,48 @@
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from threading import Event
 
+import structlog
+
+from watchmove.pipeline.settings.extraction import ExtractionSettings
+from watchmove.pipeline.video.frames import hardware_problem
 from watchmove.service.extraction.child import Limits
 from watchmove.service.extraction.device_process import DeviceProcess
 from watchmove.service.extraction.fetcher import ScratchSpace, VideoFetcher
 from watchmove.service.extraction.worker import VideoWorkers
 from watchmove.service.records.outcomes import NO_DEVICE, DeviceUse, Video, VideoOutcome
+from watchmove.service.runner.scratch_folder import scratch_folder
 from watchmove.service.settings.settings import Settings, worker_count
 from watchmove.service.store.opening import open_videos
 
 _POLL_SECONDS = 0.1
 """Longest wait before stop signals and fetches are checked again. Set by hand; not tuned."""
+
+
+HARDWARE_REMEDY = (
+    "In a container, NVIDIA_DRIVER_CAPABILITIES must have `video`; without a GPU that decodes, set "
+    "extract.hardware_decoding to false."
+)
+
+
+@cache
+def with_usable_hardware(settings: ExtractionSettings, scratch: str) -> ExtractionSettings:
+    """The settings, without `hardware_decoding` where it does not work here; once per process, a warning says so.
+
+    `scratch` is where a scratch folder is made, as `work.scratch`.
+    Raises InvalidInput where none can be made.
+    """
+    if not settings.hardware_decoding:
+        return settings
+    with scratch_folder(scratch) as folder:
+        problem = hardware_problem(folder, settings)
+    if not problem:
+        return settings
+    structlog.get_logger().warning("videos are decoded on the CPU", reason=problem, remedy=HARDWARE_REMEDY)
+    return settings.model_copy(update={"hardware_decoding": False})
 
 
 class VideoPipeline:
@@ -28,7 +57,8 @@ class VideoPipeline:
         self._waiting = deque(videos)
         self._fetcher = VideoFetcher(open_videos(settings), folder, space, count)
         self._device = None if settings.extract.device == "cpu" else DeviceProcess(settings.extract)
-        self._workers = VideoWorkers(settings.extract, count, limits, self._device)
+        extract = with_usable_hardware(settings.extract, work.scratch)
+        self._workers = VideoWorkers(extract, count, limits, self._device)
         self._exits = ExitStack()
 
     def __enter__(self) -> "VideoPipeline":

@@ -27,6 +27,8 @@ def recipe_of(settings: Settings) -> str:
     """
     # the share of no network decides nothing
     without = {"motion_network"} if settings.extract.motion_network else {"motion_network", "motion_network_share"}
+    if not settings.extract.hardware_decoding:
+        without.add("hardware_decoding")  # videos are decoded as without the setting
     decides = settings.extract.model_dump(mode="json", exclude=without)
     return settings_hash(decides, masks_provenance(settings.extract), EXTRACTION_VERSION)
 

@@ -146,7 +146,9 @@ def bench_masks(
                 mask_frames(islice(frames_of_folder(davis / "JPEGImages" / name, settings), most_frames), settings)
             )
         else:
-            with VideoFrames(_video_of(videos, name), settings) as stream:
+            # by ffmpeg's own decoders, so that figures of all machines are of the same frames
+            decoded = settings.model_copy(update={"hardware_decoding": False})
+            with VideoFrames(_video_of(videos, name), decoded) as stream:
                 frames = list(mask_frames(islice(stream, most_frames), settings))
         if len(frames) != len(truths):
             raise InvalidInput(f"{name}: {len(frames)} frames and {len(truths)} annotations; give one for each frame")

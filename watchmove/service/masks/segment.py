@@ -16,9 +16,9 @@ from watchmove.pipeline.masks.choice import shot_segmenter
 from watchmove.pipeline.masks.motion_network import masks_provenance
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.encoder import write_video
-from watchmove.pipeline.video.ffmpeg import InterlacedVideo
 from watchmove.pipeline.video.ffmpeg_commands import Fields
-from watchmove.pipeline.video.frames import NamedFrame, VideoFrames, frames_of_folder, image_paths
+from watchmove.pipeline.video.frames import NamedFrame, VideoFrames, frames_of_folder, image_paths, read_again
+from watchmove.service.extraction.pipeline import with_usable_hardware
 
 FACTS, OVERLAY = "frames.jsonl", "overlay.mp4"
 _FOLDER_RATE = 25.0
@@ -53,16 +53,16 @@ def segment(
     cv2.setNumThreads(1)
     # Built before anything is written or decoded, so that a missing device or weights file is named at once.
     shot_segmenter(settings)
+    settings = settings if source.is_dir() else with_usable_hardware(settings, "")
     try:
         (out / FACTS).unlink(missing_ok=True)
     except NotADirectoryError as error:
         raise InvalidInput(f"--out {out}: is a file; name a folder") from error
     except OSError as error:
         raise InvalidInput(f"{out / FACTS}: cannot be replaced ({error.strerror}); name another folder") from error
-    try:
-        rows = _write_all(source, out, settings, on_frame, overlay=overlay)
-    except InterlacedVideo as found:  # its first frames did not show it: all masks are written again
-        rows = _write_all(source, out, settings, on_frame, overlay=overlay, fields=found.fields)
+    rows = read_again(
+        lambda settings, fields: _write_all(source, out, settings, on_frame, overlay=overlay, fields=fields), settings
+    )
     write_bytes(out / FACTS, "".join(rows).encode())
     return len(rows)
 
@@ -74,7 +74,7 @@ def _write_all(
     on_frame: Callable[[int, int], None],
     *,
     overlay: bool,
-    fields: Fields = "",
+    fields: Fields,
 ) -> list[str]:
     """Write the mask of each frame, and the overlay if it is wanted; returns the lines of `frames.jsonl`."""
     rows: list[str] = []

@@ -1,4 +1,4 @@
-"""Checks of ffmpeg: its version, its decoders, and a drawn video that is decoded as any other."""
+"""Checks of ffmpeg: its version, its decoders, a drawn video that is decoded as any other, and one by the GPU."""
 
 import re
 import subprocess
@@ -11,7 +11,8 @@ from watchmove.pipeline.errors import InvalidInput, Unavailable, UnreadableVideo
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.video.ffmpeg_commands import ffmpeg_executable
-from watchmove.pipeline.video.frames import open_video
+from watchmove.pipeline.video.frames import hardware_problem, open_video
+from watchmove.service.extraction.pipeline import HARDWARE_REMEDY
 from watchmove.service.runner.scratch_folder import scratch_folder
 from watchmove.service.settings.settings import Settings
 from watchmove.service.watching.checks import Check, failed, not_checked, ok, warning
@@ -49,7 +50,7 @@ _MOST_DIFFERENCE = 12
 
 
 def decoder_checks(settings: Settings) -> Iterator[Check]:
-    """Yield the checks of ffmpeg, of its codecs, and of decoding."""
+    """Yield the checks of ffmpeg, of its codecs, of decoding, and of decoding by hardware where settings ask for it."""
     try:
         said = _said("-version")
         decoders = set(_DECODER.findall(_said("-decoders")))
@@ -61,6 +62,8 @@ def decoder_checks(settings: Settings) -> Iterator[Check]:
     yield version_check(ffmpeg_executable(), said)
     yield codecs_check(decoders)
     yield _decoding(settings)
+    if settings.extract.hardware_decoding:
+        yield _hardware(settings)
 
 
 def _said(option: str) -> str:
@@ -100,7 +103,8 @@ def _decoding(settings: Settings) -> Check:
                 finding = f"no H.264 can be written, so that no drawn frame could be decoded: {error}"
                 remedy = "Install an ffmpeg with libx264, which drawn worlds and `watchmove segment` need."
                 return warning("decoding", finding, remedy)
-            with open_video(path, settings.extract, max_frames=None) as reader:
+            by_ffmpeg = settings.extract.model_copy(update={"hardware_decoding": False})
+            with open_video(path, by_ffmpeg, max_frames=None) as reader:
                 return frames_check(list(reader), settings.extract)
     except InvalidInput as error:
         return not_checked("decoding", f"there is no scratch folder: {error}")
@@ -109,6 +113,18 @@ def _decoding(settings: Settings) -> Check:
             "Install another ffmpeg, or raise extract.decoder_memory_mebibytes and extract.decoder_timeout_seconds."
         )
         return failed("decoding", f"a drawn video cannot be decoded: {error}", remedy)
+
+
+def _hardware(settings: Settings) -> Check:
+    name = "hardware decoding"
+    try:
+        with scratch_folder(settings.work.scratch) as folder:
+            problem = hardware_problem(folder, settings.extract)
+    except InvalidInput as error:
+        return not_checked(name, f"there is no scratch folder: {error}")
+    if problem:
+        return warning(name, f"videos will be decoded on the CPU: {problem}", HARDWARE_REMEDY)
+    return ok(name, "the GPU decodes a small video of H.264 as the CPU does")
 
 
 def frames_check(images: list[Image], settings: ExtractionSettings) -> Check:

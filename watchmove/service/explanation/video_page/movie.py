@@ -15,9 +15,8 @@ from watchmove.pipeline.extraction.every_frame import MaskedFrame, mask_frames
 from watchmove.pipeline.masks.choice import shot_segmenter
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.encoder import write_video
-from watchmove.pipeline.video.ffmpeg import InterlacedVideo
 from watchmove.pipeline.video.ffmpeg_commands import Fields
-from watchmove.pipeline.video.frames import NamedFrame, VideoFrames
+from watchmove.pipeline.video.frames import NamedFrame, VideoFrames, read_again
 from watchmove.service.explanation.video_page.drawing import outlined
 from watchmove.service.records.frame_verdicts import FrameVerdict
 
@@ -81,10 +80,7 @@ def write_movie(path: Path, source: Path, settings: ExtractionSettings, caption:
     # one thread for linear algebra, as in extraction's workers
     with threadpool_limits(limits=1):
         shot_segmenter(settings)  # a missing device is named before anything is decoded
-        try:
-            return _write(path, source, settings, caption, on_frame)
-        except InterlacedVideo as found:  # its first frames did not show it
-            return _write(path, source, settings, caption, on_frame, found.fields)
+        return read_again(lambda settings, fields: _write(path, source, settings, caption, on_frame, fields), settings)
 
 
 def _write(
@@ -93,7 +89,7 @@ def _write(
     settings: ExtractionSettings,
     caption: Caption,
     on_frame: OnFrame,
-    fields: Fields = "",
+    fields: Fields,
 ) -> Movie:
     movie = Movie()
     with VideoFrames(source, settings, fields) as stream:
