@@ -1,6 +1,6 @@
 """Components: what each changes in the pods that Argo and the Job make, and that all combinations are built."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -46,6 +46,16 @@ def test_every_component_is_in_a_combination_and_in_the_docs() -> None:
 
     assert set(FOLDERS) == {component for _, *components in COMBINATIONS for component in components}
     assert [name for name in FOLDERS if f"| `{name}` |" not in page] == []
+
+
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=" ".join)
+def test_no_field_is_used_that_argo_4_does_not_have(combination: tuple[str, ...]) -> None:
+    """Argo 3.7 and 4 both have `schedules`, `mutexes`, `semaphores` and `podPriorityClassName`; 3.7 alone has these."""
+    argos = [one for one in built_with(*combination) if one["apiVersion"].startswith("argoproj.io/")]
+    used = {key for one in argos for key in _keys(one["spec"])}
+
+    assert {"schedules", "templates", "retryStrategy"} <= used
+    assert used & {"schedule", "mutex", "semaphore", "podPriority"} == set()
 
 
 @pytest.mark.parametrize("combination", COMBINATIONS, ids=" ".join)
@@ -348,3 +358,11 @@ def test_the_slim_image_is_that_of_the_steps_without_pytorch(tmp_path: Path, com
     assert {box["image"] for name, box in boxes if name not in slim} == {"registry.example/watchmove:0.1.0"}
     assert len(recorded) >= len(STEPS)
     assert all(in_record == image for in_record, image in recorded)
+
+
+def _keys(value: Any) -> Iterator[str]:
+    """Every key in a document, at any depth."""
+    rows = value if isinstance(value, list) else value.values() if isinstance(value, dict) else ()
+    yield from value if isinstance(value, dict) else ()
+    for row in rows:
+        yield from _keys(row)

@@ -17,6 +17,10 @@ from watchmove.service.cluster.watch import watch
 from watchmove.service.cluster.workflow_api import connect
 from watchmove.service.cluster.workflow_state import WorkflowState, state_of
 
+EXECUTOR_BEFORE = 'time=2026-11-30T18:14:36.096Z level=INFO msg="waiting for signals" argo=true signalPath=/ctr/main'
+EXECUTOR_AFTER = 'time=2026-11-30T18:14:38.111Z level=INFO msg="sub-process exited" error="exit status 65" argo=true'
+FAILED = '{"ending": "invalid input", "exit_code": 65, "reason": "no video there", "event": "failed", "level": "error"}'
+
 
 def _submit(template: str = "watchmove", parameters: dict[str, str] | None = None) -> WorkflowState:
     return submit(connect("science"), template, parameters or {})
@@ -157,13 +161,38 @@ def test_a_workflow_that_argo_has_not_seen_yet_is_pending() -> None:
     assert state_of({"metadata": {"name": "w"}}) == WorkflowState("w", "Pending", 0, 0, ())
 
 
-def test_of_a_pods_last_words_the_line_about_its_ending_is_kept() -> None:
-    """Of a pod's log in Argo's message only the line of watchmove is kept."""
-    words = 'main: Error (exit code 65): {"step": "plan"}\nwatchmove: no video there\nError: exit status 65\n'
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        (
+            'main: Error (exit code 65): {"step": "plan"}\nwatchmove: no video there\nError: exit status 65\n',
+            "watchmove: no video there",
+        ),
+        (
+            f"main: Error (exit code 65): {EXECUTOR_BEFORE}\n{FAILED}\n{EXECUTOR_AFTER}\nError: exit status 65\n",
+            "invalid input: no video there",
+        ),
+        (
+            f'main: Error (exit code 65): {{"event": "step"}}\n{FAILED}\n{EXECUTOR_AFTER}\n',
+            "invalid input: no video there",
+        ),
+        (f"main: OOMKilled (exit code 137): {EXECUTOR_BEFORE}\n{EXECUTOR_AFTER}\n", "main: OOMKilled (exit code 137)"),
+        (
+            f"main: Error (exit code 1): {EXECUTOR_BEFORE}\nTraceback\nValueError\n",
+            "main: Error (exit code 1): Traceback",
+        ),
+        ("main: Error (exit code 65): {cut off\n", "main: Error (exit code 65): {cut off"),
+        ("init: Error (exit code 143)", "init: Error (exit code 143)"),
+        ("pod deleted", "pod deleted"),
+        ("", ""),
+    ],
+)
+def test_of_a_pods_last_words_those_about_its_ending_are_kept(words: str, kept: str) -> None:
+    """In Argo's message are a pod's log and, since Argo 4 also before it, lines of Argo's executor."""
     node = {"type": "Pod", "displayName": "plan(0)", "phase": "Failed", "message": words}
     state = state_of({"metadata": {"name": "w"}, "status": {"phase": "Failed", "nodes": {"a": node}}})
 
-    assert state.failures == ("plan(0): watchmove: no video there",)
+    assert state.failures == (f"plan(0): {kept}",)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,10 @@ _ENDED = ("Succeeded", "Failed", "Error")
 _FAILED = ("Failed", "Error")
 _MOST_NAME_LETTERS = 242
 """Letters that Argo keeps of a pod's name before its number, so that a name has at most 253."""
+_ENDED_AS = re.compile(r"\S+: \w+ \(exit code \d+\): ")
+"""What Argo writes before the log of a container that failed, as in `main: OOMKilled (exit code 137): `."""
+_EXECUTOR = " argo=true"
+"""Mark of the lines that Argo's executor writes into the log of the container whose program it starts."""
 _POD_NAMES = "workflows.argoproj.io/pod-name-format"
 """Annotation of a workflow: v2, the default, or v1 if Argo names pods by their nodes' ids."""
 
@@ -184,6 +189,24 @@ def _unpacked(nodes: str | None) -> dict[str, Any]:
 
 
 def _sentence(message: str) -> str:
-    """The line of a pod's termination message that watchmove wrote about its end, or else the first line."""
-    lines = message.splitlines() or [""]
-    return next((line for line in lines if "watchmove: " in line), lines[0])
+    """How a pod ended, from Argo's message: as watchmove says, or else in Argo's words with the first line of the log.
+
+    The message is what Argo says of the container, and then the last lines of the container's log, among which are
+    those of Argo's executor.
+    """
+    found = _ENDED_AS.match(message)
+    ended_as = found[0] if found else ""
+    lines = [line for line in message.removeprefix(ended_as).splitlines() if _EXECUTOR not in line]
+    said = next(filter(None, map(_failure, lines)), "")
+    return said or (ended_as + "".join(lines[:1])).removesuffix(": ")
+
+
+def _failure(line: str) -> str:
+    """What a line of a log says about the end of a step; empty if it is about something else."""
+    if line.startswith("{"):
+        try:
+            document = json.loads(line)
+        except ValueError:
+            return ""
+        return f"{document['ending']}: {document['reason']}" if {"ending", "reason"} <= document.keys() else ""
+    return line if "watchmove: " in line else ""
