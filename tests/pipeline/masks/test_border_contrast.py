@@ -89,7 +89,10 @@ def test_masks_are_supported_by_what_moves_inside() -> None:
 
 
 def moving_over_water(count: int) -> tuple[list[Image], list[NDArray[np.bool_]]]:
-    """Frames (160, 240, 3) of a red square before blue texture that moves at random, and the square's masks."""
+    """Frames (160, 240, 3) of a red square before blue texture, and the square's masks.
+
+    The upper part of the texture rests; the lower part, before which the square is too, moves at random like water.
+    """
     rng = np.random.default_rng(0)
     height, width = 160, 240
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
@@ -98,13 +101,13 @@ def moving_over_water(count: int) -> tuple[list[Image], list[NDArray[np.bool_]]]
         noise = cv2.GaussianBlur(rng.normal(size=(height, width)).astype(np.float32), (0, 0), sigma)
         return np.asarray(noise / noise.std(), np.float32)
 
-    texture, frames, masks = 120 + 35 * smooth_noise(1.5), [], []
+    texture, is_water, frames, masks = 120 + 35 * smooth_noise(1.5), rows >= 90, [], []
     for number in range(count):
-        x, y = columns + smooth_noise(20), rows + smooth_noise(20)
+        x, y = (axis + 3 * smooth_noise(12) * is_water for axis in (columns, rows))
         water = cv2.remap(texture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
         frame = np.clip(np.dstack([0.5 * water, 0.7 * water, water]), 0, 255).astype(np.uint8)
         mask = np.zeros((height, width), bool)
-        mask[60:110, 60 + 8 * number : 110 + 8 * number] = True
+        mask[60:110, 40 + 6 * number : 90 + 6 * number] = True
         square = np.full((50, 50, 3), (200, 30, 40), np.uint8)
         square[::10] = square[:, ::10] = (160, 60, 40)
         frame[mask] = square.reshape(-1, 3)
@@ -115,7 +118,7 @@ def moving_over_water(count: int) -> tuple[list[Image], list[NDArray[np.bool_]]]
 
 @pytest.mark.parametrize("device", ["cpu", "torch-cpu"])
 def test_an_object_is_found_where_the_background_moves_at_random(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its colours, on both devices; by motion alone, not in each frame."""
+    """By its colours, on both devices; motion alone finds the water."""
     cv2.setNumThreads(1)
     frames, truths = moving_over_water(6)
     segment = shot_segmenter(ExtractionSettings(device=device, flow="dis"))
@@ -125,4 +128,4 @@ def test_an_object_is_found_where_the_background_moves_at_random(device: str, mo
     without = [frame.soft_mask >= 0.5 for frame in segment([frames])[0]]
 
     assert min(jaccard(mask, truth) for mask, truth in zip(found, truths, strict=True)) > 0.9
-    assert min(jaccard(mask, truth) for mask, truth in zip(without, truths, strict=True)) < 0.8
+    assert max(jaccard(mask, truth) for mask, truth in zip(without, truths, strict=True)) < 0.5
