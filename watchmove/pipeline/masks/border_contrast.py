@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from watchmove.pipeline.arrays import FloatArray
+from watchmove.pipeline.masks.chain import PEAK_QUANTILE, border_band
 
 CONTRAST_SHARE = np.float32(0.4)
 """Weight of the contrast in the evidence, motion having the rest. Chosen on the 30 DAVIS-2016 training sequences."""
-
-_BAND_FRACTION = 0.10
-"""Width of the border, relative to the height: that in which near ground is looked for."""
 
 _LEVELS = (16, 8, 8)
 """Levels of the 8-bit L*, a* and b* that share a bin: 16 bins of lightness, 32 of each of the others. Set by hand."""
@@ -31,16 +29,11 @@ _SMOOTHING_BINS = 1.0
 _BLUR_PIXELS = 1.0
 """Standard deviation of the smoothing of the maps, at the working size, against noise of single pixels. Set by hand."""
 
-
-_PEAK_QUANTILE = 0.98
-"""Quantile of the evidence of a frame that passes for its peak, as in `cpu.camera`."""
-
 _LEAST_PEAK = 0.25
 """Least peak of the motion evidence of a shot: with less, nothing moves, and contrast would find what stands still.
 
 Set by hand: still scenes have up to 0.1, the 30 DAVIS-2016 training sequences at least 0.48.
 """
-
 
 _LEAST_SUPPORT = 1.5
 """Least ratio of the mean motion evidence inside of masks to that outside.
@@ -48,13 +41,10 @@ _LEAST_SUPPORT = 1.5
 Set by hand: of masks that are right the ratio is 2.1 or more, of a still red chair beside two moving arms 1.2.
 """
 
-_EDGE = 0.5
-"""Value of a soft mask at the boundary of the object."""
-
 
 def shows_motion(motion_evidence: Sequence[FloatArray]) -> bool:
     """Whether the motion evidence (h, w) in [0, 1] of any frame of a shot is strong enough that something moves."""
-    return any(float(np.quantile(evidence, _PEAK_QUANTILE)) >= _LEAST_PEAK for evidence in motion_evidence)
+    return any(float(np.quantile(evidence, PEAK_QUANTILE)) >= _LEAST_PEAK for evidence in motion_evidence)
 
 
 def is_supported(soft_masks: Sequence[FloatArray], motion_evidence: Sequence[FloatArray]) -> bool:
@@ -64,7 +54,7 @@ def is_supported(soft_masks: Sequence[FloatArray], motion_evidence: Sequence[Flo
     """
     inside, outside = [], []
     for soft_mask, evidence in zip(soft_masks, motion_evidence, strict=True):
-        mask = cv2.resize(soft_mask, evidence.shape[::-1], interpolation=cv2.INTER_AREA) >= _EDGE
+        mask = cv2.resize(soft_mask, evidence.shape[::-1], interpolation=cv2.INTER_AREA) >= 0.5
         inside.append(evidence[mask])
         outside.append(evidence[~mask])
     pixels, others = np.concatenate(inside), np.concatenate(outside)
@@ -89,11 +79,8 @@ def border_contrast(labs: Sequence[NDArray[np.uint8]]) -> list[FloatArray]:
     2 p / (p + q) - 1, or 0 if that is negative: 1 for colours that are never at the border, 0 for those that are as
     frequent there.
     """
-    height, width = labs[0].shape[:2]
-    depth = max(2, round(_BAND_FRACTION * height))
-    is_inside = np.zeros((height, width), bool)
-    is_inside[depth:-depth, depth:-depth] = True
-    sizes = [-(-256 // levels) for levels in _LEVELS]
+    at_border = border_band(*labs[0].shape[:2])
+    sizes = [256 // levels for levels in _LEVELS]
     bins = [np.ravel_multi_index(tuple(np.moveaxis(lab // _LEVELS, 2, 0)), sizes) for lab in labs]
 
     def shares(chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -101,7 +88,7 @@ def border_contrast(labs: Sequence[NDArray[np.uint8]]) -> list[FloatArray]:
         smooth = gaussian_filter(np.asarray(counts, np.float64).reshape(sizes), _SMOOTHING_BINS).ravel()
         return np.asarray(smooth / max(smooth.sum(), 1.0), np.float64)
 
-    inside, border = shares(is_inside), shares(~is_inside)
+    inside, border = shares(~at_border), shares(at_border)
     both = inside + border
     contrast = np.clip(2 * np.divide(inside, both, out=np.zeros_like(both), where=both > 0) - 1, 0, 1)
     of_colour = contrast.astype(np.float32)

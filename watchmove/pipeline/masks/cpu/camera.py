@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from watchmove.pipeline.arrays import FloatArray
+from watchmove.pipeline.masks.chain import PEAK_QUANTILE
 
 _GRID_STEP = 2
 """Pixels of the working size between grid points, eight of the frame. A bound on time, not a tuned value."""
@@ -65,9 +66,6 @@ RIDGE = 1e-9
 
 NOISE_QUANTILE = 0.5
 """Quantile of the remaining motion that measures its noise: the median, as most of a frame is background."""
-
-PEAK_QUANTILE = 0.98
-"""Quantile of the remaining motion that passes for its peak; the highest values are outliers of flow."""
 
 NOISE_FACTOR = 3.0
 """Motion of this many standard deviations of the noise has half of the evidence against noise: three sigma."""

@@ -7,13 +7,12 @@ of its own, and each pixel keeps the shorter of its two residuals. Regions witho
 object that is cut by the border has the same motion.
 """
 
-from functools import lru_cache
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from watchmove.pipeline.arrays import FloatArray
+from watchmove.pipeline.masks.chain import border_band
 from watchmove.pipeline.masks.cpu.camera import MAD_TO_SIGMA, MIN_NOISE_PIXELS, dense_terms, motion_length
 
 MAX_REGIONS = 2
@@ -24,9 +23,6 @@ MIN_CAMERA_PIXELS = 0.5
 
 Set by hand. On DAVIS and on pasted near ground J is the same to 0.0005 without this limit.
 """
-
-_BAND_FRACTION = 0.10
-"""Width of the band along the border in which regions are looked for, relative to the height. A first guess, kept."""
 
 _CORNER_FRACTION = 0.05
 """Side of the square in each corner that a region has to touch, relative to the height: flow is unreliable at the very
@@ -61,22 +57,13 @@ It keeps the model close to a shift for regions so small that noise would decide
 """
 
 
-@lru_cache(maxsize=4)
-def _border_band(height: int, width: int) -> NDArray[np.bool_]:
-    """Which pixels (h, w) belong to the band along the border."""
-    depth = max(2, round(_BAND_FRACTION * height))
-    band = np.ones((height, width), bool)
-    band[depth:-depth, depth:-depth] = False
-    return band
-
-
 def corner_region(length: FloatArray) -> NDArray[np.bool_] | None:
     """The largest region (h, w) of the band that moves and touches a corner, or None if there is none.
 
     length: (h, w), the length of a residual in pixels.
     """
     height, width = length.shape
-    band = _border_band(height, width)
+    band = border_band(height, width)
     noise = max(MIN_NOISE_PIXELS, MAD_TO_SIGMA * float(np.median(length)))
     moving = band & (length > max(_MIN_MOTION_PIXELS, _NOISE_FACTOR * noise))
     _, labels, stats, _ = cv2.connectedComponentsWithStats(moving.astype(np.uint8), connectivity=4)

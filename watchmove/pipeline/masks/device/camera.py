@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from watchmove.pipeline.masks.chain import PEAK_QUANTILE
 from watchmove.pipeline.masks.cpu.camera import (
     CANDIDATE_POINT_STEP,
     COARSE_ERROR_DIVISOR,
@@ -21,7 +22,6 @@ from watchmove.pipeline.masks.cpu.camera import (
     MIN_SCALE_PIXELS,
     NOISE_FACTOR,
     NOISE_QUANTILE,
-    PEAK_QUANTILE,
     RIDGE,
     camera_grid,
     dense_terms,
