@@ -43,8 +43,8 @@ PEAK_QUANTILE = 0.98
 """Quantile of the remaining motion that passes for its peak; the highest values are outliers of flow."""
 
 _BAND_FRACTION = 0.10
-"""Width of the band along the border, relative to the height: near ground is looked for in it, and its colours are those
-of the border. A first guess, kept."""
+"""Width of the band along the border, relative to the height: near ground is looked for in it, and its colours are
+those of the border. A first guess, kept."""
 
 Number = TypeVar("Number", np.uint8, np.float32)
 
