@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from watchmove.pipeline.arrays import FloatArray
+from watchmove.pipeline.extraction import every_frame
 from watchmove.pipeline.flow import dis
 from watchmove.pipeline.masks.cpu import appearance, camera, common_fate, edges, segmentation
 from watchmove.pipeline.settings.extraction import ExtractionSettings
@@ -92,7 +93,10 @@ VARIANTS: dict[str, tuple[dict[str, object], Patches]] = {
     "appearance fitted without balance": ({}, _unbalanced),
     "without edges": ({}, lambda: patch.object(segmentation, "align_to_edges", _enlarged)),
     "without levelling": ({}, lambda: patch.object(edges, "level", lambda evidence: evidence)),
-    "at most 18 frames together": ({"window_frames": 6, "windows_per_shot": 1}, nullcontext),
+    "at most 18 frames together": (
+        {"window_frames": 6, "windows_per_shot": 1},
+        lambda: patch.object(every_frame, "_CHUNK_TO_SAMPLED_SHOT", 3),
+    ),
 }
 """For the name of each row, the settings that differ and the functions that are replaced."""
 

@@ -11,7 +11,7 @@ from watchmove.pipeline.extraction.shot import WindowToExamine
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.frames import NamedFrame
 
-SETTINGS = ExtractionSettings(window_frames=10, windows_per_shot=1)
+SETTINGS = ExtractionSettings(window_frames=7, windows_per_shot=1)
 LONGEST = 30
 
 

@@ -31,7 +31,7 @@ class MaskedFrame:
     stage_seconds: dict[str, float]
 
 
-_CHUNK_TO_SAMPLED_SHOT = 3
+_CHUNK_TO_SAMPLED_SHOT = 4
 """Largest chunk, as a multiple of the frames that extraction samples from a shot. A bound on memory, not tuned."""
 
 

@@ -59,8 +59,9 @@ class ExtractionSettings(Section):
     min_window_frames: int = Field(
         default=6, ge=3, le=64, description="Smallest number of frames in a shot; shorter shots are rejected."
     )
+    # Chosen on the training sequences of DAVIS 2016 (docs/explanation/masks.md, "Windows").
     windows_per_shot: int = Field(
-        default=3,
+        default=2,
         ge=1,
         le=16,
         description="Largest number of windows in one shot; they are spread evenly over it and segmented together.",
