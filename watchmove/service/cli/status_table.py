@@ -10,6 +10,7 @@ from rich.table import Table
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.text_lines import printable
+from watchmove.service.cli.narrow_tables import print_table
 from watchmove.service.records.forgotten import FORGOTTEN
 from watchmove.service.records.outcomes import VideoOutcome
 from watchmove.service.records.plans import RetryRecord
@@ -27,8 +28,9 @@ def print_status(status: RunStatus, console: Console, *, as_json: bool) -> None:
     if as_json:
         print(status.model_dump_json(indent=1))
     else:
-        for part in (_head(status), _outcomes(status), _frames(status), _pace(status)):
-            console.print(part)
+        for table in (_head(status), _outcomes(status), _frames(status)):
+            print_table(console, table)
+        console.print(_pace(status))
         if status.no_training:
             console.print(f"no training: {_word(status.no_training)}", soft_wrap=True, highlight=False)
     if status.faults:
