@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from watchmove.pipeline.errors import InvalidInput
-from watchmove.pipeline.files.text_lines import printable
+from watchmove.pipeline.files.text_lines import printable, visible
 from watchmove.service.cli.narrow_tables import print_table
 from watchmove.service.records.forgotten import FORGOTTEN
 from watchmove.service.records.outcomes import VideoOutcome
@@ -59,12 +59,15 @@ def print_runs(runs: Sequence[RunSummary], now: float, console: Console, *, as_j
 
 
 def print_video(video: VideoOutcome, *, as_json: bool) -> None:
-    """Print how a video ended as a line of fields separated by tabs, or its record as a line of JSON."""
+    """Print how a video ended as a line of fields separated by tabs, or its record as a line of JSON.
+
+    Its name is printed as other commands take it: with codes in place of characters that cannot be seen.
+    """
     if as_json:
         print(video.model_dump_json())
         return
-    fields = (video.outcome, video.reason or "-", str(video.frames_kept), video.video.key, video.detail)
-    print("\t".join(printable(field) for field in fields).rstrip())
+    before = (video.outcome, printable(video.reason) or "-", str(video.frames_kept))
+    print("\t".join((*before, visible(video.video.key), printable(video.detail))).rstrip())
 
 
 def print_retry(run: str, record: RetryRecord) -> None:
