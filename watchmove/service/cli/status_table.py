@@ -77,7 +77,7 @@ def print_retry(run: str, record: RetryRecord) -> None:
         return
     print(f"run {run}: {record.videos_new} videos in {record.shards} shards")
     print(f"on a cluster: watchmove submit --parameter run={run}")
-    print(f"on this machine: watchmove run --run {run}")
+    print(f"on this machine: watchmove run --run {run}, with all other options of the run that failed")
 
 
 def _head(status: RunStatus) -> Table:

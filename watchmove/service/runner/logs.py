@@ -6,6 +6,7 @@ import sys
 from typing import Literal
 
 import structlog
+from rich.console import Console
 
 from watchmove.pipeline.files.text_lines import without_credentials
 from watchmove.service.runner.exit_codes import Ending
@@ -24,7 +25,7 @@ def configure_logs(form: LogForm) -> None:
     renderer: structlog.types.Processor = (
         structlog.processors.JSONRenderer()
         if as_json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
+        else structlog.dev.ConsoleRenderer(colors=_in_colours(Console(stderr=True)), pad_event_to=0)
     )
     structlog.configure(
         processors=[
@@ -45,6 +46,11 @@ def _without_credentials(
 ) -> structlog.typing.EventDict:
     """Remove users and passwords of addresses, which messages of libraries quote."""
     return {name: without_credentials(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _in_colours(console: Console) -> bool:
+    """Whether a console takes colours: a terminal of some ability, where `NO_COLOR` does not forbid them."""
+    return console.is_terminal and not console.is_dumb_terminal and not console.no_color
 
 
 def are_json() -> bool:
