@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 
 from rich.console import Console
 from rich.markup import escape
@@ -30,6 +31,7 @@ def print_status(status: RunStatus, console: Console, *, as_json: bool) -> None:
     else:
         for table in (_head(status), _outcomes(status), _frames(status)):
             print_table(console, table)
+        console.print(_steps(status), highlight=False, markup=False)
         console.print(_pace(status))
         if status.no_training:
             console.print(f"no training: {_word(status.no_training)}", soft_wrap=True, highlight=False)
@@ -145,6 +147,15 @@ def _frames(status: RunStatus) -> Table:
     return table
 
 
+def _steps(status: RunStatus) -> str:
+    """The steps after the plan with their states, those of one state together as long as they follow each other."""
+    groups = groupby(status.steps.items(), key=lambda step: step[1])
+    # a training may be in progress before its first record
+    said = {"waiting": "not done yet", "left-out": "left out"}
+    words = [f"{', '.join(name for name, _ in steps)} {said.get(state, state)}" for state, steps in groups]
+    return f"steps: {'; '.join(words)}"
+
+
 def _pace(status: RunStatus) -> str:
     lines = []
     if status.last_commit_unix_seconds is not None:
@@ -155,9 +166,9 @@ def _pace(status: RunStatus) -> str:
             lines.append(f"{name}: {_speed(speed)}")
     if status.finish is not None:
         end = f"{_when(status.finish.at_unix_seconds)}, in {_span(status.finish.seconds_left)}"
-        lines.append(f"expected end: {end}, estimated from {status.finish.rests_on}")
+        lines.append(f"expected end of extraction: {end}, estimated from {status.finish.rests_on}")
     elif status.videos_waiting:
-        lines.append("expected end: unknown until the first videos are committed")
+        lines.append("expected end of extraction: unknown until the first videos are committed")
     return "\n".join(lines)
 
 

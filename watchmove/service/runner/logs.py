@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from io import TextIOWrapper
 from typing import Literal
 
 import structlog
@@ -15,6 +16,16 @@ LogForm = Literal["auto", "text", "json"]
 
 IN_A_POD = "KUBERNETES_SERVICE_HOST"
 """An environment variable that Kubernetes sets in every container."""
+
+
+def escape_what_cannot_be_encoded() -> None:
+    """Write an escape for what a terminal's encoding lacks, as for a byte of a file's name that is not UTF-8.
+
+    No command is to fail because of the name of a file or the border of a table.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def configure_logs(form: LogForm) -> None:
