@@ -67,8 +67,9 @@ def runs(
 
     def body(context: StepContext) -> None:
         found = list(runs_of(context.store))
-        print_runs(found, time.time(), Console(), as_json=as_json)
-        if not found and not as_json:
+        if found or as_json:
+            print_runs(found, time.time(), Console(), as_json=as_json)
+        else:
             # a mistyped place is a store without runs
             print(f"no runs in {context.store.uri}")
 
