@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from watchmove.pipeline.errors import InvalidInput
-from watchmove.service.cli.narrow_tables import print_table
 from watchmove.service.cli.options import WHOLE_NUMBER, Overrides, as_uri, in_context, override, write_outputs
 from watchmove.service.records import layout
+from watchmove.service.runner.narrow_tables import print_table
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.loading import LAPTOP
 

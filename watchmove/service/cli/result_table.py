@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from watchmove.service.cli.narrow_tables import print_table
 from watchmove.service.records.training import EvaluationRecord
 from watchmove.service.report.result import ClassificationResult, Growth, RunResult
+from watchmove.service.runner.narrow_tables import print_table
 from watchmove.service.steps.run import CompletedRun
 
 if TYPE_CHECKING:

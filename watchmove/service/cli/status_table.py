@@ -11,10 +11,10 @@ from rich.table import Table
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.text_lines import printable, visible
-from watchmove.service.cli.narrow_tables import print_table
 from watchmove.service.records.forgotten import FORGOTTEN
 from watchmove.service.records.outcomes import VideoOutcome
 from watchmove.service.records.plans import RetryRecord
+from watchmove.service.runner.narrow_tables import print_table
 from watchmove.service.watching.pace import Speed
 from watchmove.service.watching.runs import RunSummary
 from watchmove.service.watching.status import RunStatus

@@ -29,7 +29,7 @@ _NOT_TRAINED = "ended without training"
 class RunSummary(BaseModel):
     """A run: its state, the time of its last record, and what it made as far as it is made.
 
-    `state` is that of the last step with a record, where one of several evaluations is enough, or that a step has failed
+    `state` is that of the last step with a record, one of several evaluations being enough, or that a step has failed
     since. `mean_ap` has the mean of the 11-point mAP over seeds by initialisation, of detectors without frozen layers.
     """
 

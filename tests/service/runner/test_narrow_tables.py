@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from watchmove.service.cli.narrow_tables import print_table
+from watchmove.service.runner.narrow_tables import print_table
 
 
 def printed(table: Table, width: int) -> str:
