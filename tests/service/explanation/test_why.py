@@ -334,7 +334,7 @@ def test_the_command(make_context: MakeContext, tmp_path: Path) -> None:
     text, found, unknown = (CliRunner().invoke(app, ["why", "run", *name, *words]) for name in names)
 
     assert (text.exit_code, found.exit_code, unknown.exit_code) == (0, 0, 65)
-    assert text.stdout.startswith("b?.mp4: timed-out, time-limit\n")
+    assert text.stdout.startswith("b⟨U+001B⟩.mp4: timed-out, time-limit\n")
     assert "a larger work.video_timeout_seconds may avoid it" in text.stdout
     assert json.loads(found.stdout)["record"]["outcome"] == "timed-out"
     assert "no video or frame 'x' among its 2" in unknown.stderr.splitlines()[-1]
