@@ -1,5 +1,6 @@
 """Bad input on the command line: one clear line and an exit code of the table."""
 
+import os
 import resource
 import socket
 import subprocess
@@ -85,6 +86,29 @@ def test_a_full_disk_of_temporary_files_is_retried(words: list[str]) -> None:
     assert done.returncode == 75
     assert "unavailable, retry later: [Errno 2] No usable temporary directory" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_output_has_escapes_for_what_its_encoding_lacks(tmp_path: Path, encoding: str) -> None:
+    """A terminal of another encoding, or a name that is not UTF-8, is no error of the program."""
+    name = os.fsdecode(b"M\xfcnchen")
+    lines = [("runs", "--store", "out…"), ("segment", name, "--out", "masks")]
+    listed, refused = [
+        subprocess.run(
+            [sys.executable, "-m", "watchmove", *line],
+            env=os.environ | {"PYTHONIOENCODING": f"{encoding}:strict"},
+            cwd=tmp_path,
+            capture_output=True,
+            check=False,
+        )
+        for line in lines
+    ]
+
+    assert (listed.returncode, listed.stderr) == (0, b"")
+    assert (b"out\\u2026" if encoding != "utf-8" else "out…".encode()) in listed.stdout
+    assert refused.returncode == 65
+    assert refused.stderr.startswith(b"watchmove: invalid input: M")
+    assert refused.stderr.count(b"\n") == 1
 
 
 def test_a_closed_pipe_ends_output_without_an_error() -> None:

@@ -15,6 +15,7 @@ from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.world.drawing import moving_square
 from watchmove.service.cli.answer_lines import print_answer
 from watchmove.service.cli.main import app
+from watchmove.service.cli.status_table import print_video
 from watchmove.service.explanation.answer import LEFT_OUT, PENDING, Answer, why
 from watchmove.service.planning.retry import retry
 from watchmove.service.records import layout
@@ -25,6 +26,7 @@ from watchmove.service.runner.runner import StepContext
 from watchmove.service.steps.gather import gather
 from watchmove.service.steps.import_coco import import_coco
 from watchmove.service.steps.plan import plan
+from watchmove.service.watching.videos import ended_videos
 
 SMALL = "extract.shorter_side_pixels=96"
 
@@ -112,6 +114,23 @@ def test_one_frame_by_every_name(make_context: MakeContext, videos: Path, capsys
     assert [frame.key for frame in by_key.frames] == [key]
     assert [other.frames for other in others] == [by_key.frames] * 2
     assert "extract.min_confidence: confidence >= 0.65, measured 0.9" in said(by_key, capsys)
+
+
+def test_a_name_is_taken_as_it_is_printed(make_context: MakeContext, capsys: pytest.CaptureFixture[str]) -> None:
+    """With codes for what cannot be seen; a name that has such codes itself is that name."""
+    context = make_context()
+    names = ("a\u202egnp.mp4", "b\x1b[31m.mp4", "b⟨U+001B⟩[31m.mp4")
+    touch_videos(context, *names)
+    end_shard(context, plan(context, "run"), 0, dict.fromkeys(names, ("unreadable", "not-a-video")), at=9e3)
+    capsys.readouterr()
+    for row in ended_videos(context.store, "run"):
+        print_video(row, as_json=False)
+    printed = [line.split("\t")[3] for line in capsys.readouterr().out.splitlines()]
+    found = [asked(context, name).video for name in printed]
+
+    assert printed == ["a⟨U+202E⟩gnp.mp4", "b⟨U+001B⟩[31m.mp4", "b⟨U+001B⟩[31m.mp4"]
+    assert [video.key for video in found if video] == [names[0], names[2], names[2]]
+    assert said(asked(context, names[1]), capsys).startswith("b⟨U+001B⟩[31m.mp4: unreadable")
 
 
 def test_records_without_verdicts(make_context: MakeContext, videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -315,7 +334,7 @@ def test_the_command(make_context: MakeContext, tmp_path: Path) -> None:
     text, found, unknown = (CliRunner().invoke(app, ["why", "run", *name, *words]) for name in names)
 
     assert (text.exit_code, found.exit_code, unknown.exit_code) == (0, 0, 65)
-    assert text.stdout.startswith("b?.mp4: timed-out, time-limit\n")
+    assert text.stdout.startswith("b⟨U+001B⟩.mp4: timed-out, time-limit\n")
     assert "a larger work.video_timeout_seconds may avoid it" in text.stdout
     assert json.loads(found.stdout)["record"]["outcome"] == "timed-out"
     assert "no video or frame 'x' among its 2" in unknown.stderr.splitlines()[-1]

@@ -21,6 +21,7 @@ from tests.service.forgetting.store_content import (
     timeless,
     verdicts,
 )
+from tests.service.records.made_up_run import planned_videos, touch_videos
 from tests.service.records.snapshot_samples import snapshot_samples
 from tests.service.steps.test_import_coco import instances, written
 from tests.service.steps.test_run import SMALL
@@ -520,6 +521,20 @@ def test_a_work_that_is_forgotten_before_its_shard_is_not_extracted(make_context
     assert [row.video.key for row in rows] == ["other.mp4"]
     assert {video for video, _ in frames(context)} == {"other.mp4"}
     assert gather(context, "run").kept_videos == 1
+
+
+def test_a_name_is_taken_as_it_is_printed(make_context: MakeContext) -> None:
+    """With codes for what cannot be seen, any number of times; a name that has such codes itself is that name."""
+    names = ("a\u202e.mp4", "b\u202e.mp4", "b⟨U+202E⟩.mp4")
+    context = make_context()
+    touch_videos(context, *names)
+    planned = plan(context, "run")
+    listed = []
+    for name in ("a⟨U+202E⟩.mp4", "a⟨U+202E⟩.mp4", "b⟨U+202E⟩.mp4", "b⟨U+202E⟩.mp4", "b\u202e.mp4"):
+        forget(context, Selector("video", (name,)))
+        listed.append({video.key for video in planned_videos(context, planned, 0)})
+
+    assert listed == [set(names[1:])] * 2 + [{names[1]}] * 2 + [set()]
 
 
 def test_what_was_committed_meanwhile_is_removed_by_a_second_call(make_context: MakeContext, tmp_path: Path) -> None:

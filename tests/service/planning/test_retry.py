@@ -162,10 +162,10 @@ def test_names_that_are_unknown_get_one_line(context: StepContext, outcomes: str
 
 @pytest.mark.usefixtures("planned")
 def test_other_settings_are_refused(context: StepContext, make_context: MakeContext) -> None:
-    """They would give other masks under the name of the run's recipe."""
+    """They would give other masks under the name of the run's recipe; the line has those that differ."""
     other = make_context("extract.seed=9")
 
-    with pytest.raises(InvalidInput, match="retry with the settings of the run"):
+    with pytest.raises(InvalidInput, match=r"\(extract.seed 9, recorded 0\); retry with the settings of the run"):
         retry(other.settings, other.store, other.scratch, "run", "missing")
     assert context.store.uri == other.store.uri
 

@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import structlog
+
+from watchmove.service.runner.logs import configure_logs
 
 EMPTY = ("plan", "--run", "r", "--set", "videos=file:///PLACE/videos", "--set", "store=file:///PLACE/store")
 
@@ -44,6 +47,29 @@ def test_a_failure_is_json_where_logs_are(
 
     assert (row["event"], row["level"], row["ending"], row["exit_code"]) == ("failed", "error", "invalid input", 65)
     assert row["reason"].startswith("videos ")
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)],
+)
+def test_lines_have_colours_only_where_a_terminal_takes_them(
+    environment: dict[str, str], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal that can show them, unless `NO_COLOR` is set."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    seen, terminal = os.openpty()
+    with os.fdopen(seen, "rb"), os.fdopen(terminal, "w") as file, monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", file)
+        configure_logs("text")
+        structlog.get_logger().warning("a line", value=1)
+        file.flush()
+        line = os.read(seen, 4096)
+
+    assert b"a line" in line
+    assert (b"\x1b" in line) is expected
 
 
 def test_text_can_be_asked_for_in_a_pod(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from structlog.testing import capture_logs
 
-from watchmove.service.runner.progress import LiveProgress, LoggedProgress
+from watchmove.service.runner.progress import LiveProgress, LoggedProgress, progress_for
 
 
 def test_a_step_is_named_as_it_is() -> None:
@@ -30,6 +31,28 @@ def test_a_stage_of_a_run_is_a_line_of_its_own() -> None:
 
     assert "step 3 of 8: gather\n" in terminal.getvalue()
     assert "step 4 of 8: pretrain (about 2 min left)" in terminal.getvalue()
+
+
+def test_the_time_left_of_a_step_that_resumes_is_that_of_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 1,000 iterations, 900 were done before; ten take 20 s, so that 90 take 180 s more."""
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    with capture_logs() as lines:
+        progress = LoggedProgress()
+        for done, clock[0] in ((900, 0.0), (910, 20.0), (1000, 200.0)):
+            progress.update("pretrain", done, 1000, "")
+
+    assert [line["seconds_left"] for line in lines] == [180, 0]
+
+
+@pytest.mark.parametrize(("term", "kind"), [("xterm", LiveProgress), ("dumb", LoggedProgress)])
+def test_a_terminal_without_a_movable_cursor_has_lines(term: str, kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On which bars would be shown at the end only."""
+    monkeypatch.setenv("TERM", term)
+    progress = progress_for(Console(file=StringIO(), force_terminal=True))
+    progress.close()
+
+    assert type(progress) is kind
 
 
 def test_argo_is_told_the_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

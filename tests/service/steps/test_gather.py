@@ -1,5 +1,6 @@
 """Gather: what counts of all attempts, the gate, and the snapshot."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.video.ffmpeg_commands import ffmpeg_executable
 from watchmove.pipeline.world.drawing import moving_square
+from watchmove.service.planning.retry import retry
 from watchmove.service.records.datasets import FailedVideo, gathered_of
 from watchmove.service.records.outcomes import ShownStages
 from watchmove.service.records.plans import PlanRecord
@@ -137,13 +139,20 @@ def test_of_near_duplicates_one_is_used(
 
 
 def test_too_many_failures_close_the_gate(make_context: MakeContext, videos: Path) -> None:
-    """The line has the counts, the rule and the setting."""
+    """The line has the counts, the rule and the setting, and commands that list these videos and try them again."""
     assert videos.is_dir()
     context = make_context("gather.max_failed_fraction=0.1")
     extracted(context)
 
-    with pytest.raises(InvalidInput, match=r"1 of 3 videos failed \(1 unreadable.*max_failed_fraction \(0\.1\)"):
+    with pytest.raises(
+        InvalidInput, match=r"1 of 3 videos failed \(1 unreadable.*max_failed_fraction \(0\.1\)"
+    ) as caught:
         gather(context, "run")
+    listing, retrying = re.findall("`watchmove (.*?)`", str(caught.value))
+    name, _, outcomes = retrying.removeprefix("retry ").partition(" --outcomes ")
+
+    assert listing == "videos run --outcome unreadable"
+    assert retry(context.settings, context.store, context.scratch, name, outcomes)[1].videos_new == 1
 
 
 def test_too_few_frames_close_the_gate(make_context: MakeContext, videos: Path) -> None:

@@ -1,5 +1,6 @@
 """Runs over a growing folder of videos: which of them train, and what those that do not say about it."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -184,3 +185,15 @@ def test_which_later_run_makes_up_for_one_that_failed(make_context: MakeContext,
     ]
 
     assert found == (["failed-late"] if stands else [])
+
+
+def test_a_report_counts_what_is_not_listed(make_context: MakeContext) -> None:
+    """A hidden file, and one whose name is not UTF-8: a reader who counts the files finds them all."""
+    context = make_context(LEAST)
+    trained(context, night(context, "one", "a.mp4"))
+    night(context, "two", "._b.mp4", os.fsdecode(b"\xfc.mp4"))
+    report(context, "two")
+    page = (context.store.read(layout.report("two")) or b"").decode()
+
+    assert '<th scope="row">left out: hidden-file</th><td>1</td>' in page
+    assert '<th scope="row">not listed, as a row or name is malformed</th><td>1</td>' in page

@@ -42,7 +42,7 @@ def planned(make_context: MakeContext) -> tuple[StepContext, PlanRecord]:
 def announced(context: StepContext, record: PlanRecord, pace: Pace | None, *, draws: bool = False) -> Announced:
     """All stages of a run with two evaluations that trains."""
     shown = Announced()
-    stages = Stages(shown, draws=draws)
+    stages = Stages(shown, draws=draws, evaluations=2)
     for stage in ("world", "plan") if draws else ("plan",):
         stages.begin(stage)
     stages.planned(context.settings, record, 2, pace)
@@ -51,13 +51,13 @@ def announced(context: StepContext, record: PlanRecord, pace: Pace | None, *, dr
     return shown
 
 
-def test_stages_are_counted_once_the_plan_is_known(planned: tuple[StepContext, PlanRecord]) -> None:
-    """Each has its number; the first run has no estimate."""
+def test_stages_are_counted(planned: tuple[StepContext, PlanRecord]) -> None:
+    """Each has its number, of so many as are expected, with one shard until the plan says more; without an estimate."""
     lines = announced(*planned, None, draws=True).lines
 
     assert [line[0] for line in lines[:5]] == ["world", "plan", "extract", "extract", "gather"]
     assert [line[1] for line in lines] == list(range(1, 10))
-    assert [line[2] for line in lines[2:]] == [9] * 7
+    assert [line[2] for line in lines] == [8] * 2 + [9] * 7
     assert {line[3] for line in lines} == {""}
 
 

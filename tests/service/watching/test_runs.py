@@ -9,7 +9,7 @@ from tests.service.conftest import MakeContext
 from tests.service.records.made_up_run import touch_videos
 from watchmove.service.cli.status_table import print_runs
 from watchmove.service.records import layout
-from watchmove.service.records.record import Record, commit, origin
+from watchmove.service.records.record import Record, StepFailure, commit, origin
 from watchmove.service.report.result import ResultRow, RunResult, SeedSpread
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.steps.plan import plan
@@ -59,6 +59,18 @@ def test_each_run_has_the_state_of_its_last_step(context: StepContext) -> None:
     assert (evaluated.state, evaluated.last_record_unix_seconds) == ("evaluated", 1000.0)
     assert (planned.state, planned.videos_listed, planned.frames_kept) == ("planned", 2, None)
     assert ended.mean_ap == pytest.approx({"random": 0.15, "pretrained": 0.5})
+
+
+def test_a_step_that_has_failed_is_the_state_until_a_later_record(context: StepContext) -> None:
+    """The age is that of the failure."""
+    said = []
+    for run, step, at in (("evaluated", "report", 3000.0), ("ended", "evaluate", 2000.0)):
+        made_by = origin(context.settings, {}).model_copy(update={"written_at_unix_seconds": at})
+        failure = StepFailure(made_by=made_by, step=step, cause="invalid-input")
+        commit(context.store, layout.failure(run, step), failure)
+        said += [(one.state, one.last_record_unix_seconds) for one in runs_of(context.store) if one.run == run]
+
+    assert said == [("report failed", 3000.0), ("ended", 3000.0)]
 
 
 def test_they_are_a_table_or_json(context: StepContext, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from watchmove.service.records.outcomes import Outcome
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.loading import LAPTOP, load_settings
+from watchmove.service.steps.gather import gather
 from watchmove.service.steps.plan import plan
 from watchmove.service.watching.status import RunStatus, status
 
@@ -256,3 +259,24 @@ def test_words_of_a_record_are_only_shown(context: StepContext) -> None:
 
     assert "?[2J[red]boo[/red]" in text
     assert "\x1b" not in text
+
+
+def test_every_step_has_a_state(context: StepContext, capsys: pytest.CaptureFixture[str]) -> None:
+    """A part of the shards, and a gather that has failed; then all shards, and a gather that succeeds."""
+    said = []
+    planned = plan(context, "run")
+    for shards, limit in (([0], 0.0), (range(1, planned.shards), 0.0), ([], 1.0)):
+        for shard in shards:
+            end_shard(context, planned, shard, {"00.mp4": ("unreadable", "not-a-video")}, at=9000.0)
+        gathering = context.settings.gather.model_copy(update={"max_failed_fraction": limit})
+        with suppress(InvalidInput):
+            gather(replace(context, settings=context.settings.model_copy(update={"gather": gathering})), "run")
+        capsys.readouterr()
+        print_status(asked(context), Console(width=120), as_json=False)
+        said += [line for line in capsys.readouterr().out.splitlines() if line.startswith("steps: ")]
+
+    assert said == [
+        "steps: extract begun; gather failed; pretrain, evaluate, report not done yet",
+        "steps: extract done; gather failed; pretrain, evaluate, report not done yet",
+        "steps: extract, gather done; pretrain, evaluate, report not done yet",
+    ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from watchmove.pipeline.files.text_lines import printable
+from watchmove.pipeline.files.text_lines import visible
 from watchmove.service.explanation.answer import LEFT_OUT, PENDING, Answer, FrameAnswer
 from watchmove.service.explanation.thresholds import MetThreshold
 from watchmove.service.records.outcomes import FAILED
@@ -26,7 +26,7 @@ def print_answer(answer: Answer, *, as_json: bool) -> None:
         return
     alone = answer.frame is not None
     for line in [*_of_video(answer), *(line for frame in answer.frames for line in _of_frame(frame, alone=alone))]:
-        print(printable(line))
+        print(visible(line))
 
 
 def _of_video(answer: Answer) -> Iterator[str]:

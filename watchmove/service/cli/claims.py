@@ -11,6 +11,7 @@ from rich.table import Table
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.cli.options import WHOLE_NUMBER, Overrides, as_uri, in_context, override, write_outputs
 from watchmove.service.records import layout
+from watchmove.service.runner.narrow_tables import print_table
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.loading import LAPTOP
 
@@ -139,5 +140,5 @@ def _print(claims: tuple["Claim", ...], forecast: str, console: Console) -> None
             enough = "–" if one.enough is None else str(one.enough)
             name = claim.text if number == 0 else ""
             table.add_row(name, one.what, f"{one.higher:.3f}, {one.lower:.3f}", interval, one.verdict, enough)
-    console.print(table)
+    print_table(console, table)
     console.print(f"more frames: {forecast}", soft_wrap=True, highlight=False, markup=False)

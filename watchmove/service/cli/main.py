@@ -40,7 +40,7 @@ from watchmove.service.cli.options import (
 )
 from watchmove.service.cli.runs import on_runs
 from watchmove.service.runner.exit_codes import INVALID_INPUT
-from watchmove.service.runner.logs import LogForm, configure_logs
+from watchmove.service.runner.logs import LogForm, configure_logs, escape_what_cannot_be_encoded
 from watchmove.service.runner.runner import StepContext, report_error
 from watchmove.service.settings.loading import LAPTOP
 
@@ -60,6 +60,7 @@ for commands in (on_files, on_runs, on_compare, on_forget, on_cluster, on_claims
 
 def main() -> None:
     """Run the command that the arguments name; exit with a code of `exit_codes.py`, as Argo retries by these alone."""
+    escape_what_cannot_be_encoded()
     try:
         app()
     except SystemExit as end:
@@ -167,8 +168,7 @@ def gather(
 
     def body(context: StepContext) -> None:
         step(context, run)
-        no_training = gathered_of(context.store, run).no_training
-        if no_training:
+        if no_training := gathered_of(context.store, run).no_training:
             print(f"no training: {no_training}")
         write_outputs(outputs, {"train": not no_training})
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from watchmove.service.records.training import EvaluationRecord
 from watchmove.service.report.result import ClassificationResult, Growth, RunResult
+from watchmove.service.runner.narrow_tables import print_table
 from watchmove.service.steps.run import CompletedRun
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def print_summary(completed: CompletedRun, store: str, console: Console) -> None
         line = f"no training: {completed.gathered.no_training}"
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     else:
-        console.print(_evaluations_table(completed.evaluations))
+        print_table(console, _evaluations_table(completed.evaluations))
     # Not broken into lines, so that the URI can be copied.
     console.print(f"report: {completed.report}", soft_wrap=True, highlight=False, markup=False)
     place = f"{shlex.quote(completed.run)} --store {shlex.quote(store.removeprefix('file://'))}"
@@ -69,11 +70,11 @@ def print_result(result: RunResult, console: Console, *, as_json: bool) -> None:
         interval = f"{_figure(spread.low)} to {_figure(spread.high)}" if spread and known else "–"
         name = escape(row.initialisation)
         table.add_row(name, frozen, row.seeds_in_words(), mean, deviation, interval, row.preset_in_short())
-    console.print(table)
+    print_table(console, table)
     for caution in dict.fromkeys(row.caution() for row in result.rows if row.caution()):
         console.print(f"caution: {caution}", soft_wrap=True, highlight=False, markup=False)
     if result.classification:
-        console.print(_layers_table(result.classification))
+        print_table(console, _layers_table(result.classification))
     if result.growth is not None:
         _print_growth(result.growth, console)
 
@@ -85,7 +86,7 @@ def _print_growth(growth: Growth, console: Console) -> None:
         table.add_column(heading, justify="left" if heading == "run" else "right")
     for point in growth.points:
         table.add_row(escape(point.run), f"{point.frames:,}", _figure(point.ap_11_point.mean))
-    console.print(table)
+    print_table(console, table)
     reached = f"forecast: {growth.goal_of} is reached at {growth.frames:,.0f} frames" if growth.frames else ""
     lines = [reached or f"no forecast: {growth.refused}"]
     lines += [f"left out of the growth: {left.run}: {left.why}" for left in growth.left_out]
@@ -115,7 +116,7 @@ def print_scores(scores: "DetectionScores", *, as_json: bool) -> None:
         table.add_row(name, _figure(score.ap_11_point), _figure(score.ap_area), str(score.n_ground_truth))
     table.add_row("mean", _figure(scores.mean_ap_11_point), _figure(scores.mean_ap_area), "", style="bold")
     console = Console()
-    console.print(table)
+    print_table(console, table)
     if scores.classes_without_objects:
         names = ", ".join(scores.classes_without_objects)
         console.print(f"classes without objects, left out of the mean: {names}", highlight=False, markup=False)

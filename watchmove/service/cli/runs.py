@@ -39,7 +39,8 @@ def status(
 ) -> None:
     """Show a run's progress and outcomes.
 
-    Prints how many videos ended with each outcome and reason, the speed, and when the run is expected to end.
+    Prints how many videos ended with each outcome and reason, the speed, the states of the run's steps, and when its
+    extraction is expected to end.
     """
     from watchmove.service.cli.status_table import print_status
     from watchmove.service.watching.status import status as ask
@@ -65,7 +66,12 @@ def runs(
     from watchmove.service.watching.runs import runs_of
 
     def body(context: StepContext) -> None:
-        print_runs(list(runs_of(context.store)), time.time(), Console(), as_json=as_json)
+        found = list(runs_of(context.store))
+        if found or as_json:
+            print_runs(found, time.time(), Console(), as_json=as_json)
+        else:
+            # a mistyped place is a store without runs
+            print(f"no runs in {context.store.uri}")
 
     in_context(settings, [*with_store(overrides, store), NO_METRICS], body)
 

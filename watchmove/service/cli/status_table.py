@@ -3,16 +3,18 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from watchmove.pipeline.errors import InvalidInput
-from watchmove.pipeline.files.text_lines import printable
+from watchmove.pipeline.files.text_lines import printable, visible
 from watchmove.service.records.forgotten import FORGOTTEN
 from watchmove.service.records.outcomes import VideoOutcome
 from watchmove.service.records.plans import RetryRecord
+from watchmove.service.runner.narrow_tables import print_table
 from watchmove.service.watching.pace import Speed
 from watchmove.service.watching.runs import RunSummary
 from watchmove.service.watching.status import RunStatus
@@ -27,8 +29,10 @@ def print_status(status: RunStatus, console: Console, *, as_json: bool) -> None:
     if as_json:
         print(status.model_dump_json(indent=1))
     else:
-        for part in (_head(status), _outcomes(status), _frames(status), _pace(status)):
-            console.print(part)
+        for table in (_head(status), _outcomes(status), _frames(status)):
+            print_table(console, table)
+        console.print(_steps(status), highlight=False, markup=False)
+        console.print(_pace(status))
         if status.no_training:
             console.print(f"no training: {_word(status.no_training)}", soft_wrap=True, highlight=False)
     if status.faults:
@@ -57,12 +61,15 @@ def print_runs(runs: Sequence[RunSummary], now: float, console: Console, *, as_j
 
 
 def print_video(video: VideoOutcome, *, as_json: bool) -> None:
-    """Print how a video ended as a line of fields separated by tabs, or its record as a line of JSON."""
+    """Print how a video ended as a line of fields separated by tabs, or its record as a line of JSON.
+
+    Its name is printed as other commands take it: with codes in place of characters that cannot be seen.
+    """
     if as_json:
         print(video.model_dump_json())
         return
-    fields = (video.outcome, video.reason or "-", str(video.frames_kept), video.video.key, video.detail)
-    print("\t".join(printable(field) for field in fields).rstrip())
+    before = (video.outcome, printable(video.reason) or "-", str(video.frames_kept))
+    print("\t".join((*before, visible(video.video.key), printable(video.detail))).rstrip())
 
 
 def print_retry(run: str, record: RetryRecord) -> None:
@@ -72,7 +79,7 @@ def print_retry(run: str, record: RetryRecord) -> None:
         return
     print(f"run {run}: {record.videos_new} videos in {record.shards} shards")
     print(f"on a cluster: watchmove submit --parameter run={run}")
-    print(f"on this machine: watchmove run --run {run}")
+    print(f"on this machine: watchmove run --run {run}, with all other options of the run that failed")
 
 
 def _head(status: RunStatus) -> Table:
@@ -140,6 +147,15 @@ def _frames(status: RunStatus) -> Table:
     return table
 
 
+def _steps(status: RunStatus) -> str:
+    """The steps after the plan with their states, those of one state together as long as they follow each other."""
+    groups = groupby(status.steps.items(), key=lambda step: step[1])
+    # a training may be in progress before its first record
+    said = {"waiting": "not done yet", "left-out": "left out"}
+    words = [f"{', '.join(name for name, _ in steps)} {said.get(state, state)}" for state, steps in groups]
+    return f"steps: {'; '.join(words)}"
+
+
 def _pace(status: RunStatus) -> str:
     lines = []
     if status.last_commit_unix_seconds is not None:
@@ -150,9 +166,9 @@ def _pace(status: RunStatus) -> str:
             lines.append(f"{name}: {_speed(speed)}")
     if status.finish is not None:
         end = f"{_when(status.finish.at_unix_seconds)}, in {_span(status.finish.seconds_left)}"
-        lines.append(f"expected end: {end}, estimated from {status.finish.rests_on}")
+        lines.append(f"expected end of extraction: {end}, estimated from {status.finish.rests_on}")
     elif status.videos_waiting:
-        lines.append("expected end: unknown until the first videos are committed")
+        lines.append("expected end of extraction: unknown until the first videos are committed")
     return "\n".join(lines)
 
 

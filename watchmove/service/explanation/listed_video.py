@@ -8,6 +8,7 @@ import numpy as np
 from pydantic_core import to_json
 
 from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.files.text_lines import from_visible
 from watchmove.service.records import layout
 from watchmove.service.records.attempts import Ids
 from watchmove.service.records.listing import ListingHead
@@ -51,7 +52,8 @@ class _Meaning(NamedTuple):
 def find_listed(store: Store, recipe: str, plan: str, name: str) -> ListedVideo | NotListed:
     """Find the video that `name` means: a key, a URI or an id, or one of these with `-FRAME`, as `ID-000012`.
 
-    The listing is read as far as the video. A key that itself ends as a frame's does is taken before a frame.
+    The listing is read as far as the video. A key that itself ends as a frame's does is taken before a frame, and one
+    that has codes like `⟨U+202E⟩` itself before one in which they stand for characters that cannot be seen.
 
     Raises:
         InvalidInput: the listing is absent or damaged, or the name is not UTF-8.
@@ -103,6 +105,7 @@ def _meanings(name: str, uri: str) -> tuple[tuple[str, ...], list[_Meaning]]:
     texts: list[tuple[str, int | None]] = [(name, None)]
     if found := _FRAME.fullmatch(name):
         texts.append((found[1], int(found[2])))
+    texts += [(meant, frame) for text, frame in texts if (meant := from_visible(text)) != text]
     keys, meanings = [], []
     for text, frame in texts:
         keys.append(text.removeprefix(f"{uri}/"))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from watchmove.service.forgetting.plan_files import malformed_changes, plan_changes
 from watchmove.service.forgetting.reports import report_changes
-from watchmove.service.forgetting.selection import Selector, select
+from watchmove.service.forgetting.selection import Selector, as_recorded, select
 from watchmove.service.forgetting.snapshots import Snapshots
 from watchmove.service.forgetting.target import Change, Target, keys_of
 from watchmove.service.forgetting.tars import Tars
@@ -44,6 +44,7 @@ def forget(context: StepContext, selector: Selector) -> tuple[str, ForgetRecord]
     """
     store = context.store
     receipts = receipts_of(store)
+    selector = as_recorded(store, selector, receipts)
     works, target = select(store, selector, receipts)
     receipt, record = _receipt(context, selector, works, receipts)
     # The list comes before the search, so that steps which commit meanwhile leave the works out.
@@ -69,6 +70,7 @@ def forget(context: StepContext, selector: Selector) -> tuple[str, ForgetRecord]
 def to_forget(context: StepContext, selector: Selector) -> ForgetRecord:
     """Return the receipt that `forget` would begin with, and change nothing; raises the errors of `forget`."""
     receipts = receipts_of(context.store)
+    selector = as_recorded(context.store, selector, receipts)
     works, target = select(context.store, selector, receipts)
     receipt, record = _receipt(context, selector, works, receipts)
     return _request(context, target, receipt, record.model_copy(update={"removals": ()})).record

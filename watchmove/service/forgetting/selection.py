@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.files.text_lines import from_visible
 from watchmove.service.forgetting.plan_files import plan_files
 from watchmove.service.forgetting.target import Target, keys_of
 from watchmove.service.planning.sources.choice import short_name
@@ -60,6 +61,24 @@ def selector_of(videos: list[str], owner: str, licence: str) -> Selector:
     return given[0]
 
 
+def as_recorded(store: Store, selector: Selector, receipts: dict[str, ForgetRecord]) -> Selector:
+    """The selector with the keys of videos for names that `watchmove videos` prints with codes, as `⟨U+202E⟩`.
+
+    A key that has such codes itself stays as it is. Raises Unavailable if the store cannot be reached.
+    """
+    coded = tuple(value for value in selector.values if from_visible(value) != value)
+    if selector.kind != "video" or not coded:
+        return selector
+    literal = {value for value in coded if sha256_of(f"video\n{value}") in _selected_before(receipts)}
+    literal |= _found(store, Selector("video", coded)).values
+    return Selector("video", tuple(sorted({v if v in literal else from_visible(v) for v in selector.values})))
+
+
+def _selected_before(receipts: dict[str, ForgetRecord]) -> set[str]:
+    """The hashes of all values that earlier requests were given."""
+    return {hashed for record in receipts.values() for hashed in record.selector_hashes}
+
+
 def select(
     store: Store, selector: Selector, receipts: dict[str, ForgetRecord]
 ) -> tuple[tuple[ForgottenWork, ...], Target]:
@@ -70,7 +89,7 @@ def select(
         Unavailable: the store cannot be reached.
     """
     found = _found(store, selector)
-    known = {hashed for record in receipts.values() for hashed in record.selector_hashes}
+    known = _selected_before(receipts)
     for value in selector.values:
         if value not in found.values and sha256_of(f"{selector.kind}\n{value}") not in known:
             raise InvalidInput(

@@ -27,6 +27,7 @@ from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.frames import VideoFrames, frames_of_folder
 from watchmove.service.masks.cross_validation import SequenceScores, cross_validate, cross_validation_table
 from watchmove.service.masks.reliability import as_json, reliability, reliability_table
+from watchmove.service.runner.narrow_tables import print_table
 
 LEVELS = np.linspace(0.2, 0.8, 25)
 """Thresholds of the soft mask at which J is measured; the grid contains 0.5, the threshold of all headline figures."""
@@ -211,14 +212,14 @@ def print_mask_scores(facts: dict[str, Any], console: Console, *, as_json: bool)
     if as_json:
         print(json.dumps(facts, indent=2))
         return
-    console.print(_summary(facts))
-    console.print(_pairs("processor time per frame", "ms", facts["cpu_milliseconds_by_stage"], "{:.1f}"))
-    console.print(_pairs("J of the most confident frames", "J", facts["J_by_confidence"], "{:.3f}"))
-    console.print(reliability_table(facts["reliability"]))
+    print_table(console, _summary(facts))
+    print_table(console, _pairs("processor time per frame", "ms", facts["cpu_milliseconds_by_stage"], "{:.1f}"))
+    print_table(console, _pairs("J of the most confident frames", "J", facts["J_by_confidence"], "{:.3f}"))
+    print_table(console, reliability_table(facts["reliability"]))
     if facts["cross_validation"]:
-        console.print(cross_validation_table(facts["cross_validation"]))
-    console.print(_pairs("rejected frames", "frames", facts["reject_reasons"], "{}"))
-    console.print(_pairs("sequences", "J", facts["J_by_sequence"], "{:.3f}"))
+        print_table(console, cross_validation_table(facts["cross_validation"]))
+    print_table(console, _pairs("rejected frames", "frames", facts["reject_reasons"], "{}"))
+    print_table(console, _pairs("sequences", "J", facts["J_by_sequence"], "{:.3f}"))
 
 
 def _summary(facts: dict[str, Any]) -> Table:

@@ -16,6 +16,7 @@ from watchmove.service.records.listing import listed_ids
 from watchmove.service.records.outcomes import FAILED, Outcome, Video
 from watchmove.service.records.plans import PlanRecord, Retries, RetryRecord
 from watchmove.service.records.record import commit, find, json_lines, need, origin
+from watchmove.service.records.run_settings import contradictions, flat
 from watchmove.service.records.stream import shard_records
 from watchmove.service.settings.settings import Settings, settings_hash
 from watchmove.service.store.store import Store
@@ -55,8 +56,10 @@ def retry(
     parent = need(store, layout.run_record(run, "plan"), PlanRecord, "plan")
     recipe = recipe_of(with_local_weights(settings, scratch))
     if recipe != parent.recipe:
+        differing = contradictions(parent.made_by, flat(settings.model_dump(mode="json", include={"extract"})))
+        facts = f" ({', '.join(differing)})" if differing else ""
         raise InvalidInput(
-            f"run {run}: planned as recipe {parent.recipe}, but these settings give {recipe}; "
+            f"run {run}: planned as recipe {parent.recipe}, but these settings give {recipe}{facts}; "
             "retry with the settings of the run, or start a new one"
         )
     retries = Retries(plan=parent.plan, outcomes=tuple(sorted(wanted)), reasons=tuple(sorted(words_of(reasons))))

@@ -1,1 +1,1 @@
-"""What all steps share: signals, exit codes, logs, metrics, progress and scratch space."""
+"""What all steps share: signals, exit codes, logs, metrics, progress, tables and scratch space."""

@@ -3,9 +3,11 @@
 import logging
 import os
 import sys
+from io import TextIOWrapper
 from typing import Literal
 
 import structlog
+from rich.console import Console
 
 from watchmove.pipeline.files.text_lines import without_credentials
 from watchmove.service.runner.exit_codes import Ending
@@ -16,6 +18,16 @@ IN_A_POD = "KUBERNETES_SERVICE_HOST"
 """An environment variable that Kubernetes sets in every container."""
 
 
+def escape_what_cannot_be_encoded() -> None:
+    """Write an escape for what a terminal's encoding lacks, as for a byte of a file's name that is not UTF-8.
+
+    No command is to fail because of the name of a file or the border of a table.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
 def configure_logs(form: LogForm) -> None:
     """Log in one form; `auto` is JSON in a pod of Kubernetes, whose logs are collected, and text elsewhere."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
@@ -24,7 +36,7 @@ def configure_logs(form: LogForm) -> None:
     renderer: structlog.types.Processor = (
         structlog.processors.JSONRenderer()
         if as_json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
+        else structlog.dev.ConsoleRenderer(colors=_in_colours(Console(stderr=True)), pad_event_to=0)
     )
     structlog.configure(
         processors=[
@@ -45,6 +57,11 @@ def _without_credentials(
 ) -> structlog.typing.EventDict:
     """Remove users and passwords of addresses, which messages of libraries quote."""
     return {name: without_credentials(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _in_colours(console: Console) -> bool:
+    """Whether a console takes colours: a terminal of some ability, where `NO_COLOR` does not forbid them."""
+    return console.is_terminal and not console.is_dumb_terminal and not console.no_color
 
 
 def are_json() -> bool:

@@ -38,18 +38,19 @@ class LoggedProgress:
         self._log = structlog.get_logger()
         self._argo = ArgoProgress()
         self._last: dict[str, float] = {}
-        self._began: dict[str, float] = {}
+        self._began: dict[str, tuple[float, int]] = {}
 
     def update(self, step: str, done: int, total: int, facts: str) -> None:
         """Log the progress unless this step has logged less than LOG_EVERY_SECONDS ago."""
         self._argo.update(done, total)
         now = time.monotonic()
-        # a step shorter than the interval logs only its end
-        began = self._began.setdefault(step, now)
+        # A step shorter than the interval logs only its end. One that resumes begins with what was done before.
+        began, before = self._began.setdefault(step, (now, done))
         if done < total and now - self._last.get(step, began) < LOG_EVERY_SECONDS:
             return
         self._last[step] = now
-        left = round((now - began) / done * (total - done)) if done else None
+        pace = (now - began) / (done - before) if done > before else None
+        left = 0 if done >= total else None if pace is None else round(pace * (total - done))
         self._log.info("progress", step=step, done=done, total=total, facts=facts, seconds_left=left)
 
     def stage(self, name: str, number: int, total: int, estimate: str) -> None:
@@ -117,5 +118,5 @@ class LiveProgress:
 
 
 def progress_for(console: Console) -> ProgressReport:
-    """Return bars for a terminal, and log lines for anything else."""
-    return LiveProgress(console) if console.is_terminal else LoggedProgress()
+    """Return bars for a terminal that can move its cursor, and log lines for anything else."""
+    return LiveProgress(console) if console.is_terminal and not console.is_dumb_terminal else LoggedProgress()

@@ -65,7 +65,8 @@ def gather(context: StepContext, run: str) -> DatasetRecord:
     rows = table.counting & table.of(listed)
     wanted = context.settings.gather.leave_out_near_duplicates
     repeated = _near_duplicate_rows(table, rows) if wanted else np.zeros_like(rows)
-    check_gate(len(listed), table.outcomes(rows), frames_by_reason(table, rows, repeated), context.settings.gather)
+    counts = table.outcomes(rows), frames_by_reason(table, rows, repeated)
+    check_gate(len(listed), *counts, context.settings.gather, run)
     if repeated.any():
         structlog.get_logger().info(
             "near-duplicate videos left out", videos=int(repeated.sum()), frames=frames_kept(table, repeated)
@@ -82,18 +83,28 @@ def gather(context: StepContext, run: str) -> DatasetRecord:
 
 
 def check_gate(
-    listed: int, outcomes: Counter[tuple[str, str]], frames: Counter[tuple[str, str]], settings: GatherSettings
+    listed: int,
+    outcomes: Counter[tuple[str, str]],
+    frames: Counter[tuple[str, str]],
+    settings: GatherSettings,
+    run: str = "RUN",
 ) -> None:
-    """Raise InvalidInput if the extraction exceeds the limits of `settings`; counts are by (outcome, reason)."""
+    """Raise InvalidInput if the extraction exceeds the limits of `settings`; counts are by (outcome, reason).
+
+    The message has commands for `run`.
+    """
     if outcomes.total() < listed:
         without = listed - outcomes.total()
         raise InvalidInput(f"{without} of {listed} videos have no outcome yet; run `watchmove extract`")
     failed = {name: count for name, count in outcomes.items() if name[0] in FAILED}
     if sum(failed.values()) > settings.max_failed_fraction * listed:
         rule = f"max_failed_fraction ({settings.max_failed_fraction})"
+        names = ",".join(sorted({outcome for outcome, _ in failed}))
+        # a repaired file is another version of its video, and a retry would find it changed
         raise InvalidInput(
             f"{sum(failed.values())} of {listed} videos failed ({_text(failed)}), above gather.{rule}; "
-            "repair them and run `watchmove retry`, or raise the limit"
+            f"`watchmove videos {run} --outcome {names}` lists them; begin a new run after repairing files, try others "
+            f"again by `watchmove retry {run} --outcomes {names}`, or raise the limit"
         )
     kept = frames["kept", ""]
     if kept < settings.min_kept_frames:

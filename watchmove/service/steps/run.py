@@ -79,7 +79,7 @@ def run_all(context: StepContext, run: str = "", *, draw_videos: bool, draw_dete
         # A missing detection set is reported now, not after hours of extraction.
         DetectionSet.at(context.settings)
     draws = draw_videos or draw_detection_set
-    stages = Stages(context.progress, draws=draws)
+    stages = Stages(context.progress, draws=draws, evaluations=len(evaluations_of(context.settings)))
     if draws:
         stages.begin("world")
         world(context, videos=draw_videos, detection_set=draw_detection_set)

@@ -84,24 +84,25 @@ def _of_iteration(store: Store, run: str) -> float | None:
 class Stages:
     """Announces each stage of a run before it begins, with an estimate of what is left of the run.
 
-    The first stages are known before the plan; `planned` adds those that the plan has decided on.
+    One shard is expected until `planned` says what the plan has decided on.
     """
 
-    def __init__(self, progress: ProgressReport, *, draws: bool) -> None:
+    def __init__(self, progress: ProgressReport, *, draws: bool, evaluations: int = 1) -> None:
         self._progress = progress
         self._pace: Pace | None = None
-        self._left: Counter[str] = Counter({"world": int(draws), "plan": 1})
+        self._left: Counter[str] = Counter({"world": int(draws), "plan": 1, **_after_plan(1, evaluations)})
         self._seconds: dict[str, float | None] = {}
         self._number = 0
 
     def planned(self, settings: Settings, plan: PlanRecord, evaluations: int, pace: Pace | None) -> None:
-        """Add the stages after the plan: its shards, and one pretraining for each seed in one stage.
+        """Set the stages after the plan: its shards, and one pretraining for each seed in one stage.
 
         `pace` is that of an earlier run; without one there is no estimate.
         """
         self._pace = pace
         images = settings.pretrain.iterations * settings.pretrain.batch_size * len(settings.pretrain.all_seeds())
-        self._left.update({EXTRACT: plan.shards, "gather": 1, PRETRAIN: 1, EVALUATE: evaluations, "report": 1})
+        self._left |= _after_plan(plan.shards, evaluations)
+        self._left[EXTRACT] = plan.shards  # fewer than expected where there is none
         if pace is not None:
             videos = plan.videos_new / max(plan.shards, 1)
             self._seconds = {
@@ -128,6 +129,11 @@ class Stages:
         if self._pace is None or not known or len(known) < len(kinds):
             return ""
         return f"about {_in_words(sum(known))} left, at the pace of run {self._pace.run}"
+
+
+def _after_plan(shards: int, evaluations: int) -> Counter[str]:
+    """The numbers of stages after the plan."""
+    return Counter({EXTRACT: shards, "gather": 1, PRETRAIN: 1, EVALUATE: evaluations, "report": 1})
 
 
 def _times(pace: float | None, amount: float) -> float | None:

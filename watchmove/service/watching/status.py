@@ -24,7 +24,9 @@ from watchmove.service.records.record import find, need
 from watchmove.service.records.run_settings import recorded_settings
 from watchmove.service.records.stream import shard_records
 from watchmove.service.store.store import Store
+from watchmove.service.watching.exporting.run_states import State
 from watchmove.service.watching.pace import Finish, Speed, finish, speeds
+from watchmove.service.watching.steps import steps_of
 
 
 class OutcomeCount(BaseModel):
@@ -54,7 +56,8 @@ class FrameCount(BaseModel):
 class RunStatus(BaseModel):
     """The status of a run. `faults_of` defines how the counts relate to each other.
 
-    `no_training` says why the run ends after gather, and is empty if it trains or has not gathered yet.
+    `steps` has the state of each step after the plan, as the metric `watchmove_run_step_state` has it. `no_training`
+    says why the run ends after gather, and is empty if it trains or has not gathered yet.
     `videos_listed` is the number of videos in the plan's listing, of which this run processes `videos_planned`. Not
     listed are videos that were removed from the list after they ended (`videos_removed`), videos that the settings
     exclude (`videos_filtered`) and malformed rows. `attempts_per_video` maps a number of attempts, of any run, to the
@@ -68,6 +71,7 @@ class RunStatus(BaseModel):
     recipe: str
     plan: str
     retries: Retries | None
+    steps: dict[str, State] = {}
     no_training: str = ""
     asked_at_unix_seconds: float
     videos_listed: int
@@ -145,8 +149,9 @@ def status(store: Store, run: str, clock: Callable[[], float] = time.time) -> Ru
     parts = (_plan(seen), _videos(seen), _outcomes(seen), _frames(seen), _shards(seen), _pace(seen))
     gathered = find(store, layout.run_record(run, "gather"), GatherRecord)
     no_training = gathered.no_training if gathered is not None else ""
+    steps = steps_of(store, run, plan, seen.table)
     facts = {name: value for part in parts for name, value in part.items()}
-    counted = RunStatus(run=run, no_training=no_training, **facts)
+    counted = RunStatus(run=run, steps=steps, no_training=no_training, **facts)
     return counted.model_copy(update={"faults": (*damaged, *faults_of(counted, seen.plan))})
 
 

@@ -25,7 +25,7 @@ def state_metrics(reading: Reading) -> Iterator[Metric]:
     of_run, of_step, failed_at = (d.family() for d in declared)
     for run, plan in newest_plans(reading).items():
         failures = _failures(reading, run)
-        steps = _steps(reading, run, plan) | {failure.step: "failed" for failure in failures}
+        steps = step_states(reading, run, plan)
         of_run.add_metric([run, _state(steps)], 1)
         for step, state in steps.items():
             of_step.add_metric([run, step, state], 1)
@@ -36,6 +36,11 @@ def state_metrics(reading: Reading) -> Iterator[Metric]:
         for (step, cause), at in times.items():
             failed_at.add_metric([run, step, cause], at)
     yield from (of_run, of_step, failed_at)
+
+
+def step_states(reading: Reading, run: str, plan: PlanRecord) -> dict[str, State]:
+    """The states of a run's steps after its plan, in their order."""
+    return _steps(reading, run, plan) | {failure.step: "failed" for failure in _failures(reading, run)}
 
 
 def _failures(reading: Reading, run: str) -> list[StepFailure]:
