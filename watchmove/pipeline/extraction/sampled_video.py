@@ -145,9 +145,11 @@ def _examined(
     )
 
 
-def _sampled(window: Window, settings: ExtractionSettings) -> Sequence[int]:
-    """Positions that are spread evenly inside a window, the ends excluded; the middle of a window that is too short."""
-    count = len(window.frames)
+def sampled_positions(count: int, settings: ExtractionSettings) -> Sequence[int]:
+    """Positions of the frames that are examined in a window of `count` frames, in order.
+
+    They are spread evenly, the ends excluded; of a window that is too short, it is the middle.
+    """
     wanted = min(settings.frames_per_window, count) if count >= settings.min_window_frames else 1
     # the middle of each of `wanted` equal parts
     return sorted({round((k + 0.5) * count / wanted - 0.5) for k in range(wanted)})
@@ -170,7 +172,7 @@ def _request(window: Window, settings: ExtractionSettings) -> WindowToExamine:
     """A window with the positions to examine."""
     conditions = ("duplicates",) if any(frame.follows_repeats for frame in window.frames) else ()
     images = tuple(frame.image for frame in window.frames)
-    return WindowToExamine(images, _sampled(window, settings), window.fading, conditions)
+    return WindowToExamine(images, sampled_positions(len(window.frames), settings), window.fading, conditions)
 
 
 def _frame(frame: StreamFrame, shot: int, found: ExaminedFrame) -> Frame:
