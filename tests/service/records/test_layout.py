@@ -43,3 +43,10 @@ def test_the_page_of_keys_is_whole() -> None:
 def test_workflow_names_are_run_names() -> None:
     """What Argo calls a workflow is a run's name."""
     assert layout.run_record("watchmove-x7k2p", "plan") == "runs/watchmove-x7k2p/plan.json"
+
+
+def test_files_that_desktops_add_are_no_records() -> None:
+    """macOS writes `._NAME` beside each file that it copies to a disk of another system."""
+    given = ("runs/r/plan.json", "runs/r/._plan.json", "runs/r/.DS_Store", "runs/r/Thumbs.db", "a/listing.json.gz")
+
+    assert [key for key in given if layout.is_record(key)] == ["runs/r/plan.json"]

@@ -16,6 +16,7 @@ from watchmove.service.steps.extract import extract
 from watchmove.service.steps.gather import gather
 from watchmove.service.steps.plan import plan
 from watchmove.service.steps.pretrain import pretrain
+from watchmove.service.store.store import ObjectRefused
 from watchmove.service.watching.exporter import RecordCollector
 
 FAILED_AT = "watchmove_run_failure_timestamp_seconds"
@@ -108,3 +109,38 @@ def test_a_failed_shard_is_named_by_its_number(make_context: MakeContext) -> Non
     assert failure is not None
     assert (failure.step, failure.number, failure.cause) == ("extract", 0, "invalid-input")
     assert failed_at(context, "extract", "invalid-input") == failure.made_by.written_at_unix_seconds
+
+
+def test_a_success_stays_one_where_the_record_of_the_failure_may_not_be_removed(
+    make_context: MakeContext, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A role need not have the right to delete."""
+    strict, patient = make_context("gather.max_failed_fraction=0.0"), make_context("gather.max_failed_fraction=1.0")
+    touch_videos(strict, "0.mp4", "1.mp4")
+    end_shard(strict, plan(strict, "run"), 0, {"0.mp4": ("missing", "")})
+    with pytest.raises(InvalidInput, match="max_failed_fraction"):
+        gather(strict, "run")
+
+    def refuse(_: object, key: str) -> None:
+        raise ObjectRefused(f"removing {key}: the store answered AccessDenied")
+
+    monkeypatch.setattr(type(patient.store), "remove", refuse)
+    gathered = gather(patient, "run")
+
+    assert gathered.kept_videos == 1
+    output = capsys.readouterr()
+    assert "AccessDenied" in output.out + output.err
+
+
+def test_files_that_desktops_add_to_a_store_are_passed_over(make_context: MakeContext) -> None:
+    """As macOS does in every folder of a disk of another system, also in those of the records."""
+    context = make_context("gather.max_failed_fraction=1.0")
+    touch_videos(context, "0.mp4", "1.mp4")
+    planned = plan(context, "run")
+    end_shard(context, planned, 0, {"0.mp4": ("missing", "")})
+    for folder in {item.key.rpartition("/")[0] for item in context.store.list()} | {layout.all_receipts().strip("/")}:
+        for name in (".DS_Store", "._00000-0.json", "Thumbs.db"):
+            context.store.write(f"{folder}/{name}", b"no record")
+
+    assert gather(context, "run").kept_videos == 1
+    assert states(context)["gather"] == "done"

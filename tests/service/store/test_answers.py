@@ -26,6 +26,8 @@ from watchmove.service.store.store import ObjectChanged, ObjectRefused, ObjectUn
 NAME = "s3://b/p"
 DATA = bytes(range(256)) * 400
 """Content of an object, 100 KiB."""
+BEGUN = b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
+"""The answer that an upload in parts begins with."""
 
 
 @pytest.fixture
@@ -111,10 +113,9 @@ def test_a_clock_that_is_wrong_is_named(server: AnsweringServer) -> None:
 
 def test_a_refused_part_of_an_upload_is_refused(server: AnsweringServer, tmp_path: Path) -> None:
     """An upload in parts has an error of boto3's own around the store's answer."""
-    created = b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
 
     def refuse_parts(request: Request) -> Answer | None:
-        return Answer(200, {}, created) if request.query == "uploads" else refusal(403, "AccessDenied")
+        return Answer(200, {}, BEGUN) if request.query == "uploads" else refusal(403, "AccessDenied")
 
     server.replace = refuse_parts
     (tmp_path / "large").write_bytes(b"x" * (9 << 20))
@@ -141,14 +142,18 @@ def test_an_object_that_is_refused_is_its_own_fault(
 def test_an_object_that_is_never_served_is_its_own_fault_where_others_are(
     server: AnsweringServer, tmp_path: Path
 ) -> None:
-    """Where the store serves nothing, it is the store's fault; both lines name the object."""
-    server.objects = {"p/good": DATA, "p/bad": DATA}
+    """Where the store serves nothing, or has nothing else, it is the store's fault; all lines name the object."""
+    server.objects = {"p/bad": DATA, "p/empty": b""}
     store = open_store(NAME)
-    good, bad = described(store, "good"), described(store, "bad")
+    bad = described(store, "bad")
     server.replace = lambda request: refusal(503, "SlowDown") if request.key == "p/bad" else None
     with pytest.raises(Unavailable, match="bad: the store answered SlowDown") as first:
         fetched(store, bad, tmp_path)
-    fetched(store, good, tmp_path)
+    server.objects["p/good"] = DATA
+    # also as the only object of a process, where one that is listed is asked for
+    with pytest.raises(ObjectUnserved, match=r"bad: .*SlowDown.* serves other objects"):
+        fetched(store, bad, tmp_path)
+    fetched(store, described(store, "good"), tmp_path)
     with pytest.raises(ObjectUnserved, match=r"bad: .*SlowDown.* serves other objects"):
         fetched(store, bad, tmp_path)
     server.replace = lambda _: refusal(503, "SlowDown")
@@ -358,3 +363,222 @@ def test_a_connection_to_what_was_at_the_address_before_can_be_left(server: Answ
 
     assert [item.key for item in store.list()] == ["k"]
     assert first[0] == first[1] != first[2]
+
+
+def listing(rows: str, facts: str = "") -> Answer:
+    """An answer to a listing."""
+    return Answer(200, {}, f"<ListBucketResult>{facts}{rows}</ListBucketResult>".encode())
+
+
+ROW = "<Contents><Key>p/k</Key><Size>3</Size><ETag>e</ETag></Contents>"
+MORE = "<IsTruncated>true</IsTruncated>"
+MARKER, TOKEN = "<NextMarker>p/k</NextMarker>", "<NextContinuationToken>{}</NextContinuationToken>"
+
+
+@pytest.mark.parametrize("facts", [[MORE], [MORE + MARKER], [MORE + TOKEN.format(page) for page in "tt"]])
+def test_a_listing_that_has_no_way_to_its_rest_is_refused(server: AnsweringServer, facts: list[str]) -> None:
+    """Objects that are not listed would be missing without a word: a store without ListObjectsV2, or without an end."""
+    pages = iter(facts)
+    server.replace = lambda _: listing(ROW, next(pages))
+    with pytest.raises(InvalidInput, match=r"more objects than it lists.* after 'p/k'"):
+        list(open_store(NAME).list())
+
+
+def test_tokens_that_take_turns_are_noticed(server: AnsweringServer) -> None:
+    """The SDK notices a token that is repeated at once; this listing would have no end."""
+    tokens = iter(["a", "b", "a"])
+    server.replace = lambda _: listing(ROW, MORE + TOKEN.format(next(tokens)))
+    with pytest.raises(InvalidInput, match="no new continuation token"):
+        list(open_store(NAME).list())
+
+
+def test_a_row_that_the_next_page_repeats_comes_once(server: AnsweringServer) -> None:
+    """A video would be listed, or a record counted, twice."""
+    server.replace = lambda request: listing(ROW, "" if "token" in request.query else MORE + TOKEN.format("t"))
+
+    assert list(open_store(NAME).list()) == [StoredObject("k", 3, "e")]
+
+
+@pytest.mark.parametrize("body", [b"", b"<html><body>Console</body></html>"])
+def test_an_answer_that_is_no_listing_is_not_an_empty_one(server: AnsweringServer, body: bytes) -> None:
+    """As of a console's port, or of a proxy: an empty store would be planned anew."""
+    server.replace = lambda _: Answer(200, {}, body)
+    with pytest.raises(Unavailable, match="no listing; check that the endpoint is S3's"):
+        list(open_store(NAME).list())
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ROW.replace("<Size>3</Size>", ""),
+        ROW.replace("3", "many"),
+        ROW.replace("<Size>", "<LastModified>now and then</LastModified><Size>"),
+    ],
+)
+def test_an_answer_that_the_sdk_cannot_read_is_no_bug(server: AnsweringServer, row: str) -> None:
+    """The SDK raises KeyError and ValueError for what is missing in an answer, or is not as S3 writes it."""
+    server.replace = lambda _: listing(row)
+    with pytest.raises(InvalidInput, match="the AWS SDK cannot read an answer"):
+        list(open_store(NAME).list())
+
+
+def test_an_object_whose_answer_cannot_be_read_is_its_own_fault(server: AnsweringServer, tmp_path: Path) -> None:
+    """One object that is served wrongly is the outcome of one video."""
+    server.objects = {"p/k": DATA}
+    store = open_store(NAME)
+    item = described(store, "k")
+    server.replace = lambda _: Answer(206, {"Last-Modified": "now and then"}, DATA)
+    with pytest.raises(ObjectRefused, match="cannot read an answer"):
+        fetched(store, item, tmp_path)
+
+
+@pytest.mark.parametrize("etag", ["", "W/{}"])
+def test_an_etag_that_a_proxy_weakens_or_removes(server: AnsweringServer, etag: str, tmp_path: Path) -> None:
+    """The object has not changed; where the answer has another ETag, it has."""
+    server.objects = {"p/k": DATA}
+    store = open_store(NAME)
+    item = described(store, "k")
+    server.etag_of = lambda data: etag.format(f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"')
+
+    assert fetched(store, item, tmp_path) == DATA
+    server.etag_of = lambda _: 'W/"other"'
+    with pytest.raises(ObjectChanged):
+        fetched(store, item, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("status", "name", "kind", "advice"),
+    [
+        (301, "", InvalidInput, "redirects requests to https://…@s3.example/; name"),
+        (307, "", InvalidInput, "AWS_ENDPOINT_URL_S3, or the region of the bucket in AWS_REGION"),
+        (401, "Unauthorized", InvalidInput, "check the URI"),
+        (407, "", InvalidInput, "HTTPS_PROXY"),
+        (403, "QuotaExceeded", Unavailable, "quota"),
+        (507, "XMinioStorageFull", Unavailable, "quota"),
+        (400, "TokenRefreshRequired", Unavailable, "later"),
+        (501, "NotImplemented", ObjectRefused, "check the URI"),
+    ],
+)
+def test_whose_fault_an_answer_to_a_fetch_is(
+    server: AnsweringServer, status: int, name: str, kind: type[Exception], advice: str, tmp_path: Path
+) -> None:
+    """What a proxy or a gateway answers, and a redirection, concern every object; a full store becomes free again."""
+    server.objects = {"p/k": DATA}
+    store = open_store(NAME)
+    item = described(store, "k")
+    page = Answer(status, {"Location": "https://me:WORD@s3.example/"}, b"<html>a page</html>")
+    server.replace = lambda _: refusal(status, name) if name else page
+    with pytest.raises(kind) as ended:
+        fetched(store, item, tmp_path)
+    with pytest.raises((InvalidInput, Unavailable), match=advice):
+        store.write("k", b"x")
+
+    assert isinstance(ended.value, ObjectRefused) == (kind is ObjectRefused)
+
+
+@pytest.mark.parametrize("name", ["NoSuchUpload", "InvalidPart"])
+def test_an_upload_that_the_store_has_forgotten_is_made_again(
+    server: AnsweringServer, name: str, tmp_path: Path
+) -> None:
+    """As where the answer to the request that completes it was lost, so that the SDK has asked for it twice."""
+    begun: list[Request] = []
+
+    def answer(request: Request) -> Answer | None:
+        if request.query == "uploads":
+            begun.append(request)
+            return Answer(200, {}, BEGUN)
+        if request.method == "PUT":
+            return Answer(200, {"ETag": '"part"'})
+        if request.method == "POST" and len(begun) == 1:
+            return refusal(404, name)
+        return Answer(200, {}, b"<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>")
+
+    server.replace = answer
+    (tmp_path / "large").write_bytes(b"x" * (9 << 20))
+    open_store(NAME).upload("k", tmp_path / "large")
+
+    assert len(begun) == 2
+
+
+def test_to_remove_an_absent_object_is_no_error(server: AnsweringServer) -> None:
+    """S3 answers 204, and Google's store 404, also to a second try whose first answer was lost."""
+    server.replace = lambda _: refusal(404, "NoSuchKey")
+    open_store(NAME).remove("k")
+    server.replace = lambda _: refusal(404, "NoSuchBucket")
+    with pytest.raises(InvalidInput, match="no bucket"):
+        open_store(NAME).remove("k")
+
+
+@pytest.mark.usefixtures("server")
+def test_an_endpoint_without_a_scheme_is_shown_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK's own message has all of it."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "me:WORD@minio:9000")
+    with pytest.raises(InvalidInput, match="'minio:9000'; write it with http://") as refused:
+        open_store(NAME)
+
+    assert "WORD" not in str(refused.value)
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("name", ["AWS_SESSION_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"])
+def test_a_variable_with_a_line_break_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a secret that was made of a file; Python's message for such a header has the header's value."""
+    monkeypatch.setenv(name, "WORD\n")
+    with pytest.raises(InvalidInput, match=f"{name} begins or ends with a blank or a line break") as refused:
+        open_store(NAME).read("k")
+
+    assert "WORD" not in str(refused.value)
+
+
+def test_a_token_with_a_line_break_from_a_service_is_not_shown(
+    server: AnsweringServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Neither by a single request nor by one for a range."""
+    server.objects = {"p/k": DATA}
+    item = described(open_store(NAME), "k")
+    handed = b'{"AccessKeyId": "a", "SecretAccessKey": "b", "Token": "WORD\\n", "Expiration": "2999-01-01T00:00:00Z"}'
+    with answering_server(AnsweringServer(replace=lambda _: Answer(200, {}, handed))) as url:
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{url}/credentials")
+        with pytest.raises(InvalidInput, match="has a line break; remove line breaks") as of_read:
+            open_store(NAME).read("k")
+        with pytest.raises(Unavailable, match="has a line break") as of_fetch:
+            fetched(open_store(NAME), item, tmp_path)
+
+    assert "WORD" not in f"{of_read.value}{of_fetch.value}"
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize(
+    ("variable", "value", "uri", "said"),
+    [
+        ("AWS_REGION", "eu west", NAME, "region_name 'eu west'.*; correct the URI, or the variables"),
+        ("AWS_REGION", "eu-west-1", "s3://my bucket/p", 'bucket name "my bucket".*; correct the URI'),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", "/absent/token", NAME, "/absent/token'; check the variable"),
+        ("AWS_CONFIG_FILE", "{folder}/no_json", NAME, "cannot read an answer .*hands out the credentials"),
+        ("AWS_CONFIG_FILE", "{folder}/no_program", NAME, "/absent/program'; check the variable"),
+    ],
+)
+def test_settings_of_the_sdk_that_are_wrong_are_named(
+    variable: str, value: str, uri: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A line that asks for AWS_ACCESS_KEY_ID, a scheme or free space would not help."""
+    (tmp_path / "no_json").write_text("[default]\ncredential_process = echo no JSON\n")
+    (tmp_path / "no_program").write_text("[default]\ncredential_process = /absent/program\n")
+    if "REGION" not in variable:
+        monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/x")
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv(variable, value.format(folder=tmp_path))
+    with pytest.raises(InvalidInput, match=said):
+        open_store(uri).read("k")
+
+
+def test_a_certificate_that_is_not_trusted_is_named(server: AnsweringServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store without TLS under https:// fails as one with another authority's certificate does."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", os.environ["AWS_ENDPOINT_URL_S3"].replace("http:", "https:"))
+    with pytest.raises(Unavailable, match=r"check the endpoint's scheme, its certificate, .* AWS_CA_BUNDLE"):
+        open_store(NAME).read("k")
+
+    assert server.objects == {}

@@ -18,7 +18,7 @@ from watchmove.service.store import ranged_download
 from watchmove.service.store.folder_sync import remove_checkpoints
 from watchmove.service.store.opening import open_store
 from watchmove.service.store.ranged_download import RANGE_BYTES
-from watchmove.service.store.store import Access, ObjectChanged, Store, StoredObject
+from watchmove.service.store.store import Access, ObjectChanged, ObjectRefused, Store, StoredObject
 
 
 def test_what_is_written_is_read_back(store: Store) -> None:
@@ -431,3 +431,79 @@ def test_keys_are_listed_in_one_order(store: Store) -> None:
 
     assert keys == sorted(keys)
     assert keys.index("a-b") < keys.index("a/b") < keys.index("a0")
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP])
+def test_create_on_a_disk_without_hard_links(tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a USB stick with exFAT: an object that exists is kept, and nothing else is left."""
+
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError(code, os.strerror(code), source, target)
+
+    monkeypatch.setattr(os, "link", refuse)
+    store = open_store(f"file://{tmp_path}")
+
+    assert [store.create("k", b"one"), store.create("k", b"two")] == [True, False]
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"k": b"one"}
+
+
+@pytest.fixture
+def unreadable(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Names of folders that may not be read by this process, also where it runs as root, who may read all."""
+    names: set[str] = set()
+    scandir, stats = os.scandir, Path.stat
+
+    def refuse(path: Path | str) -> None:
+        if not names.isdisjoint(Path(path).parts):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    def guarded_scandir(path: Path | str) -> object:
+        refuse(path)
+        return scandir(path)
+
+    def guarded_stat(path: Path, **options: bool) -> os.stat_result:
+        refuse(path.parent)
+        return stats(path, **options)
+
+    monkeypatch.setattr(os, "scandir", guarded_scandir)
+    monkeypatch.setattr(Path, "stat", guarded_stat)
+    return names
+
+
+def test_a_folder_that_may_not_be_read_is_left_out_with_a_warning(
+    tmp_path: Path, unreadable: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `lost+found` on a disk; the folder of the store itself must be readable."""
+    store = open_store(f"file://{tmp_path}/videos")
+    store.write("a/1.mp4", b"x")
+    store.write("b.mp4", b"x")
+    unreadable.add("a")
+
+    assert [item.key for item in store.list()] == ["b.mp4"]
+    output = capsys.readouterr()
+    assert f"{tmp_path}/videos/a" in output.out + output.err
+    unreadable.add("videos")
+    with pytest.raises(InvalidInput, match=r"listing .*Permission denied; check the path and its permissions"):
+        list(store.list())
+
+
+def test_a_file_in_a_folder_that_may_not_be_read_is_refused(tmp_path: Path, unreadable: set[str]) -> None:
+    """It is the fault of that object, as in a bucket."""
+    store = open_store(f"file://{tmp_path}")
+    store.write("a/1.mp4", b"x")
+    item = store.head("a/1.mp4")
+    assert item is not None
+    unreadable.add("a")
+    with pytest.raises(ObjectRefused, match=r"a/1.mp4: Permission denied"):
+        store.head("a/1.mp4")
+    with pytest.raises(ObjectRefused, match=r"a/1.mp4: Permission denied"):
+        store.fetch(item, tmp_path, threading.Event())
+
+
+def test_a_file_that_is_removed_while_it_is_read_is_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look whether it is a file and the reading, another process may remove it."""
+    store = open_store(f"file://{tmp_path}")
+    monkeypatch.setattr(Path, "is_file", lambda _: True)
+
+    assert store.head("k") is None
+    assert store.read("k") is None

@@ -95,7 +95,8 @@ def receipts_of(store: Store) -> dict[str, ForgetRecord]:
         Unavailable: the store cannot be reached.
     """
     prefix = layout.all_receipts()
-    found = {item.key: find(store, item.key, ForgetRecord) for item in store.list(prefix)}
+    keys = [item.key for item in store.list(prefix) if layout.is_record(item.key)]
+    found = {key: find(store, key, ForgetRecord) for key in keys}
     return {
         key.removeprefix(prefix).removesuffix(".json"): record for key, record in found.items() if record is not None
     }

@@ -48,6 +48,12 @@ _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 """The name of a run becomes part of a key; 128 letters are a bound set by hand."""
 
 
+def is_record(key: str) -> bool:
+    """Whether a key is that of a record, and not of a file such as `.DS_Store` or `._NAME`, which desktops add."""
+    name = key.rpartition("/")[2]
+    return name.endswith(".json") and not name.startswith(".")
+
+
 def world(world_id: str) -> str:
     """Key of the record of a drawn world."""
     return f"worlds/{world_id}.json"

@@ -68,5 +68,5 @@ def shard_records(store: Store, recipe: str, on_damage: OnDamage | None = None) 
         Unavailable: the store cannot be reached.
     """
     prefix = layout.shard_records(recipe)
-    keys = (item.key for item in store.list(prefix) if item.key.endswith(".json"))
+    keys = (item.key for item in store.list(prefix) if layout.is_record(item.key))
     return read_ahead(store, keys, ShardRecord, on_damage)

@@ -5,11 +5,14 @@ from contextlib import suppress
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
+import structlog
+
 from watchmove.pipeline.errors import InvalidInput, NotFinite, WatchmoveError
 from watchmove.service.records import layout
 from watchmove.service.records.record import Cause, StepFailure, origin
 from watchmove.service.runner.exit_codes import ending_of
 from watchmove.service.runner.runner import StepContext
+from watchmove.service.store.store import ObjectRefused, Store
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -37,10 +40,17 @@ def record_failure(
                     _record(context, run, key, (step.__name__, number), error)
             raise
         if context.store.head(key) is not None:
-            context.store.remove(key)
+            _remove(context.store, key)
         return result
 
     return recorded
+
+
+def _remove(store: Store, key: str) -> None:
+    try:
+        store.remove(key)
+    except ObjectRefused as error:  # what the step has made stays
+        structlog.get_logger().warning("the record of a failure stays after a success", reason=str(error))
 
 
 def _record(context: StepContext, run: str, key: str, place: tuple[str, int | None], error: Exception) -> None:

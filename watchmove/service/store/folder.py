@@ -6,15 +6,23 @@ import secrets
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import structlog
 
 from watchmove.pipeline.errors import InvalidInput, Unavailable
 from watchmove.pipeline.files.atomic import make_folder, name_durably, name_when_written, synchronise_folder
 from watchmove.service.store.store import ObjectChanged, ObjectRefused, StoredObject, check_path, write_at_once
 
-_TRANSIENT = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ESTALE}
+_TRANSIENT = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.EMFILE, errno.ENFILE),
+    *(errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH),
+}
 """Errors of the file system that a retry can overcome: a full disk, too many open files, a network file system."""
+
+_NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
+"""What file systems without hard links answer, such as those of USB sticks (exFAT) and some of networks."""
 
 _TEMPORARY = ".partial-"
 """Prefix of a file that is still being written; listings leave such files out."""
@@ -43,7 +51,7 @@ class FileStore:
         # a prefix need not end at a slash: its folder is walked, and the keys are compared with the rest of it below
         start = self.folder / prefix.rpartition("/")[0]
         with _translated(f"listing {self.uri}"):
-            files = (path for path in start.rglob("*") if path.is_file() and not path.name.startswith(_TEMPORARY))
+            files = (path for path in _paths(start) if path.is_file() and not path.name.startswith(_TEMPORARY))
             paths = sorted(files, key=Path.as_posix)  # S3's order: Path's own order would put a/b before a-b
         for path in paths:
             key = path.relative_to(self.folder).as_posix()
@@ -57,13 +65,16 @@ class FileStore:
     def head(self, key: str) -> StoredObject | None:
         """Return the size and ETag of an object, or None if it is absent."""
         path = self._path(key)
-        return _described(key, path) if _is_file(path) else None
+        with _translated(f"reading the size and time of {path}"), suppress(FileNotFoundError):  # removed in between
+            return _described(key, path) if _is_file(path) else None
+        return None
 
     def read(self, key: str) -> bytes | None:
         """Return an object's bytes, or None if it is absent."""
         path = self._path(key)
-        with _translated(f"reading {path}"):
+        with _translated(f"reading {path}"), suppress(FileNotFoundError):  # removed in between
             return path.read_bytes() if path.is_file() else None
+        return None
 
     def write(self, key: str, data: bytes) -> None:
         """Write an object and replace any object with the same key."""
@@ -105,16 +116,17 @@ class FileStore:
     def local(self, key: str, target: Path) -> Path | None:  # noqa: ARG002 (the interface's)
         """Return the path of the object's own file without copying it, or None if it is absent."""
         path = self._path(key)
-        return path if path.is_file() else None
+        with _translated(f"reading {path}"):
+            return path if _is_file(path) else None
 
     def fetch(self, item: StoredObject, target: Path, stop: threading.Event) -> Path | None:  # noqa: ARG002
         """Return the path of the object's own file after checking that its size and ETag are those of `item`."""
         path = self._path(item.key)
-        with _translated(f"reading the size and time of {path}"):
-            if not _is_file(path):
-                return None
-            if _described(item.key, path) != item:
-                raise ObjectChanged(f"{path}: changed since it was listed")
+        found = self.head(item.key)
+        if found is None:
+            return None
+        if found != item:
+            raise ObjectChanged(f"{path}: changed since it was listed")
         # an unreadable file must end as "refused", as in a bucket; ffmpeg would report it as a damaged video
         if not os.access(path, os.R_OK):
             raise ObjectRefused(f"{path}: may not be read; check its permissions")
@@ -182,6 +194,31 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except FileExistsError as error:
         raise _TakenError from error
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        # as in buckets without conditional writes, two writers at the same moment can both pass
+        if target.exists():
+            raise _TakenError from error
+        source.replace(target)
+
+
+def _paths(start: Path) -> Iterator[Path]:
+    """Yield the paths of what is in a folder and the folders in it, except of folders, in any order.
+
+    A folder that may not be read, as `lost+found` on a disk, is left out with a warning. Raises OSError if `start`
+    itself may not be read.
+    """
+
+    def left_out(error: OSError) -> None:
+        if isinstance(error, FileNotFoundError | NotADirectoryError):  # also for a prefix without objects
+            return
+        if not isinstance(error, PermissionError) or Path(error.filename) == start:
+            raise error
+        structlog.get_logger().warning("a folder may not be read, and is left out", folder=error.filename)
+
+    for folder, _, names in os.walk(start, onerror=left_out):
+        yield from (Path(folder, name) for name in names)
 
 
 def _is_file(path: Path) -> bool:
@@ -209,4 +246,5 @@ def _translated(what: str) -> Iterator[None]:
         line = f"{what}: {error.strerror or error}"
         if error.errno in _TRANSIENT:
             raise Unavailable(f"{line}; free space or try again") from error
-        raise InvalidInput(f"{line}; check the path and its permissions") from error
+        kind = ObjectRefused if isinstance(error, PermissionError) else InvalidInput
+        raise kind(f"{line}; check the path and its permissions") from error

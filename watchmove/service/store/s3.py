@@ -3,17 +3,18 @@
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from watchmove.pipeline.errors import InvalidInput, Unavailable
+from watchmove.pipeline.errors import InvalidInput, Unavailable, WatchmoveError
 from watchmove.service.store.ranged_download import download, in_order
 from watchmove.service.store.s3_answers import Fault, fault_of, has_no_name, status_of
 from watchmove.service.store.s3_clients import S3Clients
 from watchmove.service.store.s3_errors import TRANSIENT_FAULTS, translated, with_complete_body
-from watchmove.service.store.s3_object import DamagedObject, EtagMeaning, ObjectRanges, etag_of
+from watchmove.service.store.s3_object import DamagedObject, EtagMeaning, ObjectRanges, etag_of, rows_of
 from watchmove.service.store.s3_probe import S3Facts, facts_of
 from watchmove.service.store.s3_writer import S3Writer
 from watchmove.service.store.store import Access, ObjectChanged, ObjectUnserved, StoredObject, check_key, write_at_once
@@ -21,6 +22,9 @@ from watchmove.service.store.traffic import TRAFFIC
 
 _FETCHES = 3
 """Downloads of an object that changes or arrives damaged before that is an error. Set by hand; not tuned."""
+
+_LISTED_OBJECTS = 10
+"""Objects among which one is looked for that the store serves. Set by hand; not tuned."""
 
 _LEAST_SERVER_ERROR = 500
 
@@ -63,16 +67,15 @@ class S3Store:
         pages = self._writer.client.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=self._prefix + prefix, **self._payer
         )
-        with self._translated(f"listing {prefix}"):
-            for page in pages:
-                for item in page.get("Contents", []):
-                    key = item["Key"].removeprefix(self._prefix)
-                    if not key or key.endswith("/"):  # S3's console makes a folder as an empty object "NAME/"
-                        continue
-                    # the ETag of a row is optional
-                    row = StoredObject(key, item["Size"], etag_of(item)) if "ETag" in item else self.head(key)
-                    if row is not None:
-                        yield row
+        with self._translated(f"listing {prefix or 'all objects'}"):
+            for item in rows_of(pages, f"{self.uri}/{prefix}"):
+                key = item["Key"].removeprefix(self._prefix)
+                if not key or key.endswith("/"):  # S3's console makes a folder as an empty object "NAME/"
+                    continue
+                # the ETag of a row is optional
+                row = StoredObject(key, item["Size"], etag_of(item)) if "ETag" in item else self.head(key)
+                if row is not None:
+                    yield row
 
     def head(self, key: str) -> StoredObject | None:
         """Return the size and ETag of an object, or None if it is absent."""
@@ -134,7 +137,11 @@ class S3Store:
     def remove(self, key: str) -> None:
         """Remove an object; nothing happens if it is absent."""
         with self._translated(f"removing {key}"):
-            self._writer.client.delete_object(**self._request(key))
+            try:
+                self._writer.client.delete_object(**self._request(key))
+            except ClientError as error:
+                if fault_of(error) is not Fault.ABSENT:  # S3 itself answers 204, others 404
+                    raise
 
     def local(self, key: str, target: Path) -> Path | None:
         """Download the object to `target`, complete or not at all; repeat this if the object changes meanwhile."""
@@ -198,14 +205,18 @@ class S3Store:
     def _blamed(self, item: StoredObject, error: Unavailable) -> Unavailable:
         """Name the object that was not served, and say whether the store serves one that it has served before."""
         line = f"{self.uri}/{item.key}: {error}"
-        served = self._served
-        if served is None or served.key == item.key or not served.size_bytes:
-            return Unavailable(line)
         try:
-            self._writer.client.get_object(**self._request(served.key), Range="bytes=0-0")["Body"].close()
-        except (ClientError, *TRANSIENT_FAULTS):
+            other = self._other_object(item.key)
+            if other:
+                self._writer.client.get_object(**self._request(other), Range="bytes=0-0")["Body"].close()
+        except (ClientError, *TRANSIENT_FAULTS, WatchmoveError):
             return Unavailable(line)
-        return ObjectUnserved(f"{line} (the store serves other objects)")
+        return ObjectUnserved(f"{line} (the store serves other objects)") if other else Unavailable(line)
+
+    def _other_object(self, key: str) -> str:
+        """The key of an object that was fetched before, or else of one of the first that are listed; "" for none."""
+        listed = chain([self._served] if self._served else [], islice(self.list(), _LISTED_OBJECTS))
+        return next((item.key for item in listed if item.key != key and item.size_bytes), "")
 
     def reconnect(self) -> None:
         """Close the idle connections of all clients."""
@@ -218,27 +229,11 @@ class S3Store:
                 self._writer.client.head_bucket(Bucket=self._bucket)
             except ClientError as error:
                 if fault_of(error) is Fault.ABSENT:
-                    self._make_bucket()
+                    self._writer.make_bucket()
                     return
                 if has_no_name(error) and status_of(error) < _LEAST_SERVER_ERROR:
                     self._writer.client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)  # names the error, as in `head`
                 raise
-
-    def _make_bucket(self) -> None:
-        region = self._writer.client.meta.region_name
-        try:
-            if region == "us-east-1":  # S3 refuses this region as a location constraint
-                self._writer.client.create_bucket(Bucket=self._bucket)
-            else:
-                self._writer.client.create_bucket(
-                    Bucket=self._bucket,
-                    CreateBucketConfiguration={"LocationConstraint": region},  # type: ignore[typeddict-item]
-                )
-        except (
-            self._writer.client.exceptions.BucketAlreadyOwnedByYou,
-            self._writer.client.exceptions.BucketAlreadyExists,
-        ):
-            return
 
     def _key(self, key: str) -> str:
         return self._prefix + check_key(key)

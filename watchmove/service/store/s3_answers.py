@@ -32,12 +32,25 @@ KEY_REFUSALS = frozenset(
 )  # fmt: skip
 """What stores on a file system answer to a key that cannot be a path there, some with the status of a conflict."""
 
+QUOTA_REFUSALS = frozenset(
+    {
+        "QuotaExceeded", "QuotaExceededException", "XMinioAdminBucketQuotaExceeded", "XMinioStorageFull",
+        "InsufficientStorage", "StorageQuotaExceeded", "StorageFull", "HTTP status 507",
+    }
+)  # fmt: skip
+"""What stores answer to a write for which there is no space, as a full disk."""
+
+LOST_UPLOADS = frozenset({"NoSuchUpload", "InvalidPart"})
+"""What stores answer where an upload in parts, or a part of it, is no longer there."""
+
 _BY_NAME = {
     **dict.fromkeys(("NoSuchKey", "NotFound", "NoSuchVersion"), Fault.ABSENT),
     **dict.fromkeys(("PreconditionFailed",), Fault.CHANGED),
     **dict.fromkeys(("ConditionalRequestConflict", "OperationAborted"), Fault.CONFLICT),
     **dict.fromkeys(("NotImplemented",), Fault.UNSUPPORTED),
     **dict.fromkeys(KEY_REFUSALS, Fault.OBJECT),
+    **dict.fromkeys(QUOTA_REFUSALS, Fault.TRANSIENT),
+    **dict.fromkeys(LOST_UPLOADS, Fault.TRANSIENT),
     **dict.fromkeys(
         (
             "NoSuchBucket", "InvalidBucketName", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken",
@@ -52,7 +65,8 @@ _BY_NAME = {
             "InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout", "Throttling", "ThrottlingException",
             "TooManyRequests", "RequestLimitExceeded", "BandwidthLimitExceeded", "XMinioServerNotInitialized",
             "BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch", "IncompleteBody",
-            "RequestTimeTooSkewed", "ExpiredToken", "ExpiredTokenException", "IDPCommunicationError",
+            "RequestTimeTooSkewed", "ExpiredToken", "ExpiredTokenException", "IDPCommunicationError", "RequestExpired",
+            "TokenRefreshRequired",
         ),
         Fault.TRANSIENT,
     ),
@@ -60,12 +74,15 @@ _BY_NAME = {
 """Names of errors, of S3 itself and of compatible stores."""
 
 _BY_STATUS = {
+    401: Fault.STORE,
     404: Fault.ABSENT,
+    407: Fault.STORE,
     408: Fault.TRANSIENT,
     409: Fault.CONFLICT,
     412: Fault.CHANGED,
     429: Fault.TRANSIENT,
     501: Fault.UNSUPPORTED,
+    511: Fault.STORE,
 }
 """HTTP statuses, for answers without a name: those to HEAD, and those of proxies."""
 

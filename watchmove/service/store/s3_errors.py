@@ -15,7 +15,7 @@ from urllib3.exceptions import HTTPError
 
 from watchmove.pipeline.errors import InvalidInput, Unavailable
 from watchmove.pipeline.files.numbers import whole_number_of
-from watchmove.service.store.s3_answers import KEY_REFUSALS, Fault, fault_of, name_of
+from watchmove.service.store.s3_answers import KEY_REFUSALS, QUOTA_REFUSALS, Fault, fault_of, name_of
 from watchmove.service.store.store import ObjectRefused
 from watchmove.service.store.traffic import TRAFFIC, RetryCause
 
@@ -37,8 +37,23 @@ TRANSIENT_FAULTS = (
 _CREDENTIALS_FAULTS = (botocore_errors.CredentialRetrievalError, botocore_errors.MetadataRetrievalError)
 """Exceptions for a service that hands out credentials: of containers, of nodes, or a program."""
 
+_MISSING_CREDENTIALS = (
+    botocore_errors.NoCredentialsError,
+    botocore_errors.PartialCredentialsError,
+    botocore_errors.ProfileNotFound,
+    botocore_errors.SSOError,
+    botocore_errors.TokenRetrievalError,
+)
+"""Exceptions for credentials that are not given, or only in part."""
+
+_WRONG_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
+"""Exceptions for a file that the environment or the settings name, as that of a token, and that cannot be opened."""
+
 _REFUSED_CREDENTIALS = re.compile(r"\b(?:response|status|code)\D{0,12}4(?!08|29)\d\d\b|AccessDenied", re.IGNORECASE)
 """Found in the message of a service that hands out no credentials, and will not later."""
+
+_BAD_HEADER = "Invalid header value"
+"""Begins Python's message for a header with a line break, which goes on with the header's value."""
 
 _LONGEST_WAIT_SECONDS = 60.0
 """Upper bound on a wait that the store asks for by Retry-After. Set by hand; not tuned."""
@@ -74,6 +89,9 @@ _ADVICE = {
     "AuthorizationHeaderMalformed": "set AWS_REGION to the region of the bucket",
     "RequestTimeTooSkewed": "synchronise this machine's clock, then run again",
     "InvalidObjectState": "restore the object from its archive",
+    **dict.fromkeys(QUOTA_REFUSALS, "free space in the store or raise its quota, then run again"),
+    "HTTP status 413": "let the store, and a proxy before it, take requests of this size",
+    "HTTP status 407": "check the proxy that HTTPS_PROXY or HTTP_PROXY names, and NO_PROXY",
     **dict.fromkeys(KEY_REFUSALS, "choose another key or prefix, or a store that takes this key beside the others"),
 }
 """What would fix an error, by its name."""
@@ -164,18 +182,27 @@ def translated(uri: str, bucket: str, what: str) -> Iterator[None]:
         answer = answer_below(error)
         if answer is not None:
             raise _from_answer(uri, bucket, what, answer) from error
-        advice = "the store cannot be reached; check the endpoint and the network, or run again later"
-        raise Unavailable(f"{uri}: {what}: {_first_line(error)}; {advice}") from error
+        raise _from_no_answer(f"{uri}: {what}: {cause_of(error)}", error) from error
     except _CREDENTIALS_FAULTS as error:
-        line = f"{uri}: {what}: {_first_line(error)}"
+        line = f"{uri}: {what}: {cause_of(error)}"
         if _REFUSED_CREDENTIALS.search(str(error)):
             raise InvalidInput(
                 f"{line}; check the role or the program that the AWS SDK asks for credentials"
             ) from error
         raise Unavailable(f"{line}; credentials cannot be had now; run again later") from error
     except botocore_errors.BotoCoreError as error:
-        advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile or role, as the AWS SDK reads them"
-        raise InvalidInput(f"{uri}: {what}: {_first_line(error)}; {advice}") from error
+        advice = "correct the URI, or the variables and files that the AWS SDK reads"
+        if isinstance(error, _MISSING_CREDENTIALS):
+            advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile or role, as the AWS SDK reads them"
+        raise InvalidInput(f"{uri}: {what}: {cause_of(error)}; {advice}") from error
+    except (ValueError, KeyError) as error:
+        # the SDK expects times, numbers and names in answers, and does not check that they are there
+        advice = "check that the endpoint, and what hands out the credentials, answer as S3 and the AWS SDK expect"
+        raise ObjectRefused(
+            f"{uri}: {what}: the AWS SDK cannot read an answer ({type(error).__name__}: {cause_of(error)}); {advice}"
+        ) from error
+    except _WRONG_FILE as error:
+        raise InvalidInput(f"{uri}: {what}: {error}; check the variable or setting that names it") from error
     except OSError as error:
         raise Unavailable(f"{uri}: {what}: {error}; free space or try again") from error
 
@@ -199,8 +226,24 @@ def _from_answer(uri: str, bucket: str, what: str, error: botocore_errors.Client
     if name.startswith("KMS."):
         return ObjectRefused(f"{line}; make its encryption key usable, or remove the object")
     advice = _ADVICE.get(name, "check the URI, endpoint and credentials")
-    return (ObjectRefused if fault is Fault.OBJECT else InvalidInput)(f"{line}; {advice}")
+    is_of_object = fault in (Fault.OBJECT, Fault.UNSUPPORTED)
+    return (ObjectRefused if is_of_object else InvalidInput)(f"{line}; {advice}")
 
 
-def _first_line(error: Exception) -> str:
+def _from_no_answer(line: str, error: Exception) -> InvalidInput | Unavailable:
+    """The error for a request without an answer."""
+    if _BAD_HEADER in str(error):
+        return InvalidInput(f"{line}; remove line breaks from the credentials and the region")
+    if isinstance(error, botocore_errors.SSLError):
+        advice = "check the endpoint's scheme, its certificate, and the file of certificates that AWS_CA_BUNDLE names"
+        return Unavailable(f"{line}; {advice}, or run again later")
+    return Unavailable(f"{line}; the store cannot be reached; check the endpoint and the network, or run again later")
+
+
+def cause_of(error: Exception) -> str:
+    """Return an exception's message in one line, without the value of a header, which may be a secret."""
+    if _BAD_HEADER in str(error):
+        return "a header of the request has a line break"
+    if isinstance(error, botocore_errors.ParamValidationError):  # the first of its lines only announces the others
+        return " ".join(str(error).split())
     return next(itertools.chain(str(error).splitlines(), [type(error).__name__]))

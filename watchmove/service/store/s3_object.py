@@ -1,17 +1,18 @@
-"""Ranged requests for one version of an S3 object, and the check of the downloaded bytes."""
+"""What S3 answers about objects: rows of listings, ETags, and ranges of one version with the check of their bytes."""
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from botocore import exceptions as botocore_errors
 
+from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.store.ranged_download import RangeBroken
 from watchmove.service.store.s3_answers import Fault, fault_of, name_of, status_of
-from watchmove.service.store.s3_errors import TRANSIENT_FAULTS, cause_of_answer, retry_after_seconds
+from watchmove.service.store.s3_errors import TRANSIENT_FAULTS, cause_of, cause_of_answer, retry_after_seconds
 from watchmove.service.store.store import ObjectChanged, ObjectRefused, StoredObject
 from watchmove.service.store.traffic import TRAFFIC
 
@@ -52,6 +53,27 @@ def etag_of(facts: Mapping[str, Any]) -> str:
         return f"{_WEAK if etag.startswith(_WEAK) else ''}{etag.removeprefix(_WEAK).strip(chr(34))}"
     modified = facts.get("LastModified")
     return f"{_MODIFIED}{int(modified.timestamp())}" if modified else ""
+
+
+def rows_of(pages: Iterable[Mapping[str, Any]], where: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of a listing from its pages; a row that the next page repeats comes once.
+
+    Raises:
+        InvalidInput: there are more pages, and no way to them, so that objects would be missing without a word.
+    """
+    tokens, last = {""}, ""
+    for page in pages:
+        for item in page.get("Contents", ()):
+            if item["Key"] != last:
+                yield item
+            last = item["Key"]
+        token = page.get("NextContinuationToken", "")
+        if page.get("IsTruncated") and token in tokens:
+            raise InvalidInput(
+                f"listing {where}: the store has more objects than it lists, as its answer has no new continuation "
+                f"token after {last!r}; use a store, or a version of it, that has ListObjectsV2"
+            )
+        tokens.add(token)
 
 
 class ObjectRanges:
@@ -99,7 +121,7 @@ class ObjectRanges:
             if complete and answer is not None and answer.get("ChecksumType") == "FULL_OBJECT":
                 raise DamagedObject(str(error)) from error
         except TRANSIENT_FAULTS as error:
-            raise RangeBroken(str(error).partition("\n")[0]) from error
+            raise RangeBroken(cause_of(error)) from error
 
     def _check_answer(self, answer: "GetObjectOutputTypeDef", first: int) -> int:
         """Return the number of bytes before the range in the answer; raise unless it is of the described object."""
@@ -107,7 +129,7 @@ class ObjectRanges:
         if answer.get("ServerSideEncryption", "AES256") != "AES256" or answer.get("SSECustomerAlgorithm"):
             self._etag_is_md5 = False  # the ETag of an object under such keys is no MD5 of its bytes
         # compatible stores may ignore If-Match or Range and answer with the present object, or with all of it
-        if self._item.etag and etag_of(answer) != self._item.etag:
+        if not _may_be(self._item.etag, etag_of(answer)):
             raise ObjectChanged(f"{self._item.key}: changed since it was listed")
         place, size_bytes = answer.get("ContentRange", ""), self._item.size_bytes
         if place.startswith(f"bytes {first}-") and place.endswith(f"/{size_bytes}"):
@@ -135,6 +157,13 @@ class ObjectRanges:
             return True
         self._md5_before = md5
         return md5 == self._item.etag
+
+
+def _may_be(described: str, answered: str) -> bool:
+    """Return whether two ETags may be of one version. A proxy may have made that of the answer weak, or removed it."""
+    if not described or (answered.startswith(_MODIFIED) and not described.startswith(_MODIFIED)):
+        return True
+    return not answered or described.removeprefix(_WEAK) == answered.removeprefix(_WEAK)
 
 
 def _md5_of(path: Path) -> str:

@@ -11,7 +11,14 @@ from boto3.exceptions import S3UploadFailedError
 from botocore.exceptions import ClientError
 
 from watchmove.pipeline.errors import Unavailable
-from watchmove.service.store.s3_answers import CHECKSUM_REFUSALS, CONDITION_REFUSALS, Fault, fault_of, name_of
+from watchmove.service.store.s3_answers import (
+    CHECKSUM_REFUSALS,
+    CONDITION_REFUSALS,
+    LOST_UPLOADS,
+    Fault,
+    fault_of,
+    name_of,
+)
 from watchmove.service.store.s3_clients import S3Clients
 from watchmove.service.store.s3_errors import answer_below
 
@@ -46,7 +53,29 @@ class S3Writer:
 
     def upload(self, key: str, path: Path) -> None:
         """Write an object from a file; the SDK uploads a large file in parts."""
-        self._send(lambda client: client.upload_file(str(path), self._bucket, key))
+        try:
+            self._send(lambda client: client.upload_file(str(path), self._bucket, key))
+        except (ClientError, S3UploadFailedError) as error:
+            answer = answer_below(error)
+            if answer is None or name_of(answer) not in LOST_UPLOADS:
+                raise
+            # Stores that forget a complete upload answer so to the SDK's second request to complete it, which it makes
+            # if the answer to the first was lost.
+            self._send(lambda client: client.upload_file(str(path), self._bucket, key))
+
+    def make_bucket(self) -> None:
+        """Make the bucket; nothing happens if it exists."""
+        region = self.client.meta.region_name
+        try:
+            if region == "us-east-1":  # S3 refuses this region as a location constraint
+                self.client.create_bucket(Bucket=self._bucket)
+            else:
+                self.client.create_bucket(
+                    Bucket=self._bucket,
+                    CreateBucketConfiguration={"LocationConstraint": region},  # type: ignore[typeddict-item]
+                )
+        except (self.client.exceptions.BucketAlreadyOwnedByYou, self.client.exceptions.BucketAlreadyExists):
+            return
 
     def put_new(self, key: str, data: bytes) -> bool | None:
         """Write an object unless the key exists, and return whether it was written; None without conditional writes.

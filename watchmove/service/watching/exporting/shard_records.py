@@ -107,7 +107,7 @@ def _is_listed(known: KnownAttempts, listed: Mapping[str, StoredObject]) -> bool
 
 def listed_records(objects: Iterable[StoredObject], part: str) -> dict[str, StoredObject]:
     """The records in a listing whose keys contain `part`, by key."""
-    return {item.key: item for item in objects if item.key.endswith(".json") and part in item.key}
+    return {item.key: item for item in objects if layout.is_record(item.key) and part in item.key}
 
 
 def left_out(error: InvalidInput) -> None:
