@@ -16,7 +16,7 @@ from tests.service.faults.corpus import Frames, committed, draw, extracted, plan
 from tests.service.faults.corrupted import write_corrupted
 from watchmove.pipeline.errors import UnreadableVideo
 from watchmove.pipeline.extraction.pruning import REJECT_REASONS
-from watchmove.pipeline.video.decoder_log import UNREADABLE_REASONS
+from watchmove.pipeline.video.decoder_failure import UNREADABLE_REASONS
 from watchmove.pipeline.video.ffmpeg import VideoReader
 from watchmove.pipeline.video.ffmpeg_commands import ffmpeg_executable
 from watchmove.service.records.outcomes import WORKER_REASONS

@@ -23,7 +23,7 @@ from watchmove.pipeline.extraction.survey import survey_video
 from watchmove.pipeline.masks.chain import StageMaps
 from watchmove.pipeline.masks.choice import ShotSegmenter, shot_segmenter
 from watchmove.pipeline.settings.extraction import ExtractionSettings
-from watchmove.pipeline.video.decoder_log import UNREADABLE_REASONS
+from watchmove.pipeline.video.decoder_failure import UNREADABLE_REASONS
 from watchmove.pipeline.video.ffmpeg_commands import Fields
 from watchmove.pipeline.video.frames import read_again
 from watchmove.pipeline.video.repeats import StreamFrame
