@@ -14,7 +14,6 @@ import threading
 from collections import deque
 from typing import IO
 
-from watchmove.pipeline.video.decoder_failure import failure_message, failure_reason
 from watchmove.pipeline.video.ffmpeg_commands import FilterNames
 from watchmove.pipeline.video.frame_reports import FrameFacts, FrameReports, is_trace
 from watchmove.pipeline.video.tone_mapping import HDR_TRANSFERS
@@ -47,6 +46,12 @@ _CONTAINER = re.compile(r"^Input #0, ([\w,]+), from ")
 _MAPPED = re.compile(r"^  Stream #0:(\d+) -> #0:0 \((\w+) \(([\w-]+)\)")
 _REPORTS = (b"showinfo", b"demuxer", b"encoder -> ", b"muxer <- ")
 """Words of lines that come for every frame or packet, which are parsed and not kept."""
+
+_RULES: tuple[tuple[str, str], ...] = (
+    ("Cannot allocate memory", "decoder-memory"),
+    ("exceeds specified max pixel count", "absurd-size"),
+    ("Picture size", "absurd-size"),
+)
 
 
 class DecoderLog:
@@ -213,9 +218,27 @@ class DecoderLog:
 
     def failure_message(self) -> str:
         """The first error of the log, or else what its last lines say, for a message of one line."""
-        return failure_message([*self._start, *self._end], self._first_error)
+        lines = [*self._start, *self._end]
+        if self._first_error.startswith("Format not on whitelist"):  # which is followed by the list
+            return "its format is not that of a video, such as a playlist, which can name other files"
+        if not self._first_error and any(line.startswith("Output file is empty") for line in lines):
+            return "its stream has no frame that is shown"
+        return self._first_error or (lines[-1].strip() if lines else "ffmpeg wrote no message")
 
     def failure_reason(self, exit_status: int) -> str:
         """Which of UNREADABLE_REASONS holds for a decoder that decoded no frame and ended with `exit_status`."""
-        lines, is_opened = [*self._start, *self._end], bool(self.container)
-        return failure_reason(lines, exit_status, is_opened=is_opened, has_film=bool(self.films))
+        lines = [*self._start, *self._end]
+        if not lines and exit_status < 0:
+            return "decoder-memory"  # killed before its first message: not even the program fitted into the limit
+        # phrases first, because a decoder that fails early does not describe its input either
+        messages = [line for line in lines if not line.startswith("    ")]  # without titles and other text of the file
+        for phrase, reason in _RULES:
+            if any(phrase in line for line in messages):
+                return reason
+        # the line that describes the input need not be among those that are kept
+        if not self.container:
+            # an MP4 without its index was cut off, unless ffmpeg doubts that the file is an MP4
+            text = "\n".join(messages)
+            truncated = "moov atom not found" in text and "misdetection possible" not in text
+            return "truncated" if truncated else "not-a-video"
+        return "decoder-failed" if self.films else "no-picture-stream"
