@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from tests.docs.pages import DOCS, PAGES, ROOT, anchors, links, page_name
+from watchmove.pipeline.errors import UNREADABLE_REASONS
 from watchmove.pipeline.extraction.conditions import CONDITIONS
 from watchmove.pipeline.extraction.pruning import REJECT_REASONS
-from watchmove.pipeline.video.decoder_log import UNREADABLE_REASONS
 from watchmove.service.cli.reference import cli_reference
 from watchmove.service.records import layout
 from watchmove.service.records.outcomes import MISSING_REASONS, WORKER_REASONS, Outcome

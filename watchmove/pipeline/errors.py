@@ -10,6 +10,20 @@
 The exit code of each is in `watchmove/service/runner/exit_codes.py`.
 """
 
+UNREADABLE_REASONS = (
+    "missing-file",
+    "empty-file",
+    "not-a-video",
+    "truncated",
+    "no-picture-stream",
+    "absurd-size",
+    "too-short",
+    "decoder-timeout",
+    "decoder-memory",
+    "decoder-failed",
+)
+"""Why a video cannot be read: the closed list of `UnreadableVideo.reason`."""
+
 
 class WatchmoveError(Exception):
     """Base class; its message is one line that names the place, what is wrong, and what would fix it."""

@@ -15,7 +15,7 @@ from watchmove.pipeline.extraction.sparse_reading import NotAsSurveyed, read_spa
 from watchmove.pipeline.extraction.stretches import Stretch, plan_stretches
 from watchmove.pipeline.extraction.survey import KeyFrame, Survey, survey_video
 from watchmove.pipeline.settings.extraction import ExtractionSettings
-from watchmove.pipeline.video.fingerprint import hashes_of
+from watchmove.pipeline.video.fingerprint import Fingerprinter, hashes_of
 from watchmove.pipeline.video.frame_reports import FrameReports
 from watchmove.pipeline.video.shots import Window
 
@@ -179,6 +179,83 @@ def test_damage_up_to_the_last_frame_that_is_read_shows_each_time(number: int, t
     whole = encode(tmp_path / "whole.avi", square(120), "-c:v", "mpeg4", "-q:v", "2", "-g", "60")
     with pytest.raises(NotAsSurveyed):
         windows_of(damaged_frame(whole, tmp_path / "v.avi", number))
+
+
+def all_called_key(path: Path, target: Path) -> Path:
+    """A copy of a Matroska file that calls each frame a key frame."""
+    data = bytearray(path.read_bytes())
+    place = data.index(bytes.fromhex("1f43b675"))  # the first cluster
+    while place < len(data):
+        name = 9 - data[place].bit_length()
+        length = 9 - data[place + name].bit_length()
+        size = int.from_bytes(data[place + name : place + name + length], "big") & (1 << 7 * length) - 1
+        if data[place] == 0xA3:  # a block: the number of its track, its time in two bytes, and its flags
+            data[place + name + length + 3] |= 0x80
+        is_cluster = data[place : place + name] == bytes.fromhex("1f43b675")
+        place += name + length + (0 if is_cluster else size)
+    target.write_bytes(data)
+    return target
+
+
+def test_an_index_that_leads_to_another_frame_is_not_relied_on(tmp_path: Path) -> None:
+    """Theora decodes a frame without those that it refers to, and reports no error."""
+    path = encode(tmp_path / "whole.mkv", square(120), "-c:v", "libtheora", "-q:v", "8", "-g", "60")
+    path = all_called_key(path, tmp_path / "v.mkv")
+    survey = survey_video(path, SETTINGS)
+    assert survey is not None
+    with pytest.raises(NotAsSurveyed):
+        list(read_sparsely(path, survey, [[Stretch(60, 110, 120, 1)]], SETTINGS, Reading(), ReadingLimits(None, "")))
+
+
+def test_frames_at_the_end_that_an_edit_list_hides_are_not_counted(tmp_path: Path) -> None:
+    """A telephone trims a video so."""
+    path = encode(tmp_path / "v.mp4", square(120), *H264, "-g", "30")
+    data = bytearray(path.read_bytes())
+    place = data.index(b"elst") + 12
+    assert int.from_bytes(data[place : place + 4], "big") == 5000  # milliseconds
+    data[place : place + 4] = (2500).to_bytes(4, "big")
+    path.write_bytes(data)
+
+    assert survey_video(path, SETTINGS) is None
+    assert extract_video(path, SETTINGS).frames_seen == 60
+
+
+def test_dropped_frames_of_an_avi_are_not_counted(tmp_path: Path) -> None:
+    """In its place in the file, such a frame has an empty packet."""
+    dropped = ("-vf", "select='not(between(n,35,45))'", "-fps_mode", "passthrough", "-g", "30")
+    found = {
+        codec: extract_video(encode(tmp_path / f"{codec}.avi", square(120), "-c:v", codec, *dropped), SETTINGS)
+        for codec in ("mpeg4", "msmpeg4", "wmv2", "flv")
+    }
+
+    assert {codec: each.frames_seen for codec, each in found.items()} == dict.fromkeys(found, 109)
+    assert survey_video(tmp_path / "mpeg4.avi", SETTINGS) is not None
+
+
+def test_the_fingerprint_of_a_time_lapse_takes_no_more_images_than_others(tmp_path: Path) -> None:
+    """A frame every hour for five days, in quarters of a second, would be 1.7 million images."""
+    path = encode(
+        tmp_path / "v.mp4", square(120), *H264, "-g", "30", "-vf", "setpts=N*3600/TB", "-fps_mode", "passthrough"
+    )
+    survey = survey_video(path, SETTINGS)
+    assert survey is not None
+    counted = Counted()
+    plan, reading = [[Stretch(0, 0, 30, 1)]], Reading(fingerprinter=counted)
+    list(read_sparsely(path, survey, plan, SETTINGS, reading, ReadingLimits(None, "")))
+
+    assert survey.times_seconds[-1] == 119 * 3600
+    assert 4000 < counted.images < 6000
+
+
+class Counted(Fingerprinter):
+    """A fingerprinter that counts its images."""
+
+    images = 0
+
+    def add(self, seconds: float, thumbnail: Frames) -> None:
+        """Take an image."""
+        self.images += 1
+        super().add(seconds, thumbnail)
 
 
 def test_frames_at_other_times_than_surveyed_cannot_be_numbered(tmp_path: Path) -> None:

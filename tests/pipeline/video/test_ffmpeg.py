@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from watchmove.pipeline.errors import InvalidInput, UnreadableVideo
-from watchmove.pipeline.video.decoder_log import UNREADABLE_REASONS
+from watchmove.pipeline.errors import UNREADABLE_REASONS, InvalidInput, UnreadableVideo
 from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.video.ffmpeg import VideoReader
 from watchmove.pipeline.video.ffmpeg_commands import ffmpeg_executable

@@ -4,6 +4,7 @@ import io
 
 import pytest
 
+from watchmove.pipeline.video.damage import DamageTracker
 from watchmove.pipeline.video.decoder_log import DecoderLog
 from watchmove.pipeline.video.ffmpeg_commands import FilterNames
 from watchmove.pipeline.video.frame_reports import FrameReports
@@ -108,6 +109,36 @@ def test_an_error_of_an_output_is_no_damage(context: str) -> None:
     lines.insert(3, f"\x1b[0;36m[{context} @ 0x2] \x1b[0m\x1b[1;31m[error] \x1b[0m{ERROR}\n")
 
     assert damaged_frames(lines) == [False] * 3
+
+
+def test_a_frame_that_is_called_corrupt_is_an_error() -> None:
+    """Also without a message of the decoder, as where a reference is missing; frames before it are sound."""
+    lines = log_of(4)
+    lines.insert(6, "[vist#0:0/h264 @ 0x1] [warning] corrupt decoded frame\n")
+    reports = reports_of(lines)
+
+    assert reports.damage.damaged == [False, False, True, True]
+    assert (reports.has_errors(1), reports.has_errors(2)) == (False, True)
+
+
+@pytest.mark.parametrize(("codec", "damaged"), [("hevc", [True, True, False]), ("vvc", [False] * 3)])
+def test_a_stream_of_vvc_begins_with_frames_that_are_no_key_frames(codec: str, damaged: list[bool]) -> None:
+    """Its first key frame is decoded before them and shown after them."""
+    tracker = DamageTracker(codec)
+    for number in range(3):
+        tracker.add_frame(float(number), is_key=number == 2, is_bidirectional=number < 2)
+
+    assert tracker.damaged == damaged
+
+
+def test_a_file_with_many_errors_before_its_description_is_opened() -> None:
+    """Not all lines of a log are kept, and its streams are known all the same."""
+    errors = [f"[h264 @ 0x2] [error] {ERROR}\n"] * 300
+    described = "[info] Input #0, mov,mp4, from 'v.mp4':\n[info]   Stream #0:0: Video: h264\n"
+    log = DecoderLog(io.BytesIO("".join([*errors, described, *errors]).encode()), NAMES)
+    log.join()
+
+    assert log.failure_reason(1) == "decoder-failed"
 
 
 @pytest.mark.parametrize("broken", [{1}, {2}, {1, 2}, {4}, {5}, {4, 5}])

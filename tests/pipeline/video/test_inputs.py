@@ -419,3 +419,16 @@ def test_high_dynamic_range_becomes_standard() -> None:
         image = np.rint(coded * 255).astype(np.uint8)[None, :, None].repeat(3, axis=2)
         result = to_standard_range(np.ascontiguousarray(image), transfer)
         assert np.abs(result[0, :, 0].astype(float) - grey * 255).max() < 5, transfer
+
+
+def test_a_stream_that_shows_no_frame_is_named(source: Frames, tmp_path: Path) -> None:
+    """An edit list can hide all of them; ffmpeg then reports no error."""
+    path = encode(tmp_path / "v.mp4", source)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"elst") + 12
+    data[place : place + 4] = bytes(4)  # the duration
+    path.write_bytes(data)
+
+    with pytest.raises(UnreadableVideo, match="its stream has no frame that is shown") as caught:
+        read(path)
+    assert caught.value.reason == "decoder-failed"

@@ -30,6 +30,7 @@ def places(tmp_path: Path) -> Path:
     (tmp_path / "good").mkdir()
     (tmp_path / "good/comp4_det_test_cat.txt").write_text("")
     (tmp_path / "videos/v.mp4").write_bytes(b"x")
+    (tmp_path / "loop").symlink_to("loop")
     return tmp_path
 
 
@@ -39,6 +40,9 @@ def places(tmp_path: Path) -> Path:
         ("settings --settings HERE/folder", "cannot be read"),
         ("segment HERE/folder --out HERE/o", "contains no image"),
         ("segment HERE/frames --out HERE/file", "is a file"),
+        ("segment HERE/loop --out HERE/o", "no such file or folder"),
+        (f"segment HERE/{'n' * 300} --out HERE/o", "File name too long"),
+        (f"score --voc HERE/{'n' * 300} --detections HERE/good", "File name too long"),
         ("segment HERE/frames --out HERE/out", "frames.jsonl: cannot be replaced"),
         ("segment HERE/frames --out HERE/mask", "0.png: could not be written"),
         ("segment HERE/frames --out HERE/o --motion-network HERE/folder", "no safetensors file"),

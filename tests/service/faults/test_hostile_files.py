@@ -14,9 +14,8 @@ import pytest
 from tests.service.faults.conftest import Undisturbed
 from tests.service.faults.corpus import Frames, committed, draw, extracted, planned, words
 from tests.service.faults.corrupted import write_corrupted
-from watchmove.pipeline.errors import UnreadableVideo
+from watchmove.pipeline.errors import UNREADABLE_REASONS, UnreadableVideo
 from watchmove.pipeline.extraction.pruning import REJECT_REASONS
-from watchmove.pipeline.video.decoder_log import UNREADABLE_REASONS
 from watchmove.pipeline.video.ffmpeg import VideoReader
 from watchmove.pipeline.video.ffmpeg_commands import ffmpeg_executable
 from watchmove.service.records.outcomes import WORKER_REASONS

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from watchmove.pipeline.errors import UnreadableVideo
+from watchmove.pipeline.errors import UNREADABLE_REASONS, UnreadableVideo
 from watchmove.pipeline.extraction.complete_reading import Reading, ReadingLimits, read_completely
 from watchmove.pipeline.extraction.pruning import REJECT_REASONS, MaskFacts, prune_shot
 from watchmove.pipeline.extraction.shot import ExaminedFrame, WindowToExamine, damaged_frame, examine_shot, in_order
@@ -23,7 +23,6 @@ from watchmove.pipeline.extraction.survey import survey_video
 from watchmove.pipeline.masks.chain import StageMaps
 from watchmove.pipeline.masks.choice import ShotSegmenter, shot_segmenter
 from watchmove.pipeline.settings.extraction import ExtractionSettings
-from watchmove.pipeline.video.decoder_log import UNREADABLE_REASONS
 from watchmove.pipeline.video.ffmpeg_commands import Fields
 from watchmove.pipeline.video.frames import read_again
 from watchmove.pipeline.video.repeats import StreamFrame

@@ -37,6 +37,10 @@ _LEAST_PAIRS = 6
 _FINGERPRINT_SECONDS = 0.25
 """Distance of the images, interpolated between decoded frames, from which the fingerprint is computed."""
 
+_MOST_IMAGES = 5000
+"""Most of these images, in long videos at a larger distance: a time lapse of one frame an hour would have 14,400 for
+each frame. A bound on time; `max_frames` at its default and 25 frames a second gives 3200."""
+
 
 class NotAsSurveyed(Exception):
     """Frames after a seek do not have the times of the survey, so that they cannot be numbered."""
@@ -152,9 +156,12 @@ class _StretchReader:
             with reader:
                 found = self._windows(reader, stretch, count)
                 evidence = reader.field_evidence(found.given)
+            reports = reader.log.reports
             # also in frames that were only decoded, of which others are made
-            if reader.log.reports is None or reader.log.reports.has_errors(self.survey.seconds_before(found.stop)):
+            if reports is None or reports.has_errors(self.survey.seconds_before(found.stop)):
                 raise NotAsSurveyed
+            if any(reports.damage.damaged[:1]):
+                raise NotAsSurveyed  # the index leads to a frame that is decoded from others
         except UnreadableVideo as error:
             if not (reader.ended_early and self.seen):
                 raise NotAsSurveyed from error  # the complete reading says what is wrong
@@ -209,9 +216,10 @@ class _StretchReader:
         """Give the fingerprinter images at equal distances, interpolated between the frames that were decoded."""
         keys = {float(self.survey.times_seconds[key.number]): key.thumbnail for key in self.survey.key_frames}
         known = sorted((keys | self.seen).items())
-        number = 0
-        for part in range(int(self.survey.times_seconds[-1] / _FINGERPRINT_SECONDS) + 1):
-            seconds = part * _FINGERPRINT_SECONDS
+        number, last = 0, float(self.survey.times_seconds[-1])
+        distance = max(_FINGERPRINT_SECONDS, last / _MOST_IMAGES)
+        for part in range(int(last / distance) + 1):
+            seconds = part * distance
             while number + 1 < len(known) and known[number + 1][0] <= seconds:
                 number += 1
             (before, image), (after, other) = known[number], known[min(number + 1, len(known) - 1)]

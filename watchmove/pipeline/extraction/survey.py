@@ -15,13 +15,18 @@ from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.errors import UnreadableVideo
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.damage import KEY_FRAME_CODECS, DamageTracker
+from watchmove.pipeline.video.decoder_log import DecoderLog
 from watchmove.pipeline.video.ffmpeg import VideoReader
 from watchmove.pipeline.video.ffmpeg_commands import Extent, Fields
 from watchmove.pipeline.video.frames import open_video
 from watchmove.pipeline.video.shots import shot_thumbnail
 
-_INDEXED_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
+_WITH_EDITS = "mov,mp4,m4a,3gp,3g2,mj2"
+_INDEXED_CONTAINERS = frozenset({_WITH_EDITS, "matroska,webm", "avi"})
 """Formats, by ffmpeg's names, whose index leads to a key frame. Others are searched, and a search can miss."""
+
+_WITHOUT_EMPTY_PACKETS = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4", "h263", "vp8"})
+"""Decoders before which ffmpeg removes the empty packets that stand for dropped frames in AVI, as its parsers do."""
 
 _FEWEST_FRAMES_FOR_A_KEY = 4
 """Fewest frames for each key frame; with fewer, decoding key frames costs nearly as much as decoding all frames."""
@@ -79,7 +84,8 @@ def survey_video(
 
     That is so where its format has no index, its codec marks no key frames, its decoder cannot skip frames (VP9), or it
     has edits, transparency, errors, frames without times, frames of several sizes, or fewer than four frames for each
-    key frame. Frames after `settings.max_frames` are left out.
+    key frame; and in AVI where the codec is one with which dropped frames look like others. Frames after
+    `settings.max_frames` are left out.
 
     Raises:
         Unavailable: ffmpeg cannot be started.
@@ -101,15 +107,20 @@ def _survey_once(path: Path, settings: ExtractionSettings, deadline: float | Non
             for image in reader:
                 thumbnails.append(shot_thumbnail(image))
                 # known at the first frame, where most of such a file has not been decoded yet
-                if reader.log.reports is None or not _can_skip_frames(reader.log.reports.damage):
+                if not _can_be_surveyed(reader.log):
                     return None
     except UnreadableVideo:
         return None  # the complete reading says why
     return _survey(reader, thumbnails, most)
 
 
-def _can_skip_frames(damage: DamageTracker) -> bool:
-    """Whether a codec marks its key frames, and its decoder has given nothing else."""
+def _can_be_surveyed(log: DecoderLog) -> bool:
+    """Whether key frames can be sought in the container, and the decoder marks them and has given nothing else."""
+    damage = log.reports.damage if log.reports is not None else DamageTracker()
+    if log.container not in _INDEXED_CONTAINERS or log.alpha_codec:
+        return False
+    if log.container == "avi" and damage.codec not in _WITHOUT_EMPTY_PACKETS:
+        return False
     return damage.codec in KEY_FRAME_CODECS and damage.only_key_frames
 
 
@@ -119,8 +130,6 @@ def _survey(reader: VideoReader, thumbnails: list[Image], most: int) -> Survey |
     reports = log.reports
     if reader.ended_early or reports is None or reports.has_errors() or len(reports.frames) != len(thumbnails):
         return None
-    if log.container not in _INDEXED_CONTAINERS or log.alpha_codec:
-        return None
     if not thumbnails or any(reports.damage.damaged):
         return None
     if len({(facts.size, facts.scaled_size, facts.transfer, facts.has_alpha) for facts in reports.frames}) != 1:
@@ -128,6 +137,8 @@ def _survey(reader: VideoReader, thumbnails: list[Image], most: int) -> Survey |
     times = np.sort(np.frombuffer(reports.packet_seconds, np.float64))
     if len(times) < _FEWEST_FRAMES_FOR_A_KEY * len(thumbnails) or not _are_times(times):
         return None
+    if log.container == _WITH_EDITS and times[-1] >= log.duration_seconds:
+        return None  # an edit list hides the frames at the end
     shown = np.array([facts.time_seconds for facts in reports.frames])
     if (np.diff(shown) == 0).any():
         raise _LostReport

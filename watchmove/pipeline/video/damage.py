@@ -11,7 +11,6 @@ KEY_FRAME_CODECS = frozenset(
     [
         "h264",
         "hevc",
-        "vvc",
         "mpeg1video",
         "mpeg2video",
         "mpeg4",
@@ -32,7 +31,10 @@ KEY_FRAME_CODECS = frozenset(
         "vc1",
     ]
 )
-"""Decoders that mark every key frame, so that a stream that begins without one begins in the middle."""
+"""Decoders that mark every key frame, so that a stream that begins without one begins in the middle.
+
+Not VVC: its encoders show the first frames of a stream before its first key frame, and its decoder gives no frame of
+what comes before that in the file."""
 
 
 @dataclass

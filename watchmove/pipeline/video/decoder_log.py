@@ -8,6 +8,7 @@ therefore read from its colour, which ffmpeg writes around every part of a messa
 write colours, because ffmpeg replaces control characters in messages.
 """
 
+import math
 import re
 import threading
 from collections import deque
@@ -16,20 +17,6 @@ from typing import IO
 from watchmove.pipeline.video.ffmpeg_commands import FilterNames
 from watchmove.pipeline.video.frame_reports import FrameFacts, FrameReports, is_trace
 from watchmove.pipeline.video.tone_mapping import HDR_TRANSFERS
-
-UNREADABLE_REASONS = (
-    "missing-file",
-    "empty-file",
-    "not-a-video",
-    "truncated",
-    "no-picture-stream",
-    "absurd-size",
-    "too-short",
-    "decoder-timeout",
-    "decoder-memory",
-    "decoder-failed",
-)
-"""Why a video cannot be read: the closed list of `UnreadableVideo.reason`."""
 
 LOG_ENVIRONMENT = {"AV_LOG_FORCE_COLOR": "1", "TERM": "dumb"}
 """Variables with which ffmpeg writes colours to a pipe, in the styles of terminals with sixteen colours."""
@@ -53,6 +40,8 @@ _NO_FILM = re.compile(r"\((attached pic|timed thumbnails|still image)\)")
 _ALPHA = re.compile(r"^      alpha_mode +: 1$", re.IGNORECASE)
 """How WebM says that a stream of VP8 or VP9 has an alpha channel. Other text of the file can imitate it, to no effect
 but the choice of the decoder."""
+_DURATION = re.compile(r"^  Duration: (\d+):(\d\d):(\d\d\.\d\d), ")
+"""How long ffmpeg takes a file to be; text of the file is indented by more."""
 _CONTAINER = re.compile(r"^Input #0, ([\w,]+), from ")
 _MAPPED = re.compile(r"^  Stream #0:(\d+) -> #0:0 \((\w+) \(([\w-]+)\)")
 _REPORTS = (b"showinfo", b"demuxer", b"encoder -> ", b"muxer <- ")
@@ -70,8 +59,9 @@ class DecoderLog:
 
     stream: index of the stream that is decoded, None before it is known; films: the indices of the streams that are
     videos, without cover art and unknown codecs; alpha_codec: the codec of the decoded stream if its container says
-    that it has an alpha channel, else empty; container: ffmpeg's names of the format of the file; reports: what the log
-    says of the frames, None before the stream is known.
+    that it has an alpha channel, else empty; container: ffmpeg's names of the format of the file; duration_seconds: how
+    long ffmpeg takes the file to be, rounded to hundredths, infinite where it does not say; reports: what the log says
+    of the frames, None before the stream is known.
     """
 
     def __init__(self, stream: IO[bytes], names: FilterNames | None = None, *, interlaced: bool = False) -> None:
@@ -88,6 +78,7 @@ class DecoderLog:
         self.stream: int | None = None
         self.films: list[int] = []
         self.alpha_codec = self.container = ""
+        self.duration_seconds = math.inf
         self._alpha_codecs: dict[int, str] = {}
         self._described = (0, "")
         self.reports: FrameReports | None = None
@@ -168,6 +159,8 @@ class DecoderLog:
                 self.films.append(int(index))
         elif not self.container and (opened := _CONTAINER.match(message)):
             self.container = opened[1]
+        elif self.stream is None and (told := _DURATION.match(message)):
+            self.duration_seconds = int(told[1]) * 3600 + int(told[2]) * 60 + float(told[3])
         elif self.stream is None and _ALPHA.match(message):
             index_of_alpha, codec = self._described
             self._alpha_codecs[index_of_alpha] = codec
@@ -224,10 +217,12 @@ class DecoderLog:
         return self.stream is not None and self.stream not in self.films
 
     def failure_message(self) -> str:
-        """The first error of the log, or else its last line, for a message of one line."""
+        """The first error of the log, or else what its last lines say, for a message of one line."""
         lines = [*self._start, *self._end]
         if self._first_error.startswith("Format not on whitelist"):  # which is followed by the list
             return "its format is not that of a video, such as a playlist, which can name other files"
+        if not self._first_error and any(line.startswith("Output file is empty") for line in lines):
+            return "its stream has no frame that is shown"
         return self._first_error or (lines[-1].strip() if lines else "ffmpeg wrote no message")
 
     def failure_reason(self, exit_status: int) -> str:
@@ -240,7 +235,8 @@ class DecoderLog:
         for phrase, reason in _RULES:
             if any(phrase in line for line in messages):
                 return reason
-        if not any(line.startswith("Input #0") for line in messages):
+        # the line that describes the input need not be among those that are kept
+        if not self.container:
             # an MP4 without its index was cut off, unless ffmpeg doubts that the file is an MP4
             text = "\n".join(messages)
             truncated = "moov atom not found" in text and "misdetection possible" not in text

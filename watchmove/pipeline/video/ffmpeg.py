@@ -80,7 +80,7 @@ class VideoReader(AbstractContextManager["VideoReader"]):
         hardware: bool = False,
     ) -> None:
         if not path.is_file():
-            raise UnreadableVideo("missing-file", f"{path}: no such file")
+            raise UnreadableVideo("missing-file", f"{path}: no such file, or a pipe or device")
         if path.stat().st_size == 0:
             raise UnreadableVideo("empty-file", f"{path}: the file has no bytes")
         self._path = path

@@ -93,7 +93,7 @@ class FrameReports:
         self._decoded_seconds, self._error_seconds = -math.inf, math.inf
 
     def has_errors(self, to_seconds: float = math.inf) -> bool:
-        """Whether an error was written, or a packet was lost, before the decoder gave the frame shown at `to_seconds`.
+        """Whether there was an error, or a lost packet or corrupt frame, before the decoder gave that of `to_seconds`.
 
         A decoder works ahead of its reader, so that an error behind the frames that are read is written or not,
         depending on when the decoder is ended.
@@ -157,6 +157,7 @@ class FrameReports:
         elif demuxed := _DEMUXED.search(line):
             self._add_packet(*demuxed.groups())
         elif b"corrupt decoded frame" in line:
+            self._note_error()
             self.damage.add_error()
         elif (lost := _LOST_PACKET.search(line)) and int(lost.group(1)) == self._stream:
             self._note_error()

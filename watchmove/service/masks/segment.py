@@ -1,6 +1,7 @@
 """`watchmove segment`: a soft mask and a verdict for every frame of a video or of a folder of frames."""
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,7 +49,8 @@ def segment(
         InvalidInput: the source cannot be read, or `out` is the source folder or not a folder.
         Unavailable: `out` cannot be written, or ffmpeg cannot be started.
     """
-    if source.resolve() == out.resolve():
+    # not resolve(), which raises for links that lead to each other
+    if os.path.realpath(source) == os.path.realpath(out):
         raise InvalidInput(f"--out {out}: is the source folder, so masks would replace frames; name another folder")
     cv2.setNumThreads(1)
     # Built before anything is written or decoded, so that a missing device or weights file is named at once.

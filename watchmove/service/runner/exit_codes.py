@@ -44,12 +44,14 @@ RETRIED_EXIT_CODES = tuple(
 def ending_of(error: BaseException) -> Ending:
     """Return the table's row for an exception: a full disk is UNAVAILABLE, any exception without a row is a BUG.
 
-    A package that is not installed, as PyTorch in the slim image, is INVALID_INPUT.
+    A package that is not installed, as PyTorch in the slim image, is INVALID_INPUT, and so is a path that is too long.
     """
     for kind, ending in ENDINGS.items():
         if isinstance(error, kind):
             return ending
     if isinstance(error, ModuleNotFoundError) and package_of(error) != "watchmove":
+        return INVALID_INPUT
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return INVALID_INPUT
     return UNAVAILABLE if isinstance(error, OSError) and is_disk_full(error) else BUG
 
