@@ -37,16 +37,22 @@ def problem(seed: int, examples: int, size: int, classes: int) -> tuple[Tensor, 
 
 @given(st.integers(0, 10**6), st.integers(2, 25), st.integers(1, 12), st.floats(1e-5, 50))
 def test_as_low_as_a_general_solver_gets(seed: int, examples: int, size: int, cost: float) -> None:
-    """Every class of several at once, with other costs beside it, from nothing and from other weights."""
+    """Every class of several at once, with other costs beside it, from nothing and from other weights.
+
+    Fitting ends at 1e-5 of the gradient at zero weights. The Hessian is at least the identity, so what is left above
+    the minimum is at most half of that gradient's squared norm.
+    """
     features, labels = problem(seed, examples, size, 3)
     costs = torch.tensor([cost, 0.5, 1e-3], dtype=torch.float64)
     found = fit_svms(features, labels, costs)
     again = fit_svms(features, labels, costs, torch.full_like(found, 0.3))
     for column, one in enumerate(costs.tolist()):
         arguments = features.numpy(), labels[:, column].numpy(), one
-        best = minimize(objective, np.zeros(size + 1), arguments, jac=True, method="BFGS", options={"gtol": 1e-9}).fun
+        zeros = np.zeros(size + 1)
+        best = minimize(objective, zeros, arguments, jac=True, method="BFGS", options={"gtol": 1e-9}).fun
+        left = float(np.square(1e-5 * objective(zeros, *arguments)[1]).sum()) / 2
         for weights in (found, again):
-            assert objective(weights[:, column].numpy(), *arguments)[0] == pytest.approx(best, rel=1e-6, abs=1e-12)
+            assert objective(weights[:, column].numpy(), *arguments)[0] <= best + left + 1e-9 * best + 1e-12
 
 
 def test_two_examples_by_hand() -> None:
