@@ -11,7 +11,7 @@ from watchmove.pipeline.dataset.shard import Sample, read_shard, sample_in
 from watchmove.service.records.datasets import DatasetRecord, DatasetShard, evenly_chosen
 from watchmove.service.records.shard_index import FramePlace, read_index
 from watchmove.service.records.stream import in_order
-from watchmove.service.store.store import Store
+from watchmove.service.store.store import ObjectChanged, Store
 
 Item = TypeVar("Item")
 
@@ -26,7 +26,7 @@ _MOST_AUDITS = 24
 def kept_frames(store: Store, dataset: DatasetRecord) -> list[Sample]:
     """Return kept frames of evenly spaced shards, of as many videos as possible: frames of one video resemble another.
 
-    Shards that are absent have none.
+    Shards that are absent, or are replaced meanwhile, have none.
 
     Raises:
         InvalidInput: a shard or its index is damaged.
@@ -48,7 +48,10 @@ def _of_shard(store: Store, quota: int, shard: DatasetShard) -> list[Sample]:
         if place.video not in shard.left_out:
             by_video[place.video].append(place)
     chosen = round_robin(list(by_video.values()), quota)
-    return [sample_in(store.read_range(item, place.offset, place.size_bytes), place.key) for place in chosen]
+    try:
+        return [sample_in(store.read_range(item, place.offset, place.size_bytes), place.key) for place in chosen]
+    except ObjectChanged:  # replaced since, as where works are forgotten: the page goes without its frames too
+        return []
 
 
 def rejected_frames(store: Store, scratch: Path, audits: Sequence[str]) -> dict[str, list[Sample]]:
