@@ -25,6 +25,7 @@ from watchmove.pipeline.dataset.true_masks import jaccard
 from watchmove.pipeline.extraction.pruning import prune_shot
 from watchmove.pipeline.extraction.sampled_video import sampled_positions
 from watchmove.pipeline.extraction.shot import ExaminedFrame, WindowToExamine, examine_shot
+from watchmove.pipeline.extraction.stretches import stretches_of_shot
 from watchmove.pipeline.masks.choice import shot_segmenter
 from watchmove.pipeline.masks.cpu import segmentation
 from watchmove.pipeline.masks.cpu.windows import WindowFlow
@@ -47,15 +48,11 @@ class Figures:
 
 
 def windows_of(frames: int, settings: ExtractionSettings) -> list[range]:
-    """The windows of a shot of so many frames, spread as by `plan_stretches` where each frame is a key frame."""
-    length, wanted = settings.window_frames, settings.windows_per_shot
-    windows: list[range] = []
-    for number in range(wanted):
-        first = max(number * frames // wanted, windows[-1].stop if windows else 0)
-        if windows and frames - first < max(settings.min_window_frames, length // 2):
-            break
-        windows.append(range(first, min(first + length, frames)))
-    return windows
+    """The windows of a shot of so many frames, as a sparse reading places them where each frame is a key frame."""
+    length = settings.window_frames
+    stretches = stretches_of_shot(range(frames), frames, settings, spread=True)
+    firsts = [each.first + number * length for each in stretches for number in range(each.windows)]
+    return [range(first, min(first + length, frames)) for first in firsts]
 
 
 def part_of(flow: WindowFlow, window: range) -> WindowFlow:

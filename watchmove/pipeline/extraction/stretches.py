@@ -48,10 +48,10 @@ def plan_stretches(survey: Survey, settings: ExtractionSettings) -> list[list[St
     itself. If more than half of the video would be decoded for that, such windows follow those before instead. Where
     there are more windows than `windows_per_video`, every second, third or further shot is used.
     """
-    shots = [_stretches(shot, stop, settings, spread=True) for shot, stop in _shots(survey)]
+    shots = [stretches_of_shot(shot, stop, settings, spread=True) for shot, stop in _shots(survey)]
     decoded = sum(each.first - each.key + each.windows * settings.window_frames for shot in shots for each in shot)
     if decoded > _MOST_DECODED * len(survey.times_seconds):
-        shots = [_stretches(shot, stop, settings, spread=False) for shot, stop in _shots(survey)]
+        shots = [stretches_of_shot(shot, stop, settings, spread=False) for shot, stop in _shots(survey)]
     step = -(-sum(stretch.windows for shot in shots for stretch in shot) // settings.windows_per_video)
     shots = shots[::step]
     stretches = [stretch for shot in shots for stretch in shot]
@@ -80,8 +80,8 @@ def _colours(thumbnail: Image) -> NDArray[np.int16]:
     return np.asarray(cv2.cvtColor(thumbnail, cv2.COLOR_RGB2HSV), np.int16)
 
 
-def _stretches(keys: Sequence[int], stop: int, settings: ExtractionSettings, *, spread: bool) -> list[Stretch]:
-    """The stretches of a shot with key frames of these numbers, which ends at `stop`.
+def stretches_of_shot(keys: Sequence[int], stop: int, settings: ExtractionSettings, *, spread: bool) -> list[Stretch]:
+    """The stretches of a shot with key frames of these numbers, at least one, in order, which ends at `stop`.
 
     `spread` says whether a window without a key frame nearby begins at its own place, or after the window before.
     """

@@ -87,7 +87,7 @@ def check_gate(
     outcomes: Counter[tuple[str, str]],
     frames: Counter[tuple[str, str]],
     settings: GatherSettings,
-    run: str = "RUN",
+    run: str,
 ) -> None:
     """Raise InvalidInput if the extraction exceeds the limits of `settings`; counts are by (outcome, reason).
 
