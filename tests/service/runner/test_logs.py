@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,26 @@ def test_a_failure_is_json_where_logs_are(
 
     assert (row["event"], row["level"], row["ending"], row["exit_code"]) == ("failed", "error", "invalid input", 65)
     assert row["reason"].startswith("videos ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("extract",), r"watchmove extract: Missing option '--run'"),
+        (("extrac", "--run", "r"), r"watchmove: No such command 'extrac'"),
+        (("bench", "mask"), r"watchmove bench: No such command 'mask'"),
+    ],
+)
+def test_arguments_that_cannot_be_parsed_are_json_too(arguments: tuple[str, ...], reason: str) -> None:
+    """Also where no step has begun yet; a person reads how the command is used."""
+    line = [sys.executable, "-m", "watchmove", "--log"]
+    done = subprocess.run([*line, "json", *arguments], capture_output=True, text=True, check=False)
+    row = json.loads(done.stderr)
+
+    assert (done.returncode, row["event"], row["ending"], row["exit_code"]) == (65, "failed", "invalid input", 65)
+    assert re.match(reason, row["reason"].replace("python -m watchmove", "watchmove"))
+    done = subprocess.run([*line, "text", *arguments], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.startswith("Usage: ")) == (65, True)
 
 
 @pytest.mark.parametrize(

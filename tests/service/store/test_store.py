@@ -487,6 +487,21 @@ def test_a_folder_that_may_not_be_read_is_left_out_with_a_warning(
         list(store.list())
 
 
+def test_links_that_are_not_followed_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Links to files are followed; one to nothing is what an unmounted disk or a git-annex leaves."""
+    store = open_store(f"file://{tmp_path}/videos")
+    store.write("a.mp4", b"x")
+    for name, target in (("b.mp4", "a.mp4"), ("c.mp4", tmp_path / "absent"), ("d.mp4", "d.mp4"), ("e", tmp_path)):
+        (tmp_path / "videos" / name).symlink_to(target)
+
+    assert [item.key for item in store.list()] == ["a.mp4", "b.mp4"]
+    output = capsys.readouterr()
+    said = output.out + output.err
+    assert "links to folders or to nothing are left out" in said
+    assert f"{tmp_path}/videos/c.mp4" in said
+    assert "links=3" in said
+
+
 def test_a_file_in_a_folder_that_may_not_be_read_is_refused(tmp_path: Path, unreadable: set[str]) -> None:
     """It is the fault of that object, as in a bucket."""
     store = open_store(f"file://{tmp_path}")

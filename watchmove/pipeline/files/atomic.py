@@ -31,7 +31,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         name_durably(temporary, path, os.replace)
     except OSError as error:
-        raise _unwritten(path, error) from error
+        raise unwritten(path, error) from error
     finally:
         with suppress(OSError):  # must not replace the error raised above
             temporary.unlink(missing_ok=True)
@@ -62,14 +62,15 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         if before.exists() and not path.exists():
             before.rename(path)
         if isinstance(error, OSError):
-            raise _unwritten(path, error) from error
+            raise unwritten(path, error) from error
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     shutil.rmtree(before, ignore_errors=True)
 
 
-def _unwritten(path: Path, error: OSError) -> InvalidInput | Unavailable:
+def unwritten(path: Path, error: OSError) -> InvalidInput | Unavailable:
+    """The error to raise where `path` could not be written: InvalidInput where another folder is needed."""
     line = f"{path}: could not be written ({error.strerror})"
     return (
         InvalidInput(f"{line}; name another folder")

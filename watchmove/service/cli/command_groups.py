@@ -2,7 +2,14 @@
 
 from typing import Any
 
+import typer
 from typer.core import TyperGroup
+
+from watchmove.service.runner.exit_codes import INVALID_INPUT
+from watchmove.service.runner.logs import are_json, configure_logs, log_failure
+
+_UsageError: Any = typer.BadParameter.__bases__[0]
+"""The error of arguments that cannot be parsed: click's, of which recent versions of typer have a private copy."""
 
 GROUPS = {
     "Everything on this machine": ("run", "claims"),
@@ -31,7 +38,18 @@ GROUPS = {
 class GroupedCommands(TyperGroup):
     """The program's group of commands, whose help has a heading for each of GROUPS."""
 
-    # click's types, of which recent versions of typer have a private copy
+    # the types of `ctx` and `formatter` are click's
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; where logs are JSON, report arguments that cannot be parsed as one line of them."""
+        try:
+            return super().invoke(ctx)
+        except _UsageError as error:
+            configure_logs(ctx.params["log"])  # not done before an unknown command
+            if not are_json():
+                raise
+            log_failure(INVALID_INPUT, f"{(error.ctx or ctx).command_path}: {error.format_message()}")
+            raise typer.Exit(INVALID_INPUT.exit_code) from error
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         """Write the commands below their headings, each with the first sentence of its help."""
         width = formatter.width - max(map(len, self.commands))

@@ -8,13 +8,12 @@ from matplotlib.figure import Figure
 
 from watchmove.pipeline.statistics.forecast import FrameCurve, fit_frames
 from watchmove.service.records.training import PRETRAINED, RANDOM
+from watchmove.service.report.images import new_chart, short_label
 from watchmove.service.report.result import Growth, ResultRow, SeedSpread
 
 _COLOURS = {RANDOM: "#888888", PRETRAINED: "#cc3333"}
 _OTHERS = ("#223366", "#2a8a4a", "#b8860b", "#7a3d8f")
 _AXIS = "mAP (11-point, IoU 0.5)"
-_MOST_LETTERS = 40
-"""Length of a name that fits the chart's legend."""
 
 
 def freezing_figure(rows: Sequence[ResultRow]) -> Figure | None:
@@ -24,8 +23,7 @@ def freezing_figure(rows: Sequence[ResultRow]) -> Figure | None:
     """
     if len({row.freeze_through for row in rows}) < 2:
         return None
-    figure = Figure(figsize=(7, 3.6), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = new_chart(3.6)
     names = list(dict.fromkeys(row.initialisation for row in rows))
     # Repeated, so that there is a colour for every line.
     others = iter(_OTHERS * len(names))
@@ -33,7 +31,7 @@ def freezing_figure(rows: Sequence[ResultRow]) -> Figure | None:
         own = [(row.freeze_through, row.ap_11_point) for row in rows if row.initialisation == name]
         known = sorted((level, spread) for level, spread in own if spread is not None)
         colour = _COLOURS.get(name) or next(others)
-        _line(axes, [level for level, _ in known], [spread for _, spread in known], _short(name), colour)
+        _line(axes, [level for level, _ in known], [spread for _, spread in known], short_label(name), colour)
     levels = sorted({row.freeze_through for row in rows})
     axes.set_xticks(levels, ["none" if level == 0 else f"conv1–{level}" if level > 1 else "conv1" for level in levels])
     axes.set_xlabel("frozen layers")
@@ -50,8 +48,7 @@ def frames_figure(growth: Growth) -> Figure | None:
     """
     if len(growth.points) < 2:
         return None
-    figure = Figure(figsize=(7, 3.6), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = new_chart(3.6)
     frames = [point.frames for point in growth.points]
     _line(axes, frames, [point.ap_11_point for point in growth.points], "backbones", _COLOURS[PRETRAINED], line="")
     # Fitted again, because the record holds the line only, and its band depends on all points.
@@ -86,8 +83,3 @@ def _band(axes: Axes, curve: FrameCurve, first: float, last: float) -> None:
     line, half = curve.at(frames), curve.half_band(frames)
     axes.plot(frames, line, color="#cc3333", linewidth=1, label=f"{curve.slope:+.3f} for ten times the frames")
     axes.fill_between(frames, line - half, line + half, color="#cc3333", alpha=0.15, linewidth=0, label="95 % band")
-
-
-def _short(initialisation: str) -> str:
-    """The initialisation's name; of a long URI only the end, which distinguishes files better than the beginning."""
-    return initialisation if len(initialisation) <= _MOST_LETTERS else f"…{initialisation[1 - _MOST_LETTERS :]}"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import PIL.Image
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -27,6 +28,13 @@ _TINT_WEIGHT = 0.55
 """Opacity of the tint where the mask is 1; the frame remains visible below it."""
 _OUTLINE_RGB = (255, 255, 0)
 _JPEG_QUALITY = 85
+_CHART_INCHES = 7.0
+_BOTTOM_INCHES = 0.55
+"""Room for the labels below a chart: those of its ticks and of its axis."""
+_LETTER_INCHES = 0.085
+"""Width of a letter of a label, a little more than the mean."""
+_MOST_LETTERS = 40
+"""Length of a name that fits a chart."""
 
 
 @dataclass(frozen=True)
@@ -112,10 +120,27 @@ def overlay(image: NDArray[np.uint8], soft_mask: NDArray[np.float32]) -> NDArray
     return drawn
 
 
+def new_chart(
+    height_inches: float, *, left_inches: float = 0.75, right_inches: float = 0.2, top_inches: float = 0.12
+) -> tuple[Figure, Axes]:
+    """A figure 7 inches wide, and its axes with room for their labels.
+
+    The room does not depend on the texts: Matplotlib takes as long to measure them as to draw the chart.
+    """
+    figure = Figure(figsize=(_CHART_INCHES, height_inches))
+    width = 1 - (left_inches + right_inches) / _CHART_INCHES
+    height = 1 - (_BOTTOM_INCHES + top_inches) / height_inches
+    return figure, figure.add_axes((left_inches / _CHART_INCHES, _BOTTOM_INCHES / height_inches, width, height))
+
+
+def short_label(name: str) -> str:
+    """A name that fits a chart; of a long one only the end, which distinguishes files better than the beginning."""
+    return name if len(name) <= _MOST_LETTERS else f"…{name[1 - _MOST_LETTERS :]}"
+
+
 def curve_image(points: Sequence[tuple[int, float]], held_out: Sequence[tuple[int, float]], name: str) -> bytes:
     """The training curve as SVG: the loss on the left axis, the score `name` of held-out videos on the right."""
-    figure = Figure(figsize=(7, 3), layout="constrained")
-    left = figure.add_subplot()
+    figure, left = new_chart(3, right_inches=0.75)
     left.plot(*zip(*points, strict=True), color="#c33", linewidth=1.5, label="loss")
     left.set_xlabel("iteration")
     left.set_ylabel("cross-entropy", color="#c33")
@@ -155,11 +180,12 @@ def curve_png(curve: Sequence[CurveRow], score: str) -> bytes:
 
 def detection_image(names: Sequence[str], values: Sequence[float]) -> bytes:
     """A bar chart of mean average precision, one bar for each evaluation, as SVG."""
-    figure = Figure(figsize=(7, 0.6 + 0.4 * len(names)), layout="constrained")
-    axes = figure.add_subplot()
+    labels = [short_label(name) for name in names]
+    longest = max(map(len, labels), default=0)
+    figure, axes = new_chart(0.8 + 0.4 * len(names), left_inches=0.2 + longest * _LETTER_INCHES)
     # A bar's name begins with its initialisation.
     colours = ["#999" if name.startswith("random") else "#c33" for name in names]
-    bars = axes.barh(list(names), list(values), color=colours)
+    bars = axes.barh(range(len(values)), list(values), color=colours, tick_label=labels)
     axes.bar_label(bars, fmt="%.3f", padding=3)
     axes.invert_yaxis()  # the first bar at the top, as in the table
     # A fifth is left for the labels; the lower limit keeps an axis if all values are zero, or there is none.
@@ -182,7 +208,8 @@ def _jpeg(image: NDArray[np.uint8]) -> bytes:
 def svg(figure: Figure) -> bytes:
     """A figure as SVG. The same figure gives the same bytes: its ids have a constant salt, and it holds no date."""
     buffer = io.BytesIO()
-    with rc_context({"svg.hashsalt": "watchmove"}):
+    # text as text, which can be selected and is smaller than outlines of letters
+    with rc_context({"svg.hashsalt": "watchmove", "svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
 

@@ -27,9 +27,6 @@ _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 _TEMPORARY = ".partial-"
 """Prefix of a file that is still being written; listings leave such files out."""
 
-_TEMPORARY_BYTES = 8
-"""Random bytes in the name of such a file. Set by hand: no two of a store's writers draw the same."""
-
 _PIECE_BYTES = 2**18
 """Bytes per piece of a stream: a bound on memory, not a tuned value."""
 
@@ -45,22 +42,18 @@ class FileStore:
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Yield the objects with keys that start with `prefix`, in the order of their keys."""
-        with _translated(f"listing {self.uri}"):
-            if not self.folder.is_dir():
-                return
         # a prefix need not end at a slash: its folder is walked, and the keys are compared with the rest of it below
         start = self.folder / prefix.rpartition("/")[0]
         with _translated(f"listing {self.uri}"):
-            files = (path for path in _paths(start) if path.is_file() and not path.name.startswith(_TEMPORARY))
+            if not self.folder.is_dir():
+                return
+            files = (path for path in _paths(start) if not path.name.startswith(_TEMPORARY))
             paths = sorted(files, key=Path.as_posix)  # S3's order: Path's own order would put a/b before a-b
         for path in paths:
             key = path.relative_to(self.folder).as_posix()
             if key.startswith(prefix):
-                try:
-                    item = _described(key, path)
-                except FileNotFoundError:  # deleted since the folder was read
-                    continue
-                yield item
+                with suppress(FileNotFoundError):  # deleted since the folder was read
+                    yield _described(key, path)
 
     def head(self, key: str) -> StoredObject | None:
         """Return the size and ETag of an object, or None if it is absent."""
@@ -177,7 +170,7 @@ class FileStore:
         with _translated(f"writing {target}"):
             make_folder(target.parent)
             # not by mkstemp, whose files only their owner can read: an object has the mode of any other new file
-            temporary = target.parent / f"{_TEMPORARY}{secrets.token_hex(_TEMPORARY_BYTES)}"
+            temporary = target.parent / f"{_TEMPORARY}{secrets.token_hex()}"
             try:
                 fill(temporary)
                 name(temporary, target, move)
@@ -204,21 +197,27 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _paths(start: Path) -> Iterator[Path]:
-    """Yield the paths of what is in a folder and the folders in it, except of folders, in any order.
+    """Yield the files in a folder and the folders in it, in any order.
 
-    A folder that may not be read, as `lost+found` on a disk, is left out with a warning. Raises OSError if `start`
-    itself may not be read.
+    Left out with a warning are folders that may not be read, as `lost+found`, and links to folders or to nothing.
+    Raises OSError if `start` itself may not be read.
     """
+    log, links = structlog.get_logger(), list[Path]()
 
     def left_out(error: OSError) -> None:
-        if isinstance(error, FileNotFoundError | NotADirectoryError):  # also for a prefix without objects
-            return
-        if not isinstance(error, PermissionError) or Path(error.filename) == start:
+        if isinstance(error, PermissionError) and Path(error.filename) != start:
+            log.warning("a folder may not be read, and is left out", folder=error.filename)
+        elif not isinstance(error, FileNotFoundError | NotADirectoryError):  # as a prefix without objects has none
             raise error
-        structlog.get_logger().warning("a folder may not be read, and is left out", folder=error.filename)
 
-    for folder, _, names in os.walk(start, onerror=left_out):
-        yield from (Path(folder, name) for name in names)
+    for folder, folders, names in os.walk(start, onerror=left_out):
+        for path in (Path(folder, name) for name in (*folders, *names)):
+            if path.is_file():
+                yield path
+            elif path.is_symlink():
+                links.append(path)
+    if links:
+        log.warning("links to folders or to nothing are left out", links=len(links), first=str(min(links)))
 
 
 def _is_file(path: Path) -> bool:

@@ -13,6 +13,7 @@ from watchmove.service.records.frame_verdicts import FrameVerdict
 from watchmove.service.records.outcomes import ShardRecord
 from watchmove.service.records.record import from_json_lines
 from watchmove.service.records.stream import read_ahead
+from watchmove.service.report.images import new_chart
 from watchmove.service.store.store import Store
 
 MOST_POINTS = 2000
@@ -53,8 +54,7 @@ def confidence_figure(verdicts: Sequence[FrameVerdict]) -> Figure | None:
     """Draw the confidence of each frame over the part of the frame that its mask covers; None without frames."""
     if not verdicts:
         return None
-    figure = Figure(figsize=(7, 3.4), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = new_chart(3.6, top_inches=0.32)
     for name, colour, marker, kept in (("rejected", "#888888", "x", False), ("kept", "#cc3333", "o", True)):
         areas, confidences = _points(verdicts, kept=kept)
         if areas:
@@ -63,7 +63,8 @@ def confidence_figure(verdicts: Sequence[FrameVerdict]) -> Figure | None:
     axes.set_xlabel("part of the frame that the mask covers")
     axes.set_ylabel("confidence")
     axes.set_ylim(0, 1.02)
-    axes.legend(frameon=False)
+    # above the points: to find a place among them, Matplotlib compares it with each
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
     return figure
 
 
