@@ -113,7 +113,8 @@ def _number(value: object) -> float:
 def overlay(image: NDArray[np.uint8], soft_mask: NDArray[np.float32]) -> NDArray[np.uint8]:
     """`image` (H, W, 3) uint8 RGB with `soft_mask` (H, W) in [0, 1] as a red tint, outlined at FOREGROUND_THRESHOLD."""
     weight = _TINT_WEIGHT * soft_mask[..., None]
-    drawn: NDArray[np.uint8] = (image * (1 - weight) + np.array(_TINT_RGB) * weight).astype(np.uint8)
+    tint = np.array(_TINT_RGB, np.float32)
+    drawn: NDArray[np.uint8] = (image * (1 - weight) + tint * weight).astype(np.uint8)
     certain = np.pad(soft_mask >= FOREGROUND_THRESHOLD, 1)
     inside = certain[:-2, 1:-1] & certain[2:, 1:-1] & certain[1:-1, :-2] & certain[1:-1, 2:]
     drawn[certain[1:-1, 1:-1] & ~inside] = _OUTLINE_RGB

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.records.datasets import evenly_chosen
@@ -60,6 +61,10 @@ def confidence_figure(verdicts: Sequence[FrameVerdict]) -> Figure | None:
         if areas:
             axes.plot(areas, confidences, marker, color=colour, markersize=3, alpha=0.6, label=name)
     axes.set_xscale("log")
+    # so that there are powers of ten to label, as plain numbers: the parser of superscripts takes longer than the chart
+    axes.set_xlim(min(0.08, min(verdict.facts["area_fraction"] for verdict in verdicts) / 1.2), 1)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("part of the frame that the mask covers")
     axes.set_ylabel("confidence")
     axes.set_ylim(0, 1.02)
