@@ -32,6 +32,9 @@ def print_status(status: RunStatus, console: Console, *, as_json: bool) -> None:
         for table in (_head(status), _outcomes(status), _frames(status)):
             print_table(console, table)
         console.print(_steps(status), highlight=False, markup=False)
+        for training in status.pretrainings:
+            stored = f"{training.steps_stored:,} of {training.steps:,} steps stored"
+            console.print(f"pretraining with seed {training.seed}: {stored}", highlight=False)
         console.print(_pace(status))
         if status.no_training:
             console.print(f"no training: {_word(status.no_training)}", soft_wrap=True, highlight=False)
@@ -150,7 +153,7 @@ def _frames(status: RunStatus) -> Table:
 def _steps(status: RunStatus) -> str:
     """The steps after the plan with their states, those of one state together as long as they follow each other."""
     groups = groupby(status.steps.items(), key=lambda step: step[1])
-    # a training may be in progress before its first record
+    # a step may be in progress before its first record or checkpoint
     said = {"waiting": "not done yet", "left-out": "left out"}
     words = [f"{', '.join(name for name, _ in steps)} {said.get(state, state)}" for state, steps in groups]
     return f"steps: {'; '.join(words)}"

@@ -27,6 +27,7 @@ from watchmove.service.store.store import Store
 from watchmove.service.watching.exporting.run_states import State
 from watchmove.service.watching.pace import Finish, Speed, finish, speeds
 from watchmove.service.watching.steps import steps_of
+from watchmove.service.watching.trainings import TrainingProgress, trainings_of
 
 
 class OutcomeCount(BaseModel):
@@ -56,8 +57,9 @@ class FrameCount(BaseModel):
 class RunStatus(BaseModel):
     """The status of a run. `faults_of` defines how the counts relate to each other.
 
-    `steps` has the state of each step after the plan, as the metric `watchmove_run_step_state` has it. `no_training`
-    says why the run ends after gather, and is empty if it trains or has not gathered yet.
+    `steps` has the state of each step after the plan, as the metric `watchmove_run_step_state` has it; `pretrain` has
+    also begun once the store has a checkpoint of it. `pretrainings` says how far those are that have begun, until all
+    are done. `no_training` says why the run ends after gather, and is empty if it trains or has not gathered yet.
     `videos_listed` is the number of videos in the plan's listing, of which this run processes `videos_planned`. Not
     listed are videos that were removed from the list after they ended (`videos_removed`), videos that the settings
     exclude (`videos_filtered`) and malformed rows. `attempts_per_video` maps a number of attempts, of any run, to the
@@ -72,6 +74,7 @@ class RunStatus(BaseModel):
     plan: str
     retries: Retries | None
     steps: dict[str, State] = {}
+    pretrainings: tuple[TrainingProgress, ...] = ()
     no_training: str = ""
     asked_at_unix_seconds: float
     videos_listed: int
@@ -143,15 +146,19 @@ def status(store: Store, run: str, clock: Callable[[], float] = time.time) -> Ru
             attempts.add(key, record)
         except InvalidInput as error:
             damaged.append(str(error))
-    settings = recorded_settings(plan.made_by, run).plan
-    listed, planned = listed_ids(store, plan), planned_videos(store, plan, settings)
+    recorded = recorded_settings(plan.made_by, run)
+    listed, planned = listed_ids(store, plan), planned_videos(store, plan, recorded.plan)
     seen = _Evidence(plan, attempts.table(), listed, planned, clock())
     parts = (_plan(seen), _videos(seen), _outcomes(seen), _frames(seen), _shards(seen), _pace(seen))
     gathered = find(store, layout.run_record(run, "gather"), GatherRecord)
     no_training = gathered.no_training if gathered is not None else ""
     steps = steps_of(store, run, plan, seen.table)
+    trainings: tuple[TrainingProgress, ...] = ()
+    if gathered is not None and not no_training and steps["pretrain"] != "done":
+        trainings = trainings_of(store, gathered, recorded)
+        steps |= {"pretrain": "begun"} if trainings and steps["pretrain"] == "waiting" else {}
     facts = {name: value for part in parts for name, value in part.items()}
-    counted = RunStatus(run=run, steps=steps, no_training=no_training, **facts)
+    counted = RunStatus(run=run, steps=steps, pretrainings=trainings, no_training=no_training, **facts)
     return counted.model_copy(update={"faults": (*damaged, *faults_of(counted, seen.plan))})
 
 
