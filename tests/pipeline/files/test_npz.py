@@ -1,13 +1,15 @@
 """Reading .npz files: by one thread at a time, and nothing but .npz files."""
 
 import io
+import zipfile
+from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from watchmove.pipeline.files.npz import open_npz
+from watchmove.pipeline.files.npz import DAMAGED, open_npz
 
 
 @pytest.fixture
@@ -35,6 +37,25 @@ def test_a_second_thread_waits_until_the_first_has_read(content: bytes, tmp_path
                 second.result(timeout=0.2)
             assert arrays["counts"].tolist() == [0, 1, 2]
         assert second.result(timeout=60) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_whatever_byte_is_damaged_the_error_is_one_of_a_list(content: bytes, method: int) -> None:
+    """A flipped byte is not noticed, or raises what callers expect of a damaged file."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as sound, zipfile.ZipFile(stream, "w", method) as packed:
+        packed.writestr("counts.npy", sound.read("counts.npy"))
+    good = stream.getvalue()
+    seen = Counter[str]()
+    for at in range(len(good)):
+        for flipped in (1, 0xFF):
+            try:
+                counts_of(good[:at] + bytes([good[at] ^ flipped]) + good[at + 1 :])
+            except DAMAGED as error:
+                seen[type(error).__name__] += 1
+
+    assert seen["RuntimeError"]
+    assert seen["LZMAError"] or method == zipfile.ZIP_DEFLATED
 
 
 def test_a_single_array_is_refused(tmp_path: Path) -> None:

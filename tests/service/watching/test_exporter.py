@@ -70,6 +70,19 @@ def test_a_run_by_outcome_as_it_goes_on(context: StepContext) -> None:
     assert values.of("watchmove_frames", recipe=planned.recipe, outcome="kept", reason="") == 15
 
 
+def test_a_video_that_a_run_has_twice_ends_once(context: StepContext) -> None:
+    """Videos without an outcome still wait, and the extraction is not done, if other videos have several outcomes."""
+    planned = plan(context, "run")
+    ended = row(planned_videos(context, planned, 0)[0], "kept")
+    values = Values(context)
+    for part in range(3):
+        commit_part(context, planned, (0, part), (ended, ended), 1000.0, 60.0)
+    values.collector.refresh()
+
+    assert values.of("watchmove_run_videos", run="run", outcome="waiting") == 5
+    assert values.of("watchmove_run_step_state", run="run", step="extract", state="begun") == 1
+
+
 def test_what_a_retry_lowers_is_a_gauge(context: StepContext) -> None:
     """A retry moves a video and its frames to another outcome, so no metric of records is a counter."""
     planned = plan(context, "run")

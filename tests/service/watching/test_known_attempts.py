@@ -130,7 +130,11 @@ def test_a_snapshot_of_other_records_is_not_used(context: StepContext, change: s
     assert after != before
 
 
-@pytest.mark.parametrize("damage", ["cut", "no zip", "empty", "version", "codes", "lengths", "type", "pickle"])
+BYTES = ("cut", "no zip", "empty", "encrypted")
+ARRAYS = ("version", "codes", "lengths", "type", "pickle", "no numbers", "times of parts", "infinite size", "deep")
+
+
+@pytest.mark.parametrize("damage", [*BYTES, *ARRAYS])
 def test_a_damaged_snapshot_is_left_out(context: StepContext, damage: str) -> None:
     """Whatever the object has, the exporter shows the records, and writes a good one."""
     expected = shown(context)
@@ -148,13 +152,27 @@ def test_a_damaged_snapshot_is_left_out(context: StepContext, damage: str) -> No
 
 def damaged(good: bytes, damage: str) -> bytes:
     """A snapshot that cannot be used."""
-    if damage in ("cut", "no zip", "empty"):
-        return {"cut": good[: len(good) // 2], "no zip": b"{}", "empty": b""}[damage]
+    if damage in BYTES:
+        # bit 0 of the flags in the headers of the files
+        encrypted = good.replace(b"PK\3\4\x2d\0\0", b"PK\3\4\x2d\0\1").replace(
+            b"PK\1\2\x2d\3\x2d\0\0", b"PK\1\2\x2d\3\x2d\0\1"
+        )
+        return {"cut": good[: len(good) // 2], "no zip": b"{}", "empty": b"", "encrypted": encrypted}[damage]
     arrays = dict(np.load(BytesIO(good)))
     head = json.loads(arrays["head"].tobytes())
     if damage == "version":
         head["version"] += 1
         arrays["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
+    elif damage == "times of parts":
+        head["parts"][0][-1] = float("nan")
+        arrays["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
+    elif damage == "infinite size":
+        head["records"][0][1] = float("inf")
+        arrays["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
+    elif damage == "deep":
+        arrays["head"] = np.frombuffer(b"[" * 100_000, np.uint8)
+    elif damage == "no numbers":
+        arrays["seconds"] = np.full_like(arrays["seconds"], np.nan)
     elif damage == "codes":
         arrays["part"] = arrays["part"] + np.uint32(len(head["parts"]))
     elif damage == "lengths":

@@ -249,6 +249,18 @@ def test_the_table_has_what_the_json_has(context: StepContext) -> None:
         assert word in text
 
 
+def test_an_end_after_the_last_date_is_printed(context: StepContext, capsys: pytest.CaptureFixture[str]) -> None:
+    """The expected end of very long videos, as of a list in another unit, may be after the last date of Python."""
+    planned = plan(context, "run")
+    end_shard(context, planned, 0, {}, at=9000.0)
+    found = asked(context)
+    assert found.finish is not None
+    late = found.finish.model_copy(update={"seconds_left": 1e18, "at_unix_seconds": 1e18})
+    print_status(found.model_copy(update={"finish": late}), Console(width=120), as_json=False)
+
+    assert "9999-12-31" in capsys.readouterr().out
+
+
 def test_words_of_a_record_are_only_shown(context: StepContext) -> None:
     """Markup and control codes in a stored reason do not reach the terminal."""
     planned = plan(context, "run")

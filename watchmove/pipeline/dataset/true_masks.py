@@ -1,6 +1,5 @@
 """True masks of videos: as `.npz` files, or as the annotated frames of a folder in the layout of DAVIS."""
 
-import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +8,7 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from watchmove.pipeline.errors import InvalidInput
-from watchmove.pipeline.files.npz import open_npz
+from watchmove.pipeline.files.npz import DAMAGED, open_npz
 
 _MOST_TRUTH_BYTES = 2**31
 """Most bytes of the true masks of one video: a bound on memory, set by hand."""
@@ -46,7 +45,7 @@ def read_truth(path: Path) -> VideoTruth:
             has_classes = "boxes_xyxy" in arrays and "class_names" in arrays
             boxes = np.asarray(arrays["boxes_xyxy"]) if has_classes else np.empty((len(masks), 0, 4), np.float32)
             names = tuple(map(str, arrays["class_names"])) if has_classes else ()
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise InvalidInput(f"{path}: no true masks ({error}); give a .npz file with masks, bool (T, H, W)") from error
     if masks.dtype != bool or masks.ndim != 3 or boxes.shape != (len(masks), len(names), 4):
         raise InvalidInput(

@@ -1,8 +1,6 @@
 """Proposals of many images as one .npz file, without pickles: `image_ids` and `counts` (I,), `boxes_xyxy` (N, 4)."""
 
 import io
-import zipfile
-import zlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,10 +8,7 @@ from numpy.typing import NDArray
 
 from watchmove.pipeline.arrays import BoxArray
 from watchmove.pipeline.errors import InvalidInput
-from watchmove.pipeline.files.npz import open_npz
-
-_UNREADABLE = (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
-"""What NumPy and zipfile raise for damaged files; the last for a method of compression that they do not know."""
+from watchmove.pipeline.files.npz import DAMAGED, open_npz
 
 
 def proposals_to_arrays(proposals: Mapping[str, BoxArray]) -> dict[str, NDArray[np.generic]]:
@@ -44,7 +39,7 @@ def proposals_from_bytes(content: bytes, name: str = "proposals") -> dict[str, B
     try:
         with open_npz(content) as arrays:
             image_ids, counts, boxes = (arrays[key] for key in ("image_ids", "counts", "boxes_xyxy"))
-    except _UNREADABLE as error:
+    except DAMAGED as error:
         raise InvalidInput(f"{name}: not a proposals file ({error}); remove it, to have it computed again") from error
     if boxes.shape != (counts.sum(), 4) or len(image_ids) != len(counts):
         raise InvalidInput(

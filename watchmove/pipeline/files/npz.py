@@ -1,10 +1,14 @@
 """Reading .npz files, whose headers only one thread may parse at a time."""
 
 import io
+import lzma
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
+from tokenize import TokenError
 
 import numpy as np
 from numpy.lib.npyio import NpzFile
@@ -13,13 +17,20 @@ _PARSING = Lock()
 """NumPy parses an array's header by `ast.literal_eval`, and Python 3.11 counts the depth of all threads' parses in one
 number: two at once now and then raise `SystemError: AST constructor recursion depth mismatch`."""
 
+DAMAGED = (
+    *(ValueError, KeyError, TypeError, OverflowError, SyntaxError, TokenError),
+    *(OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    # A flipped bit may say that a file is encrypted, or compressed by an unknown method (NotImplementedError).
+    RuntimeError,
+)
+"""What `open_npz` and reading its arrays raise for a damaged file."""
+
 
 @contextmanager
 def open_npz(source: Path | bytes) -> Iterator[NpzFile]:
     """The arrays of a .npz file, given by its path or content; other threads wait until the block ends.
 
-    Nothing is unpickled. Raises what `numpy.load` and reading the arrays raise for a damaged file: ValueError,
-    KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error or NotImplementedError (an unknown compression).
+    Nothing is unpickled. Raises one of DAMAGED, as reading the arrays does, for a damaged file.
     """
     with _PARSING:
         arrays = np.load(io.BytesIO(source) if isinstance(source, bytes) else source, allow_pickle=False)

@@ -19,6 +19,10 @@ from watchmove.service.watching.pace import Speed
 from watchmove.service.watching.runs import RunSummary
 from watchmove.service.watching.status import RunStatus
 
+_LAST_UNIX_SECONDS = 253_402_300_799.0
+"""The last second of the year 9999, after which Python has no dates: a list whose durations are in another unit gives
+ends that are later."""
+
 
 def print_status(status: RunStatus, console: Console, *, as_json: bool) -> None:
     """Print the status as tables, or as JSON on standard output.
@@ -181,12 +185,12 @@ def _speed(speed: Speed) -> str:
 
 
 def _when(unix_seconds: float) -> str:
-    return datetime.fromtimestamp(unix_seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return datetime.fromtimestamp(min(unix_seconds, _LAST_UNIX_SECONDS), UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _span(seconds: float) -> str:
     # The clock of a pod may be ahead of this machine's.
-    return str(timedelta(seconds=round(max(seconds, 0.0))))
+    return str(timedelta(seconds=round(min(max(seconds, 0.0), _LAST_UNIX_SECONDS))))
 
 
 def _age(seconds: float) -> str:

@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from watchmove.service.records.attempts import Rows
 from watchmove.service.records.outcomes import ShardRecord, VideoOutcome
+from watchmove.service.records.record import FINITE, Count
 
 COLUMNS = ("title", "owner", "page", "licence", "licence_url", "frames", "video_id", "video_key")
 UNKNOWN_LICENCE = "unknown"
@@ -26,10 +27,10 @@ _HEAD = """\
 class LicenceCount(BaseModel):
     """The numbers of videos and frames of a snapshot under one licence."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FINITE
 
-    videos: int
-    frames: int
+    videos: Count
+    frames: Count
 
 
 class Credits:

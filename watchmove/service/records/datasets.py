@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from watchmove.service.records import layout
 from watchmove.service.records.attribution import LicenceCount
-from watchmove.service.records.record import Record, need
+from watchmove.service.records.record import FINITE, Count, Record, UnixSeconds, need
 from watchmove.service.store.store import Store
 
 Item = TypeVar("Item")
@@ -24,13 +24,13 @@ class DatasetShard(BaseModel):
     `index_key` has one line for each frame of the tar: key, video, first byte and length.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FINITE
 
     key: str
     sha256: str
-    size_bytes: int
+    size_bytes: Count
     index_key: str
-    frames: int
+    frames: Count
     left_out: tuple[str, ...] = ()
 
 
@@ -44,8 +44,8 @@ class DatasetRecord(Record):
     recipe: str
     masks_from: MasksFrom = "motion"
     shards: tuple[DatasetShard, ...]
-    kept_frames: int
-    kept_videos: int
+    kept_frames: Count
+    kept_videos: Count
     licences: dict[str, LicenceCount]
     attribution_key: str
     attribution_sha256: str
@@ -58,10 +58,10 @@ class NewFrames(BaseModel):
     `backbone` is the newest of the same recipe, and `dataset` the snapshot that it learnt from.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FINITE
 
-    frames: int
-    needed: int
+    frames: Count
+    needed: Count
     backbone: str
     dataset: str
 
@@ -72,13 +72,13 @@ class ExtractionTime(BaseModel):
     `core_seconds` sums the seconds of its workers, each of which uses one core.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FINITE
 
     began_unix_seconds: float
-    ended_unix_seconds: float
+    ended_unix_seconds: UnixSeconds
     seconds: float
     core_seconds: float
-    parts: int
+    parts: Count
 
 
 class FailedVideo(BaseModel):
@@ -87,10 +87,10 @@ class FailedVideo(BaseModel):
     The record of a run does not name videos, so that none has to be removed from it where a work is forgotten.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FINITE
 
     part: str
-    number: int
+    number: Count
 
 
 class GatherRecord(Record):
@@ -105,16 +105,16 @@ class GatherRecord(Record):
     """
 
     dataset: str
-    videos_listed: int
-    videos_removed: int
-    outcomes: dict[str, int]
-    frames: dict[str, int]
-    frames_seen: int
+    videos_listed: Count
+    videos_removed: Count
+    outcomes: dict[str, Count]
+    frames: dict[str, Count]
+    frames_seen: Count
     seconds_of_extraction: float
     audit_keys: tuple[str, ...]
-    near_duplicate_videos: int = 0
+    near_duplicate_videos: Count = 0
     new_frames: NewFrames | None = None
-    attempts: int = 0
+    attempts: Count = 0
     extraction: ExtractionTime | None = None
     failed: dict[str, tuple[FailedVideo, ...]] = Field({})
     stages_keys: tuple[str, ...] = Field((), exclude_if=lambda keys: not keys)

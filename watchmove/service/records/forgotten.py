@@ -8,10 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from watchmove.service.records import layout
-from watchmove.service.records.record import Record, find
+from watchmove.service.records.record import FINITE, Count, Record, UnixSeconds, find
 from watchmove.service.store.folder import FileStore
 from watchmove.service.store.store import Store
 
@@ -25,7 +25,7 @@ FORGOTTEN = "forgotten"
 class ForgottenWork(BaseModel):
     """One work: the SHA-256 of its URI, and the ids of its versions that the store has had."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FINITE
 
     work: str
     videos: tuple[str, ...] = ()
@@ -37,12 +37,12 @@ class Removal(BaseModel):
     `entries` counts the rows or pictures, and `frames` the frames with their masks, that were taken out of it.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FINITE
 
     key: str
     what: Literal["rewritten", "removed"]
-    entries: int = 0
-    frames: int = 0
+    entries: Count = 0
+    frames: Count = 0
 
 
 class ForgetRecord(Record):
@@ -60,7 +60,7 @@ class ForgetRecord(Record):
     datasets: tuple[str, ...] = ()
     backbones: tuple[str, ...] = ()
     unknown_checkpoints: tuple[str, ...] = ()
-    finished_at_unix_seconds: float | None = None
+    finished_at_unix_seconds: UnixSeconds | None = None
 
 
 class LearntRecord(Record):

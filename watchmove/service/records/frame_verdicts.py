@@ -10,11 +10,11 @@ import zlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.records.outcomes import ShardRecord, VideoOutcome
-from watchmove.service.records.record import from_json_lines, json_lines
+from watchmove.service.records.record import FINITE, Count, from_json_lines, json_lines
 from watchmove.service.store.store import ObjectChanged, Store
 
 if TYPE_CHECKING:
@@ -33,15 +33,15 @@ class FrameVerdict(BaseModel):
     that of Pruned; their numbers are not rounded, so that each gives the same verdict again.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FINITE
 
-    frame: int
+    frame: Count
     time_seconds: float
-    shot: int
+    shot: Count
     confidence: float
     reject_reason: str | None
     conditions: tuple[str, ...] = ()
-    window_frames: int = 0
+    window_frames: Count = 0
     facts: dict[str, float] = {}
     change: float | None = None
 

@@ -3,9 +3,9 @@
 import hashlib
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
+from pydantic import BaseModel, Field, NonNegativeInt
 
-from watchmove.service.records.record import Record
+from watchmove.service.records.record import FINITE, Count, Record, Seconds
 
 
 class Outcome(StrEnum):
@@ -35,7 +35,7 @@ class Credit(BaseModel):
     `latitude` are degrees east and north.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FINITE
 
     owner: str = ""
     licence: str = ""
@@ -57,14 +57,14 @@ class Video(BaseModel):
     An unknown duration or credit is not written.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FINITE
 
     id: str
     key: str
     etag: str
-    size_bytes: int
+    size_bytes: Count
     # an unknown duration or credit is not written, so that the listing of a folder stays short
-    duration_seconds: float = Field(0.0, ge=0, allow_inf_nan=False, exclude_if=lambda seconds: not seconds)
+    duration_seconds: Seconds = Field(0.0, exclude_if=lambda seconds: not seconds)
     credit: Credit = Field(_NO_CREDIT, exclude_if=lambda credit: vars(credit) == vars(_NO_CREDIT))
 
 
@@ -77,13 +77,13 @@ class VideoOutcome(BaseModel):
     Each of these is written only where it differs from 0 or from nothing.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FINITE
 
     video: Video
     outcome: Outcome
     reason: str = ""
     detail: str = ""
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
     frames_seen: int = 0
     frames_kept: int = 0
     frames_rejected: dict[str, int] = {}
@@ -96,10 +96,10 @@ class VideoOutcome(BaseModel):
 class DeviceUse(BaseModel):
     """Wall-clock seconds of the process that computes masks for all videos, at work and waiting for the next shot."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FINITE
 
-    busy_seconds: float = Field(0.0, ge=0)
-    waiting_seconds: float = Field(0.0, ge=0)
+    busy_seconds: Seconds = 0.0
+    waiting_seconds: Seconds = 0.0
 
     def since(self, earlier: "DeviceUse") -> "DeviceUse":
         """Return the use since `earlier`, rounded to milliseconds."""
@@ -118,11 +118,11 @@ class MachineUse(BaseModel):
     It is that of the processes that wrote the record: if others began the work, their time is not in it.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FINITE
 
-    seconds: float = Field(ge=0)
-    cores: int = Field(ge=0)
-    gpus: int = Field(ge=0)
+    seconds: Seconds
+    cores: Count
+    gpus: Count
 
     @property
     def core_hours(self) -> float:
@@ -145,7 +145,7 @@ class ShownStages(BaseModel):
     The tar at `key` has one frame, whose picture is a strip: what its metadata name `stages`, from top to bottom.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FINITE
 
     key: str
     video: str
@@ -165,12 +165,12 @@ class ShardRecord(Record):
     part: int
     data_key: str
     data_sha256: str
-    data_bytes: int
+    data_bytes: Count
     index_key: str
     audit_key: str
     verdicts_key: str = Field("", exclude_if=lambda key: not key)
     stages: ShownStages | None = Field(None, exclude_if=lambda stages: stages is None)
-    seconds: float
+    seconds: Seconds
     device: DeviceUse = Field(NO_DEVICE, exclude_if=lambda use: vars(use) == vars(NO_DEVICE))
     videos: tuple[VideoOutcome, ...]
 

@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from watchmove.service.records.record import Record
+from watchmove.service.records.record import FINITE, Count, Record
 
 
 class PlanRecord(Record):
@@ -18,22 +18,22 @@ class PlanRecord(Record):
 
     recipe: str
     plan: str
-    shards: int
-    videos_listed: int
-    videos_new: int
-    videos_changed: int = 0
-    videos_removed: int = 0
-    files_ignored: int
-    rows_malformed: int = 0
-    filtered: dict[str, int] = Field(default_factory=dict)
-    expected_seconds: float = 0.0
+    shards: Count
+    videos_listed: Count
+    videos_new: Count
+    videos_changed: Count = 0
+    videos_removed: Count = 0
+    files_ignored: Count
+    rows_malformed: Count = 0
+    filtered: dict[str, Count] = Field(default_factory=dict)
+    expected_seconds: float = Field(0.0, ge=0)
     masks_from: Literal["motion", "annotations"] = "motion"
 
 
 class Retries(BaseModel):
     """Which videos of `plan` a retry plans again: those whose counting attempt has such an outcome and reason."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FINITE
 
     plan: str
     outcomes: tuple[str, ...]

@@ -5,32 +5,47 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.settings.settings import Settings, settings_hash
 from watchmove.service.store.store import Store
 
+# The numbers that records may have. What could not have been counted or measured makes a record invalid, so that
+# readers can add numbers, and write times as dates, without asking each of them whether it is one.
+
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+"""A number of things, or of bytes."""
+
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
+"""How long one piece of work took. The bound, of 32 years, keeps sums finite; set by hand."""
+
+UnixSeconds = Annotated[float, Field(ge=0, lt=253_402_300_800)]
+"""A time since 1970, before the year 10000, from which on Python has no dates."""
+
+FINITE = ConfigDict(frozen=True, allow_inf_nan=False)
+"""The configuration of all that records consist of: parsers of JSON take NaN and 1e999, which are no measurements."""
+
 
 class Origin(BaseModel):
     """What made a record: settings, their hash, code version, image, and inputs with their ETags."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FINITE
 
     settings: dict[str, Any]
     settings_hash: str
     version: str
     image: str
     inputs: dict[str, str]
-    written_at_unix_seconds: float
+    written_at_unix_seconds: UnixSeconds
 
 
 class Record(BaseModel):
     """Base class of every record."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FINITE
 
     made_by: Origin
 

@@ -9,11 +9,11 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from watchmove.pipeline.dataset.shard import index_shard
 from watchmove.pipeline.errors import InvalidInput
-from watchmove.service.records.record import from_json_lines, json_lines
+from watchmove.service.records.record import FINITE, Count, from_json_lines, json_lines
 from watchmove.service.store.store import Store
 
 
@@ -24,11 +24,11 @@ class FramePlace(BaseModel):
     video, and `crc32` the checksum of those bytes, or -1 in an index that was written before there were checksums.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FINITE
 
     key: str
-    offset: int
-    size_bytes: int
+    offset: Count
+    size_bytes: Count
     video: str
     crc32: int = -1
 

@@ -8,7 +8,7 @@ from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.settings.pretraining import PRETRAINING_VERSION
 from watchmove.service.records import layout
 from watchmove.service.records.outcomes import MachineUse
-from watchmove.service.records.record import Record, need
+from watchmove.service.records.record import FINITE, Count, Record, Seconds, need
 from watchmove.service.settings.evaluate import RUN_PREFIX, EvaluateSettings
 from watchmove.service.settings.settings import Settings, settings_hash
 from watchmove.service.store.store import Store
@@ -21,12 +21,12 @@ PRETRAINED = "pretrained"
 
 
 class CurveRow(BaseModel):
-    """One point of the training curve."""
+    """One point of the training curve; what is measured on held-out videos may be infinite, which JSON has as null."""
 
     model_config = ConfigDict(frozen=True)
 
-    iteration: int
-    loss: float
+    iteration: Count
+    loss: float = Field(allow_inf_nan=False)
     learning_rate: float
     validation_iou: float | None
     validation_loss: float | None = None
@@ -55,7 +55,7 @@ class BackboneRecord(Record):
     mask_network_sha256: str = ""
     predictions_key: str = Field("", exclude_if=lambda key: not key)
     images_per_second: float
-    frames_unusable: int = 0
+    frames_unusable: Count = 0
     use: MachineUse | None = None
     curve: tuple[CurveRow, ...]
 
@@ -86,7 +86,7 @@ class Evaluation(BaseModel):
     `seed` is that of the detector; `pretraining_seed` that of the backbone, 0 for other trunks.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FINITE
 
     initialisation: str
     freeze_through: int
@@ -117,17 +117,17 @@ class Evaluation(BaseModel):
 class ClassRow(BaseModel):
     """Average precision of one class; None if the test set has no object of the class."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FINITE
 
     ap_11_point: float | None
     ap_area: float | None
-    ground_truth: int
+    ground_truth: Count
 
 
 class MappedWeights(BaseModel):
     """Which tensors of a weights file were loaded into a trunk; `fresh` are those that the file lacks."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FINITE
 
     layout: str
     taken: tuple[str, ...]
@@ -149,8 +149,8 @@ class EvaluationRecord(Record):
     preset: str = ""
     train_image_ids: tuple[str, ...] = ()
     weights: MappedWeights | None = None
-    loss: tuple[tuple[int, float], ...]
-    seconds: float
+    loss: tuple[tuple[Count, float], ...]
+    seconds: Seconds
     use: MachineUse | None = None
 
 
@@ -163,12 +163,12 @@ class EvaluationPointer(Record):
 class ClassificationRow(BaseModel):
     """Linear classification of one class; figures are None if `left_out` gives a reason."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FINITE
 
     ap_11_point: float | None
     ap_area: float | None
     cost: float | None
-    test_images: int
+    test_images: Count
     left_out: str = ""
 
 
@@ -185,7 +185,7 @@ class ClassificationRecord(Record):
     mean_ap_11_point: float | None
     mean_ap_area: float | None
     per_class: dict[str, ClassificationRow]
-    seconds: float
+    seconds: Seconds
 
 
 class ClassificationPointer(Record):

@@ -10,7 +10,7 @@ from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.statistics.seed_spread import components_of, spread_of, units_of
 from watchmove.service.records import layout
 from watchmove.service.records.datasets import GatherRecord
-from watchmove.service.records.record import Record, find, need
+from watchmove.service.records.record import FINITE, Count, Record, find, need
 from watchmove.service.records.training import (
     ClassificationRecord,
     Evaluation,
@@ -27,9 +27,9 @@ class SeedSpread(BaseModel):
     components, between trunks and between detectors of one trunk; None where they are unknown.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FINITE
 
-    count: int
+    count: Count
     mean: float
     deviation: float | None
     low: float | None
@@ -45,13 +45,13 @@ class ResultRow(BaseModel):
     `seeds` are the detector's; `pretraining_seeds` are empty if the trunk has none.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FINITE
 
     initialisation: str
     freeze_through: int
     seeds: tuple[int, ...]
     preset: str
-    train_images: int
+    train_images: Count
     ap_11_point: SeedSpread | None
     ap_area: SeedSpread | None
     seconds: float
@@ -76,7 +76,7 @@ class ResultRow(BaseModel):
 class ClassificationResult(BaseModel):
     """Image classification on the features of one frozen layer, over seeds; `left_out` are classes without a figure."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FINITE
 
     initialisation: str
     layer: str
@@ -92,28 +92,28 @@ class PretrainingFacts(BaseModel):
     Runs with equal values in `decides` differ in the number of frames alone. Results of earlier versions have none.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FINITE
 
     backbone: str
-    frames: int
+    frames: Count
     decides: dict[str, str] = {}
 
 
 class GrowthPoint(BaseModel):
     """One backbone: its number of pretraining frames, and its average precision over seeds."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FINITE
 
     run: str
     backbone: str
-    frames: int
+    frames: Count
     ap_11_point: SeedSpread
 
 
 class LeftOut(BaseModel):
     """A run that is no point of the curve over frames, and the reason."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FINITE
 
     run: str
     why: str
@@ -127,6 +127,7 @@ class Growth(BaseModel):
     other runs, which differ in more than the number of frames.
     """
 
+    # not FINITE: the frames of a flat line's forecast may be infinite, which JSON has as null
     model_config = ConfigDict(frozen=True)
 
     freeze_through: int

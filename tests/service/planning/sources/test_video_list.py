@@ -77,6 +77,8 @@ def test_a_uri_in_another_store_is_told_at_once() -> None:
         ({"uri": "a.mp4", "size": "-1"}, "size: Input should be greater than or equal to 0"),
         ({"uri": "a.mp4", "size": "many"}, "size: Value error, not a number: 'many'"),
         ({"uri": "a.mp4", "duration_seconds": "inf"}, "duration_seconds: Input should be a finite number"),
+        ({"uri": "a.mp4", "size": "1" + "0" * 19}, "size: Input should be less than"),
+        ({"uri": "a.mp4", "duration_seconds": "1e300"}, "duration_seconds: Input should be less than"),
         ({"uri": "a.mp4", "latitude": "91"}, "latitude: Input should be less than or equal to 90"),
         ({"uri": "a.mp4", "size": "1_0"}, "size: Value error, not a number: '1_0'"),
         ({"uri": "a.mp4", "duration_seconds": "１０"}, "duration_seconds: Value error, not a number: '１０'"),

@@ -11,6 +11,7 @@ from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.numbers import number_if_text
 from watchmove.service.planning.sources.listed import ListedVideo, Tally
 from watchmove.service.records.outcomes import Credit
+from watchmove.service.records.record import Count, Seconds
 from watchmove.service.store.store import check_key, check_path
 from watchmove.service.store.text_stream import lines
 
@@ -28,7 +29,7 @@ class ListRow(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
 
     uri: str = Field(min_length=1)
-    size: Annotated[int, _IN_DIGITS] = Field(0, ge=0)
+    size: Annotated[Count, _IN_DIGITS] = 0
     etag: str = ""
     owner: str = ""
     licence: str = ""
@@ -38,7 +39,7 @@ class ListRow(BaseModel):
     taken: str = ""
     longitude: Annotated[float | None, _IN_DIGITS] = Field(None, ge=-180, le=180)
     latitude: Annotated[float | None, _IN_DIGITS] = Field(None, ge=-90, le=90)
-    duration_seconds: Annotated[float, _IN_DIGITS] = Field(0.0, ge=0, allow_inf_nan=False)
+    duration_seconds: Annotated[Seconds, _IN_DIGITS] = Field(0.0, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

@@ -7,16 +7,14 @@ good as another: of two exporters that write at once, either one's may stay.
 
 import io
 import json
-import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from watchmove.pipeline.errors import InvalidInput
-from watchmove.pipeline.files.npz import open_npz
+from watchmove.pipeline.files.npz import DAMAGED, open_npz
 from watchmove.service.records.attempts import Attempts, AttemptTable, Part
 from watchmove.service.records.outcomes import DeviceUse, Outcome
 from watchmove.service.store.store import StoredObject
@@ -99,7 +97,7 @@ def read_snapshot(data: bytes, where: str) -> KnownAttempts:
         _check(table)
         items = (StoredObject(str(key), int(size), str(etag)) for key, size, etag in head["records"])
         return KnownAttempts(table, {item.key: item for item in items})
-    except (ValueError, KeyError, TypeError, OSError, EOFError, BadZipFile, zlib.error, NotImplementedError) as error:
+    except DAMAGED as error:
         raise InvalidInput(f"{where}: no snapshot of attempts ({error}); its records are read instead") from error
 
 
@@ -147,6 +145,9 @@ def _check(table: AttemptTable) -> None:
     lengths = {column.shape for column in columns.values()}
     if len(lengths) != 1 or not row.shape == reason.shape == frames.shape or table.video.ndim != 1 or row.ndim != 1:
         raise ValueError("its columns differ in length")
+    of_parts = np.array([(part.seconds, part.written_at_unix_seconds) for part in table.parts], np.float64)
+    if not all((np.isfinite(times) & (times >= 0)).all() for times in (table.seconds, of_parts)):
+        raise ValueError("a time is no number, or negative")
     numbers = (*(column for name, column in columns.items() if name != "seconds"), row, reason, frames)
     if any(column.dtype.kind != "u" for column in numbers):
         raise ValueError("a column has numbers of another type")

@@ -13,7 +13,7 @@ from watchmove.service.records.record import Record
 from watchmove.service.report.comparison import PROTOCOL
 from watchmove.service.runner import metrics
 from watchmove.service.watching.exporting.reading import RUNS_SHOWN, Reading, RunFigures, by_run, newest_plans
-from watchmove.service.watching.exporting.run_states import state_metrics
+from watchmove.service.watching.exporting.run_states import ended_videos, state_metrics
 
 
 def run_metrics(reading: Reading) -> Iterator[Metric]:
@@ -32,7 +32,9 @@ def _videos(reading: Reading) -> Metric:
         ended: Counter[str] = Counter()
         for (outcome, _), count in table.outcomes(table.of_plan(plan.plan)).items():
             ended[outcome] += count
-        for outcome, count in (*ended.items(), ("waiting", plan.videos_new - ended.total())):
+        # A forged record may name a video twice, or one that was not planned.
+        waiting = max(plan.videos_new - ended_videos(table, plan), 0)
+        for outcome, count in (*ended.items(), ("waiting", waiting)):
             family.add_metric([run, outcome], count)
     return family
 

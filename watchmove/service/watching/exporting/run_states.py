@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from typing import Literal
 
+import numpy as np
 from prometheus_client.core import Metric
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.records import layout
-from watchmove.service.records.attempts import Attempts
+from watchmove.service.records.attempts import Attempts, AttemptTable
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import StepFailure
 from watchmove.service.records.run_settings import recorded_settings
@@ -41,6 +42,11 @@ def state_metrics(reading: Reading) -> Iterator[Metric]:
 def step_states(reading: Reading, run: str, plan: PlanRecord) -> dict[str, State]:
     """The states of a run's steps after its plan, in their order."""
     return _steps(reading, run, plan) | {failure.step: "failed" for failure in _failures(reading, run)}
+
+
+def ended_videos(table: AttemptTable, plan: PlanRecord) -> int:
+    """The number of videos that a plan planned and that have ended, each counted once."""
+    return len(np.unique(table.video[table.of_plan(plan.plan)]))
 
 
 def _failures(reading: Reading, run: str) -> list[StepFailure]:
@@ -77,7 +83,7 @@ def _steps(reading: Reading, run: str, plan: PlanRecord) -> dict[str, State]:
 
 def _extract(reading: Reading, plan: PlanRecord) -> State:
     table = reading.tables.get(plan.recipe, Attempts().table())
-    ended = int(table.of_plan(plan.plan).sum())
+    ended = ended_videos(table, plan)
     if ended >= plan.videos_new:
         return "done"
     return "begun" if ended else "waiting"
