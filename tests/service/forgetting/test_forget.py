@@ -21,7 +21,7 @@ from tests.service.forgetting.store_content import (
     timeless,
     verdicts,
 )
-from tests.service.records.made_up_run import planned_videos, touch_videos
+from tests.service.records.made_up_run import end_shard, planned_videos, touch_videos
 from tests.service.records.snapshot_samples import snapshot_samples
 from tests.service.steps.test_import_coco import instances, written
 from tests.service.steps.test_run import SMALL
@@ -40,6 +40,7 @@ from watchmove.service.records.forgotten import LearntRecord
 from watchmove.service.records.outcomes import ShardRecord
 from watchmove.service.records.record import need
 from watchmove.service.records.training import BackboneRecord, PretrainPointer, backbone_id_of
+from watchmove.service.report.run_page.failed_videos import failed_names
 from watchmove.service.report.run_page.page_files import pictures_of
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.loading import LAPTOP, load_settings
@@ -191,6 +192,8 @@ def test_pictures_of_its_stages_are_removed_and_others_are_shown(context: StepCo
     assert gathered_of(store, "first").stages_keys == named[1:]
     assert left == {record.stages.key for record in records_of_shards(store) if record.stages} == set(named[1:])
     assert again.count('class="images stages"') == 1
+    assert "Works have been forgotten since this run" in again
+    assert "Works have been forgotten" not in before
 
 
 def test_predictions_for_its_crops_are_removed(context: StepContext) -> None:
@@ -244,6 +247,22 @@ def test_a_report_loses_the_names_of_failed_videos(context: StepContext) -> None
     forget(context, CHOICE)
 
     assert [context.store.read(key) for key in keys] == [row.format("other.mp4").encode()] * 2
+
+
+def test_failed_videos_that_are_left_are_still_named(make_context: MakeContext) -> None:
+    """Those after a forgotten one too, which move up in the record of their shard; the forgotten one is not named."""
+    context = make_context("gather.max_failed_fraction=1")
+    names = ("0.mp4", "1.mp4", "2.mp4", "3.mp4")
+    touch_videos(context, *names)
+    planned = plan(context, "run")
+    end_shard(context, planned, 0, dict.fromkeys(names[1:], ("unreadable", "truncated")))
+    gather(context, "run")
+    forget(context, Selector("video", ("1.mp4",)))
+    gathered = gathered_of(context.store, "run")
+
+    named = failed_names(context.store, gathered.failed)["unreadable: truncated"]
+    assert [video.key for video in named] == ["2.mp4", "3.mp4"]
+    assert len(gathered.failed["unreadable: truncated"]) == 2
 
 
 def test_a_page_of_claims_loses_its_pictures(context: StepContext) -> None:

@@ -78,7 +78,7 @@ def test_a_run_says_when_it_extracted_and_where_its_failures_are(make_context: M
 
 
 def test_a_place_whose_record_has_changed_names_no_video(make_context: MakeContext) -> None:
-    """As after the video has been forgotten: neither another video, nor one beyond the end, nor one of no record."""
+    """As after the video has been forgotten: neither another video, nor one that is not there, nor one of no record."""
     context = make_context()
     touch_videos(context, "0.mp4", "1.mp4", "2.mp4")
     planned = plan(context, "run")
@@ -87,9 +87,9 @@ def test_a_place_whose_record_has_changed_names_no_video(make_context: MakeConte
     (places,) = gathered_of(context.store, "run").failed.values()
     name, place = "unreadable: not-a-video", places[0]
     others = [
-        FailedVideo(part=place.part, number=place.number - 1),
-        FailedVideo(part=place.part, number=3),
-        FailedVideo(part=place.part.replace("00000", "00009"), number=0),
+        FailedVideo(part=place.part, video=made_up_videos(context, planned, 0)[0].id),
+        FailedVideo(part=place.part, video="f" * 16),
+        FailedVideo(part=place.part.replace("00000", "00009"), video=place.video),
     ]
 
     assert [video.key for video in failed_names(context.store, {name: [place, *others]})[name]] == ["1.mp4"]

@@ -73,7 +73,8 @@ class Snapshots:
         """Yield the changes of the records of runs and backbones, of credits, and of snapshots."""
         store, tainted = self.tars.store, self.tars.tainted
         for key, gathered in self.gathered.items():
-            if tainted.keys() & {*gathered.audit_keys, *gathered.stages_keys}:
+            failed = {place.video for places in gathered.failed.values() for place in places}
+            if tainted.keys() & {*gathered.audit_keys, *gathered.stages_keys} or failed & self.tars.target.videos:
                 yield Change(partial(edited, store, key, self._edit_gathered), Removal(key=key, what="rewritten"))
         for name, backbone in self.backbones.items():
             if backbone.predictions_key in tainted:
@@ -143,6 +144,10 @@ class Snapshots:
     def _edit_gathered(self, facts: dict[str, Any]) -> None:
         clean, tainted = self.tars.clean, self.tars.tainted
         facts["audit_keys"] = [clean[key].key if key in clean else key for key in facts["audit_keys"]]
+        facts["failed"] = {
+            name: [place for place in places if place.get("video") not in self.tars.target.videos]
+            for name, places in facts.get("failed", {}).items()
+        }
         if "stages_keys" in facts:
             facts["stages_keys"] = [key for key in facts["stages_keys"] if key not in tainted]
 

@@ -82,15 +82,15 @@ class ExtractionTime(BaseModel):
 
 
 class FailedVideo(BaseModel):
-    """The place of a failed video: the key of a shard's record, and the number of the video in it.
+    """The place of a failed video: the key of a shard's record, and the id of the video in it.
 
-    The record of a run does not name videos, so that none has to be removed from it where a work is forgotten.
+    It is not a number in that record, which would be another video's when one before it is forgotten.
     """
 
     model_config = FINITE
 
     part: str
-    number: Count
+    video: str = ""
 
 
 class GatherRecord(Record):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from watchmove.service.records.attempts import AttemptTable, Rows, number_of
+from watchmove.service.records.attempts import AttemptTable, Rows, id_of, number_of
 from watchmove.service.records.datasets import (
     ExtractionTime,
     FailedVideo,
@@ -111,13 +111,12 @@ def _best_stages(table: AttemptTable, rows: Rows, stages: Sequence[tuple[int, Sh
 
 def _failed(table: AttemptTable, rows: Rows) -> dict[str, tuple[FailedVideo, ...]]:
     """The first videos of each outcome and reason of a failure, by their place in the records of shards."""
-    begins = np.searchsorted(table.part, np.arange(len(table.parts)))
     failed = rows & table.failed
     found: dict[str, tuple[FailedVideo, ...]] = {}
     for (outcome, reason), _ in sorted(table.outcomes(failed).items()):
         same = failed & table.with_outcome(frozenset({Outcome(outcome)})) & table.with_reason(frozenset({reason}))
-        first = [(row, int(table.part[row])) for row in np.flatnonzero(same)[:FAILED_EXAMPLES].tolist()]
+        first = np.flatnonzero(same)[:FAILED_EXAMPLES].tolist()
         found[f"{outcome}: {reason}" if reason else outcome] = tuple(
-            FailedVideo(part=table.parts[part].key, number=row - int(begins[part])) for row, part in first
+            FailedVideo(part=table.parts[table.part[row]].key, video=id_of(int(table.video[row]))) for row in first
         )
     return found

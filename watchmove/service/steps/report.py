@@ -71,6 +71,9 @@ def _facts(context: StepContext, run: str, files: PageFiles) -> dict[str, Any]:
     # The steps themselves train a run that they are called for, whatever its record of gather says.
     pretrained = find(store, layout.run_record(run, "pretrain"), PretrainPointer) is not None
     trains = pretrained or not gathered.no_training
+    # Only `forget` makes the counts of a plan smaller; it marks the snapshots that have lost frames.
+    has_fewer_videos = plan.videos_listed < gathered.videos_listed
+    works_forgotten = has_fewer_videos or store.head(layout.learnt_dataset(dataset.dataset)) is not None
     rejected = rejected_frames(store, context.scratch, gathered.audit_keys)
     stages = stages_of_a_frame(store, context.scratch, gathered.stages_keys)
     facts = {
@@ -79,7 +82,7 @@ def _facts(context: StepContext, run: str, files: PageFiles) -> dict[str, Any]:
         "dataset": dataset,
         "gathered": gathered,
         "trains": trains,
-        "sentences": [yield_sentence(gathered, dataset)],
+        "yield_sentence": yield_sentence(gathered, dataset, works_forgotten=works_forgotten),
         "failed": failed_names(store, gathered.failed),
         "kept": images_of(files, kept_frames(store, dataset)),
         "stages": stages_figure(files, stages, context.settings.pretrain),
@@ -111,7 +114,7 @@ def _trained(
     structlog.get_logger().info("champion", verdict=verdict)
     add_to_span("champion", {"backbone": champion.backbone if champion else None, "verdict": verdict})
     return {
-        "sentences": [yield_sentence(gathered, dataset), transfer_sentence(records)],
+        "transfer_sentence": transfer_sentence(records),
         "timeline": timeline_of(plan, gathered, backbones, records),
         "backbone": backbones[0],
         "backbones": backbones,

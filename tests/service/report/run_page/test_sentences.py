@@ -92,3 +92,14 @@ def test_the_yield(videos: int, kept: int, frames: dict[str, int], said: str) ->
     dataset = cast("DatasetRecord", SimpleNamespace(kept_frames=kept))
 
     assert yield_sentence(gathered, dataset) == said
+
+
+def test_the_yield_of_a_run_with_forgotten_works() -> None:
+    """What is left is not said to be what the videos gave."""
+    gathered = cast("GatherRecord", SimpleNamespace(videos_listed=4, frames={"kept": 10}))
+    dataset = cast("DatasetRecord", SimpleNamespace(kept_frames=8))
+
+    assert yield_sentence(gathered, dataset, works_forgotten=True) == (
+        "Works have been forgotten since this run: 8 frames with a mask left of 4 videos, and all other figures are "
+        "those before."
+    )

@@ -25,15 +25,16 @@ def failed_names(store: Store, failed: Mapping[str, Sequence[FailedVideo]]) -> d
     """
     keys = sorted({place.part for places in failed.values() for place in places})
     parts = dict(read_ahead(store, keys, ShardRecord))
-    found = {name: [_row(parts.get(place.part), place.number) for place in places] for name, places in failed.items()}
+    found = {name: [_row(parts.get(place.part), place.video) for place in places] for name, places in failed.items()}
     return {
         name: [FailedName(row.video.key, row.detail) for row in rows if row is not None and _name(row) == name]
         for name, rows in found.items()
     }
 
 
-def _row(part: ShardRecord | None, number: int) -> VideoOutcome | None:
-    return part.videos[number] if part is not None and number < len(part.videos) else None
+def _row(part: ShardRecord | None, video: str) -> VideoOutcome | None:
+    rows = part.videos if part is not None else ()
+    return next((row for row in rows if row.video.id == video), None)
 
 
 def _name(row: VideoOutcome) -> str:

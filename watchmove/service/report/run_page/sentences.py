@@ -9,13 +9,18 @@ from watchmove.service.records.training import PRETRAINED, RANDOM, EvaluationRec
 from watchmove.service.report.result import nested_figures
 
 
-def yield_sentence(gathered: GatherRecord, dataset: DatasetRecord) -> str:
-    """Say how many frames the videos gave."""
+def yield_sentence(gathered: GatherRecord, dataset: DatasetRecord, *, works_forgotten: bool = False) -> str:
+    """Say how many frames the videos gave, or how many are left of them if works were forgotten since."""
     sampled = sum(gathered.frames.values())
-    share = f", {100 * dataset.kept_frames / sampled:.0f} % of the {sampled:,} that were sampled" if sampled else ""
-    videos = "One video gives" if gathered.videos_listed == 1 else f"{gathered.videos_listed:,} videos give"
+    count = gathered.videos_listed
     frames = "one frame with a mask" if dataset.kept_frames == 1 else f"{dataset.kept_frames:,} frames with a mask"
-    return f"{videos} {frames}{share}."
+    if works_forgotten:
+        of = "one video" if count == 1 else f"{count:,} videos"
+        return (
+            f"Works have been forgotten since this run: {frames} left of {of}, and all other figures are those before."
+        )
+    share = f", {100 * dataset.kept_frames / sampled:.0f} % of the {sampled:,} that were sampled" if sampled else ""
+    return f"{'One video gives' if count == 1 else f'{count:,} videos give'} {frames}{share}."
 
 
 def transfer_sentence(records: Sequence[EvaluationRecord]) -> str:
