@@ -1,9 +1,11 @@
 """Forget, on a whole small run: nothing that names or shows a work is left, and nothing else is lost."""
 
+import itertools
 import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +37,8 @@ from watchmove.service.cli.main import app
 from watchmove.service.forgetting.forget import forget, to_forget
 from watchmove.service.forgetting.selection import Selector, selector_of
 from watchmove.service.records import layout
-from watchmove.service.records.datasets import dataset_of, gathered_of
-from watchmove.service.records.forgotten import LearntRecord
+from watchmove.service.records.datasets import DatasetRecord, dataset_of, gathered_of
+from watchmove.service.records.forgotten import LearntRecord, receipts_of
 from watchmove.service.records.outcomes import ShardRecord
 from watchmove.service.records.record import need
 from watchmove.service.records.training import BackboneRecord, PretrainPointer, backbone_id_of
@@ -379,17 +381,21 @@ class _Killed(Exception):
     """The process ends here."""
 
 
-def _killed_after(store: Store, count: int) -> Store:
-    """The same store, of which every writing call after the first `count` ends the process before it does anything."""
-    calls = iter(range(count))
+def _kill() -> None:
+    raise _Killed
+
+
+def _interrupted_after(store: Store, count: int, interrupt: Callable[[], object]) -> Store:
+    """The same store; before the writing call that follows the first `count`, `interrupt` is called."""
+    calls = itertools.count()
 
     class Ending(type(store)):  # type: ignore[misc]
         """A store of the same kind."""
 
     def ending(name: str) -> Callable[..., object]:
         def call(self: Store, *arguments: object) -> object:
-            if next(calls, None) is None:
-                raise _Killed
+            if next(calls) == count:
+                interrupt()
             return getattr(super(Ending, self), name)(*arguments)
 
         return call
@@ -411,7 +417,7 @@ def test_killed_at_any_write_the_same_command_finishes_it(finished: Path, tmp_pa
         folder = copied(finished / "store", tmp_path / str(kills) / "store").parent
         store = context_in(folder).store
         try:
-            forget(replace(made, store=_killed_after(store, kills)), CHOICE)
+            forget(replace(made, store=_interrupted_after(store, kills, _kill)), CHOICE)
         except _Killed:
             forget(replace(made, store=store), CHOICE)
         else:
@@ -422,6 +428,24 @@ def test_killed_at_any_write_the_same_command_finishes_it(finished: Path, tmp_pa
         kills += 1
 
     assert kills > 20
+
+
+@pytest.mark.parametrize("other", ["0001-cuts.mp4", "0002-moving.mp4"])
+@pytest.mark.parametrize("writes", [2, 8, 14, 20])
+def test_two_calls_at_once(context: StepContext, other: str, writes: int) -> None:
+    """Whenever in a call another one is made, of both works nothing is left, and snapshots name tars that exist."""
+    second = partial(forget, context, Selector("video", (other,)))
+    forget(replace(context, store=_interrupted_after(context.store, writes, second)), CHOICE)
+    works = [work for receipt in receipts_of(context.store).values() for work in receipt.works]
+    ids = {video.encode() for work in works for video in work.videos}
+    left = {key for key, _ in mentions(context.store, VICTIM.encode(), other.encode(), *ids)}
+    keys = [item.key for item in context.store.list("datasets/") if item.key.endswith(".json")]
+    shards = [shard for key in keys for shard in need(context.store, key, DatasetRecord, "gather").shards]
+
+    assert len(works) == len(ids) == 2
+    assert [key for key in left if not key.startswith("forgotten/receipts/")] == []
+    assert shards
+    assert [shard.key for shard in shards if context.store.head(shard.key) is None] == []
 
 
 def test_a_second_call_changes_nothing_but_the_receipt(context: StepContext) -> None:

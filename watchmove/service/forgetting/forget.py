@@ -2,7 +2,9 @@
 
 The receipt is written first. It puts the works on the list of those that are forgotten, by hashes. Then each object
 that names or shows a work is written again without it or removed: what names another object before that object, and
-what shows that something is to be done last. A call that is killed at any moment is finished by the next one.
+what shows that something is to be done last. A call that is killed at any moment is finished by the next one. Of calls
+at the same time, each looks again after its changes if it sees by the receipts that there was another one: what one of
+them writes from an object of before the changes of another is found by the one that ends last.
 """
 
 import time
@@ -42,8 +44,28 @@ def forget(context: StepContext, selector: Selector) -> tuple[str, ForgetRecord]
         Unavailable: the store cannot be reached.
         Stopped: stopped by a signal; the next call goes on.
     """
+    while True:
+        before = receipts_of(context.store)
+        receipt, done = _forget_once(context, selector, before)
+        after = receipts_of(context.store)
+        if _others(before, receipt) == _others(after, receipt):
+            return layout.receipt(receipt), done
+
+
+def _others(receipts: dict[str, ForgetRecord], own: str) -> dict[str, tuple[object, ...]]:
+    """What calls other than that of the receipt `own` have said, and whether they have ended."""
+    return {
+        name: (record.works, record.removals, record.finished_at_unix_seconds is None)
+        for name, record in receipts.items()
+        if name != own
+    }
+
+
+def _forget_once(
+    context: StepContext, selector: Selector, receipts: dict[str, ForgetRecord]
+) -> tuple[str, ForgetRecord]:
+    """Remove what a search finds; return the id of the receipt and the receipt. Updates `receipts` as it does those."""
     store = context.store
-    receipts = receipts_of(store)
     selector = as_recorded(store, selector, receipts)
     works, target = select(store, selector, receipts)
     receipt, record = _receipt(context, selector, works, receipts)
@@ -63,8 +85,9 @@ def forget(context: StepContext, selector: Selector) -> tuple[str, ForgetRecord]
     for name, other in receipts.items():
         # Their remains were removed too.
         if name != receipt and other.finished_at_unix_seconds is None:
-            _write(store, name, other.model_copy(update={"finished_at_unix_seconds": time.time()}))
-    return layout.receipt(receipt), done
+            receipts[name] = other.model_copy(update={"finished_at_unix_seconds": time.time()})
+            _write(store, name, receipts[name])
+    return receipt, done
 
 
 def to_forget(context: StepContext, selector: Selector) -> ForgetRecord:

@@ -15,7 +15,7 @@ from watchmove.service.records import layout
 from watchmove.service.records.attribution import COLUMNS, counts_by_licence
 from watchmove.service.records.datasets import DatasetRecord, DatasetShard, GatherRecord
 from watchmove.service.records.forgotten import LearntRecord, Removal
-from watchmove.service.records.record import find, origin
+from watchmove.service.records.record import find, need, origin
 from watchmove.service.records.run_settings import settings_of_run
 from watchmove.service.records.shard_index import index_key
 from watchmove.service.records.stream import read_ahead
@@ -93,7 +93,7 @@ class Snapshots:
                     yield from self._removals_of_the_rest(record)
                 frames = sum(self._frames_in(shard) for shard in shards)
                 removal = Removal(key=layout.dataset(name), what="rewritten", frames=frames)
-                yield Change(partial(self._change_dataset, record), removal)
+                yield Change(partial(self._change_dataset, name), removal)
 
     def _videos_in(self, record: DatasetRecord) -> set[str]:
         """The forgotten videos that have frames in a snapshot."""
@@ -152,7 +152,8 @@ class Snapshots:
             facts["stages_keys"] = [key for key in facts["stages_keys"] if key not in tainted]
 
     def _edit_backbone(self, facts: dict[str, Any]) -> None:
-        facts["predictions_key"] = self.tars.clean[facts["predictions_key"]].key
+        if data := self.tars.clean.get(facts["predictions_key"]):
+            facts["predictions_key"] = data.key
 
     def _credits(self, key: str) -> tuple[str, Change | None]:
         """The digest of a file of credits without the works, and its change; "" and None if there is none."""
@@ -180,7 +181,10 @@ class Snapshots:
         shuffled = (record for record in self.datasets.values() if record.masks_from == "shuffled-masks")
         return {shard.key for record in shuffled for shard in record.shards}
 
-    def _change_dataset(self, record: DatasetRecord) -> None:
+    def _change_dataset(self, name: str) -> None:
+        key = layout.dataset(name)
+        # As it is now, as another call may have named other tars since.
+        record = need(self.tars.store, key, DatasetRecord, "gather")
         shards = list(self._new_shards(record))
         data = self.tars.store.read(record.attribution_key) if record.attribution_key else None
         gone = len(self._videos_in(record))
@@ -194,7 +198,7 @@ class Snapshots:
                 facts["licences"] = {name: count.model_dump() for name, count in counts.items()}
                 facts["attribution_sha256"] = hashlib.sha256(data).hexdigest()
 
-        edited(self.tars.store, layout.dataset(record.dataset), edit)
+        edited(self.tars.store, key, edit)
 
     def _new_shards(self, record: DatasetRecord) -> Iterator[DatasetShard]:
         tainted = self.tars.tainted.keys() & {shard.key for shard in record.shards}

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from watchmove.pipeline.dataset.shard import SamplePlace, index_shard, read_sample
 from watchmove.pipeline.dataset.shortened_shard import copy_without
@@ -36,12 +36,20 @@ class CleanTar:
     frames: Counter[str]
 
 
+class Tainted(NamedTuple):
+    """A record of a shard as it was found: the number of works in it, and its tars."""
+
+    works: int
+    data_key: str
+    audit_key: str
+
+
 @dataclass
 class Tars:
     """The tars to be replaced or removed.
 
     tainted: by key, the number of frames to be forgotten by the id of their video; clean: by the key of the tainted
-    tar, what replaces it, filled by the changes of `replacements`; records: the keys of records of shards that name a
+    tar, what replaces it, filled by the changes of `replacements`; records: by key, the records of shards that name a
     work; teachers: by recipe, the SHA-256s of the mask networks that took part in its masks, as they did before
     version 10 of extraction; taught_by: by recipe, the snapshots that its motion network has learnt from; verdicts: the
     keys of files of verdicts on frames of works, each with whether a record names it; nothing says whose frames the
@@ -53,7 +61,7 @@ class Tars:
     scratch: Path
     tainted: dict[str, Counter[str]] = field(default_factory=dict)
     clean: dict[str, CleanTar] = field(default_factory=dict)
-    records: dict[str, int] = field(default_factory=dict)
+    records: dict[str, Tainted] = field(default_factory=dict)
     teachers: dict[str, set[str]] = field(default_factory=dict)
     taught_by: dict[str, set[str]] = field(default_factory=dict)
     verdicts: dict[str, bool] = field(default_factory=dict)
@@ -78,7 +86,7 @@ class Tars:
             works = [row for row in record.videos if self.target.has(place, row.video)]
             self._named |= {record.data_key, record.audit_key, record.verdicts_key}
             if works:
-                self.records[key] = len(works)
+                self.records[key] = Tainted(len(works), record.data_key, record.audit_key)
             else:
                 cleared |= {record.data_key, record.audit_key, record.stages.key if record.stages else ""}
             if not any(size_bytes for _, size_bytes in (row.verdicts for row in works)):
@@ -105,8 +113,8 @@ class Tars:
 
     def record_changes(self) -> Iterator[Change]:
         """Yield the changes of records of shards; they name the new tars from then on."""
-        for key, works in self.records.items():
-            yield Change(partial(self._change_record, key), Removal(key=key, what="rewritten", entries=works))
+        for key, found in self.records.items():
+            yield Change(partial(self._change_record, key), Removal(key=key, what="rewritten", entries=found.works))
 
     def removals(self) -> Iterator[Change]:
         """Yield the removal of verdicts and of the tainted tars and their indexes, which no record names any more."""
@@ -148,7 +156,11 @@ class Tars:
         clean.unlink()
 
     def _change_record(self, key: str) -> None:
+        found = self.records[key]
+
         def edit(facts: dict[str, Any]) -> None:
+            if (facts["data_key"], facts["audit_key"]) != (found.data_key, found.audit_key):
+                return  # Another call has named other tars since, which are looked into while the record has the works.
             place = facts["made_by"]["settings"].get("videos", "")
             gone = [row["video"] for row in facts["videos"] if self._has(place, row["video"])]
             names = {f"{place}/{video['key']}" for video in gone}
