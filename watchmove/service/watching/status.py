@@ -26,8 +26,7 @@ from watchmove.service.records.stream import shard_records
 from watchmove.service.store.store import Store
 from watchmove.service.watching.exporting.run_states import State
 from watchmove.service.watching.pace import Finish, Speed, finish, speeds
-from watchmove.service.watching.steps import steps_of
-from watchmove.service.watching.trainings import TrainingProgress, trainings_of
+from watchmove.service.watching.steps import TrainingProgress, steps_of, trainings_of
 
 
 class OutcomeCount(BaseModel):
@@ -153,10 +152,8 @@ def status(store: Store, run: str, clock: Callable[[], float] = time.time) -> Ru
     gathered = find(store, layout.run_record(run, "gather"), GatherRecord)
     no_training = gathered.no_training if gathered is not None else ""
     steps = steps_of(store, run, plan, seen.table)
-    trainings: tuple[TrainingProgress, ...] = ()
-    if gathered is not None and not no_training and steps["pretrain"] != "done":
-        trainings = trainings_of(store, gathered, recorded)
-        steps |= {"pretrain": "begun"} if trainings and steps["pretrain"] == "waiting" else {}
+    trainings = () if steps["pretrain"] == "done" else trainings_of(store, gathered, recorded)
+    steps |= {"pretrain": "begun"} if trainings and steps["pretrain"] == "waiting" else {}
     facts = {name: value for part in parts for name, value in part.items()}
     counted = RunStatus(run=run, steps=steps, pretrainings=trainings, no_training=no_training, **facts)
     return counted.model_copy(update={"faults": (*damaged, *faults_of(counted, seen.plan))})
