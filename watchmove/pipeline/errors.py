@@ -2,7 +2,8 @@
 
     WatchmoveError
     ├── InvalidInput        input or settings are wrong: no retry can help
-    │   └── NotFinite       a training's loss or a weight has become infinite or not a number
+    │   ├── NotFinite       a training's loss or a weight has become infinite or not a number
+    │   └── NotYet          what an earlier step makes is not there
     ├── Unavailable         a retry can help: store unreachable or throttled, disk full
     ├── Stopped             stopped by a signal, after saving its progress
     └── UnreadableVideo     one video cannot be read; an outcome of that video, never of the run
@@ -35,6 +36,10 @@ class InvalidInput(WatchmoveError):
 
 class NotFinite(InvalidInput):
     """The loss or a weight of a training is infinite or not a number: with these settings it can only diverge again."""
+
+
+class NotYet(InvalidInput):
+    """What an earlier step makes is not there: the step that needs it was called too early, and has not failed."""
 
 
 class Unavailable(WatchmoveError):

@@ -16,6 +16,7 @@ from watchmove.service.steps.extract import extract
 from watchmove.service.steps.gather import gather
 from watchmove.service.steps.plan import plan
 from watchmove.service.steps.pretrain import pretrain
+from watchmove.service.steps.report import report
 from watchmove.service.store.store import ObjectRefused
 from watchmove.service.watching.exporter import RecordCollector
 
@@ -94,6 +95,19 @@ def test_what_is_retried_or_mistyped_is_no_failure(make_context: MakeContext) ->
         gather(context, "rnu")
 
     assert not [item.key for item in context.store.list("runs/") if "failure" in item.key or "rnu" in item.key]
+
+
+def test_a_step_that_is_called_too_early_has_not_failed(make_context: MakeContext) -> None:
+    """Whoever asks for a report of a run that is in progress does not set off an alert."""
+    context = make_context()
+    touch_videos(context, "0.mp4")
+    plan(context, "run")
+    for step in (gather, pretrain, report):
+        with pytest.raises(InvalidInput, match="run `watchmove"):
+            step(context, "run")
+
+    assert not [item.key for item in context.store.list("runs/") if "failure" in item.key]
+    assert "failed" not in states(context).values()
 
 
 def test_a_failed_shard_is_named_by_its_number(make_context: MakeContext) -> None:

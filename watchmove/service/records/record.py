@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.errors import InvalidInput, NotYet
 from watchmove.service.settings.settings import Settings, settings_hash
 from watchmove.service.store.store import Store
 
@@ -139,11 +139,12 @@ def need(store: Store, key: str, kind: type[AnyRecord], made_by_step: str) -> An
     """Return the record at `key`.
 
     Raises:
-        InvalidInput: the record is absent or not valid; the message names the step that makes it.
+        NotYet: the record is absent; the message names the step that makes it.
+        InvalidInput: the record is not valid.
     """
     record = find(store, key, kind)
     if record is None:
-        raise InvalidInput(f"{store.uri}/{key}: not there; run `watchmove {made_by_step}` first")
+        raise NotYet(f"{store.uri}/{key}: not there; run `watchmove {made_by_step}` first")
     return record
 
 

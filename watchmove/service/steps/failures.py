@@ -7,7 +7,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import structlog
 
-from watchmove.pipeline.errors import InvalidInput, NotFinite, WatchmoveError
+from watchmove.pipeline.errors import InvalidInput, NotFinite, NotYet, WatchmoveError
 from watchmove.service.records import layout
 from watchmove.service.records.record import Cause, StepFailure, origin
 from watchmove.service.runner.exit_codes import ending_of
@@ -23,7 +23,8 @@ def record_failure(
 ) -> Callable[Concatenate[StepContext, str, Given], Result]:
     """Decorate a step of a planned run, whose arguments after the run are the number of a shard or evaluation, if any.
 
-    If it fails so that no retry can help, the store gets a StepFailure; if it succeeds, a StepFailure is removed.
+    If it fails so that no retry can help, the store gets a StepFailure; if it succeeds, a StepFailure is removed. A
+    step that is called before the steps that it needs, as by somebody who looks for a report, has not failed.
     """
 
     @wraps(step)
@@ -34,7 +35,7 @@ def record_failure(
         try:
             result = step(context, run, *args, **kwargs)
         except Exception as error:
-            if not ending_of(error).retried:
+            if not ending_of(error).retried and not isinstance(error, NotYet):
                 # the step's own error is the one to report, also if the store takes no record of it
                 with suppress(WatchmoveError):
                     _record(context, run, key, (step.__name__, number), error)
