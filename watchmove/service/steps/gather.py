@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import structlog
 
-from watchmove.pipeline.errors import InvalidInput, NotYet
+from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.extraction.near_duplicate_videos import near_duplicate_videos
 from watchmove.pipeline.files.digest import file_sha256
 from watchmove.service.records import layout
@@ -95,7 +95,7 @@ def check_gate(
     """
     if outcomes.total() < listed:
         without = listed - outcomes.total()
-        raise NotYet(f"{without} of {listed} videos have no outcome yet; run `watchmove extract`")
+        raise InvalidInput(f"{without} of {listed} videos have no outcome yet; run `watchmove extract`")
     failed = {name: count for name, count in outcomes.items() if name[0] in FAILED}
     if sum(failed.values()) > settings.max_failed_fraction * listed:
         rule = f"max_failed_fraction ({settings.max_failed_fraction})"
