@@ -46,6 +46,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["extract", "--run", "x", "--shard", "5-3"], "5-3: the last shard is before the first"),
         (["evaluate", "--run", "x", "--evaluation", "１"], "not a whole number: '１'"),
         (["score", "--voc", "EMPTY", "--detections", "EMPTY", "--iou", "nan"], "nan is not from 0 to 1"),
+        (["report", "--run", "x", "--folder", __file__], "test_main.py: could not be written"),
         (["walk"], "walk"),
         (["score", "--voc", "EMPTY", "--detections", "EMPTY"], "EMPTY"),
         (["exporter"], "work.metrics_port"),

@@ -45,8 +45,22 @@ VideosPlace = Annotated[
 VocPlace = Annotated[
     str, typer.Option("--voc", help="Folder or URI in PASCAL VOC's layout; by default a synthetic set is drawn.")
 ]
+
+
+def _made(folder: Path | None) -> Path | None:
+    """The folder of a page, made unless it exists: a folder that cannot be used is refused before any work."""
+    if folder is not None:
+        from watchmove.service.report.run_page.page_files import make_folder_of_page
+
+        make_folder_of_page(folder)
+    return folder
+
+
 ReportFolder = Annotated[
-    Path | None, typer.Option("--folder", help="Folder of this machine to write the page and its pictures to as well.")
+    Path | None,
+    typer.Option(
+        "--folder", callback=_made, help="Folder of this machine to write the page and its pictures to as well."
+    ),
 ]
 Run = Annotated[str, typer.Option("--run", help="Name of the run.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]

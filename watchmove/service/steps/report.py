@@ -23,7 +23,7 @@ from watchmove.service.report.run_page.confidence import confidence_figure, verd
 from watchmove.service.report.run_page.failed_videos import failed_names
 from watchmove.service.report.run_page.frames import kept_frames, rejected_frames, samples_of, stages_of_a_frame
 from watchmove.service.report.run_page.page import bars, chart, evaluation_row, images_of, rendered, training_curve
-from watchmove.service.report.run_page.page_files import PageFiles, make_folder_of_page, write_folder, write_page
+from watchmove.service.report.run_page.page_files import PageFiles, write_folder, write_page
 from watchmove.service.report.run_page.predictions import PredictionsTable, predictions_table
 from watchmove.service.report.run_page.sentences import transfer_sentence, yield_sentence
 from watchmove.service.report.run_page.stages import stages_figure
@@ -49,8 +49,6 @@ def report(context: StepContext, run: str, *, single_file: bool = False, folder:
         InvalidInput: a step of the run has not been done, or `folder` cannot be written to.
         Unavailable: the store cannot be reached.
     """
-    if folder is not None:
-        make_folder_of_page(folder)  # before the work, which takes longer
     store, files = context.store, PageFiles()
     page = rendered(_facts(context, run, files))
     key = write_page(store, run, page, files)
