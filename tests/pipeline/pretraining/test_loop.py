@@ -29,6 +29,7 @@ from watchmove.pipeline.errors import InvalidInput, Stopped, Unavailable
 from watchmove.pipeline.pretraining.batches import MaskDataset, held_out_videos
 from watchmove.pipeline.pretraining.history import PretrainingProgress
 from watchmove.pipeline.pretraining.loop import PretrainingHooks, TrainingLoop
+from watchmove.pipeline.settings import LARGEST_SEED
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 from watchmove.pipeline.training.identity import training_identity
 from watchmove.pipeline.training.ranks import Ranks, joined_ranks
@@ -87,6 +88,13 @@ def test_killed_at_ten_random_steps_it_ends_with_the_same_weights(shard: Path, t
 
     assert codes == [*[-9] * 10, 0]
     assert all(torch.equal(resumed[name], tensor) for name, tensor in undisturbed.items())
+
+
+def test_the_largest_seed_trains(shard: Path, tmp_path: Path) -> None:
+    """Seeds that are derived from it stay within torch's limit."""
+    _, curve = train_small(shard, with_(seed=LARGEST_SEED, iterations=2), PretrainingHooks(tmp_path))
+
+    assert [point.iteration for point in curve] == [2]
 
 
 @pytest.mark.parametrize("spoil", ["cut", "flipped", "no record"])

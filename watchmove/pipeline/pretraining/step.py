@@ -18,6 +18,7 @@ from watchmove.pipeline.dataset.trimap import IGNORED
 from watchmove.pipeline.networks.alexnet import normalise_images
 from watchmove.pipeline.pretraining.batches import Batch
 from watchmove.pipeline.pretraining.objectives import objective_of
+from watchmove.pipeline.settings import LARGEST_SEED
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 from watchmove.pipeline.training.ranks import Ranks, lost_ranks_named
 from watchmove.pipeline.training.shared_normalisation import share_normalisation
@@ -78,7 +79,8 @@ class Stepper:
             group["lr"] = pretraining_learning_rate(iteration, self._settings)
         # The seed of dropout depends on the step, so that a resumed training drops the same units.
         rank, ranks = self._ranks.share
-        torch.manual_seed((self._settings.seed * _SEED_STRIDE + iteration) * ranks + rank)
+        seed = (self._settings.seed * _SEED_STRIDE + iteration) * ranks + rank
+        torch.manual_seed(seed & LARGEST_SEED)
         self.optimizer.zero_grad(set_to_none=True)
         with lost_ranks_named():
             # the backward pass exchanges gradients, so it notices a lost rank too

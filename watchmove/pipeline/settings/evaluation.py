@@ -27,7 +27,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from watchmove.pipeline.settings import Section
+from watchmove.pipeline.settings import Section, Seed
 
 _LEAST_ASPECT = 5 / 3
 """Least ratio of the limit of the longer side to the largest scale: that of the published 1000 to 600 and 2000 to 1200.
@@ -50,13 +50,13 @@ class ProposalSettings(Section):
     )
     min_side_pixels: int = Field(8, ge=1, description="Smallest side of a proposal, in pixels of the original image.")
     max_boxes: int = Field(2000, ge=1, description="Largest number of proposals for one image.")
-    seed: int = Field(0, ge=0, description="Seed of the random ranking of proposals.")
+    seed: Seed = Field(0, description="Seed of the random ranking of proposals.")
 
 
 class EvaluationSettings(Section):
     """Training and testing of a detector."""
 
-    seed: int = Field(0, ge=0, description="Seed of new layers, the order of images, flips, regions and dropout.")
+    seed: Seed = Field(0, description="Seed of new layers, the order of images, flips, regions and dropout.")
     device: str = Field(
         "cpu", pattern=r"^(cpu|cuda(:[0-9]+)?)$", description="Device of the network: `cpu`, `cuda` or `cuda:N`."
     )

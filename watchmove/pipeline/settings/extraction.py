@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from watchmove.pipeline.settings import Section
+from watchmove.pipeline.settings import Section, Seed
 
 
 class ExtractionSettings(Section):
@@ -82,7 +82,7 @@ class ExtractionSettings(Section):
     appearance_units: int = Field(
         default=200, ge=8, le=1000, description="Number of random hidden units in the appearance model of a shot."
     )
-    seed: int = Field(default=0, ge=0, description="Seed of all random choices in extraction.")
+    seed: Seed = Field(default=0, description="Seed of all random choices in extraction.")
 
     device: Literal["cpu", "cuda", "torch-cpu"] = Field(
         default="cpu",

@@ -1,10 +1,10 @@
 """Settings of pretraining, which fits a network to predict from a single frame the mask that motion gave."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from watchmove.pipeline.settings import Section
+from watchmove.pipeline.settings import Section, Seed
 
 PRETRAINING_VERSION = 2
 """Version of the training code; it is increased when the same frames and settings would give other weights."""
@@ -47,7 +47,7 @@ class PretrainingSettings(Section):
             "experiments on a few cores (`alexnet-small`), or torchvision's ResNet-18 or ResNet-50."
         ),
     )
-    seed: int = Field(0, ge=0, description="Seed of initial weights, the order of frames, crops and dropout.")
+    seed: Seed = Field(0, description="Seed of initial weights, the order of frames, crops and dropout.")
     device: str = Field(
         "auto",
         pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$",
@@ -78,7 +78,7 @@ class PretrainingSettings(Section):
     schedule: Literal["cosine", "step"] = Field(
         "cosine", description="Decay of the learning rate: along a cosine to zero, or in steps."
     )
-    drop_fractions: tuple[float, ...] = Field(
+    drop_fractions: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
         (0.6, 0.85),
         description="Fractions of the iterations after which the schedule `step` divides the learning rate by ten.",
     )

@@ -4,13 +4,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from watchmove.pipeline.settings import Section
+from watchmove.pipeline.settings import Section, Seed
 
 
 class WorldSettings(Section):
     """Number and size of the videos and images that are drawn. The same settings always give the same arrays."""
 
-    seed: int = Field(0, ge=0, description="Seed of everything drawn.")
+    seed: Seed = Field(0, description="Seed of everything drawn.")
     videos: int = Field(
         24,
         ge=0,

@@ -11,9 +11,9 @@ from rich.table import Table
 
 from watchmove.pipeline.files.numbers import whole_number_of
 from watchmove.pipeline.files.text_lines import printable
+from watchmove.pipeline.settings import LARGEST_SEED
 from watchmove.service.cli.options import (
     NO_METRICS,
-    WHOLE_NUMBER,
     AsJson,
     Overrides,
     RunArgument,
@@ -147,7 +147,14 @@ def _count(value: int | None) -> str:
 def teach(
     run: RunArgument,
     out: Annotated[Path, typer.Option(help="File of the weights, which ends in .safetensors.")],
-    seed: Annotated[int, typer.Option(help="Seed of the training.", parser=WHOLE_NUMBER, metavar="<int>")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            help="Seed of the training.",
+            parser=decimal(whole_number_of, least=0, most=LARGEST_SEED),
+            metavar="<int>",
+        ),
+    ] = 0,
     steps: Annotated[
         int,
         typer.Option(help="Steps of the training.", parser=decimal(whole_number_of, least=10), metavar="<int>"),

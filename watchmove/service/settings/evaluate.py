@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from watchmove.pipeline.settings import Section
+from watchmove.pipeline.settings import Section, Seed
 from watchmove.pipeline.settings.evaluation import QUICK, EvaluationSettings
 
 URI_SCHEMES = ("file://", "s3://")
@@ -43,7 +43,7 @@ class EvaluateSettings(Section):
         min_length=1,
         description="Numbers of frozen convolutions to compare, each from 0 (all are trained) to 5; published: 1.",
     )
-    seeds: tuple[int, ...] = Field(
+    seeds: tuple[Seed, ...] = Field(
         (0,), min_length=1, description="Seeds of the detector's training; each is a separate evaluation."
     )
     train_split: str = Field("trainval", min_length=1, description="Image set on which the detector is trained.")

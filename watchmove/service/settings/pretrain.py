@@ -4,13 +4,14 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from watchmove.pipeline.settings import Seed
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 
 
 class PretrainSettings(PretrainingSettings):
     """The trainings of the step: one for each seed, each with a backbone of its own."""
 
-    seeds: tuple[int, ...] = Field(
+    seeds: tuple[Seed, ...] = Field(
         (),
         description=(
             "Seeds of pretraining; each gives a backbone, which is evaluated with every one of `evaluate.seeds`. "
@@ -22,8 +23,6 @@ class PretrainSettings(PretrainingSettings):
     def _seeds_are_named_once(self) -> Self:
         if self.seeds and self.seed:
             raise ValueError(f"seed ({self.seed}) has no effect with seeds; set seeds alone")
-        if min(self.seeds, default=0) < 0:
-            raise ValueError("a seed in seeds is below 0; name whole numbers from 0")
         # A training counted twice would look like two that agree, and give a confidence interval that is too narrow.
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("a seed appears more than once in seeds; name each once")

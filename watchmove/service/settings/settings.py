@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from watchmove.pipeline.settings import Section
+from watchmove.pipeline.settings import Section, Seed
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.settings.world import WorldSettings
 from watchmove.service.settings.evaluate import URI_SCHEMES, EvaluateSettings
@@ -59,7 +59,7 @@ class PlanSettings(Section):
             "Fraction of the videos that is sampled; a smaller sample is part of every larger one of the same seed."
         ),
     )
-    sample_seed: int = Field(0, ge=0, description="Seed of the sample of videos.")
+    sample_seed: Seed = Field(0, description="Seed of the sample of videos.")
     target_shard_seconds: float = Field(
         3600.0, gt=0, description="Estimated processing time of one shard on one worker, in seconds."
     )
