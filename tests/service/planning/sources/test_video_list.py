@@ -75,6 +75,8 @@ def test_a_uri_in_another_store_is_told_at_once() -> None:
         ({"uri": f"{STORE}/x/../../a.mp4"}, "key 'x/../../a.mp4': would leave its store"),
         ({"uri": ""}, "uri: Field required"),
         ({"uri": "a.mp4", "size": "-1"}, "size: Input should be greater than or equal to 0"),
+        ({"uri": "a.mp4", "size": str(2**63)}, "size: Input should be less than 9223372036854775808"),
+        ({"uri": "a.mp4", "duration_seconds": "1e308"}, "duration_seconds: Input should be less than or equal to"),
         ({"uri": "a.mp4", "size": "many"}, "size: Value error, not a number: 'many'"),
         ({"uri": "a.mp4", "duration_seconds": "inf"}, "duration_seconds: Input should be a finite number"),
         ({"uri": "a.mp4", "size": "1" + "0" * 19}, "size: Input should be less than"),
@@ -100,6 +102,18 @@ def test_a_wrong_row_is_named_in_both_forms(columns: dict[str, str], why: str) -
         assert why in tally.malformed[0].why
 
 
+def test_text_that_is_not_unicode_costs_its_row() -> None:
+    """A CSV file in Latin-1, and half of a pair of surrogates in JSON: neither could be written to a record."""
+    tallies = Tally(), Tally()
+    videos = read_csv("uri,title,etag,size\na.mp4,Caf\xe9,,\nb.mp4,,\xe9,1\nc.mp4,,,\n".encode("latin-1"), tallies[0])
+    rows = (r'{"uri": "a.mp4", "title": "\ud83d"}', r'{"uri": "b.mp4", "etag": "\udc00", "size": 1}', {"uri": "c.mp4"})
+
+    assert videos == read_json(*rows, tally=tallies[1]) == [ListedVideo("c.mp4")]
+    for tally in tallies:
+        assert [row.why for row in tally.malformed] == ["title: Value error, not UTF-8", "etag: Value error, not UTF-8"]
+        assert "".join(row.model_dump_json() for row in tally.malformed)
+
+
 def test_lines_that_are_no_rows_are_named() -> None:
     """Too many columns, a quote that never ends, bytes that are no UTF-8; no JSON, no object, brackets without end."""
     in_csv, in_json = Tally(), Tally()
@@ -118,6 +132,14 @@ def test_a_csv_file_without_names_is_refused() -> None:
     for text in ("a.mp4\nb.mp4\n", ""):
         with pytest.raises(InvalidInput, match=r"names no column `uri`; the columns known are uri, size, etag, owner"):
             read_csv(text)
+
+
+def test_a_csv_file_that_names_a_column_twice_is_refused() -> None:
+    """Which of the two is meant cannot be known; columns that are not read may have any names."""
+    with pytest.raises(InvalidInput, match=r"list\.csv: the first line names the column `uri` more than once"):
+        read_csv("uri,title,uri\na.mp4,A,b.mp4\n")
+
+    assert read_csv("uri,note,note\na.mp4,x,y\n") == [ListedVideo("a.mp4")]
 
 
 def test_a_csv_file_that_begins_with_an_endless_field_is_refused() -> None:

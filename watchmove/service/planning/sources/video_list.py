@@ -2,10 +2,11 @@
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.numbers import number_if_text
@@ -41,6 +42,14 @@ class ListRow(BaseModel):
     latitude: Annotated[float | None, _IN_DIGITS] = Field(None, ge=-90, le=90)
     duration_seconds: Annotated[Seconds, _IN_DIGITS] = Field(0.0, allow_inf_nan=False)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_unicode(cls, value: Any) -> Any:
+        # pydantic takes half of a pair of surrogates, as CSV in Latin-1 and JSON's escapes give it; records cannot
+        if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise ValueError("not UTF-8")
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _empty_is_absent(cls, columns: Any) -> Any:
@@ -63,7 +72,7 @@ class ListRow(BaseModel):
 
 def csv_rows(pieces: Iterator[bytes], where: str, tally: Tally) -> Iterator[Row]:
     """The rows of a CSV file. Raises InvalidInput if its first line names no column `uri`."""
-    # Bytes that are not UTF-8 become surrogates, which validation rejects later, so only their row is skipped.
+    # Bytes that are not UTF-8 become surrogates, which `ListRow` refuses, so that only their row is skipped.
     # Line breaks are added again because a quoted field may contain some.
     reader = csv.reader(line.decode(errors="surrogateescape") + "\n" for line in lines(pieces, where))
     # spreadsheets write a byte order mark before the first name
@@ -74,6 +83,8 @@ def csv_rows(pieces: Iterator[bytes], where: str, tally: Tally) -> Iterator[Row]
     if "uri" not in names:
         known = ", ".join(ListRow.model_fields)
         raise InvalidInput(f"{where}: the first line names no column `uri`; the columns known are {known}")
+    if twice := [name for name, count in Counter(names).items() if count > 1 and name in ListRow.model_fields]:
+        raise InvalidInput(f"{where}: the first line names the column `{twice[0]}` more than once; name it once")
     while True:
         try:
             values = next(reader, None)
