@@ -39,6 +39,15 @@ def test_what_is_no_box_is_named(tmp_path: Path, rows: np.ndarray) -> None:
         load_proposals(path)
 
 
+def test_an_image_that_is_there_twice_is_named(tmp_path: Path) -> None:
+    """The boxes of one of its two cells would be lost."""
+    boxes = [np.array([[1.0, 2, 30, 40]]), np.array([[5.0, 6, 7, 8]])]
+    path = write_mat(tmp_path / "voc.mat", boxes, ["000005", "000005"])
+
+    with pytest.raises(InvalidInput, match=r"voc\.mat: the image 000005 is there more than once"):
+        load_proposals(path)
+
+
 @pytest.mark.parametrize("content", [b"", b"no matlab file at all", b"\x00" * 200, b"MATLAB 5.0" + b"x" * 400])
 def test_anything_else_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
     """Untrusted bytes end as one line that names the file."""

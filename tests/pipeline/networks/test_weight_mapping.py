@@ -154,10 +154,13 @@ def test_fully_connected_layers_that_differ_are_left_random(tmp_path: Path) -> N
         ("conv2.weight", torch.zeros(256, 96, 5, 5), r"conv2\.weight has shape"),
         ("conv3.bias", torch.full((384,), torch.nan), "not finite"),
         ("conv4.weight", None, r"conv4\.weight is missing"),
+        ("conv3.bias", torch.ones(384, dtype=torch.int8), r"conv3\.bias holds int8, .*no real numbers"),
+        ("conv3.bias", torch.ones(384, dtype=torch.bool), r"conv3\.bias holds bool"),
+        ("conv3.bias", torch.ones(384, dtype=torch.complex64), r"conv3\.bias holds complex64"),
     ],
 )
 def test_a_wrong_convolution_is_named(tmp_path: Path, name: str, value: torch.Tensor | None, line: str) -> None:
-    """Without all five convolutions it is no trunk."""
+    """Without all five convolutions, in real numbers that are finite, it is no trunk."""
     weights = {key: one.detach() for key, one in random_backbone(0).named_parameters() if not key.startswith("fc")}
     weights.pop(name)
     save_file(weights if value is None else {**weights, name: value}, tmp_path / "w.safetensors")

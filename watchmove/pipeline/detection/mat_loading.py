@@ -7,6 +7,7 @@ neither can harm the caller. The result is an .npz file on standard output, neve
 import struct
 import sys
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,8 @@ def load_proposals(path: Path) -> dict[str, BoxArray]:
         raise InvalidInput(f"{path}: no proposals ({error}); it needs cells named boxes and images") from error
     if len(image_ids) != len(cells):
         raise InvalidInput(f"{path}: {len(cells)} cells of boxes for {len(image_ids)} images; each image needs one")
+    if twice := sorted(image_id for image_id, count in Counter(image_ids).items() if count > 1):
+        raise InvalidInput(f"{path}: the image {twice[0]} is there more than once; give each image one cell of boxes")
     proposals: dict[str, BoxArray] = {}
     for index, image_id in enumerate(image_ids):
         proposals[image_id] = _boxes_xyxy(cells[index], f"{path}: image {image_id}")

@@ -72,8 +72,8 @@ def load_mapped(path: Path, layout: Layout | None, seed: int) -> tuple[AlexNet, 
     fc6 and fc7 are random, drawn from `seed`, if they are missing or of another shape.
 
     Raises:
-        InvalidInput: the file is not safetensors, a convolution is missing or of another shape, or a value is not
-            finite.
+        InvalidInput: the file is not safetensors, a convolution is missing or of another shape, or values are not
+            finite, or no real numbers.
     """
     refuse_pickled(path.name)
     try:
@@ -185,8 +185,12 @@ def _copy(
             if any(wrong):
                 fresh.append(name)
                 continue
-            # files may hold half precision
-            tensor = tensors[name_of[name]].float()
+            tensor = tensors[name_of[name]]
+            if not tensor.is_floating_point():
+                kind = str(tensor.dtype).removeprefix("torch.")
+                line = f"{path}: tensor {name_of[name]} holds {kind}, as of quantised weights, and no real numbers"
+                raise InvalidInput(f"{line}; convert it to float32")
+            tensor = tensor.float()  # files may hold half precision
             if not torch.isfinite(tensor).all():
                 raise InvalidInput(f"{path}: tensor {name_of[name]} holds values that are not finite; export it again")
             parameter.data.copy_(tensor)
