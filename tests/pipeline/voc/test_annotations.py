@@ -69,6 +69,11 @@ def test_object_as_tools_write_it(tmp_path: Path, inside: str, expected: VocObje
             id="no number",
         ),
         pytest.param(
+            f"<annotation><object><name>cat</name>{BOX.replace('>20<', '>1e39<')}</object></annotation>",
+            "is in no image",
+            id="a corner beyond float32",
+        ),
+        pytest.param(
             f"<annotation><object><name>cat</name>{BOX.replace('>20<', '>nan<')}</object></annotation>",
             "is no box",
             id="not a number",

@@ -42,6 +42,8 @@ _JPEG_QUALITY = 92
 """Of images that this module writes; set by hand, not tuned."""
 _MAX_NAME_LETTERS = 60
 """A bound set by hand: result files are named by class, and file names are limited to 255 bytes."""
+_FARTHEST_PIXELS = 2**24
+"""Largest corner that float32, in which the detector computes, holds to the pixel; no image is as large."""
 _DIFFICULT = {
     **dict.fromkeys(("1", "1.0", "true", "yes"), True),
     **dict.fromkeys(("", "0", "0.0", "false", "no", "unspecified"), False),
@@ -93,6 +95,8 @@ def _box_xyxy(element: Element, where: str) -> tuple[float, float, float, float]
     xmin, ymin, xmax, ymax = corners
     if not all(map(math.isfinite, corners)) or xmax < xmin or ymax < ymin:
         raise InvalidInput(f"{where}: ({xmin:g}, {ymin:g}) to ({xmax:g}, {ymax:g}) is no box; give min before max")
+    if max(map(abs, corners)) > _FARTHEST_PIXELS:
+        raise InvalidInput(f"{where}: ({xmin:g}, {ymin:g}) to ({xmax:g}, {ymax:g}) is in no image; give pixels of it")
     return xmin - 1, ymin - 1, xmax, ymax
 
 
