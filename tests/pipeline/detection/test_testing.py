@@ -77,6 +77,17 @@ def test_an_image_that_was_not_searched_is_named(model: FastRCNN, tmp_path: Path
         detect_objects(model, two_images(tmp_path), {}, SETTINGS)
 
 
+def test_proposals_of_another_image_are_named(model: FastRCNN, tmp_path: Path) -> None:
+    """As of a file with the axes in another order: they would be tested as they are, and find nothing."""
+    images = two_images(tmp_path)
+    height, width = read_image(images[0].path).shape[:2]
+    sound = {image.image_id: np.array([[0, 0, 8, 8]], np.float32) for image in images}
+    for box in ([0, 0, width + 2, 8], [0, 0, 8, height + 2]):
+        proposals = {**sound, images[0].image_id: np.array([box], np.float32)}
+        with pytest.raises(InvalidInput, match=rf"{images[0].path.name}: a proposal ends outside"):
+            detect_objects(model, images, proposals, SETTINGS)
+
+
 def test_testing_can_be_stopped(model: FastRCNN, tmp_path: Path) -> None:
     """Told to stop before the first image, it raises Stopped."""
     with pytest.raises(Stopped, match="0 of 2"):

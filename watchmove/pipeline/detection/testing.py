@@ -12,7 +12,7 @@ from watchmove.pipeline.arrays import BoxArray
 from watchmove.pipeline.detection.boxes import clip_boxes, decode_boxes
 from watchmove.pipeline.detection.fast_rcnn import FastRCNN
 from watchmove.pipeline.detection.images import network_image, scaled_size
-from watchmove.pipeline.detection.training_set import proposals_of
+from watchmove.pipeline.detection.training_set import proposals_within
 from watchmove.pipeline.errors import InvalidInput, Stopped
 from watchmove.pipeline.files.weights import name_of_not_finite
 from watchmove.pipeline.settings.evaluation import EvaluationSettings
@@ -42,7 +42,8 @@ def detect_objects(
     for done, image in enumerate(images):
         if should_stop():
             raise Stopped(f"detection stopped after {done} of {len(images)} images; run it again")
-        pixels, given = read_image(image.path), proposals_of(image, proposals)
+        pixels = read_image(image.path)
+        given = proposals_within(image, pixels, proposals)
         try:
             boxes, scores, classes = detect_in_image(model, pixels, given, settings)
         except InvalidInput as error:

@@ -42,6 +42,21 @@ def proposals_of(image: VocImage, proposals: Mapping[str, BoxArray]) -> Tensor:
     return torch.from_numpy(np.asarray(proposals[image.image_id], np.float32).reshape(-1, 4))
 
 
+def proposals_within(image: VocImage, pixels: NDArray[np.uint8], proposals: Mapping[str, BoxArray]) -> Tensor:
+    """Proposals float32 (P, 4) of one image, whose pixels are uint8 (H, W, 3).
+
+    Raises:
+        InvalidInput: it was not searched, or a box lies outside of it by more than a pixel.
+    """
+    boxes = proposals_of(image, proposals)
+    height, width = pixels.shape[:2]
+    # a pixel for files that count it from another place
+    if len(boxes) and bool((boxes.amax(dim=0) > torch.tensor([width, height] * 2) + 1).any()):
+        line = f"{image.path}: a proposal ends outside of the image of {width}x{height} pixels"
+        raise InvalidInput(f"{line}; give boxes of this image, in a .mat file as y1 x1 y2 x2")
+    return boxes
+
+
 class TrainingSet:
     """Annotated images with their proposals; images with neither an object nor background regions are excluded."""
 
@@ -129,8 +144,9 @@ class TrainingSet:
         scales = self._settings.at_training_scales()
         # nothing is drawn for a single scale, so that trainings with one scale keep their random numbers
         at = scales[int(generator.integers(len(scales)))] if len(scales) > 1 else scales[0]
-        pixels, scale = network_image(read_image(image.path), at)
-        objects, proposals = self._objects(image), proposals_of(image, self._proposals) * scale
+        stored = read_image(image.path)
+        pixels, scale = network_image(stored, at)
+        objects, proposals = self._objects(image), proposals_within(image, stored, self._proposals) * scale
         objects = Objects(objects.boxes_xyxy * scale, objects.labels, objects.difficult_xyxy * scale)
         if self._settings.flips and generator.random() < _FLIP_PROBABILITY:
             width = pixels.shape[2]
