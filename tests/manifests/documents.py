@@ -116,6 +116,7 @@ def ranks_job(template: Document, **given: str) -> Document:
     rows = template.get("inputs", {}).get("parameters", [])
     inputs = {row["name"]: row["value"] for row in rows if "value" in row} | given
     known = {"workflow.name": "watchmove-abcde", "workflow.uid": str(UUID(int=7)), _COST_LABEL: "vision"}
+    known["workflow.serviceAccountName"] = "watchmove"
     known |= {f"inputs.parameters.{name}": inputs[name] for name in inputs}
     known[_QUEUE_LABEL] = f"kueue.x-k8s.io/queue-name: {inputs['queue']}" if inputs.get("queue") else "#"
     for kind, more in (("configMapRef", ""), ("secretRef", ", optional: true")):
