@@ -13,7 +13,15 @@ import yaml
 
 TEMPLATE: dict[str, Any] = {
     "metadata": {"name": "watchmove", "annotations": None},
-    "spec": {"arguments": {"parameters": [{"name": "draw-world", "value": "false"}, {"name": "run", "value": ""}]}},
+    "spec": {
+        "arguments": {
+            "parameters": [
+                {"name": "draw-world", "value": "false", "enum": ["true", "false"]},
+                {"name": "nodes", "value": "1"},
+                {"name": "run", "value": ""},
+            ]
+        }
+    },
 }
 NAME = "watchmove-abcde"
 _KUBERNETES = "/apis/argoproj.io/v1alpha1/namespaces/science"

@@ -136,7 +136,7 @@ def test_a_template_that_has_changed_is_checked_before_anything_is_made(cluster:
     again = done("resubmit", "w")
 
     assert again.exit_code == 65
-    assert "parameter shards: not in workflowtemplate watchmove; known there: draw-world, run" in again.stderr
+    assert "parameter shards: not in workflowtemplate watchmove; known there: draw-world, nodes, run" in again.stderr
     assert cluster.posted == []
 
 

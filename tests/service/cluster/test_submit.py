@@ -97,10 +97,41 @@ def test_a_template_that_is_not_installed_is_one_line(cluster: ArgoCluster) -> N
 
 def test_a_parameter_that_the_template_does_not_have_is_refused(cluster: ArgoCluster) -> None:
     """A misspelt parameter is found before anything is started."""
-    with pytest.raises(InvalidInput, match=r"parameter draw-wrold: .* known there: draw-world, run"):
+    with pytest.raises(InvalidInput, match=r"parameter draw-wrold: .* known there: draw-world, nodes, run"):
         _submit(parameters={"draw-wrold": "true"})
 
     assert cluster.posted == []
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("draw-world=yes", "parameter draw-world = 'yes': must be one of true, false"),
+        ("draw-world=", "parameter draw-world = '': must be one of true, false"),
+        *((f"nodes={value}", "must be a whole number from 1") for value in ("", "two", "0", "-1", "1.5", "1e3", "0x2")),
+        *(
+            (f"run={value}", "a run's name is letters")
+            for value in ("a b", "a\nb", "../x", "{{workflow.name}}", "$(id)")
+        ),
+    ],
+)
+def test_a_value_that_is_not_permitted_is_refused(cluster: ArgoCluster, given: str, why: str) -> None:
+    """Argo itself refuses no value: a wrong number of nodes would be found after all of extraction."""
+    done = CliRunner().invoke(app, ["submit", "-n", "science", "-p", given])
+
+    assert done.exit_code == 65
+    assert why in done.stderr
+    assert cluster.posted == []
+
+
+@pytest.mark.parametrize("given", ["draw-world=true", "nodes=16", "run=", "run=1e3", "run=null", "run=0x10"])
+def test_a_value_that_is_permitted_arrives_as_it_was_given(cluster: ArgoCluster, given: str) -> None:
+    """A name that YAML would read as another type stays a text."""
+    done = CliRunner().invoke(app, ["submit", "-n", "science", "-p", given])
+    name, _, value = given.partition("=")
+
+    assert done.exit_code == 0, done.stderr
+    assert cluster.posted[0]["spec"]["arguments"]["parameters"] == [{"name": name, "value": value}]
 
 
 @pytest.mark.parametrize("code", [401, 403, 422, 499])

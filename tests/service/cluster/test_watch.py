@@ -4,11 +4,12 @@ import re
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.service.cluster.argo_cluster import NAME, ArgoCluster, pod, retry
+from tests.service.cluster.argo_cluster import NAME, Answer, ArgoCluster, pod, retry
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.cli.main import app
 from watchmove.service.cluster.watch import changes
@@ -157,3 +158,32 @@ def test_a_step_that_does_not_change_has_no_line() -> None:
 
     assert list(changes(before, state)) == ["w: extract: 2 pending, 2 running", "w: y: bad"]
     assert list(changes(state, state)) == []
+
+
+def test_a_workflow_that_is_deleted_while_it_is_watched_is_no_misspelt_name(cluster: ArgoCluster) -> None:
+    """The advice of a name that does not exist would not fit."""
+    cluster.add("w", RUNNING)
+    answer, looks = cluster.answer, iter((1, 2))
+
+    def deleted_after_two(method: str, path: str, body: dict[str, Any]) -> Answer:
+        if not next(looks, None):
+            cluster.workflows.clear()
+        return answer(method, path, body)
+
+    cluster.answer = deleted_after_two  # type: ignore[method-assign]
+    done = watched("w")
+
+    assert done.exit_code == 65
+    assert "workflow w: was deleted while it was watched" in done.stderr
+
+
+def test_what_pods_wait_for_is_shown(cluster: ArgoCluster) -> None:
+    """In a line of its own, until it is another reason."""
+    waiting = {"a": pod("plan(0)", "Pending", message="ErrImagePull: no such host")}
+    cluster.statuses = [{**RUNNING, "nodes": waiting}, {**DONE, "nodes": {"a": pod("plan(0)", "Succeeded")}}]
+    cluster.add(NAME, {})
+    terminal = watched(NAME, FORCE_COLOR="1", COLUMNS="100")
+    cluster.statuses = [{**RUNNING, "nodes": waiting}, {**RUNNING, "nodes": waiting}, DONE]
+
+    assert "plan: 1 waiting: ErrImagePull: no such host" in terminal.stdout
+    assert watched(NAME).stdout.count(f"{NAME}: plan: 1 waiting: ErrImagePull: no such host\n") == 1

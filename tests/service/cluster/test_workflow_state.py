@@ -5,7 +5,17 @@ from typing import Any
 import pytest
 
 from tests.service.cluster.argo_cluster import pod, retry
-from watchmove.service.cluster.workflow_state import StepState, WorkflowState, pod_name, pods_of, state_of
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.service.cluster.logs import Choice
+from watchmove.service.cluster.workflow_names import parameters_of
+from watchmove.service.cluster.workflow_state import (
+    HIDDEN_NODES,
+    StepState,
+    WorkflowState,
+    pod_name,
+    pods_of,
+    state_of,
+)
 
 
 def state(phase: str, nodes: dict[str, Any], **spec: Any) -> WorkflowState:
@@ -92,3 +102,44 @@ def test_a_pods_name_is_the_one_that_argo_gives(
 def test_nodes_of_a_workflow_without_a_status_are_none() -> None:
     """A workflow that Argo has not seen has no pods."""
     assert pods_of({"metadata": {"name": "w"}}) == {}
+
+
+def test_what_pods_wait_for_is_said_once_for_a_step() -> None:
+    """An image that cannot be pulled leaves pods pending for days; Argo has the reason in their nodes."""
+    why = "ImagePullBackOff: Back-off pulling image"
+    nodes = {
+        "a": pod("extract(0:0)(0)", "Pending", message=why),
+        "b": pod("extract(1:1)(0)", "Pending", message=why),
+        "c": pod("extract(2:2)(0)", "Pending", message="Unschedulable: 0/1 nodes\nare available"),
+        "d": pod("extract(3:3)(0)", "Pending", message="PodInitializing"),
+        "e": pod("plan(0)", "Succeeded", message="done"),
+    }
+
+    assert state("Running", nodes).waits == (
+        f"extract: 2 waiting: {why}",
+        "extract: 1 waiting: Unschedulable: 0/1 nodes are available",
+    )
+    assert state("Failed", nodes).waits == ()
+
+
+def test_a_suspended_workflow_says_so() -> None:
+    """It is otherwise one whose first pod takes long."""
+    assert state("Running", {}, suspend=True).waits == ("suspended: no pod starts until it is resumed",)
+
+
+@pytest.mark.parametrize("status", [{"offloadNodeStatusVersion": "fnv:1"}, {"compressedNodes": "KLUv/QBY"}])
+def test_nodes_that_cannot_be_read_are_not_taken_for_none(status: dict[str, Any]) -> None:
+    """Argo keeps the nodes of large workflows in its database, or compresses them in a way of its choice."""
+    document = {"metadata": {"name": "w"}, "status": {"phase": "Running", **status}}
+
+    assert state_of(document).waits == (HIDDEN_NODES,)
+    with pytest.raises(InvalidInput, match="workflow w: its pods are not known"):
+        Choice().pods(document)
+
+
+@pytest.mark.parametrize(("value", "text"), [(0, "0"), (False, "false"), (None, ""), ("", ""), (1.5, "1.5")])
+def test_a_parameter_that_is_no_text_is_what_argo_reads(value: object, text: str) -> None:
+    """Kubernetes keeps a number or truth value of a manifest as it was written."""
+    parameters = [{"name": "run", "value": value}]
+
+    assert parameters_of({"spec": {"arguments": {"parameters": parameters}}}) == {"run": text}

@@ -18,6 +18,7 @@ from watchmove.service.cluster.watch import watch as watch_to_end
 from watchmove.service.cluster.workflow_api import WorkflowApi, connect
 from watchmove.service.cluster.workflow_names import find_workflow, run_of
 from watchmove.service.cluster.workflow_state import POD_LOST, WorkflowState, phase_of, state_of
+from watchmove.service.records.layout import run_record
 from watchmove.service.runner.exit_codes import RETRIED_EXIT_CODES
 from watchmove.service.settings.loading import LAPTOP, load_settings
 
@@ -63,6 +64,8 @@ def submit(
 
     def body() -> None:
         given = dict(_parameter(text) for text in parameters or ())
+        if given.get("run"):
+            run_record(given["run"], "plan")  # refuses a name that every step would refuse
         api = connect(namespace)
         state = start(api, template, given)
         if wait:
@@ -208,10 +211,11 @@ def _picture(state: WorkflowState) -> Group:
         counts = (str(getattr(step, name) or "") for name in COUNTS)
         progress = f"{step.done}/{step.total}" if step.total else ""
         table.add_row(Text(printable(step.name)), *counts, progress)
+    waits = [Text(printable(line), style="yellow") for line in state.waits]
     failures = [Text(printable(line), style="red") for line in state.failures[-_MOST_FAILURES:]]
     if len(state.failures) > _MOST_FAILURES:
         failures.insert(0, Text(f"{len(state.failures) - _MOST_FAILURES} earlier failures", style="red"))
-    return Group(table, *failures)
+    return Group(table, *waits, *failures)
 
 
 def _parameter(text: str) -> tuple[str, str]:

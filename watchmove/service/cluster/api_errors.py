@@ -4,15 +4,22 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
+from typing import Any
 
 from watchmove.pipeline.errors import InvalidInput, Unavailable
+from watchmove.pipeline.files.text_lines import printable
 
 REQUEST_TIMEOUT_SECONDS = 30.0
 """Longest time of one request; set by hand, not tuned."""
 SILENCE_SECONDS = 3600.0
 """Longest time without a line while a log is followed: steps log their progress four times a minute. Not tuned."""
-_TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
+_REPEATS = 3
+"""How often a request is repeated at once whose connection is lost; the default of both clients."""
+_MOST_MESSAGE_LETTERS = 2000
+"""Letters of a server's message that an error has at most. Set by hand; not tuned."""
+_TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.GONE, HTTPStatus.TOO_MANY_REQUESTS}
 """Client errors after which the same request may succeed later, like all server errors."""
+_ADDRESS = "check the address in KUBECONFIG or ARGO_SERVER"
 
 
 class Refused(InvalidInput):
@@ -32,18 +39,77 @@ def translated(what: str) -> Iterator[None]:
 
     try:
         yield
+    except urllib3.exceptions.LocationValueError as error:
+        raise InvalidInput(f"{what}: {_in_one_line(error)}; {_ADDRESS}") from error
     except (argo_workflows.exceptions.ApiException, kubernetes.client.exceptions.ApiException) as error:
         raise _from_answer(what, error.status or 0, error.reason, error.body) from error
     # Neither client translates the errors of a connection that is refused or lost.
     except urllib3.exceptions.HTTPError as error:
-        # The cause in MaxRetryError, without the pool and path of the request; on one line like every error message.
+        # The cause in MaxRetryError, without the pool and path of the request.
         reason = getattr(error, "reason", None) or error
-        raise Unavailable(f"{what}: {' '.join(str(reason).split())}; the cluster cannot be reached") from error
+        raise Unavailable(f"{what}: {_in_one_line(reason)}; {_advice_without_answer(reason)}") from error
+    except (ValueError, TypeError) as error:
+        # The cause is not shown: it quotes the whole token, or the answer.
+        if isinstance(error, UnicodeEncodeError) or "header value" in str(error):
+            line = "the token cannot be sent, as it has a line break or letters other than those of ASCII"
+            raise InvalidInput(f"{what}: {line}; correct it in KUBECONFIG or ARGO_TOKEN") from None
+        raise _no_document(what) from error
+
+
+def document_of(what: str, answer: Any) -> dict[str, Any]:
+    """The answer to a request as the document of an object of Kubernetes, which has a name.
+
+    Raises:
+        Refused: it is none, as a proxy's page.
+    """
+    metadata = answer.get("metadata") if isinstance(answer, dict) else None
+    if isinstance(metadata, dict) and metadata.get("name"):
+        return dict(answer)
+    raise _no_document(what)
+
+
+def documents_of(what: str, answer: Any) -> list[dict[str, Any]]:
+    """The documents in the answer to a request for a list, in which `items` is null if there are none.
+
+    Raises:
+        Refused: it is no list of Kubernetes.
+    """
+    if isinstance(answer, dict) and "items" in answer:
+        return list(answer["items"] or ())
+    raise _no_document(what)
+
+
+def patient_retries() -> Any:
+    """How both clients repeat a request: only where no answer has come.
+
+    An answer that asks to come back later (Retry-After, which may be hours) is an error, so that its message is seen.
+    """
+    import urllib3
+
+    return urllib3.Retry(_REPEATS, respect_retry_after_header=False)
+
+
+def _no_document(what: str) -> Refused:
+    line = f"{what}: the answer is no document of Kubernetes, but perhaps the page of a proxy"
+    return Refused(f"{line}; {_ADDRESS}", HTTPStatus.OK)
+
+
+def _advice_without_answer(reason: BaseException | str) -> str:
+    """What to try where no answer has come; OpenSSL's own errors are wrapped, or not, by the client."""
+    if "SSL" in str(reason) or "X509" in str(reason):
+        return "check the certificates in KUBECONFIG, or ARGO_SECURE and ARGO_INSECURE_SKIP_VERIFY"
+    return "the cluster cannot be reached"
+
+
+def _in_one_line(said: object) -> str:
+    """A message of a library or a server, printable and on one line, as all error messages are."""
+    words = printable(" ".join(str(said).split()))
+    return words if len(words) <= _MOST_MESSAGE_LETTERS else f"{words[:_MOST_MESSAGE_LETTERS]}…"
 
 
 def _from_answer(what: str, status: int, reason: str, body: str | bytes | None) -> Refused | Unavailable:
     """The error for an answer other than success: Unavailable if a later request may succeed, else Refused."""
-    line = f"{what}: {status or 'no answer'} {_message(body) or ' '.join(str(reason).split())}"
+    line = f"{what}: {status or 'no answer'} {_in_one_line(_message(body) or reason)}"
     if status in _TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Unavailable(f"{line}; try again")
     advice: dict[int, str] = {
@@ -51,7 +117,7 @@ def _from_answer(what: str, status: int, reason: str, body: str | bytes | None) 
         HTTPStatus.UNAUTHORIZED: "check the credentials in KUBECONFIG or ARGO_TOKEN",
         HTTPStatus.FORBIDDEN: "ask for the permissions that docs/how-to/cluster.md lists for the command",
     }
-    return Refused(f"{line}; {advice.get(status, 'check the request') if status else 'check the address'}", status)
+    return Refused(f"{line}; {advice.get(status, 'check the request') if status else _ADDRESS}", status)
 
 
 def _message(body: str | bytes | None) -> str:
@@ -60,4 +126,4 @@ def _message(body: str | bytes | None) -> str:
         document = json.loads(body or "")
     except ValueError:
         return ""
-    return str(document.get("message", "")) if isinstance(document, dict) else ""
+    return str(document.get("message") or "") if isinstance(document, dict) else ""

@@ -5,7 +5,15 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from watchmove.service.cluster.api_errors import REQUEST_TIMEOUT_SECONDS, SILENCE_SECONDS, translated
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.service.cluster.api_errors import (
+    REQUEST_TIMEOUT_SECONDS,
+    SILENCE_SECONDS,
+    document_of,
+    documents_of,
+    patient_retries,
+    translated,
+)
 from watchmove.service.cluster.lines import lines_of
 
 _LISTED = "metadata.name,metadata.creationTimestamp,spec.arguments,status.phase"
@@ -20,12 +28,20 @@ class ArgoServerApi:
     """
 
     def __init__(self, server: str, namespace: str) -> None:
+        """Configure the client; no request is made yet.
+
+        Raises:
+            InvalidInput: `server` has a scheme.
+        """
+        if "://" in server:
+            raise InvalidInput(f"ARGO_SERVER = {server}: must be HOST:PORT; say http by ARGO_SECURE=false")
         from argo_workflows import ApiClient, Configuration
         from argo_workflows.api.workflow_service_api import WorkflowServiceApi
         from argo_workflows.api.workflow_template_service_api import WorkflowTemplateServiceApi
 
         scheme = "http" if os.environ.get("ARGO_SECURE") == "false" else "https"
         configuration = Configuration(host=f"{scheme}://{server}{os.environ.get('ARGO_BASE_HREF', '').rstrip('/')}")
+        configuration.retries = patient_retries()
         configuration.verify_ssl = os.environ.get("ARGO_INSECURE_SKIP_VERIFY") != "true"
         if os.environ.get("ARGO_TOKEN"):
             # `BearerToken` is only the generated client's name for the header; the word Bearer is in the token.
@@ -39,8 +55,9 @@ class ArgoServerApi:
 
     def template(self, name: str) -> dict[str, Any]:
         """The document of a WorkflowTemplate."""
-        with translated(f"{self._where}: workflowtemplate {name}"):
-            return _document(self._templates.get_workflow_template(self._namespace, name, **self._options))
+        what = f"{self._where}: workflowtemplate {name}"
+        with translated(what):
+            return _document(what, self._templates.get_workflow_template(self._namespace, name, **self._options))
 
     def create(self, workflow: Mapping[str, Any]) -> str:
         """Start a workflow and return its name."""
@@ -51,21 +68,24 @@ class ArgoServerApi:
         request = IoArgoprojWorkflowV1alpha1WorkflowCreateRequest(
             namespace=self._namespace, workflow=dict(workflow), _check_type=False
         )
-        with translated(f"{self._where}: starting a workflow"):
-            made = _document(self._workflows.create_workflow(self._namespace, request, **self._options))
+        what = f"{self._where}: starting a workflow"
+        with translated(what):
+            made = _document(what, self._workflows.create_workflow(self._namespace, request, **self._options))
         return str(made["metadata"]["name"])
 
     def workflow(self, name: str) -> dict[str, Any]:
         """The document of a workflow, with its status."""
-        with translated(f"{self._where}: workflow {name}"):
-            return _document(self._workflows.get_workflow(self._namespace, name, **self._options))
+        what = f"{self._where}: workflow {name}"
+        with translated(what):
+            return _document(what, self._workflows.get_workflow(self._namespace, name, **self._options))
 
     def workflows(self) -> list[dict[str, Any]]:
         """The documents of all workflows of the namespace, with the phase as their only status."""
         fields = ",".join(f"items.{name}" for name in _LISTED.split(","))
-        with translated(f"{self._where}: listing workflows"):
-            found = _document(self._workflows.list_workflows(self._namespace, fields=fields, **self._options))
-        return list(found.get("items") or ())
+        what = f"{self._where}: listing workflows"
+        with translated(what):
+            answer = self._workflows.list_workflows(self._namespace, fields=fields, **self._options)
+        return documents_of(what, _plain(answer))
 
     def stop(self, name: str) -> None:
         """Ask Argo to end a workflow's pods and to run its exit handler."""
@@ -101,10 +121,14 @@ class ArgoServerApi:
                     yield _content(line)
 
 
-def _document(answer: Any) -> dict[str, Any]:
-    """The plain document of an answer, which the generated client wraps if it knows the kind."""
-    document: dict[str, Any] = answer if isinstance(answer, dict) else answer.to_dict()
-    return document
+def _document(what: str, answer: Any) -> dict[str, Any]:
+    """The document of an object in an answer."""
+    return document_of(what, _plain(answer))
+
+
+def _plain(answer: Any) -> Any:
+    """An answer as plain values; the generated client wraps it if it knows the kind."""
+    return answer.to_dict() if hasattr(answer, "to_dict") else answer
 
 
 def _content(line: str) -> str:

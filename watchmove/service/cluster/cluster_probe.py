@@ -15,7 +15,7 @@ _KUBECONFIG = Path("~/.kube/config")
 
 def is_configured() -> bool:
     """Whether there is a kubeconfig, or this is a pod with the token of a service account."""
-    if "KUBECONFIG" in os.environ:
+    if os.environ.get("KUBECONFIG"):
         return True
     in_pod = "KUBERNETES_SERVICE_HOST" in os.environ
     return _TOKEN.exists() if in_pod else _KUBECONFIG.expanduser().exists()

@@ -1,5 +1,6 @@
 """Access to Argo Workflows through the Kubernetes API."""
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,40 +8,71 @@ from typing import Any
 import yaml
 
 from watchmove.pipeline.errors import InvalidInput
-from watchmove.service.cluster.api_errors import REQUEST_TIMEOUT_SECONDS, SILENCE_SECONDS, translated
+from watchmove.service.cluster.api_errors import (
+    REQUEST_TIMEOUT_SECONDS,
+    SILENCE_SECONDS,
+    document_of,
+    documents_of,
+    patient_retries,
+    translated,
+)
 from watchmove.service.cluster.lines import lines_of
 
 GROUP, VERSION = "argoproj.io", "v1alpha1"
 """The API of Argo's kinds."""
+_OF_ANOTHER_FORM = (ValueError, TypeError, AttributeError, LookupError)
+"""Ends of the client package where a kubeconfig has not the form that it expects, of which it checks little."""
 
 
 def uses_service_account() -> bool:
     """Whether the Kubernetes API is used as the service account of this pod: unless KUBECONFIG names a cluster."""
-    return "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ
+    return "KUBERNETES_SERVICE_HOST" in os.environ and not os.environ.get("KUBECONFIG")
 
 
 def kubernetes_client() -> Any:
     """The client of the Kubernetes API that the environment configures; no request is made yet.
 
     Raises:
-        InvalidInput: the environment configures no cluster.
+        InvalidInput: the environment configures no cluster, or a program that it names gives no credentials.
     """
     # Both client packages load slowly, and few commands need them.
     from kubernetes import client, config
 
-    configuration = client.Configuration()
+    configuration = client.Configuration(retries=patient_retries())
+    errors = _ErrorMessages()
+    logging.getLogger().addHandler(errors)
     try:
         if uses_service_account():
             config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
         else:
-            # The package reads KUBECONFIG once, when it is imported, so the current file is passed here.
+            # The package reads KUBECONFIG once, when it is imported, so the current file is passed here. An empty one
+            # names none, as for kubectl.
             config.load_kube_config(  # type: ignore[no-untyped-call]
-                os.environ.get("KUBECONFIG"), client_configuration=configuration
+                os.environ.get("KUBECONFIG") or None, client_configuration=configuration
             )
-    except (config.ConfigException, OSError, yaml.YAMLError) as error:
+    except (config.ConfigException, OSError, yaml.YAMLError, *_OF_ANOTHER_FORM) as error:
         line = " ".join(str(error).split())
+        if isinstance(error, _OF_ANOTHER_FORM):
+            line = f"{os.environ.get('KUBECONFIG') or 'the kubeconfig'} is not of the form of a kubeconfig ({line})"
         raise InvalidInput(f"no cluster: {line}; set KUBECONFIG, or ARGO_SERVER and ARGO_TOKEN") from error
+    finally:
+        logging.getLogger().removeHandler(errors)
+    if errors.messages:
+        line = " ".join(errors.messages[0].split())
+        raise InvalidInput(f"no credentials for {configuration.host}: {line}; sign in, or correct KUBECONFIG")
     return client.ApiClient(configuration)
+
+
+class _ErrorMessages(logging.Handler):
+    """Collects errors that are logged: of a program for credentials that fails, the client package says no more."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the message of an error."""
+        self.messages.append(record.getMessage())
 
 
 class KubernetesApi:
@@ -62,11 +94,12 @@ class KubernetesApi:
 
     def create(self, workflow: Mapping[str, Any]) -> str:
         """Start a workflow and return its name."""
-        with translated(f"{self._where}: starting a workflow"):
+        what = f"{self._where}: starting a workflow"
+        with translated(what):
             made: Any = self._objects.create_namespaced_custom_object(
                 *self._place, "workflows", dict(workflow), **self._limit
             )
-        return str(made["metadata"]["name"])
+        return str(document_of(what, made)["metadata"]["name"])
 
     def workflow(self, name: str) -> dict[str, Any]:
         """The document of a workflow, with its status."""
@@ -74,9 +107,10 @@ class KubernetesApi:
 
     def workflows(self) -> list[dict[str, Any]]:
         """The documents of all workflows of the namespace."""
-        with translated(f"{self._where}: listing workflows"):
+        what = f"{self._where}: listing workflows"
+        with translated(what):
             found: Any = self._objects.list_namespaced_custom_object(*self._place, "workflows", **self._limit)
-        return list(found["items"])
+        return documents_of(what, found)
 
     def stop(self, name: str) -> None:
         """Ask Argo to end a workflow's pods and to run its exit handler."""
@@ -100,6 +134,7 @@ class KubernetesApi:
             yield from lines_of(answer)
 
     def _get(self, kind: str, name: str) -> dict[str, Any]:
-        with translated(f"{self._where}: {kind[:-1]} {name}"):
+        what = f"{self._where}: {kind[:-1]} {name}"
+        with translated(what):
             document: Any = self._objects.get_namespaced_custom_object(*self._place, kind, name, **self._limit)
-        return dict(document)
+        return document_of(what, document)

@@ -11,7 +11,16 @@ from watchmove.pipeline.errors import InvalidInput, Unavailable
 from watchmove.service.cluster.api_errors import Refused
 from watchmove.service.cluster.watch import POLL_SECONDS, patiently
 from watchmove.service.cluster.workflow_api import WorkflowApi
-from watchmove.service.cluster.workflow_state import Node, has_ended, has_failed, pod_name, pods_of, step_of
+from watchmove.service.cluster.workflow_state import (
+    HIDDEN_NODES,
+    Node,
+    has_ended,
+    has_failed,
+    hides_nodes,
+    pod_name,
+    pods_of,
+    step_of,
+)
 
 _MOST_FOLLOWED = 100
 """Most pods that are followed at the same time; more than a run has in parallel. Not tuned."""
@@ -41,8 +50,10 @@ class Choice(NamedTuple):
         """The nodes of the chosen pods by their ids, in the order in which they began.
 
         Raises:
-            InvalidInput: the workflow has ended, and never had the step.
+            InvalidInput: the workflow has ended and never had the step, or its pods cannot be known.
         """
+        if hides_nodes(document):
+            raise InvalidInput(f"workflow {document['metadata']['name']}: {HIDDEN_NODES}")
         pods = pods_of(document)
         own = {key: node for key, node in pods.items() if self.step in ("", step_of(node), node.get("displayName"))}
         if self.step and not own and has_ended(document):
@@ -65,7 +76,8 @@ def read_logs(api: WorkflowApi, document: Mapping[str, Any], choice: Choice) -> 
     for key, node in choice.pods(document).items():
         name, lines = str(node.get("displayName", key)), 0
         if node.get("phase") == "Pending":
-            yield LogLine(name, "(has not started)")
+            why = " ".join(str(node.get("message") or "").split())
+            yield LogLine(name, f"(has not started: {why})" if why else "(has not started)")
             continue
         try:
             for line in api.log(str(document["metadata"]["name"]), pod_name(document, key, node), follow=False):

@@ -1,26 +1,30 @@
 """Submission of a workflow, as by `argo submit --from workflowtemplate/NAME` and by `argo resubmit`."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.cluster.kubernetes_api import GROUP, VERSION
 from watchmove.service.cluster.workflow_api import WorkflowApi
-from watchmove.service.cluster.workflow_names import parameters_of, run_of
+from watchmove.service.cluster.workflow_names import parameters_of, permitted_values, run_of
 from watchmove.service.cluster.workflow_state import WorkflowState, has_ended, phase_of
 
 _LABELS = "workflows.argoproj.io/"
 """Prefix of Argo's own labels, which describe one workflow and its end."""
+_COUNTS = ("nodes", "processes")
+"""Parameters of the workflow `watchmove` that are counts, which a template cannot say."""
+_COUNT = re.compile("[1-9][0-9]{0,3}")
 
 
 def submit(api: WorkflowApi, template: str, parameters: Mapping[str, str]) -> WorkflowState:
     """Start a workflow from a template and return its state.
 
     Raises:
-        InvalidInput: the template or parameter does not exist, or it may not be started.
+        InvalidInput: the template or parameter does not exist, a value is not permitted, or it may not be started.
         Unavailable: the cluster cannot be reached.
     """
-    # First, so that a misspelt parameter is found before anything is started.
+    # First, so that a misspelt parameter or value is found before anything is started.
     _check_parameters(api, template, parameters)
     arguments = [{"name": name, "value": value} for name, value in parameters.items()]
     spec = {"workflowTemplateRef": {"name": template}, "arguments": {"parameters": arguments}}
@@ -72,10 +76,19 @@ def _start(api: WorkflowApi, prefix: str, labels: Mapping[str, str], spec: Mappi
 
 
 def _check_parameters(api: WorkflowApi, template: str, parameters: Mapping[str, str]) -> Mapping[str, str]:
-    """The parameters of a template, which must have all those given."""
-    known = parameters_of(api.template(template))
-    for name in parameters:
+    """The parameters of a template, which must have all those given, and permit their values.
+
+    Argo refuses no value: a wrong one would be found by the step that needs it, after all steps before it.
+    """
+    document = api.template(template)
+    known = parameters_of(document)
+    for name, value in parameters.items():
         if name not in known:
             listed = ", ".join(sorted(known)) or "none"
             raise InvalidInput(f"parameter {name}: not in workflowtemplate {template}; known there: {listed}")
+        permitted = permitted_values(document, name)
+        if permitted and value not in permitted:
+            raise InvalidInput(f"parameter {name} = {value!r}: must be one of {', '.join(permitted)}")
+        if name in _COUNTS and not _COUNT.fullmatch(value):
+            raise InvalidInput(f"parameter {name} = {value!r}: must be a whole number from 1 to 9999, in digits")
     return known

@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
 from typing import Any
 
-from watchmove.pipeline.errors import Unavailable
+from watchmove.pipeline.errors import InvalidInput, Unavailable
+from watchmove.service.cluster.api_errors import Refused
 from watchmove.service.cluster.workflow_api import WorkflowApi
 from watchmove.service.cluster.workflow_state import StepState, WorkflowState, state_of
 
@@ -29,7 +31,7 @@ def watch(
     the cluster cannot be reached, requests are repeated for `patience_seconds`; the workflow runs meanwhile.
 
     Raises:
-        InvalidInput: the workflow does not exist, or may not be read.
+        InvalidInput: the workflow is not there any more, or may not be read.
         Unavailable: the cluster cannot be reached.
     """
     while not state.ended:
@@ -43,11 +45,24 @@ def watch(
 def patiently(
     api: WorkflowApi, name: str, poll_seconds: float = POLL_SECONDS, patience_seconds: float = PATIENCE_SECONDS
 ) -> Mapping[str, Any]:
-    """A workflow's document; while the cluster cannot be reached, the request is repeated for `patience_seconds`."""
+    """The document of a workflow that was there before.
+
+    While the cluster cannot be reached, the request is repeated for `patience_seconds`.
+
+    Raises:
+        InvalidInput: the workflow is not there any more, or may not be read.
+        Unavailable: the cluster cannot be reached.
+    """
     deadline = time.monotonic() + patience_seconds
     while True:
         try:
             return api.workflow(name)
+        except Refused as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            raise InvalidInput(
+                f"workflow {name}: was deleted while it was watched; how it ended is not known"
+            ) from error
         except Unavailable:
             if time.monotonic() > deadline:
                 raise
@@ -70,5 +85,5 @@ def changes(before: WorkflowState, state: WorkflowState) -> Iterator[str]:
             if step.total not in (0, sum(step[1:5])):
                 words.append(f"progress {step.done}/{step.total}")
             yield f"{state.name}: {step.name}: {', '.join(words)}"
-    known = set(before.failures)
-    yield from (f"{state.name}: {failure}" for failure in state.failures if failure not in known)
+    known = {*before.failures, *before.waits}
+    yield from (f"{state.name}: {line}" for line in (*state.waits, *state.failures) if line not in known)

@@ -1,5 +1,6 @@
 """Which workflow a name given by a user means."""
 
+import json
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from http import HTTPStatus
@@ -47,8 +48,22 @@ def run_of(workflow: Mapping[str, Any]) -> str:
 
 def parameters_of(document: Mapping[str, Any]) -> dict[str, str]:
     """The values of the arguments of a Workflow or WorkflowTemplate by name; empty for one without a value."""
-    rows = ((document.get("spec") or {}).get("arguments") or {}).get("parameters") or ()
-    return {row["name"]: str(row.get("value") or "") for row in rows}
+    return {row["name"]: _text(row.get("value")) for row in _rows(document)}
+
+
+def permitted_values(document: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """The values that a Workflow or WorkflowTemplate permits for an argument; none if it permits any."""
+    return tuple(_text(value) for row in _rows(document) if row["name"] == name for value in row.get("enum") or ())
+
+
+def _rows(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The parameters among the arguments of a Workflow or WorkflowTemplate."""
+    return list(((document.get("spec") or {}).get("arguments") or {}).get("parameters") or ())
+
+
+def _text(value: object) -> str:
+    """A value as Argo reads it: Kubernetes keeps numbers and truth values of a manifest as they were written."""
+    return value if isinstance(value, str) else "" if value is None else json.dumps(value)
 
 
 def _advice(name: str, known: Iterable[Mapping[str, Any]]) -> str:

@@ -22,8 +22,13 @@ _ENDED_AS = re.compile(r"\S+: \w+ \(exit code \d+\): ")
 """What Argo writes before the log of a container that failed, as in `main: OOMKilled (exit code 137): `."""
 _EXECUTOR = " argo=true"
 """Mark of the lines that Argo's executor writes into the log of the container whose program it starts."""
+_STARTS = (None, "", "PodInitializing", "ContainerCreating")
+"""Messages of pods that wait for nothing."""
 _POD_NAMES = "workflows.argoproj.io/pod-name-format"
 """Annotation of a workflow: v2, the default, or v1 if Argo names pods by their nodes' ids."""
+
+HIDDEN_NODES = "its pods are not known, as Argo keeps their state in a database or compressed; ARGO_SERVER may help"
+"""What is said of a workflow whose nodes cannot be read."""
 
 Node = Mapping[str, Any]
 """One node in the status of a workflow: a pod, or a group of nodes."""
@@ -49,9 +54,10 @@ class StepState(NamedTuple):
 class WorkflowState(NamedTuple):
     """The state of a workflow: `phase` is Argo's, and `done_pods` of `known_pods` have ended.
 
-    `failures` has a line for each failed pod, including pods that Argo has retried since. `exit_codes` has those of the
-    failed pods that Argo has not retried: -1 for a pod that was lost, None for one that left none. `steps` has those
-    that have begun, in the order in which they did.
+    `failures` has a line for each failed pod, including pods that Argo has retried since; `waits`, one for each reason
+    for which pods of a step have not started, and one if the workflow stands still or hides its pods. `exit_codes` has
+    those of the failed pods that Argo has not retried: -1 for a pod that was lost, None for one that left none. `steps`
+    has those that have begun, in the order in which they did.
     """
 
     name: str
@@ -61,6 +67,7 @@ class WorkflowState(NamedTuple):
     failures: tuple[str, ...]
     exit_codes: tuple[int | None, ...] = ()
     steps: tuple[StepState, ...] = ()
+    waits: tuple[str, ...] = ()
 
     @property
     def ended(self) -> bool:
@@ -104,7 +111,8 @@ def state_of(document: Mapping[str, Any]) -> WorkflowState:
     awaited = {node["children"][-1] for node in retries if goes_on and node.get("phase") in ("Pending", "Running")}
     codes = tuple(_exit_code(node) for key, node in pods.items() if key not in replaced and has_failed(node))
     steps = tuple(_step_states(pods, replaced, awaited))
-    return WorkflowState(str(document["metadata"]["name"]), phase_of(document), done, known, failures, codes, steps)
+    name, waits = str(document["metadata"]["name"]), () if has_ended(document) else tuple(_waits(document, pods))
+    return WorkflowState(name, phase_of(document), done, known, failures, codes, steps, waits)
 
 
 def pods_of(document: Mapping[str, Any]) -> dict[str, Node]:
@@ -114,6 +122,12 @@ def pods_of(document: Mapping[str, Any]) -> dict[str, Node]:
     """
     pods = [(key, node) for key, node in nodes_of(document).items() if node.get("type") == "Pod"]
     return dict(sorted(pods, key=lambda row: (str(row[1].get("startedAt") or "~"), row[0])))
+
+
+def hides_nodes(document: Mapping[str, Any]) -> bool:
+    """Whether Argo keeps the nodes of a workflow where they cannot be read: in its database, or in an unknown form."""
+    status = document.get("status") or {}
+    return bool(status.get("offloadNodeStatusVersion") or status.get("compressedNodes")) and not nodes_of(document)
 
 
 def nodes_of(document: Mapping[str, Any]) -> dict[str, Node]:
@@ -163,6 +177,18 @@ def _step_states(pods: Mapping[str, Node], replaced: set[str], awaited: set[str]
             sum(done for done, _ in units),
             sum(total for _, total in units),
         )
+
+
+def _waits(document: Mapping[str, Any], pods: Mapping[str, Node]) -> Iterator[str]:
+    """Yield why a workflow that has not ended, or pods of its steps, do not go on."""
+    if (document.get("spec") or {}).get("suspend"):
+        yield "suspended: no pod starts until it is resumed"
+    if hides_nodes(document):
+        yield HIDDEN_NODES
+    # Argo writes into a pending pod's node what Kubernetes says of it, such as ImagePullBackOff.
+    pending = [node for node in pods.values() if node.get("phase") == "Pending" and node.get("message") not in _STARTS]
+    words = Counter((step_of(node), " ".join(str(node["message"]).split())) for node in pending)
+    yield from (f"{step}: {count} waiting: {why}" for (step, why), count in words.items())
 
 
 def _progress(status: Node) -> tuple[int, int]:
