@@ -14,13 +14,14 @@ import yaml
 TEMPLATE: dict[str, Any] = {
     "metadata": {"name": "watchmove", "annotations": None},
     "spec": {
+        "entrypoint": "watchmove",
         "arguments": {
             "parameters": [
                 {"name": "draw-world", "value": "false", "enum": ["true", "false"]},
                 {"name": "nodes", "value": "1"},
                 {"name": "run", "value": ""},
             ]
-        }
+        },
     },
 }
 NAME = "watchmove-abcde"

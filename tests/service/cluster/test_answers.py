@@ -131,6 +131,15 @@ def test_a_servers_message_is_a_printable_line(proxy: Proxy, message: str | None
     assert shown in _done("watch", "x").stderr
 
 
+def test_a_kind_that_is_not_there_is_told_from_an_object(proxy: Proxy) -> None:
+    """Without Argo, Kubernetes answers as to any other wrong path; the advice to check a name would not fit."""
+    proxy.code, proxy.body = 404, b"404 page not found\n"
+    done = _done("watch")
+
+    assert done.exit_code == 65
+    assert "check that Argo Workflows is installed there, or the address" in done.stderr
+
+
 def test_what_is_gone_may_be_there_at_another_try(cluster: ArgoCluster) -> None:
     """Kubernetes answers with 410 where it has forgotten the version that was asked for."""
     cluster.refusals = [410]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from tests.service.cluster.argo_cluster import Answer, ArgoCluster, pod, retry
+from tests.service.cluster.argo_cluster import TEMPLATE, Answer, ArgoCluster, pod, retry
 from watchmove.pipeline.errors import InvalidInput, Unavailable
 from watchmove.service.cli.main import app
 from watchmove.service.cluster.submit import submit
@@ -132,6 +132,17 @@ def test_a_value_that_is_permitted_arrives_as_it_was_given(cluster: ArgoCluster,
 
     assert done.exit_code == 0, done.stderr
     assert cluster.posted[0]["spec"]["arguments"]["parameters"] == [{"name": name, "value": value}]
+
+
+def test_a_template_that_only_has_steps_for_others_is_refused(
+    cluster: ArgoCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Argo would make the workflow, and let it fail for its missing entrypoint."""
+    monkeypatch.delitem(TEMPLATE["spec"], "entrypoint")
+
+    with pytest.raises(InvalidInput, match="workflowtemplate watchmove: only has steps for other templates"):
+        _submit()
+    assert cluster.posted == []
 
 
 @pytest.mark.parametrize("code", [401, 403, 422, 499])

@@ -26,8 +26,8 @@ on_cluster = typer.Typer()
 
 POD_KILLED = 137
 """Exit code of a container that was ended by SIGKILL (128 + 9), as for its memory or with its node."""
-_MOST_FAILURES = 5
-"""Most failures that a live display shows. Set by hand; not tuned."""
+_MOST_LINES = 5
+"""Most failures, and most reasons to wait, that a live display shows. Set by hand; not tuned."""
 
 Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Kubernetes namespace of the workflow.")]
 Workflow = Annotated[
@@ -211,11 +211,16 @@ def _picture(state: WorkflowState) -> Group:
         counts = (str(getattr(step, name) or "") for name in COUNTS)
         progress = f"{step.done}/{step.total}" if step.total else ""
         table.add_row(Text(printable(step.name)), *counts, progress)
-    waits = [Text(printable(line), style="yellow") for line in state.waits]
-    failures = [Text(printable(line), style="red") for line in state.failures[-_MOST_FAILURES:]]
-    if len(state.failures) > _MOST_FAILURES:
-        failures.insert(0, Text(f"{len(state.failures) - _MOST_FAILURES} earlier failures", style="red"))
-    return Group(table, *waits, *failures)
+    return Group(
+        table, *_lines(state.waits, "yellow", "other reasons"), *_lines(state.failures, "red", "earlier failures")
+    )
+
+
+def _lines(words: tuple[str, ...], style: str, of_others: str) -> list[Text]:
+    """The last lines of several, after one for how many there are before them."""
+    before = len(words) - _MOST_LINES
+    shown = [f"{before} {of_others}"] if before > 0 else []
+    return [Text(printable(line), style=style) for line in (*shown, *words[-_MOST_LINES:])]
 
 
 def _parameter(text: str) -> tuple[str, str]:

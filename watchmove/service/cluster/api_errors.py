@@ -109,15 +109,21 @@ def _in_one_line(said: object) -> str:
 
 def _from_answer(what: str, status: int, reason: str, body: str | bytes | None) -> Refused | Unavailable:
     """The error for an answer other than success: Unavailable if a later request may succeed, else Refused."""
-    line = f"{what}: {status or 'no answer'} {_in_one_line(_message(body) or reason)}"
+    said = _message(body)
+    line = f"{what}: {status or 'no answer'} {_in_one_line(said or reason)}"
     if status in _TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Unavailable(f"{line}; try again")
+    if not status or (status == HTTPStatus.NOT_FOUND and not said):
+        # Kubernetes says more of an object that is not there than of a kind that is not there.
+        return Refused(
+            f"{line}; check that Argo Workflows is installed there, or {_ADDRESS.removeprefix('check ')}", status
+        )
     advice: dict[int, str] = {
         HTTPStatus.NOT_FOUND: "check the name and --namespace, and that `kubectl apply -k k8s/overlays/…` was done",
         HTTPStatus.UNAUTHORIZED: "check the credentials in KUBECONFIG or ARGO_TOKEN",
         HTTPStatus.FORBIDDEN: "ask for the permissions that docs/how-to/cluster.md lists for the command",
     }
-    return Refused(f"{line}; {advice.get(status, 'check the request') if status else _ADDRESS}", status)
+    return Refused(f"{line}; {advice.get(status, 'check the request')}", status)
 
 
 def _message(body: str | bytes | None) -> str:

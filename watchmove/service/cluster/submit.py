@@ -81,6 +81,10 @@ def _check_parameters(api: WorkflowApi, template: str, parameters: Mapping[str, 
     Argo refuses no value: a wrong one would be found by the step that needs it, after all steps before it.
     """
     document = api.template(template)
+    if not document["spec"].get("entrypoint"):
+        raise InvalidInput(
+            f"workflowtemplate {template}: only has steps for other templates; name one with an entrypoint"
+        )
     known = parameters_of(document)
     for name, value in parameters.items():
         if name not in known:

@@ -78,8 +78,9 @@ def changes(before: WorkflowState, state: WorkflowState) -> Iterator[str]:
     """Yield a line for the workflow, each step and each failure that is not as before."""
     if headline(before) != headline(state):
         yield headline(state)
+    told = set(before.steps)
     for step in state.steps:
-        if step not in before.steps:
+        if step not in told:
             words = [f"{count} {name}" for name in COUNTS if (count := getattr(step, name))]
             # Without a progress of its own, Argo counts a pod as one unit.
             if step.total not in (0, sum(step[1:5])):

@@ -160,8 +160,10 @@ def pod_name(document: Mapping[str, Any], key: str, node: Node) -> str:
 
 def _step_states(pods: Mapping[str, Node], replaced: set[str], awaited: set[str]) -> Iterator[StepState]:
     """The states of steps; `replaced` and `awaited` are the ids of attempts that have or will get a successor."""
-    for name in dict.fromkeys(step_of(node) for node in pods.values()):
-        own = {key: node for key, node in pods.items() if step_of(node) == name}
+    steps: dict[str, dict[str, Node]] = {}
+    for key, node in pods.items():
+        steps.setdefault(step_of(node), {})[key] = node
+    for name, own in steps.items():
         again = {key for key, node in own.items() if key in replaced or (key in awaited and has_failed(node))}
         phases = Counter(
             "Failed" if has_failed(node) else node.get("phase") for key, node in own.items() if key not in again
