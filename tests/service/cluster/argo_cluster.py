@@ -165,7 +165,8 @@ class ArgoCluster:
 def _entries(lines: Iterable[bytes]) -> Iterable[bytes]:
     """The lines of a pod as Argo's server sends them."""
     for line in lines:
-        yield json.dumps({"result": {"content": line.decode().rstrip("\r\n"), "podName": "x"}}).encode() + b"\n"
+        entry = json.dumps({"result": {"content": line.decode().rstrip("\r\n"), "podName": "x"}}).encode()
+        yield entry + b"\n" if line.endswith(b"\n") else entry[:9]
 
 
 def pod(name: str, phase: str, code: str = "", **more: Any) -> dict[str, Any]:

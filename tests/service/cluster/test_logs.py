@@ -181,6 +181,28 @@ def test_following_waits_for_a_container_to_start(kubernetes: ArgoCluster) -> No
     assert list(lines) == []
 
 
+def test_following_goes_on_after_a_connection_is_lost(cluster: ArgoCluster) -> None:
+    """The log is read again, and a line that was given already is not given twice; without any new line it is said."""
+    answer, tries = cluster.answer, iter((2, 3, 3))
+
+    def broken_off(lines: int) -> Iterator[bytes]:
+        yield from (b"line %d\n" % i for i in range(lines))
+        yield b"half a"
+        raise ConnectionAbortedError
+
+    def breaking(method: str, path: str, body: dict[str, Any]) -> Answer:
+        if path.endswith("/log"):
+            cluster.logs["w-step-1"] = broken_off(next(tries))
+        return answer(method, path, body)
+
+    cluster.answer = breaking  # type: ignore[method-assign]
+    cluster.add("w", {**RUNNING, "phase": "Failed", "nodes": {"w-1": pod("plan(0)", "Failed")}})
+    *lines, last = followed(cluster)
+
+    assert lines == [LogLine("plan(0)", f"line {i}") for i in range(3)]
+    assert last.text.startswith("(the log breaks off: ")
+
+
 def test_following_more_pods_than_at_a_time_reads_all(cluster: ArgoCluster) -> None:
     """Of hundreds of pods each is read once, though not all at the same time."""
     nodes = {f"w-{i}": pod(f"extract({i}:{i})", "Succeeded") for i in range(250)}

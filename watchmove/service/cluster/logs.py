@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from queue import Empty, SimpleQueue
@@ -34,10 +35,12 @@ class LogLine(NamedTuple):
 
 
 class _End(NamedTuple):
-    """The end of a log that is followed."""
+    """The end of a log that is followed; `lines` of it have been read, `before` of them by earlier readers."""
 
     key: str
     error: Exception | None
+    before: int
+    lines: int
 
 
 class Choice(NamedTuple):
@@ -98,6 +101,8 @@ def follow_logs(
 ) -> Iterator[LogLine]:
     """Yield what the chosen pods have written and write, as it comes, until the workflow has ended.
 
+    A log that breaks off, as by a connection that is lost, goes on with the next line, unless another try brings none.
+
     Raises:
         InvalidInput: the step does not exist, or logs may not be read.
         Unavailable: the cluster cannot be reached.
@@ -105,12 +110,13 @@ def follow_logs(
     come: SimpleQueue[LogLine | _End] = SimpleQueue()
     begun: set[str] = set()
     active: set[str] = set()
+    read: Counter[str] = Counter()
     while True:
         name, pods = str(document["metadata"]["name"]), choice.pods(document)
         waiting = [key for key, node in pods.items() if key not in begun and node.get("phase") != "Pending"]
         for key in waiting[: _MOST_FOLLOWED - len(active)]:
-            read = _reader(api, name, pod_name(document, key, pods[key]))
-            threading.Thread(target=_copy, args=(read, key, pods[key], come), daemon=True).start()
+            reader = _reader(api, name, pod_name(document, key, pods[key]))
+            threading.Thread(target=_copy, args=(reader, key, pods[key], read[key], come), daemon=True).start()
             begun.add(key)
             active.add(key)
         if has_ended(document) and not active:
@@ -120,7 +126,10 @@ def follow_logs(
                 yield one
                 continue
             active.discard(one.key)
-            if _is_early(one.error) and not has_ended(document):
+            read[one.key] = one.lines
+            if isinstance(one.error, Unavailable) and one.lines > one.before:
+                begun.discard(one.key)
+            elif _is_early(one.error) and not has_ended(document):
                 begun.discard(one.key)  # Argo may call a pod running while its image is pulled
             elif one.error:
                 yield LogLine(str(pods[one.key].get("displayName", one.key)), _remark(one.error))
@@ -133,15 +142,18 @@ def _reader(api: WorkflowApi, workflow: str, pod: str) -> Callable[[], Iterator[
     return lambda: api.log(workflow, pod, follow=True)
 
 
-def _copy(read: Callable[[], Iterator[str]], key: str, node: Node, to: "SimpleQueue[LogLine | _End]") -> None:
-    """Hand over the lines of a pod, and then the end of its log."""
-    failure = None
+def _copy(
+    read: Callable[[], Iterator[str]], key: str, node: Node, before: int, to: "SimpleQueue[LogLine | _End]"
+) -> None:
+    """Hand over the lines of a pod after the first `before`, and then the end of its log."""
+    failure, lines = None, 0
     try:
-        for line in read():
-            to.put(LogLine(str(node.get("displayName", key)), line))
+        for lines, line in enumerate(read(), 1):
+            if lines > before:
+                to.put(LogLine(str(node.get("displayName", key)), line))
     except Exception as error:  # noqa: BLE001 (raised again by the thread that reads the queue)
         failure = error
-    to.put(_End(key, failure))
+    to.put(_End(key, failure, before, max(lines, before)))
 
 
 def _arrived(come: "SimpleQueue[LogLine | _End]", seconds: float) -> Iterator[LogLine | _End]:
