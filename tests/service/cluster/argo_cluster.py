@@ -28,7 +28,7 @@ NAME = "watchmove-abcde"
 _KUBERNETES = "/apis/argoproj.io/v1alpha1/namespaces/science"
 _TEMPLATE_PATHS = {f"{_KUBERNETES}/workflowtemplates/watchmove", "/api/v1/workflow-templates/science/watchmove"}
 _START_CODES = {f"{_KUBERNETES}/workflows": 201, "/api/v1/workflows/science": 200}
-_WORKFLOW = re.compile(rf"(?:{_KUBERNETES}/workflows|/api/v1/workflows/science)/([\w-]+)(?:/stop)?")
+_WORKFLOW = re.compile(rf"(?:{_KUBERNETES}/workflows|/api/v1/workflows/science)/([\w-]+)(?:/stop|/resume)?")
 _POD_LOG = re.compile(r"/api/v1/namespaces/science/pods/([\w-]+)/log")
 _SERVER_LOG = re.compile(r"/api/v1/workflows/science/[\w-]+/log")
 
@@ -92,7 +92,7 @@ class ArgoCluster:
             lines = self.logs.get(body["podName"], [])
             return (lines, {"message": "no log"}) if isinstance(lines, int) else (200, _entries(lines))
         if (found := _WORKFLOW.fullmatch(path)) and found[1] in self.workflows:
-            return 200, self._workflow(method, found[1])
+            return 200, self._workflow(method, path, found[1], body)
         return 404, {"message": f"nothing at {path}"}
 
     def _start(self, code: int, body: dict[str, Any]) -> Answer:
@@ -104,10 +104,12 @@ class ArgoCluster:
     def _listed(self) -> dict[str, Any]:
         return {"metadata": {}, "items": list(self.workflows.values())}
 
-    def _workflow(self, method: str, name: str) -> dict[str, Any]:
+    def _workflow(self, method: str, path: str, name: str, body: dict[str, Any]) -> dict[str, Any]:
         document = self.workflows[name]
         if method in ("PATCH", "PUT"):
             document["spec"]["shutdown"] = "Stop"
+            if "suspend" in body.get("spec", {}) or path.endswith("/resume"):
+                document["spec"].pop("suspend", None)
         elif name == NAME:
             document["status"] = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
         return document

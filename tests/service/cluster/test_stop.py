@@ -129,6 +129,14 @@ def test_a_run_that_goes_on_elsewhere_is_left_alone(cluster: ArgoCluster) -> Non
     assert cluster.posted == []
 
 
+def test_a_suspended_workflow_is_resumed_for_its_end(cluster: ArgoCluster) -> None:
+    """Argo looks at no request to stop while a workflow is suspended, so it would never end."""
+    cluster.add("w", RUNNING, suspend=True)
+    done("stop", "w")
+
+    assert cluster.workflows["w"]["spec"] == {"shutdown": "Stop"}
+
+
 def test_a_template_that_has_changed_is_checked_before_anything_is_made(cluster: ArgoCluster) -> None:
     """A parameter that the installed template lacks is one line with those it has."""
     arguments = {"parameters": [{"name": "shards", "value": "3"}]}

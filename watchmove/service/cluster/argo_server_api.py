@@ -87,8 +87,11 @@ class ArgoServerApi:
             answer = self._workflows.list_workflows(self._namespace, fields=fields, **self._options)
         return documents_of(what, _plain(answer))
 
-    def stop(self, name: str) -> None:
-        """Ask Argo to end a workflow's pods and to run its exit handler."""
+    def stop(self, name: str, *, suspended: bool) -> None:
+        """Ask Argo to end a workflow's pods and to run its exit handler; one that is suspended is resumed for that."""
+        from argo_workflows.model.io_argoproj_workflow_v1alpha1_workflow_resume_request import (
+            IoArgoprojWorkflowV1alpha1WorkflowResumeRequest,
+        )
         from argo_workflows.model.io_argoproj_workflow_v1alpha1_workflow_stop_request import (
             IoArgoprojWorkflowV1alpha1WorkflowStopRequest,
         )
@@ -96,6 +99,9 @@ class ArgoServerApi:
         request = IoArgoprojWorkflowV1alpha1WorkflowStopRequest(namespace=self._namespace, name=name)
         with translated(f"{self._where}: stopping workflow {name}"):
             self._workflows.stop_workflow(self._namespace, name, request, **self._options)
+            if suspended:
+                resume = IoArgoprojWorkflowV1alpha1WorkflowResumeRequest(namespace=self._namespace, name=name)
+                self._workflows.resume_workflow(self._namespace, name, resume, **self._options)
 
     def log(self, workflow: str, pod: str, *, follow: bool) -> Iterator[str]:
         """The lines that the container `main` of a pod has written; with `follow`, until it ends.

@@ -112,14 +112,15 @@ class KubernetesApi:
             found: Any = self._objects.list_namespaced_custom_object(*self._place, "workflows", **self._limit)
         return documents_of(what, found)
 
-    def stop(self, name: str) -> None:
-        """Ask Argo to end a workflow's pods and to run its exit handler."""
+    def stop(self, name: str, *, suspended: bool) -> None:
+        """Ask Argo to end a workflow's pods and to run its exit handler; one that is suspended is resumed for that."""
+        change = {"shutdown": "Stop", **({"suspend": None} if suspended else {})}
         with translated(f"{self._where}: stopping workflow {name}"):
             self._objects.patch_namespaced_custom_object(
                 *self._place,
                 "workflows",
                 name,
-                {"spec": {"shutdown": "Stop"}},
+                {"spec": change},
                 _content_type="application/merge-patch+json",
                 **self._limit,
             )

@@ -28,5 +28,6 @@ def stop(api: WorkflowApi, workflow: Mapping[str, Any]) -> Stopping:
     # `Terminate`, which is more, must not be weakened either.
     if workflow["spec"].get("shutdown"):
         return Stopping.ASKED_BEFORE
-    api.stop(workflow["metadata"]["name"])
+    # Argo looks at no request to stop while a workflow is suspended.
+    api.stop(workflow["metadata"]["name"], suspended=bool(workflow["spec"].get("suspend")))
     return Stopping.ASKED

@@ -23,8 +23,8 @@ class WorkflowApi(Protocol):
     def workflows(self) -> list[dict[str, Any]]:
         """The documents of all workflows of the namespace; the phase may be their only status."""
 
-    def stop(self, name: str) -> None:
-        """Ask Argo to end a workflow's pods and to run its exit handler."""
+    def stop(self, name: str, *, suspended: bool) -> None:
+        """Ask Argo to end a workflow's pods and to run its exit handler; one that is suspended is resumed for that."""
 
     def log(self, workflow: str, pod: str, *, follow: bool) -> Iterator[str]:
         """The lines that the container `main` of a pod has written; with `follow`, until it ends."""
