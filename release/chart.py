@@ -198,11 +198,14 @@ def _about(tree: Tree) -> str:
 
 
 def _schema(value: Any, top: bool = False) -> dict[str, Any]:
-    """JSON Schema of values: their own keys and types, and any keys where they are the user's."""
+    """JSON Schema of values: their own keys and types, and any keys where they are the user's.
+
+    All keys are required: only null, which removes a default, can let one be missing, and the templates use them all.
+    """
     if isinstance(value, dict):
         rows = {key: {"type": "object"} if key in _OPEN else _schema(own) for key, own in value.items()}
         if top:
             # Helm gives this one to every chart that is part of another.
             rows["global"] = {"type": "object"}
-        return {"type": "object", "properties": rows, "additionalProperties": False}
+        return {"type": "object", "properties": rows, "required": [*value], "additionalProperties": False}
     return {"type": "boolean" if isinstance(value, bool) else "string"}

@@ -165,6 +165,16 @@ def test_a_value_that_does_not_exist_is_refused(package: Path, given: dict[str, 
     assert _helm("template", "a-release", str(package), given=given).returncode != 0
 
 
+@pytest.mark.parametrize("path", ["settings", "schedule", "steps.extract", "image.repository", "components.spot"])
+def test_a_default_that_is_removed_is_refused_by_name(package: Path, path: str) -> None:
+    """Helm removes what is null: templates would fail with a nil pointer, or make an image without a name."""
+    done = _helm("template", "a-release", str(package), "--set", f"{path}=null")
+    where, _, key = path.rpartition(".")
+
+    assert done.returncode != 0
+    assert f"at '{'/' + where.replace('.', '/') if where else ''}': missing property '{key}'" in done.stderr
+
+
 def test_helm_finds_no_fault(package: Path) -> None:
     """`helm lint`, with warnings as errors."""
     done = _helm("lint", "--strict", str(package))
