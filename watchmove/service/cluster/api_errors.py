@@ -1,6 +1,7 @@
 """Errors of the clients of Kubernetes and Argo, as the two endings of invalid input and of what may work later."""
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -87,6 +88,11 @@ def patient_retries() -> Any:
     import urllib3
 
     return urllib3.Retry(_REPEATS, respect_retry_after_header=False)
+
+
+def quiet_retries() -> None:
+    """Log no request that is repeated, although the clients set that it is: a failure that remains is an exception."""
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 def _no_document(what: str) -> Refused:

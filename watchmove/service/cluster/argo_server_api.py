@@ -12,6 +12,7 @@ from watchmove.service.cluster.api_errors import (
     document_of,
     documents_of,
     patient_retries,
+    quiet_retries,
     translated,
 )
 from watchmove.service.cluster.lines import lines_of
@@ -42,6 +43,7 @@ class ArgoServerApi:
         scheme = "http" if os.environ.get("ARGO_SECURE") == "false" else "https"
         configuration = Configuration(host=f"{scheme}://{server}{os.environ.get('ARGO_BASE_HREF', '').rstrip('/')}")
         configuration.retries = patient_retries()
+        quiet_retries()
         configuration.verify_ssl = os.environ.get("ARGO_INSECURE_SKIP_VERIFY") != "true"
         if os.environ.get("ARGO_TOKEN"):
             # `BearerToken` is only the generated client's name for the header; the word Bearer is in the token.

@@ -14,6 +14,7 @@ from watchmove.service.cluster.api_errors import (
     document_of,
     documents_of,
     patient_retries,
+    quiet_retries,
     translated,
 )
 from watchmove.service.cluster.lines import lines_of
@@ -39,8 +40,9 @@ def kubernetes_client() -> Any:
     from kubernetes import client, config
 
     configuration = client.Configuration(retries=patient_retries())
+    quiet_retries()
     errors = _ErrorMessages()
-    logging.getLogger().addHandler(errors)
+    logging.getLogger().addFilter(errors)
     try:
         if uses_service_account():
             config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
@@ -56,23 +58,25 @@ def kubernetes_client() -> Any:
             line = f"{os.environ.get('KUBECONFIG') or 'the kubeconfig'} is not of the form of a kubeconfig ({line})"
         raise InvalidInput(f"no cluster: {line}; set KUBECONFIG, or ARGO_SERVER and ARGO_TOKEN") from error
     finally:
-        logging.getLogger().removeHandler(errors)
+        logging.getLogger().removeFilter(errors)
     if errors.messages:
         line = " ".join(errors.messages[0].split())
         raise InvalidInput(f"no credentials for {configuration.host}: {line}; sign in, or correct KUBECONFIG")
     return client.ApiClient(configuration)
 
 
-class _ErrorMessages(logging.Handler):
+class _ErrorMessages(logging.Filter):
     """Collects errors that are logged: of a program for credentials that fails, the client package says no more."""
 
     def __init__(self) -> None:
-        super().__init__(logging.ERROR)
+        super().__init__()
         self.messages: list[str] = []
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep the message of an error."""
-        self.messages.append(record.getMessage())
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep the message of an error, and let nothing else of it appear."""
+        is_error = record.levelno >= logging.ERROR
+        self.messages.extend([record.getMessage()] if is_error else [])
+        return not is_error
 
 
 class KubernetesApi:
