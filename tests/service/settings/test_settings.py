@@ -80,6 +80,7 @@ def test_overrides_beat_the_file(tmp_path: Path) -> None:
         ("plan: {max_video_seconds: .inf}", r"plan\.max_video_seconds = inf: .*finite"),
         ("pretrain: {drop_fractions: [.nan]}", r"pretrain\.drop_fractions\.0 = nan: .*finite"),
         ("pretrain: {drop_fractions: [60]}", r"pretrain\.drop_fractions\.0 = 60.*: .*less"),
+        (r'evaluate: {initialisations: ["a\ud800"]}', r"line 1: 'a\\ud800' is no Unicode text"),
         ("a: 2001-13-45", "not YAML"),
         ("a: [", "line 1: not YAML"),
         ("- a list", "top level is not a mapping"),

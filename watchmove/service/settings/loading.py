@@ -50,33 +50,41 @@ def _refuse_credentials(tree: Mapping[str, Any], above: str = "") -> None:
             )
 
 
-class _NotDecimal(yaml.MarkedYAMLError):
-    """A number in another notation than the decimal one."""
+class _NotTaken(yaml.MarkedYAMLError):
+    """A value that YAML permits and settings do not, such as a number in another notation than the decimal one."""
 
 
 class _Loader(yaml.SafeLoader):
     """Reads YAML with decimal numbers alone: YAML 1.1 takes `1_0` for 10, `010` for 8 and `1:30` for 90."""
 
     def number(self, node: yaml.ScalarNode) -> int | float:
-        """The number of a scalar that YAML takes for one. Raises _NotDecimal."""
+        """The number of a scalar that YAML takes for one. Raises _NotTaken."""
         text = str(node.value)
         whole = node.tag.endswith(":int")
         try:
             # YAML writes the numbers that are not finite as `.inf` and `.nan`
             number = whole_number_of(text) if whole else number_of(_DOT.sub(r"\1", text))
         except ValueError as error:
-            raise _NotDecimal(problem=f"{error}; use decimal digits", problem_mark=node.start_mark) from error
+            raise _NotTaken(problem=f"{error}; use decimal digits", problem_mark=node.start_mark) from error
         if whole and _OCTAL.match(text):
-            raise _NotDecimal(problem=f"{text} begins with 0; use decimal digits", problem_mark=node.start_mark)
+            raise _NotTaken(problem=f"{text} begins with 0; use decimal digits", problem_mark=node.start_mark)
         return number
+
+    def text(self, node: yaml.ScalarNode) -> str:
+        """The text of a scalar. Raises _NotTaken for half of a pair of surrogates, which no record can hold."""
+        text = str(self.construct_scalar(node))
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise _NotTaken(problem=f"{text!r} is no Unicode text; correct its escape", problem_mark=node.start_mark)
+        return text
 
 
 for _kind in ("int", "float"):
     _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.number)
+_Loader.add_constructor("tag:yaml.org,2002:str", _Loader.text)
 
 
 def _yaml(text: str) -> Any:
-    """The value of a YAML document. Raises _NotDecimal and YAMLError."""
+    """The value of a YAML document. Raises _NotTaken and YAMLError."""
     try:
         return yaml.load(text, _Loader)  # noqa: S506 (a safe loader)
     # PyYAML makes dates, of which some do not exist, and recurses into lists
@@ -89,7 +97,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         tree = _yaml(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"settings {path}: cannot be read ({error}); name a YAML file") from error
-    except _NotDecimal as error:
+    except _NotTaken as error:
         line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise InvalidInput(f"settings {path}{line}: {error.problem}") from error
     except yaml.YAMLError as error:
@@ -115,7 +123,7 @@ def _override(tree: dict[str, Any], word: str) -> None:
         tree = branch
     try:
         tree[key] = _yaml(value)  # the same types as in the file
-    except _NotDecimal as error:
+    except _NotTaken as error:
         raise InvalidInput(f"--set {word}: {error.problem}") from error
     except yaml.YAMLError as error:
         raise InvalidInput(f"--set {word}: the value is not YAML") from error
