@@ -156,6 +156,22 @@ def test_the_commands_load_no_network_before_one_needs_it() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_completion_makes_no_folder(tmp_path: Path) -> None:
+    """A shell parses the words so far, among them the folder of a report that may never be made."""
+    words = {"_WATCHMOVE_COMPLETE": "complete_bash", "COMP_CWORD": "4"}
+    words["COMP_WORDS"] = f"watchmove report --folder {tmp_path}/new --si"
+    done = subprocess.run(
+        [Path(sys.executable).with_name("watchmove")],
+        env=os.environ | words,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stdout.split() == ["--single-file"]
+    assert not (tmp_path / "new").exists()
+
+
 def test_help_lists_the_commands() -> None:
     """The help of the program lists every step and every tool."""
     done = run("--help")

@@ -47,9 +47,9 @@ VocPlace = Annotated[
 ]
 
 
-def _made(folder: Path | None) -> Path | None:
+def _made(context: typer.Context, folder: Path | None) -> Path | None:
     """The folder of a page, made unless it exists: a folder that cannot be used is refused before any work."""
-    if folder is not None:
+    if folder is not None and not context.resilient_parsing:  # a shell completes a command that may never run
         from watchmove.service.report.run_page.page_files import make_folder_of_page
 
         make_folder_of_page(folder)

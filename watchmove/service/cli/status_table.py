@@ -14,14 +14,14 @@ from watchmove.pipeline.files.text_lines import printable, visible
 from watchmove.service.records.forgotten import FORGOTTEN
 from watchmove.service.records.outcomes import VideoOutcome
 from watchmove.service.records.plans import RetryRecord
+from watchmove.service.records.record import END_OF_DATES
 from watchmove.service.runner.narrow_tables import print_table
 from watchmove.service.watching.pace import Speed
 from watchmove.service.watching.runs import RunSummary
 from watchmove.service.watching.status import RunStatus
 
-_LAST_UNIX_SECONDS = 253_402_300_799.0
-"""The last second of the year 9999, after which Python has no dates: a list whose durations are in another unit gives
-ends that are later."""
+_LAST_UNIX_SECONDS = END_OF_DATES - 1
+"""The latest end that is printed: a list whose durations are in another unit gives ends that are later."""
 
 
 def print_status(status: RunStatus, console: Console, *, as_json: bool) -> None:

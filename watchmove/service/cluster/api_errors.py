@@ -80,18 +80,15 @@ def documents_of(what: str, answer: Any) -> list[dict[str, Any]]:
     raise _no_document(what)
 
 
-def patient_retries() -> Any:
-    """How both clients repeat a request: only where no answer has come.
+def configure_retries(configuration: Any) -> None:
+    """Have a client repeat a request only where no answer has come, and log none that is repeated.
 
-    An answer that asks to come back later (Retry-After, which may be hours) is an error, so that its message is seen.
+    An answer that asks to come back later (Retry-After, which may be hours) is an error, so that its message is seen;
+    a failure that remains is an exception. The clients' own configurations set what urllib3 logs when they are made.
     """
     import urllib3
 
-    return urllib3.Retry(_REPEATS, respect_retry_after_header=False)
-
-
-def quiet_retries() -> None:
-    """Log no request that is repeated, although the clients set that it is: a failure that remains is an exception."""
+    configuration.retries = urllib3.Retry(_REPEATS, respect_retry_after_header=False)
     logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 

@@ -9,10 +9,9 @@ from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.cluster.api_errors import (
     REQUEST_TIMEOUT_SECONDS,
     SILENCE_SECONDS,
+    configure_retries,
     document_of,
     documents_of,
-    patient_retries,
-    quiet_retries,
     translated,
 )
 from watchmove.service.cluster.lines import lines_of
@@ -42,8 +41,7 @@ class ArgoServerApi:
 
         scheme = "http" if os.environ.get("ARGO_SECURE") == "false" else "https"
         configuration = Configuration(host=f"{scheme}://{server}{os.environ.get('ARGO_BASE_HREF', '').rstrip('/')}")
-        configuration.retries = patient_retries()
-        quiet_retries()
+        configure_retries(configuration)
         configuration.verify_ssl = os.environ.get("ARGO_INSECURE_SKIP_VERIFY") != "true"
         if os.environ.get("ARGO_TOKEN"):
             # `BearerToken` is only the generated client's name for the header; the word Bearer is in the token.

@@ -11,10 +11,9 @@ from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.cluster.api_errors import (
     REQUEST_TIMEOUT_SECONDS,
     SILENCE_SECONDS,
+    configure_retries,
     document_of,
     documents_of,
-    patient_retries,
-    quiet_retries,
     translated,
 )
 from watchmove.service.cluster.lines import lines_of
@@ -39,8 +38,8 @@ def kubernetes_client() -> Any:
     # Both client packages load slowly, and few commands need them.
     from kubernetes import client, config
 
-    configuration = client.Configuration(retries=patient_retries())
-    quiet_retries()
+    configuration = client.Configuration()
+    configure_retries(configuration)
     errors = _ErrorMessages()
     logging.getLogger().addFilter(errors)
     try:

@@ -22,8 +22,11 @@ Count = Annotated[int, Field(ge=0, lt=2**63)]
 Seconds = Annotated[float, Field(ge=0, le=1e9)]
 """How long one piece of work took. The bound, of 32 years, keeps sums finite; set by hand."""
 
-UnixSeconds = Annotated[float, Field(ge=0, lt=253_402_300_800)]
-"""A time since 1970, before the year 10000, from which on Python has no dates."""
+END_OF_DATES = 253_402_300_800
+"""The year 10000 in seconds since 1970: from then on, Python has no dates."""
+
+UnixSeconds = Annotated[float, Field(ge=0, lt=END_OF_DATES)]
+"""A time in seconds since 1970."""
 
 FINITE = ConfigDict(frozen=True, allow_inf_nan=False)
 """The configuration of all that records consist of: parsers of JSON take NaN and 1e999, which are no measurements."""
