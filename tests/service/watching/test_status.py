@@ -21,7 +21,6 @@ from watchmove.service.planning.sharding import expected_seconds
 from watchmove.service.records import layout
 from watchmove.service.records.outcomes import Outcome
 from watchmove.service.records.plans import PlanRecord
-from watchmove.service.records.training import backbone_id_of
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.loading import LAPTOP, load_settings
 from watchmove.service.steps.gather import gather
@@ -293,29 +292,3 @@ def test_every_step_has_a_state(context: StepContext, capsys: pytest.CaptureFixt
         "steps: extract done; gather failed; pretrain, evaluate, report not done yet",
         "steps: extract, gather done; pretrain, evaluate, report not done yet",
     ]
-
-
-def test_a_pretraining_has_begun_with_its_first_checkpoint(
-    context: StepContext, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Its newest checkpoint that can be read counts; other seeds may be done, or not begun."""
-    settings = context.settings
-    seeds = settings.pretrain.model_copy(update={"iterations": 2000, "seeds": (3, 4, 5)})
-    context = replace(context, settings=settings.model_copy(update={"pretrain": seeds}))
-    planned = plan(context, "run")
-    for shard in range(planned.shards):
-        end_shard(context, planned, shard, {}, at=9000.0)
-    dataset = gather(context, "run").dataset
-    assert asked(context).steps["pretrain"] == "waiting"
-
-    first, second = (backbone_id_of(context.settings, dataset, seed) for seed in (3, 4))
-    for slot, content in enumerate((b'{"iteration": 1250}', b'{"iteration": 1000}', b'{"iteration": -5}', b"{torn")):
-        context.store.write(layout.backbone(second, f"checkpoints/checkpoint-{slot}.json"), content)
-    context.store.write(layout.backbone(first, "record.json"), b"{}")
-    found = asked(context)
-    print_status(found, Console(width=120), as_json=False)
-    said = capsys.readouterr().out
-
-    assert found.steps["pretrain"] == "begun"
-    assert [(one.seed, one.steps_stored, one.steps) for one in found.pretrainings] == [(3, 2000, 2000), (4, 1250, 2000)]
-    assert "pretraining with seed 4: 1,250 of 2,000 steps stored" in said

@@ -7,6 +7,7 @@ A training resumes from the newest complete checkpoint.
 """
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -57,6 +58,8 @@ class _Record:
     iteration: int
     score: float | None
     history: dict[str, Any]
+    written_at_unix_seconds: float = 0.0
+    """0: not known, as of a checkpoint of an earlier version."""
 
 
 def snapshot_of(
@@ -90,9 +93,8 @@ def write_snapshot(directory: Path, snapshot: Snapshot, slots: int = SLOTS) -> P
     with replacing(target) as temporary:
         save_tensors(snapshot.tensors, temporary)
         size_bytes, sha256 = temporary.stat().st_size, file_sha256(temporary)
-    record = _Record(
-        target.name, size_bytes, sha256, snapshot.identity, snapshot.iteration, snapshot.score, snapshot.history
-    )
+    facts = (snapshot.identity, snapshot.iteration, snapshot.score, snapshot.history)
+    record = _Record(target.name, size_bytes, sha256, *facts, written_at_unix_seconds=time.time())
     # if the process is killed before this, the old record does not match: the slot counts as incomplete
     with replacing(target.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")

@@ -1,7 +1,7 @@
 """Runs, their status and videos, and a planned retry, printed for people or as JSON for programs."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
@@ -36,9 +36,8 @@ def print_status(status: RunStatus, console: Console, *, as_json: bool) -> None:
         for table in (_head(status), _outcomes(status), _frames(status)):
             print_table(console, table)
         console.print(_steps(status), highlight=False, markup=False)
-        for training in status.pretrainings:
-            stored = f"{training.steps_stored:,} of {training.steps:,} steps stored"
-            console.print(f"pretraining with seed {training.seed}: {stored}", highlight=False)
+        for line in _trainings(status):
+            console.print(line, highlight=False)
         console.print(_pace(status))
         if status.no_training:
             console.print(f"no training: {_word(status.no_training)}", soft_wrap=True, highlight=False)
@@ -161,6 +160,24 @@ def _steps(status: RunStatus) -> str:
     said = {"waiting": "not done yet", "left-out": "left out"}
     words = [f"{', '.join(name for name, _ in steps)} {said.get(state, state)}" for state, steps in groups]
     return f"steps: {'; '.join(words)}"
+
+
+def _trainings(status: RunStatus) -> Iterator[str]:
+    """A line for each pretraining that has begun, and one for the evaluations."""
+    for training in status.pretrainings:
+        stored = f"pretraining with seed {training.seed}: {training.steps_stored:,} of {training.steps:,} steps stored"
+        yield stored + _expected_end(training.end_unix_seconds, status.asked_at_unix_seconds)
+    if status.evaluations is not None:
+        done = f"evaluations: {status.evaluations.done:,} of {status.evaluations.evaluations:,} done"
+        yield done + _expected_end(status.evaluations.end_unix_seconds, status.asked_at_unix_seconds)
+
+
+def _expected_end(end: float | None, now: float) -> str:
+    """The expected end as the rest of a line; an end that has passed says that the work stands still, or is slower."""
+    if end is None:
+        return ""
+    left = end - now
+    return f", expected end {_when(end)}, " + (f"in {_span(left)}" if left >= 0 else f"{_span(-left)} ago: late")
 
 
 def _pace(status: RunStatus) -> str:

@@ -26,7 +26,7 @@ from watchmove.service.records.stream import shard_records
 from watchmove.service.store.store import Store
 from watchmove.service.watching.exporting.run_states import State
 from watchmove.service.watching.pace import Finish, Speed, finish, speeds
-from watchmove.service.watching.steps import TrainingProgress, steps_of, trainings_of
+from watchmove.service.watching.steps import EvaluationProgress, TrainingProgress, steps_of
 
 
 class OutcomeCount(BaseModel):
@@ -56,14 +56,12 @@ class FrameCount(BaseModel):
 class RunStatus(BaseModel):
     """The status of a run. `faults_of` defines how the counts relate to each other.
 
-    `steps` has the state of each step after the plan, as the metric `watchmove_run_step_state` has it; `pretrain` has
-    also begun once the store has a checkpoint of it. `pretrainings` says how far those are that have begun, until all
-    are done. `no_training` says why the run ends after gather, and is empty if it trains or has not gathered yet.
-    `videos_listed` is the number of videos in the plan's listing, of which this run processes `videos_planned`. Not
-    listed are videos that were removed from the list after they ended (`videos_removed`), videos that the settings
-    exclude (`videos_filtered`) and malformed rows. `attempts_per_video` maps a number of attempts, of any run, to the
-    number of listed videos that had so many. `seconds_spent` sums the seconds of all workers; `overall` and `recent`
-    are speeds of all pods together.
+    `steps`, `pretrainings` and `evaluations` are those of `Steps`. `no_training` says why the run ends after gather,
+    and is empty if it trains or has not gathered yet. `videos_listed` is the number of videos in the plan's listing, of
+    which this run processes `videos_planned`. Not listed are videos that were removed from the list after they ended
+    (`videos_removed`), videos that the settings exclude (`videos_filtered`) and malformed rows. `attempts_per_video`
+    maps a number of attempts, of any run, to the number of listed videos that had so many. `seconds_spent` sums the
+    seconds of all workers; `overall` and `recent` are speeds of all pods together.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -74,6 +72,7 @@ class RunStatus(BaseModel):
     retries: Retries | None
     steps: dict[str, State] = {}
     pretrainings: tuple[TrainingProgress, ...] = ()
+    evaluations: EvaluationProgress | None = None
     no_training: str = ""
     asked_at_unix_seconds: float
     videos_listed: int
@@ -151,11 +150,9 @@ def status(store: Store, run: str, clock: Callable[[], float] = time.time) -> Ru
     parts = (_plan(seen), _videos(seen), _outcomes(seen), _frames(seen), _shards(seen), _pace(seen))
     gathered = find(store, layout.run_record(run, "gather"), GatherRecord)
     no_training = gathered.no_training if gathered is not None else ""
-    steps = steps_of(store, run, plan, seen.table)
-    trainings = () if steps["pretrain"] == "done" else trainings_of(store, gathered, recorded)
-    steps |= {"pretrain": "begun"} if trainings and steps["pretrain"] == "waiting" else {}
+    steps = steps_of(store, run, plan, seen.table, gathered, recorded)
     facts = {name: value for part in parts for name, value in part.items()}
-    counted = RunStatus(run=run, steps=steps, pretrainings=trainings, no_training=no_training, **facts)
+    counted = RunStatus(run=run, no_training=no_training, **steps._asdict(), **facts)
     return counted.model_copy(update={"faults": (*damaged, *faults_of(counted, seen.plan))})
 
 

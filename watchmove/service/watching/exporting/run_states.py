@@ -1,6 +1,6 @@
 """States of the newest runs and of their steps, as far as records tell them, and the failures of steps."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -96,13 +96,14 @@ def _evaluate(reading: Reading, run: str) -> State | None:
     pointers = [pointer for key, pointer in reading.evaluated.items() if run_of(key) == run]
     if not pointers:
         return None
-    return "done" if len(pointers) >= _evaluations(pointers, run) else "begun"
+    count = evaluations_in(pointers, run)
+    return "done" if count is not None and len(pointers) >= count else "begun"
 
 
-def _evaluations(pointers: list[EvaluationPointer], run: str) -> float:
-    """The number of evaluations that the settings of the newest one make; without end if they are not valid."""
+def evaluations_in(pointers: Sequence[EvaluationPointer], run: str) -> int | None:
+    """The number of evaluations that the settings of the newest one make; None if they are not valid."""
     newest = max(pointers, key=lambda pointer: pointer.made_by.written_at_unix_seconds)
     try:
         return len(evaluations_of(recorded_settings(newest.made_by, run)))
     except InvalidInput:
-        return float("inf")
+        return None
