@@ -23,6 +23,7 @@ from watchmove.service.steps.plan import plan
 from watchmove.service.store.store import StoredObject
 from watchmove.service.watching import exporter
 from watchmove.service.watching.exporter import RecordCollector, serve_records
+from watchmove.service.watching.exporting.reading import RunFigures
 
 NAMES = tuple(f"{number:02d}.mp4" for number in range(6))
 
@@ -261,3 +262,16 @@ def test_each_seed_of_pretraining_has_a_sample_of_its_own(context: StepContext) 
         named = dict(zip(("initialisation", "pretraining_seed"), labels, strict=True))
         others = {"freeze_through": "1", "seed": "2", "method": "11-point"}
         assert values.of("watchmove_detection_map", **named, **others) == number / 10
+
+
+def test_a_record_of_the_future_does_not_count_as_progress(context: StepContext) -> None:
+    """A machine with a wrong clock may write one; by its time, every alert for a standing run would be silent."""
+    values, now = Values(context), time.time()
+    for run, at in (("past", now - 86400.0), ("ahead", now + 600.0), ("future", now + 400 * 86400.0)):
+        made_by = origin(context.settings, {}).model_copy(update={"written_at_unix_seconds": at})
+        result = RunFigures(made_by=made_by, rows=())
+        commit(context.store, layout.run_record(run, "result"), result)
+    values.collector.refresh()
+
+    for metric in ("watchmove_last_record_timestamp_seconds", "watchmove_last_run_ended_timestamp_seconds"):
+        assert values.of(metric) == now + 600.0

@@ -1,9 +1,9 @@
 """Metrics of the newest runs: how far each is, and what it has found."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from prometheus_client.core import Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 
 from watchmove.service.records import layout
 from watchmove.service.records.attempts import Attempts
@@ -14,6 +14,9 @@ from watchmove.service.report.comparison import PROTOCOL
 from watchmove.service.runner import metrics
 from watchmove.service.watching.exporting.reading import RUNS_SHOWN, Reading, RunFigures, by_run, newest_plans
 from watchmove.service.watching.exporting.run_states import ended_videos, state_metrics
+
+_CLOCK_ERROR_SECONDS = 3600.0
+"""How far a record's time may be ahead of this machine's. Set by hand: clocks that a store accepts differ by less."""
 
 
 def run_metrics(reading: Reading) -> Iterator[Metric]:
@@ -46,14 +49,19 @@ def _endings(reading: Reading) -> Iterator[Metric]:
     gathered, results = by_run(reading.gathered), by_run(reading.results)
     for run, planned_at in _unfinished_runs(newest_plans(reading), gathered, results).items():
         unfinished.add_metric([run], planned_at)
-    ends = _ended_runs(gathered, results).values()
-    if ends:
-        ended.add_metric([], max(ends))
+    latest = reading.at + _CLOCK_ERROR_SECONDS
+    _add_newest(ended, _ended_runs(gathered, results).values(), latest)
     written = [record.made_by.written_at_unix_seconds for records in reading.records() for record in records.values()]
     written += [part.written_at_unix_seconds for table in reading.tables.values() for part in table.parts]
-    if written:
-        last.add_metric([], max(written))
+    _add_newest(last, written, latest)
     yield from (unfinished, ended, last)
+
+
+def _add_newest(family: GaugeMetricFamily, times: Iterable[float], latest: float) -> None:
+    """Add the newest of some Unix times. Those after `latest` are left out: by them, a run would go on for ever."""
+    known = [at for at in times if at <= latest]
+    if known:
+        family.add_metric([], max(known))
 
 
 def _ended_runs(gathered: Mapping[str, GatherRecord], results: Mapping[str, Record]) -> dict[str, float]:
