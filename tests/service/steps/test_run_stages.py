@@ -3,13 +3,14 @@
 import pytest
 
 from tests.service.conftest import MakeContext
-from tests.service.records.made_up_run import end_shard, touch_videos
+from tests.service.records.made_up_run import commit_part, end_shard, planned_videos, row, touch_videos
 from watchmove.service.records import layout
 from watchmove.service.records.plans import PlanRecord
+from watchmove.service.records.training import backbone_id_of
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.steps.gather import gather
 from watchmove.service.steps.plan import plan
-from watchmove.service.steps.run_stages import EXTRACT, PRETRAIN, Pace, Stages, pace_of_last_run
+from watchmove.service.steps.run_stages import EVALUATE, EXTRACT, PRETRAIN, Pace, Stages, done_before, pace_of_last_run
 
 WORDS = ("pretrain.iterations=10", "pretrain.batch_size=4", "evaluate.detector.iterations=20")
 
@@ -45,7 +46,7 @@ def announced(context: StepContext, record: PlanRecord, pace: Pace | None, *, dr
     stages = Stages(shown, draws=draws, evaluations=2)
     for stage in ("world", "plan") if draws else ("plan",):
         stages.begin(stage)
-    stages.planned(context.settings, record, 2, pace)
+    stages.planned(context.settings, record, 2, pace, done_before(context.store, "first", context.settings, record))
     for stage in (*[EXTRACT] * record.shards, "gather", PRETRAIN, "evaluate", "evaluate", "report"):
         stages.begin(stage)
     return shown
@@ -84,7 +85,7 @@ def test_a_run_that_ends_without_training_counts_fewer_stages(planned: tuple[Ste
     shown = Announced()
     stages = Stages(shown, draws=False)
     stages.begin("plan")
-    stages.planned(context.settings, record, 2, None)
+    stages.planned(context.settings, record, 2, None, {})
     for stage in (EXTRACT, EXTRACT, "gather"):
         stages.begin(stage)
     stages.without_training()
@@ -106,3 +107,28 @@ def test_the_pace_is_that_of_the_last_run_that_extracted(planned: tuple[StepCont
 
     assert none_yet is None
     assert pace_of_last_run(context.store) == Pace("first", 30.0, None, None)
+
+
+def test_what_an_interrupted_run_has_done_is_not_left(planned: tuple[StepContext, PlanRecord]) -> None:
+    """Three of four videos of 30 s, the pretraining of 60 s and one of two detectors of 60 s are done."""
+    context, record = planned
+    none = done_before(context.store, "first", context.settings, record)
+    end_shard(context, record, 0, {})
+    first, second = (row(video, "kept") for video in planned_videos(context, record, 1))
+    commit_part(context, record, (1, 0), (first,), 1000.0, 60.0)
+    in_extraction = announced(context, record, Pace("zero", 30.0, 1.5, 3.0)).lines
+    commit_part(context, record, (1, 1), (second,), 1000.0, 60.0)
+    dataset = gather(context, "first").dataset
+    backbone = backbone_id_of(context.settings, dataset)
+    context.store.write(layout.backbone(backbone, "record.json"), b"{}")
+    context.store.write(layout.run_record("first", "evaluate-0"), b"{}")
+    context.store.write(layout.shard_part(record.recipe, record.plan, 1, 7) + ".json", b"{")
+    late = announced(context, record, Pace("zero", 30.0, 1.5, 3.0)).lines
+
+    assert none == {EXTRACT: 0, PRETRAIN: 0, EVALUATE: 0}
+    assert [line[3].partition(",")[0] for line in in_extraction[1:4]] == [
+        "about 4 min left",  # 30 + 60 + 60 + 60 s
+        "about 4 min left",
+        "about 3 min left",
+    ]
+    assert [line[3].partition(",")[0] for line in late] == ["", *["about 60 s left"] * 6, ""]

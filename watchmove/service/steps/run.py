@@ -14,7 +14,7 @@ from watchmove.service.records.training import BackboneRecord, EvaluationRecord,
 from watchmove.service.runner.events import log_event
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.runner.tracing import span
-from watchmove.service.steps.run_stages import EVALUATE, EXTRACT, PRETRAIN, Stages, pace_of_last_run
+from watchmove.service.steps.run_stages import EVALUATE, EXTRACT, PRETRAIN, Stages, done_before, pace_of_last_run
 from watchmove.service.store.store import Store
 
 _GIVEN_NAME = re.compile(r"\d{8}-\d{6}")
@@ -103,7 +103,8 @@ def _run_steps(context: StepContext, run: str, stages: Stages) -> CompletedRun:
     stages.begin("plan")
     planned = plan(context, run)
     # Only now, as drawing makes a store that is not there yet.
-    stages.planned(context.settings, planned, len(evaluations_of(context.settings)), pace_of_last_run(context.store))
+    pace, done = pace_of_last_run(context.store), done_before(context.store, run, context.settings, planned)
+    stages.planned(context.settings, planned, len(evaluations_of(context.settings)), pace, done)
     # One after another, because each extraction already uses all cores.
     for shard in range(planned.shards):
         stages.begin(EXTRACT)

@@ -1,19 +1,23 @@
 """The stages of a run on one machine: which of how many begins, and how long the rest takes, as earlier runs took."""
 
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.records import layout
 from watchmove.service.records.datasets import GatherRecord, gathered_of
+from watchmove.service.records.outcomes import ShardRecord
 from watchmove.service.records.plans import PlanRecord
 from watchmove.service.records.record import find
+from watchmove.service.records.stream import read_ahead
 from watchmove.service.records.training import (
     BackboneRecord,
     EvaluationPointer,
     EvaluationRecord,
     PretrainPointer,
+    backbone_id_of,
 )
 from watchmove.service.runner.progress import ProgressReport
 from watchmove.service.settings.settings import Settings
@@ -81,6 +85,34 @@ def _of_iteration(store: Store, run: str) -> float | None:
     return record.seconds / iterations if record and iterations else None
 
 
+def done_before(store: Store, run: str, settings: Settings, plan: PlanRecord) -> Mapping[str, float]:
+    """Return how many stages of each kind an interrupted run has done, parts included; all are 0 where it begins.
+
+    A damaged record is passed over, as the stage that reads it will name it. Raises Unavailable if the store cannot be
+    reached.
+    """
+    prefix = f"{layout.shard_records(plan.recipe)}{plan.plan}/"
+    keys = (item.key for item in store.list(prefix) if layout.is_record(item.key))
+    parts = read_ahead(store, keys, ShardRecord, on_damage=lambda _: None)
+    ended = len({row.video.id for _, part in parts for row in part.videos})
+    pointers = layout.run_record(run, "evaluate-").removesuffix(".json")
+    evaluated = sum(layout.is_record(item.key) for item in store.list(pointers))
+    shards = plan.shards * ended / max(plan.videos_new, 1)
+    return {EXTRACT: shards, PRETRAIN: _trained(store, run, settings), EVALUATE: evaluated}
+
+
+def _trained(store: Store, run: str, settings: Settings) -> float:
+    """The share of the seeds of a run's pretraining that have a backbone."""
+    with suppress(InvalidInput):
+        gathered = find(store, layout.run_record(run, "gather"), GatherRecord)
+        if gathered is not None:
+            seeds = settings.pretrain.all_seeds()
+            backbones = [backbone_id_of(settings, gathered.dataset, seed) for seed in seeds]
+            done = sum(store.head(layout.backbone(name, "record.json")) is not None for name in backbones)
+            return done / len(seeds)
+    return 0.0
+
+
 class Stages:
     """Announces each stage of a run before it begins, with an estimate of what is left of the run.
 
@@ -92,14 +124,17 @@ class Stages:
         self._pace: Pace | None = None
         self._left: Counter[str] = Counter({"world": int(draws), "plan": 1, **_after_plan(1, evaluations)})
         self._seconds: dict[str, float | None] = {}
+        self._done: dict[str, float] = {}
         self._number = 0
 
-    def planned(self, settings: Settings, plan: PlanRecord, evaluations: int, pace: Pace | None) -> None:
+    def planned(
+        self, settings: Settings, plan: PlanRecord, evaluations: int, pace: Pace | None, done: Mapping[str, float]
+    ) -> None:
         """Set the stages after the plan: its shards, and one pretraining for each seed in one stage.
 
-        `pace` is that of an earlier run; without one there is no estimate.
+        `pace` is that of an earlier run; without one there is no estimate. `done` is that of `done_before`.
         """
-        self._pace = pace
+        self._pace, self._done = pace, dict(done)
         images = settings.pretrain.iterations * settings.pretrain.batch_size * len(settings.pretrain.all_seeds())
         self._left |= _after_plan(plan.shards, evaluations)
         self._left[EXTRACT] = plan.shards  # fewer than expected where there is none
@@ -120,12 +155,14 @@ class Stages:
         self._number += 1
         self._progress.stage(stage, self._number, self._number - 1 + self._left.total(), self._estimate())
         self._left[stage] -= 1
+        self._done[stage] = max(self._done.get(stage, 0.0) - 1, 0.0)
 
     def _estimate(self) -> str:
         """What is left of the run, in words; empty where no earlier run has done the same kind of work."""
-        kinds = [stage for stage in (EXTRACT, PRETRAIN, EVALUATE) if self._left[stage] > 0]
+        left = {stage: self._left[stage] - self._done.get(stage, 0.0) for stage in (EXTRACT, PRETRAIN, EVALUATE)}
+        kinds = [stage for stage, count in left.items() if count > 0]
         seconds = [self._seconds.get(stage) for stage in kinds]
-        known = [value * self._left[stage] for stage, value in zip(kinds, seconds, strict=True) if value is not None]
+        known = [value * left[stage] for stage, value in zip(kinds, seconds, strict=True) if value is not None]
         if self._pace is None or not known or len(known) < len(kinds):
             return ""
         return f"about {_in_words(sum(known))} left, at the pace of run {self._pace.run}"
