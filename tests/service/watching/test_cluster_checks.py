@@ -17,6 +17,8 @@ from watchmove.service.watching.cluster_checks import cluster_checks
 NAMES = ["version", "Argo", "permissions", "templates", "admission"]
 KINDS = ("workflows", "workflowtemplates", "cronworkflows", "workflowtaskresults")
 _ARGO = "/apis/argoproj.io/v1alpha1"
+_REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+_PODS = "/api/v1/namespaces/science/pods"
 
 
 def template(name: str) -> dict[str, Any]:
@@ -52,11 +54,11 @@ class ReadyCluster(ArgoCluster):
                 {"name": kind, "singularName": "", "namespaced": True, "kind": "K", "verbs": []} for kind in self.kinds
             ]
             return 200, {"kind": "APIResourceList", "groupVersion": "argoproj.io/v1alpha1", "resources": rows}
-        if path == "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews":
+        if path == _REVIEWS:
             wanted = body["spec"]["resourceAttributes"]
             allowed = (wanted["verb"], wanted["resource"]) not in self.forbidden and wanted["namespace"] == "science"
             return 201, {**body, "status": {"allowed": allowed}}
-        if path == "/api/v1/namespaces/science/pods":
+        if path == _PODS:
             self.posted.append(body)
             code, message = self.admission
             return code, body if code == 201 else {"kind": "Status", "message": message}
@@ -213,6 +215,24 @@ def test_an_outage_in_between_is_one(cluster: ReadyCluster) -> None:
 
     assert (checks["Argo"].state, checks["Argo"].may_pass) == (State.FAILED, True)
     assert checks["admission"].state is State.OK
+
+
+@pytest.mark.parametrize("content", [b"null", b"{}", b""])
+@pytest.mark.parametrize("asked", ["/version", "/apis", _REVIEWS, _PODS])
+def test_an_empty_answer_is_no_cluster(
+    cluster: ReadyCluster, monkeypatch: pytest.MonkeyPatch, asked: str, content: bytes
+) -> None:
+    """A proxy may answer so: the check that asks does not pass, and says what to look at."""
+    of_cluster = cluster.answer
+
+    def answer(method: str, path: str, body: dict[str, Any]) -> Answer:
+        return (200, [content]) if path.rstrip("/") == asked else of_cluster(method, path, body)
+
+    monkeypatch.setattr(cluster, "answer", answer)
+    failed = [check.finding for check in checked().values() if check.state is State.FAILED]
+
+    assert failed
+    assert "no document of Kubernetes, but perhaps the page of a proxy" in failed[0]
 
 
 def test_without_a_kubeconfig_nothing_is_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

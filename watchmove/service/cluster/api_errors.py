@@ -80,6 +80,18 @@ def documents_of(what: str, answer: Any) -> list[dict[str, Any]]:
     raise _no_document(what)
 
 
+def part_of(what: str, answer: Any, name: str) -> Any:
+    """The part of an answer, as the client of Kubernetes has read it, with a name.
+
+    Raises:
+        Refused: the answer has none, as a proxy's that is empty.
+    """
+    part = getattr(answer, name, None)
+    if part is None:
+        raise _no_document(what)
+    return part
+
+
 def configure_retries(configuration: Any) -> None:
     """Have a client repeat a request only where no answer has come, and log none that is repeated.
 

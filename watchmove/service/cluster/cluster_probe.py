@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from watchmove.service.cluster.api_errors import REQUEST_TIMEOUT_SECONDS, translated
+from watchmove.service.cluster.api_errors import REQUEST_TIMEOUT_SECONDS, part_of, translated
 from watchmove.service.cluster.kubernetes_api import GROUP, VERSION, kubernetes_client
 
 _TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
@@ -38,29 +38,33 @@ class ClusterProbe:
 
     def version(self) -> str:
         """The version of the API server."""
-        with translated(f"{self.host}: reading its version"):
-            return str(self._kubernetes.VersionApi(self._client).get_code(**self._limit).git_version)
+        what = f"{self.host}: reading its version"
+        with translated(what):
+            return str(part_of(what, self._kubernetes.VersionApi(self._client).get_code(**self._limit), "git_version"))
 
     def served_kinds(self) -> set[str]:
         """The names in which the API server serves Argo's kinds, as in `workflows`; none if Argo is not installed."""
-        with translated(f"{self.host}: listing the kinds of {GROUP}/{VERSION}"):
-            groups = self._kubernetes.ApisApi(self._client).get_api_versions(**self._limit).groups
+        what = f"{self.host}: listing the kinds of {GROUP}/{VERSION}"
+        with translated(what):
+            groups = part_of(what, self._kubernetes.ApisApi(self._client).get_api_versions(**self._limit), "groups")
             if GROUP not in {group.name for group in groups}:
                 return set()
             objects = self._kubernetes.CustomObjectsApi(self._client)
-            return {row.name for row in objects.get_api_resources(GROUP, VERSION, **self._limit).resources}
+            kinds = part_of(what, objects.get_api_resources(GROUP, VERSION, **self._limit), "resources")
+            return {row.name for row in kinds}
 
     def may(self, verb: str, resource: str, group: str = GROUP) -> bool:
         """Whether the credentials permit a verb on a kind of object in the namespace."""
         wanted = {"namespace": self._namespace, "verb": verb, "group": group, "resource": resource}
         review: Any = {"spec": {"resourceAttributes": wanted}}
         api = self._kubernetes.AuthorizationV1Api(self._client)
-        with translated(f"{self.host}: asking for permission to {verb} {resource}"):
-            status = api.create_self_subject_access_review(review, **self._limit).status
-        return status is not None and bool(status.allowed)
+        what = f"{self.host}: asking for permission to {verb} {resource}"
+        with translated(what):
+            return bool(part_of(what, api.create_self_subject_access_review(review, **self._limit), "status").allowed)
 
     def admit(self, pod: Any) -> None:
         """Let the API server check a pod as it does before it makes one, without making it."""
-        with translated(f"{self.host}, namespace {self._namespace}: admission of a pod"):
+        what = f"{self.host}, namespace {self._namespace}: admission of a pod"
+        with translated(what):
             api = self._kubernetes.CoreV1Api(self._client)
-            api.create_namespaced_pod(self._namespace, pod, dry_run="All", **self._limit)
+            part_of(what, api.create_namespaced_pod(self._namespace, pod, dry_run="All", **self._limit), "metadata")
