@@ -1,5 +1,6 @@
 """Classes of images from features that stay as they are: labels, costs, classes left out, and the features."""
 
+import resource
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,7 @@ from torch.nn import functional
 from watchmove.pipeline.classification.classification import COSTS, classification_scores, image_labels
 from watchmove.pipeline.classification.features import POOLING_WINDOWS, layer_features, squeezed_image, write_features
 from watchmove.pipeline.classification.linear_svm import fit_svms, svm_scores
-from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.errors import InvalidInput, Unavailable
 from watchmove.pipeline.networks.alexnet import random_backbone
 from watchmove.pipeline.voc.annotations import VocImage, VocObject, read_image
 
@@ -199,6 +200,20 @@ def test_features_on_disk_are_those_of_the_images(tmp_path: Path) -> None:
     paths[1].write_text("no picture")
     with pytest.raises(InvalidInput, match=r"1\.png: cannot be decoded"):
         write_features(trunk, ["conv5"], paths, tmp_path, told.append)
+
+
+def test_a_full_disk_is_an_error_of_the_file_of_features(tmp_path: Path) -> None:
+    """And not a signal that ends the process, as it is where a memory map of the file is written."""
+    paths = [tmp_path / f"{number}.png" for number in range(2)]
+    for path in paths:
+        cv2.imwrite(str(path), np.zeros((40, 50, 3), np.uint8))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**10, hard))
+    try:
+        with pytest.raises(Unavailable, match=r"conv5\.npy: could not be written \(File too large\)"):
+            write_features(random_backbone(0), ["conv5"], paths, tmp_path, lambda _: None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_features_that_are_not_finite_are_an_error(tmp_path: Path) -> None:

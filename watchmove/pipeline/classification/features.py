@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.files.atomic import unwritten
 from watchmove.pipeline.files.weights import name_of_not_finite
 from watchmove.pipeline.networks.alexnet import AlexNet, normalise_image
 from watchmove.pipeline.networks.alexnet_shape import ALEXNET
@@ -71,11 +72,11 @@ def write_features(
 
     Raises:
         InvalidInput: an image is missing or cannot be decoded, or a feature is not finite.
+        Unavailable: a file cannot be written, as on a full disk.
     """
     trunk.eval()
     device = trunk.conv1.weight.device
     paths = {name: folder / f"{name}.npy" for name in layers}
-    files: dict[str, NDArray[np.float32]] = {}
     for first in range(0, len(images), _BATCH):
         between(first)
         squares = torch.stack([squeezed_image(read_image(path)) for path in images[first : first + _BATCH]])
@@ -87,11 +88,20 @@ def write_features(
                 "after it; the trunk's training diverged: train it with a lower learning rate"
             )
         for name in layers:
-            rows = found[name].cpu().numpy()
-            if name not in files:
-                shape = (len(images), rows.shape[1])
-                files[name] = np.lib.format.open_memmap(paths[name], "w+", np.float32, shape)
-            files[name][first : first + len(rows)] = rows
-    for file in files.values():
-        file.flush()  # type: ignore[attr-defined]
+            _append(paths[name], found[name].cpu().numpy(), first, len(images))
     return paths
+
+
+def _append(path: Path, rows: NDArray[np.float32], first: int, count: int) -> None:
+    """Write the rows (n, D) of an `.npy` file of shape (count, D) that follow its `first` ones.
+
+    The file is no memory map: where the disk is full, writing to one ends the process by a signal. Raises Unavailable.
+    """
+    try:
+        with path.open("ab" if first else "wb") as file:
+            if not first:
+                header = {"descr": rows.dtype.str, "fortran_order": False, "shape": (count, rows.shape[1])}
+                np.lib.format.write_array_header_1_0(file, header)
+            file.write(rows.tobytes())
+    except OSError as error:
+        raise unwritten(path, error) from error

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -44,13 +43,6 @@ class DetectorHistory:
     """Iteration and mean loss since the point before."""
     pending: list[float] = field(default_factory=list)
     """Losses since the last point."""
-
-    @classmethod
-    def from_json(cls, saved: dict[str, Any] | None) -> Self:
-        """Make the history that a checkpoint holds as plain JSON; without a checkpoint, an empty one."""
-        if saved is None:
-            return cls()
-        return cls(saved["iteration"], [(at, loss) for at, loss in saved["curve"]], saved["pending"])
 
 
 @dataclass(frozen=True)
@@ -118,11 +110,12 @@ def train_detector(
     optimizer = _optimizer(model, settings)
     image_ids = [image.image_id for image in images]
     identity = training_identity(settings.model_dump(mode="json"), list(classes), image_ids, sort_keys=True)
-    history = DetectorHistory.from_json(load_checkpoint(hooks.checkpoint_directory, model, optimizer, identity))
+    folder = hooks.checkpoint_directory
+    history = load_checkpoint(folder, model, optimizer, identity, DetectorHistory) or DetectorHistory()
 
     def save() -> None:
         _check_finite(model, history.iteration, settings)
-        save_checkpoint(hooks.checkpoint_directory, model, optimizer, vars(history), identity)
+        save_checkpoint(folder, model, optimizer, vars(history), identity)
         hooks.on_checkpoint()
 
     model.train()
@@ -137,8 +130,6 @@ def train_detector(
         hooks.on_progress(DetectorProgress(history.iteration, loss, rate))
         if history.iteration % settings.checkpoint_every_iterations == 0 or history.iteration == settings.iterations:
             save()  # the last one too: testing, which follows, may take hours, and be stopped
-    # Also if no step was left to do: a checkpoint of an earlier version may hold such weights.
-    _check_finite(model, history.iteration, settings)
     return TrainedDetector(model.eval(), tuple(history.curve))
 
 

@@ -79,8 +79,6 @@ class PretrainingHistory:
         return last.validation_score if last is not None and last.iteration == self.iteration else None
 
     @classmethod
-    def from_json(cls, saved: dict[str, Any] | None) -> Self:
-        """Make the history that a checkpoint holds as plain JSON; without a checkpoint, an empty one."""
-        if saved is None:
-            return cls()
+    def from_json(cls, saved: dict[str, Any]) -> Self:
+        """Make the history that is `saved` as plain JSON."""
         return cls(**{**saved, "curve": [CurvePoint(**point) for point in saved["curve"]]})

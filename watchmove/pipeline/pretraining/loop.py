@@ -108,11 +108,12 @@ class TrainingLoop:
         if self._ranks.is_first:
             stepper = self._stepper
             average = stepper.average_state()
-            saved = load_checkpoint(self._hooks.directory, stepper.network, stepper.optimizer, identity, average)
+            trained = (stepper.network, stepper.optimizer, identity)
+            saved = load_checkpoint(self._hooks.directory, *trained, PretrainingHistory, average)
+        self.history = saved or PretrainingHistory()
         if self._ranks.are_several:
-            saved = json.loads(self._ranks.text_from_first(json.dumps(saved)))
-        self.history = PretrainingHistory.from_json(saved)
-        if self._ranks.are_several:
+            text = self._ranks.text_from_first(json.dumps(self.history.as_json()))
+            self.history = PretrainingHistory.from_json(json.loads(text))
             self._stepper.share_state(self.history.iteration)
 
     def _batches(self) -> Iterator[Batch | None]:

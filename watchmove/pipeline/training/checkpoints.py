@@ -3,7 +3,8 @@
 A training has a fixed number of slots for checkpoints. The oldest is replaced next, except that the one with the best
 score, if checkpoints have scores, is kept. The JSON file holds the SHA-256 of the safetensors file. A checkpoint that
 does not match it was interrupted while it was written or copied: it is ignored, and its slot is the next to be written.
-A training resumes from the newest complete checkpoint.
+A training resumes from the newest complete checkpoint. Checkpoints come from a store and are not trusted: nothing is
+unpickled, and what no training can have written is refused by name.
 """
 
 import json
@@ -11,21 +12,26 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.atomic import replacing
 from watchmove.pipeline.files.digest import file_sha256
-from watchmove.pipeline.files.weights import save_tensors
+from watchmove.pipeline.files.weights import name_of_not_finite, save_tensors
 
 SLOTS = 2
 """Number of slots unless a caller says otherwise: the least with which one is complete while the other is written."""
 CHECKPOINT_NAMES = tuple(f"checkpoint-{slot}.safetensors" for slot in range(SLOTS))
 _STATE, _MOMENTUM, _AVERAGE = "state.", "momentum.", "average."
+_ADVICE = "remove it to train from the start"
+
+History = TypeVar("History")
 
 
 @dataclass(frozen=True)
@@ -113,14 +119,16 @@ def load_checkpoint(
     model: nn.Module,
     optimizer: torch.optim.SGD,
     identity: str,
+    kind: type[History],
     average: Mapping[str, Tensor] | None = None,
-) -> dict[str, Any] | None:
+) -> History | None:
     """Load the newest complete checkpoint into a model, its optimizer and `average`, and return its history.
 
-    Returns None if the folder has no checkpoint.
+    `kind` is the history's type, a dataclass whose fields are plain JSON. Returns None if the folder has no checkpoint.
 
     Raises:
-        InvalidInput: no checkpoint in the folder is complete, or the newest is of another training than `identity`.
+        InvalidInput: no checkpoint in the folder is complete, or the newest is of another training than `identity`, or
+            holds what no training can have written.
     """
     records = sorted(directory.glob("checkpoint-*.json"))
     found = [record for path in records if (record := _read_record(path)) is not None]
@@ -130,10 +138,11 @@ def load_checkpoint(
             continue
         if record.identity != identity:
             # not a fresh start, which would overwrite the checkpoints of the other training
-            raise InvalidInput(f"{path}: of other settings or data; remove it to train from the start")
+            raise InvalidInput(f"{path}: of other settings or data; {_ADVICE}")
+        history = _history_of(record, path, kind)
         _load_tensors(path, model, optimizer, average or {})
         _remove_incomplete(directory, found, record.iteration)
-        return record.history
+        return history
     if records:
         incomplete = records[0].with_suffix(".safetensors")
         raise InvalidInput(
@@ -160,11 +169,11 @@ def _slot_to_write(directory: Path, slots: int) -> Path:
 def _read_record(path: Path) -> _Record | None:
     """Read a checkpoint's JSON file; None if it is incomplete or names a safetensors file other than its own."""
     try:
-        record = _Record(**json.loads(path.read_text(encoding="utf-8")))
-        fits = record.weights == path.with_suffix(".safetensors").name and record.iteration >= 0
+        record = TypeAdapter(_Record).validate_json(path.read_bytes())
     # a damaged file may parse as JSON of any shape, so the record may lack fields or have wrong types
-    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, RecursionError):
+    except (FileNotFoundError, NotADirectoryError, ValidationError):
         return None
+    fits = record.weights == path.with_suffix(".safetensors").name and record.iteration >= 0
     return record if fits else None
 
 
@@ -180,19 +189,36 @@ def _remove_incomplete(directory: Path, records: Sequence[_Record], newest_compl
             (directory / record.weights).with_suffix(".json").unlink(missing_ok=True)
 
 
+def _history_of(record: _Record, path: Path, kind: type[History]) -> History:
+    """The history of a checkpoint; raises InvalidInput if it is none, or is of another step than the checkpoint."""
+    if record.history.get("iteration") != record.iteration:
+        raise InvalidInput(f"{path}: its history is not that of step {record.iteration}; {_ADVICE}")
+    try:
+        return TypeAdapter(kind).validate_python(record.history)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InvalidInput(f"{path}: no history of a training ({where}: {first['msg']}); {_ADVICE}") from error
+
+
 def _load_tensors(path: Path, model: nn.Module, optimizer: torch.optim.SGD, average: Mapping[str, Tensor]) -> None:
-    tensors = load_file(path)
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise InvalidInput(f"{path}: not a safetensors file ({error}); {_ADVICE}") from error
+    if (name := name_of_not_finite(tensors)) is not None:
+        raise InvalidInput(f"{path}: {name} is not finite, and training cannot go on from it; {_ADVICE}")
     state = {name.removeprefix(_STATE): tensor for name, tensor in tensors.items() if name.startswith(_STATE)}
     try:
         model.load_state_dict(state)
         for name, tensor in average.items():
             tensor.copy_(tensors[_AVERAGE + name])
+        for name, parameter in model.named_parameters():
+            # there are none before the first step, nor for frozen parameters
+            if _MOMENTUM + name in tensors:
+                optimizer.state[parameter]["momentum_buffer"] = _in_layout_of(parameter, tensors[_MOMENTUM + name])
     except (RuntimeError, KeyError) as error:
-        raise InvalidInput(f"{path}: of another network; remove it to train from the start") from error
-    for name, parameter in model.named_parameters():
-        # there are none before the first step, nor for frozen parameters
-        if _MOMENTUM + name in tensors:
-            optimizer.state[parameter]["momentum_buffer"] = _in_layout_of(parameter, tensors[_MOMENTUM + name])
+        raise InvalidInput(f"{path}: of another network; {_ADVICE}") from error
 
 
 def _copy(tensor: Tensor) -> Tensor:
