@@ -212,6 +212,26 @@ def test_too_many_unusable_frames_end_a_training(tmp_path: Path) -> None:
         pretrain([tmp_path / "bad.tar"], settings, PretrainingHooks(tmp_path / "out"))
 
 
+def test_frames_of_which_none_can_be_used_give_no_weights(tmp_path: Path) -> None:
+    """Also where any number of them is allowed: no step was done, and the weights would be random."""
+    write_shard(tmp_path / "bad.tar", [Sample("video-1", b"", b"", {}), Sample("video-2", b"", b"", {})])
+    settings = SETTINGS.model_copy(update={"max_corrupt_fraction": 1.0, "trunk": "alexnet-small"})
+
+    with pytest.raises(InvalidInput, match=r"all frames are damaged or show no object at .*foreground_threshold"):
+        pretrain([tmp_path / "bad.tar"], settings, PretrainingHooks(tmp_path / "out"))
+    assert not (tmp_path / "out" / "backbone.safetensors").exists()
+
+
+def test_frames_without_one_of_the_labels_are_said_to_be_so(tmp_path: Path) -> None:
+    """They are sound, and to extract them again would not help."""
+    write_shard(tmp_path / "unlabelled.tar", [drawn_sample("video", number) for number in range(3)])
+    update = {"objective": "labels", "labels": ("cat", "dog"), "trunk": "alexnet-small", "max_corrupt_fraction": 0.0}
+    settings = SETTINGS.model_copy(update=update)
+
+    with pytest.raises(InvalidInput, match=r"or have none of pretrain\.labels as their label, above"):
+        pretrain([tmp_path / "unlabelled.tar"], settings, PretrainingHooks(tmp_path / "out"))
+
+
 def test_tolerated_unusable_frames_are_counted_in_the_result(folder: Path) -> None:
     """One of four cannot be decoded and comes up in one of two steps."""
     samples = [*(drawn_sample("video", number) for number in range(3)), Sample("video-9", b"", b"", {})]

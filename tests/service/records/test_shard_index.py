@@ -37,3 +37,14 @@ def test_numbers_of_a_record_are_numbers(offset: str, tmp_path: Path) -> None:
 
     with pytest.raises(InvalidInput, match="line 1: not a FramePlace"):
         read_index(store, "index.json.gz")
+
+
+@pytest.mark.parametrize("crc32", [-2, 2**32, 10**30])
+def test_a_checksum_has_32_bits(crc32: int, tmp_path: Path) -> None:
+    """No other number can be one, and the table of frames has no room for some of them."""
+    row = f'{{"key": "v-000000", "offset": 0, "size_bytes": 512, "video": "v", "crc32": {crc32}}}\n'
+    store = FileStore(tmp_path)
+    store.write("index.json.gz", gzip.compress(row.encode()))
+
+    with pytest.raises(InvalidInput, match="line 1: not a FramePlace"):
+        read_index(store, "index.json.gz")

@@ -1,5 +1,6 @@
 """Pretrain: from a snapshot in a store to a backbone there, stopped, torn, and on several ranks."""
 
+import gzip
 import os
 import signal
 import socket
@@ -20,8 +21,8 @@ from watchmove.pipeline.pretraining.batches import MaskDataset, held_out_videos
 from watchmove.service.records import layout
 from watchmove.service.records.datasets import DatasetRecord, DatasetShard, GatherRecord, dataset_of
 from watchmove.service.records.forgotten import ForgetRecord, ForgottenWork, work_hash
-from watchmove.service.records.record import commit, need, origin
-from watchmove.service.records.shard_index import index_bytes, index_key
+from watchmove.service.records.record import commit, json_lines, need, origin
+from watchmove.service.records.shard_index import index_bytes, index_key, read_index
 from watchmove.service.records.training import PretrainPointer, backbone_id_of
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.settings import usable_cores
@@ -207,6 +208,18 @@ def test_a_snapshot_whose_index_says_another_number_is_refused(make_context: Mak
     context.store.write(shard.index_key, index_bytes(path))
 
     with pytest.raises(InvalidInput, match=r"index\.json\.gz: has 2 frames, but the snapshot has 6"):
+        pretrain(context, "run")
+
+
+def test_a_frame_beyond_the_end_of_its_shard_is_refused(make_context: MakeContext, tmp_path: Path) -> None:
+    """It can never be read, however often a step that cannot read it is tried again."""
+    context = make_context(*SMALL)
+    shard = made_up_snapshot(context, tmp_path).shards[0]
+    last = read_index(context.store, shard.index_key)[-1].model_copy(update={"offset": 2**62})
+    rows = [*read_index(context.store, shard.index_key)[:-1], last]
+    context.store.write(shard.index_key, gzip.compress(json_lines(rows)))
+
+    with pytest.raises(InvalidInput, match=r"index\.json\.gz: has a frame that ends at byte 4611686018427.*has \d+;"):
         pretrain(context, "run")
 
 

@@ -17,7 +17,7 @@ from watchmove.pipeline.pretraining.batches import Batch, MaskDataset
 from watchmove.pipeline.pretraining.device_examples import UncutBatch
 from watchmove.pipeline.pretraining.held_out import HeldOut, ShownPredictions, measure_held_out
 from watchmove.pipeline.pretraining.history import PretrainingHistory, PretrainingProgress, curve_point
-from watchmove.pipeline.pretraining.objectives import objective_of
+from watchmove.pipeline.pretraining.objectives import objective_of, why_unusable
 from watchmove.pipeline.pretraining.step import Stepper, pretraining_learning_rate
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 from watchmove.pipeline.training.checkpoint_writer import CheckpointWriter
@@ -240,9 +240,9 @@ class TrainingLoop:
         history.frames_unusable += unusable
         allowed = settings.max_corrupt_fraction * max(history.frames_read, _TOLERANT_BATCHES * settings.batch_size)
         if history.frames_unusable > allowed:
-            counts = f"{history.frames_unusable} of {history.frames_read} frames"
+            counts = f"{history.frames_unusable} of {history.frames_read} frames {why_unusable(settings)}"
             rule = f"pretrain.max_corrupt_fraction ({settings.max_corrupt_fraction})"
-            raise InvalidInput(f"{counts} are damaged or show no certain object, above {rule}; extract them again")
+            raise InvalidInput(f"{counts}, above {rule}; extract them again or change these settings")
 
 
 def _counts(batches: Sequence[Batch]) -> tuple[int, int]:

@@ -116,6 +116,14 @@ def objective_of(settings: PretrainingSettings) -> Objective:
     return _labels(len(settings.labels)) if settings.objective == "labels" else _OBJECTIVES[settings.objective]
 
 
+def why_unusable(settings: PretrainingSettings) -> str:
+    """Say why frames cannot be used under the settings, as the end of a sentence about them."""
+    no_object = f"show no object at pretrain.foreground_threshold ({settings.foreground_threshold})"
+    if settings.objective != "labels":
+        return f"are damaged or {no_object}"
+    return f"are damaged, {no_object} or have none of pretrain.labels as their label"
+
+
 def _labels(classes: int) -> Objective:
     return Objective(
         target_shape=(),

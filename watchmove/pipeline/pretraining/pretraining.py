@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from watchmove.pipeline.dataset.frame_table import FrameTable, LocalShards, ShardBytes, frames_in
+from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.networks.alexnet import AlexNet, normalise_images
 from watchmove.pipeline.networks.choice import new_trunk, save_trunk
 from watchmove.pipeline.networks.rescaling import RESCALING_IMAGES, rescale_to_unit_variance
@@ -19,7 +20,7 @@ from watchmove.pipeline.pretraining.history import CurvePoint, PretrainingProgre
 from watchmove.pipeline.pretraining.loop import PretrainingHooks, TrainingLoop
 from watchmove.pipeline.pretraining.mask_network import MaskNetwork
 from watchmove.pipeline.pretraining.mask_network_file import MASK_NETWORK_NAME, save_mask_network
-from watchmove.pipeline.pretraining.objectives import PretextNetwork, objective_of
+from watchmove.pipeline.pretraining.objectives import PretextNetwork, objective_of, why_unusable
 from watchmove.pipeline.settings.pretraining import PretrainingSettings
 from watchmove.pipeline.training.identity import training_identity
 from watchmove.pipeline.training.ranks import Ranks, device_of
@@ -73,8 +74,8 @@ def pretrain_frames(
 
     Raises:
         Stopped: the hooks asked to stop; a checkpoint has been saved.
-        InvalidInput: a shard is missing, too many frames cannot be used, the checkpoints are of another training, or
-            the loss is no longer finite.
+        InvalidInput: a shard is missing, too many frames or all cannot be used, the checkpoints are of another
+            training, or the loss is no longer finite.
         Unavailable: a shard cannot be read now, the disk cannot be written, or a rank is lost.
     """
     ranks = hooks.ranks or Ranks(device_of(settings.device, 0))
@@ -85,6 +86,9 @@ def pretrain_frames(
     identity = training_identity(settings.deciding(), frames.digest())
     loop = TrainingLoop(network, data, settings, hooks, ranks)
     trained = loop.run(identity)
+    if loop.history.frames_unusable == loop.history.frames_read:
+        # also where the settings allow it: the weights would be the random ones of the start
+        raise InvalidInput(f"all frames {why_unusable(settings)}; extract them again or change these settings")
     backbone = hooks.directory / BACKBONE_NAME
     mask_network = hooks.directory / MASK_NETWORK_NAME if settings.objective == "masks" else None
     metadata = {"identity": identity, "iterations": str(settings.iterations), "objective": settings.objective}

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from watchmove.pipeline.dataset.shard import index_shard
 from watchmove.pipeline.errors import InvalidInput
@@ -30,7 +30,7 @@ class FramePlace(BaseModel):
     offset: Count
     size_bytes: Count
     video: str
-    crc32: int = -1
+    crc32: int = Field(-1, ge=-1, lt=2**32)
 
 
 def index_key(data_key: str) -> str:

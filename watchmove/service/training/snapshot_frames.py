@@ -17,7 +17,8 @@ def snapshot_frames(store: Store, shards: Sequence[DatasetShard]) -> FrameTable:
     """The places of the frames of a snapshot; shards are named by their keys.
 
     Raises:
-        InvalidInput: an index is missing or damaged, or its number of frames differs from the snapshot's.
+        InvalidInput: an index is missing or damaged, its number of frames differs from the snapshot's, or a frame lies
+            beyond the end of its shard.
         Unavailable: the store cannot be reached.
     """
     return frame_table(_frames(store, shards))
@@ -37,4 +38,8 @@ def _frames_of(store: Store, shard: DatasetShard) -> list[Frame]:
     if len(frames) != shard.frames:
         counts = f"{len(frames)} frames, but the snapshot has {shard.frames}"
         raise InvalidInput(f"{store.uri}/{shard.index_key}: has {counts}; extract and gather again")
+    end = max((frame.offset + frame.size_bytes for frame in frames), default=0)
+    if end > shard.size_bytes:
+        lengths = f"a frame that ends at byte {end}, but {shard.key} has {shard.size_bytes}"
+        raise InvalidInput(f"{store.uri}/{shard.index_key}: has {lengths}; extract and gather again")
     return frames
