@@ -111,3 +111,12 @@ def test_a_picture_that_is_none_is_named(
 
     with pytest.raises(InvalidInput, match=r"2\.jpg: (no such file|cannot be decoded)"):
         boxes_of(make_context(*SMALL), images)
+
+
+def test_a_picture_that_is_a_folder_is_named(make_context: MakeContext, images: list[VocImage]) -> None:
+    """As is one that may not be read."""
+    images[2].path.unlink()
+    images[2].path.mkdir()
+
+    with pytest.raises(InvalidInput, match=r"2\.jpg: cannot be read \(Is a directory\); add the image"):
+        boxes_of(make_context(*SMALL), images)

@@ -51,6 +51,11 @@ def test_overrides_beat_the_file(tmp_path: Path) -> None:
         ("evaluate: {freeze_through: [6]}", r"freeze_through = \[6\]: an AlexNet .*from 0 to 5"),
         ("evaluate: {seeds: [0, 1, 0]}", r"seeds = \[0, 1, 0\]: 0 appears more than once"),
         ("evaluate: {initialisations: [random, random]}", "random appears more than once"),
+        ("evaluate: {test_split: 2007/test}", r"an image set is the file ImageSets/Main/NAME\.txt"),
+        (
+            "evaluate: {detector: {rois_per_image: 4, foreground_fraction: 0.1}}",
+            r"\(4\) is no region",
+        ),
         ("extract: {motion_gaps: [1, 0]}", r"extract\.motion_gaps\.1 = 0: .*greater"),
         (
             "extract: {hardware_decoding: true}",

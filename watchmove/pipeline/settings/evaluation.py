@@ -183,6 +183,15 @@ class EvaluationSettings(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _regions_show_objects(self) -> Self:
+        if round(self.rois_per_image * self.foreground_fraction) < 1:
+            raise ValueError(
+                f"foreground_fraction ({self.foreground_fraction}) of rois_per_image ({self.rois_per_image}) is no "
+                "region, and no object would be learnt; raise one of them"
+            )
+        return self
+
     def at_training_scales(self) -> tuple["EvaluationSettings", ...]:
         """These settings at each of `scales_pixels`, or unchanged if it is empty."""
         limit = {"longer_side_pixels": self.scales_longer_side_pixels}

@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.voc.annotations import VocImage
 from watchmove.service.settings.settings import Settings, settings_hash
@@ -48,6 +50,15 @@ class DetectionSet:
             return folder
         # The original of a local store: its root is as many folders up as the key has slashes.
         return first.parents[self.files[0].key.count("/")]
+
+
+def warn_of_learnt_images(train: Sequence[VocImage], test: Sequence[VocImage]) -> None:
+    """Say in a warning how many test images are training images too, of which a detector's figures are too high."""
+    learnt = {image.image_id for image in train} & {image.image_id for image in test}
+    if learnt:
+        structlog.get_logger().warning(
+            "test images are also trained on", images=len(learnt), of=len(test), first=min(learnt)
+        )
 
 
 def first_by_hash(images: Sequence[VocImage], count: int) -> tuple[VocImage, ...]:

@@ -70,8 +70,9 @@ def _digest(path: Path) -> str:
     """The first 128 bits of the SHA-256 of an image file, as 32 hexadecimal digits."""
     try:
         return file_sha256(path)[:32]
-    except FileNotFoundError as error:
-        raise InvalidInput(f"{path}: no such file; add the image or remove its id from the image set") from error
+    except OSError as error:
+        state = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        raise InvalidInput(f"{path}: {state}; add the image or remove its id from the image set") from error
 
 
 def _stored_boxes(store: Store, key: str) -> NDArray[np.float32]:

@@ -87,6 +87,14 @@ class EvaluateSettings(Section):
                 raise ValueError(f"{uri}: a file of proposals is file:///FOLDER/FILE.mat or s3://BUCKET/KEY.mat")
         return uris
 
+    @field_validator("train_split", "test_split")
+    @classmethod
+    def _is_a_name(cls, split: str) -> str:
+        # files of detections are named by it, which would be refused only after the training
+        if "/" in split:
+            raise ValueError(f"{split}: an image set is the file ImageSets/Main/NAME.txt; give NAME without a '/'")
+        return split
+
     @field_validator("initialisations")
     @classmethod
     def _are_trunks(cls, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from watchmove.pipeline.voc.annotations import read_voc
 from watchmove.pipeline.voc.average_precision import DetectionScores, evaluate_detections
 from watchmove.pipeline.voc.detections import Detection, write_detections
 from watchmove.service.evaluation.classification import ImageSet, Trunk, classify_layers
-from watchmove.service.evaluation.detection_set import DetectionSet, first_by_hash
+from watchmove.service.evaluation.detection_set import DetectionSet, first_by_hash, warn_of_learnt_images
 from watchmove.service.evaluation.proposal_cache import proposal_files_identity, proposals_of
 from watchmove.service.evaluation.trunks import NamedWeights, load_named, named_weights
 from watchmove.service.records import layout
@@ -163,6 +163,7 @@ def _train_and_score(context: StepContext, work: _Work, trunk: AlexNet) -> Evalu
     root = work.voc.fetch(context.scratch / "voc", worker_count(context.settings))
     train = first_by_hash(read_voc(root, settings.train_split), settings.train_images)
     test = read_voc(root, settings.test_split)
+    warn_of_learnt_images(train, test)
     proposals = proposals_of(
         context.settings,
         context.store,
