@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from watchmove.pipeline.arrays import Image
-from watchmove.pipeline.dataset.true_masks import jaccard, read_annotations
+from watchmove.pipeline.dataset.true_masks import annotation_paths, jaccard, read_annotation
 from watchmove.pipeline.extraction.shot import ExaminedFrame, WindowToExamine, examine_shot
 from watchmove.pipeline.masks.choice import shot_segmenter
 from watchmove.pipeline.masks.cpu import near_ground, segmentation
@@ -149,7 +149,7 @@ def shots_of(davis: Path, name: str, frames: int) -> Iterator[Shot]:
     known = sorted(path.name for path in (davis / "JPEGImages").iterdir())
     number = known.index(name)
     images = _images(davis / "JPEGImages" / name, frames)
-    annotated = read_annotations(davis / "Annotations" / name)[:frames]
+    annotated = [read_annotation(path) for path in annotation_paths(davis / "Annotations" / name)[:frames]]
     flow = _flow(images)
     yield Shot(images, annotated, annotated, flow)
     shifts = _camera_shifts(images, flow)

@@ -67,6 +67,25 @@ def test_a_sequence_with_a_missing_annotation_is_named(context: StepContext, tmp
         put_together(context, f"file://{tmp_path}/clips", f"file://{tmp_path}/davis")
 
 
+def test_annotations_of_other_names_are_refused(context: StepContext, tmp_path: Path) -> None:
+    """As many as there are frames, but not theirs."""
+    folder = tmp_path / "davis" / "Annotations" / "bear"
+    (folder / "00000.png").rename(folder / f"{FRAMES:05d}.png")
+
+    with pytest.raises(InvalidInput, match=r"bear has .* of one name"):
+        put_together(context, f"file://{tmp_path}/clips", f"file://{tmp_path}/davis")
+
+
+def test_numbers_in_names_are_ordered_by_their_values(context: StepContext, tmp_path: Path) -> None:
+    """Frame 10 comes after frame 2 and not before it."""
+    for path in sorted((tmp_path / "davis").rglob("*.*g")):
+        path.rename(path.with_stem(str(int(path.stem))))
+    put_together(context, f"file://{tmp_path}/clips", f"file://{tmp_path}/davis")
+    masks = read_truth(tmp_path / "truth" / "annotated" / "swan.npz").masks
+
+    assert [int(mask.any(axis=0).argmax()) for mask in masks] == [*range(FRAMES)]
+
+
 @pytest.mark.parametrize(("videos", "frames"), [("none", "davis"), ("clips", "none")])
 def test_an_empty_folder_is_named(context: StepContext, tmp_path: Path, videos: str, frames: str) -> None:
     """The one that is empty, and what should be in it."""

@@ -1,17 +1,23 @@
 """Figures of the bench on a drawn sequence with exactly known masks."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
 from tests.service.cli.test_main import run
 from watchmove.pipeline.dataset.true_masks import jaccard
+from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.world.video import moving_square
+from watchmove.service.cli.main import app
+from watchmove.service.masks.davis_sequences import chosen_sequences, frames_with_truth
 
 
 def mask(first: int, last: int) -> NDArray[np.bool_]:
@@ -92,3 +98,69 @@ def test_tables_name_every_figure(davis: Path) -> None:
     assert "4 frames of 1 sequences" in printed
     assert "flow" in printed
     assert "square" in printed
+
+
+@pytest.fixture
+def copied(davis: Path, tmp_path: Path) -> Path:
+    """A copy of the drawn sequence that a test may change."""
+    shutil.copytree(davis, tmp_path / "davis")
+    return tmp_path / "davis"
+
+
+def test_a_frame_and_its_annotation_belong_together_by_name(copied: Path) -> None:
+    """Names without leading zeros give the same masks and truths, and annotations of other names are refused."""
+    settings = ExtractionSettings()
+    before = frames_with_truth(copied, "square", 10, None, settings)
+    for path in sorted(copied.rglob("0*.*g")):
+        path.rename(path.with_stem(f"{int(path.stem) + 5}"))
+    after = frames_with_truth(copied, "square", 10, None, settings)
+    (copied / "Annotations/square/5.png").rename(copied / "Annotations/square/99.png")
+
+    assert [frame.frame.name for frame in after[0]] == [str(number) for number in range(5, 15)]
+    assert all((one == other).all() for one, other in zip(before[1], after[1], strict=True))
+    with pytest.raises(InvalidInput, match=r"square/5\.png: the annotation of a frame is not there"):
+        frames_with_truth(copied, "square", 10, None, settings)
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [(None, "frame 00002 is unreadable"), ((90, 30), "frame 00002 has another shape"), ((8, 200), "is absurd-size")],
+)
+def test_a_frame_that_cannot_be_measured_is_named(copied: Path, shape: tuple[int, int] | None, said: str) -> None:
+    """A frame that is damaged, or has another shape than the first, has no flow to it."""
+    path = copied / "JPEGImages/square/00002.jpg"
+    path.write_bytes(b"junk")
+    if shape:
+        PIL.Image.fromarray(np.zeros((*shape, 3), np.uint8)).save(path)
+
+    with pytest.raises(InvalidInput, match=said):
+        frames_with_truth(copied, "square", 10, None, ExtractionSettings())
+
+
+def test_hidden_folders_are_no_sequences(copied: Path) -> None:
+    """Tools leave folders such as `.ipynb_checkpoints`."""
+    (copied / "JPEGImages/.ipynb_checkpoints").mkdir()
+
+    assert chosen_sequences(copied, [], None) == ["square"]
+
+
+def test_a_folder_without_the_videos_of_sequences_is_named(copied: Path) -> None:
+    """It is the folder of the videos that is wrong, not the sequences."""
+    with pytest.raises(InvalidInput, match=r"--videos .*none: no SEQUENCE\.mp4"):
+        chosen_sequences(copied, [], copied / "none")
+
+
+def test_a_sequence_that_is_named_twice_counts_once(davis: Path) -> None:
+    """Its frames have one weight in all figures."""
+    done = CliRunner().invoke(
+        app, ["bench", "masks", "--davis", str(davis), "--sequences", "square, square", "--frames", "4", "--json"]
+    )
+
+    assert json.loads(done.stdout)["frames"] == 2
+
+
+def test_a_number_of_frames_beyond_the_machines_is_refused(davis: Path) -> None:
+    """As any number that is out of range."""
+    done = CliRunner().invoke(app, ["bench", "masks", "--davis", str(davis), "--frames", "9" * 30])
+
+    assert "is not from 3 to" in done.stderr

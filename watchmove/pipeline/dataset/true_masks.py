@@ -9,11 +9,16 @@ from numpy.typing import NDArray
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.npz import DAMAGED, open_npz
+from watchmove.pipeline.video.frames import natural_order
 
 _MOST_TRUTH_BYTES = 2**31
 """Most bytes of the true masks of one video: a bound on memory, set by hand."""
 _TRUTH_LEVEL = 127
-"""Grey level of an annotation above which a pixel belongs to the object; DAVIS uses 0 and 255."""
+"""Grey level of an annotation above which a pixel belongs to the object; DAVIS 2016 uses 0 and 255."""
+_WIDE_TO_BYTE = 257
+"""A level of 16 bits as a multiple of one of 8 bits: 65,535 of 255."""
+_COLOURED = ("P", "PA", "RGB", "RGBA")
+"""Pillow's modes of images that can have colours."""
 
 
 class VideoTruth(NamedTuple):
@@ -55,22 +60,37 @@ def read_truth(path: Path) -> VideoTruth:
     return VideoTruth(masks, boxes.astype(np.float32), names)
 
 
-def read_annotations(folder: Path) -> list[NDArray[np.bool_]]:
-    """Annotated masks (H, W) of a sequence, in order; pixels brighter than half are the object.
-
-    Hidden files are passed over. Raises InvalidInput for an annotation that is no image.
-    """
-    return [read_annotation(path) for path in sorted(folder.glob("*.png")) if not path.name.startswith(".")]
+def annotation_paths(folder: Path) -> list[Path]:
+    """The annotations of a sequence, in the order of its frames; hidden files are passed over."""
+    return sorted((path for path in folder.glob("*.png") if not path.name.startswith(".")), key=natural_order)
 
 
 def read_annotation(path: Path) -> NDArray[np.bool_]:
-    """The annotated mask (H, W) of an image file; see `read_annotations`. Raises InvalidInput if it is none."""
+    """The annotated mask (H, W) of an image file: pixels that are brighter than half, or that have a colour.
+
+    Colours are those of several objects, as in DAVIS 2017.
+
+    Raises:
+        InvalidInput: the file is no image, or all of its pixels are black or too dark to be an object's.
+    """
     try:
         with PIL.Image.open(path) as image:
-            return np.asarray(np.asarray(image.convert("L")) > _TRUTH_LEVEL)
+            # Pillow's own conversion of 16 bits to 8 keeps their upper half or cuts them off, depending on its version
+            wide = image.mode.startswith("I")
+            levels = np.asarray(image) / _WIDE_TO_BYTE if wide else np.asarray(image.convert("L"))
+            colours = np.asarray(image.convert("RGB")) if image.mode in _COLOURED else None
     # Pillow reports some damaged files by a SyntaxError or a ValueError
     except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
         raise InvalidInput(f"{path}: not an image that can be read; repair it or leave out its sequence") from error
+    found = levels > _TRUTH_LEVEL
+    if colours is not None:
+        found |= colours.max(axis=-1) != colours.min(axis=-1)
+    if levels.any() and not found.any():
+        raise InvalidInput(
+            f"{path}: its brightest pixel is {levels.max():.3g} of 255, and an object's are above {_TRUTH_LEVEL}; "
+            "save objects as 255 or in colours"
+        )
+    return np.asarray(found)
 
 
 def jaccard(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TypeVar
 
 import cv2
@@ -52,7 +52,7 @@ def image_paths(folder: Path) -> list[Path]:
     Raises:
         InvalidInput: there is no image, or two of them differ only in their suffix.
     """
-    paths = sorted((path for path in folder.iterdir() if _is_image(path)), key=_natural_order)
+    paths = sorted((path for path in folder.iterdir() if _is_image(path)), key=natural_order)
     if not paths:
         known = " ".join(sorted(IMAGE_SUFFIXES))
         raise InvalidInput(f"{folder}: contains no image; name a video or a folder of frames ({known})")
@@ -69,7 +69,7 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
-def _natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
+def natural_order(path: PurePath) -> tuple[list[tuple[int, str]], str]:
     """A sort key that puts frame2 before frame10; the name breaks ties between names that differ in leading zeros."""
     parts = _DIGITS.split(path.name)
     # the split alternates text and digits, so that parts at the same place can be compared

@@ -1,12 +1,13 @@
 """The videos and true masks of the real world: a folder of videos, and annotated frames in the layout of DAVIS."""
 
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from watchmove.pipeline.dataset.true_masks import read_annotation
 from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.video.frames import natural_order
 from watchmove.service.records import layout
 from watchmove.service.records.record import Record, commit, find, origin
 from watchmove.service.runner.runner import StepContext
@@ -35,7 +36,7 @@ def put_together(context: StepContext, source: str, frames: str) -> RealWorldRec
     its own JPEG files one after another, so that no frame is compressed twice.
 
     Raises:
-        InvalidInput: a store has no videos, or a sequence's frames and annotations differ in number.
+        InvalidInput: a store has no videos, or a sequence's frames and annotations differ in number or names.
         Unavailable: a store cannot be reached, or the disk is full.
     """
     settings = context.settings
@@ -86,20 +87,24 @@ def _sequences(annotated: Store) -> dict[str, dict[str, list[StoredObject]]]:
             _, *inner, file = item.key.split("/")
             if len(inner) == 1 and file.endswith(suffix) and not file.startswith("."):
                 found.setdefault(inner[0], {name: [] for name in _SUFFIXES})[part].append(item)
+    for parts in found.values():
+        for items in parts.values():
+            items.sort(key=lambda item: natural_order(PurePosixPath(item.key)))
     return dict(sorted(found.items()))
 
 
 def _write_sequence(annotated: Store, name: str, parts: dict[str, list[StoredObject]], folder: Path) -> None:
     """Write a sequence's JPEG files as one Motion JPEG video, and its annotations as true masks."""
+    names = [[PurePosixPath(item.key).stem for item in items] for items in parts.values()]
     near: dict[str, list[Path]] = {}
     for part, items in parts.items():
         paths = [annotated.local(item.key, folder / item.key) for item in items]
         near[part] = [path for path in paths if path is not None]
     images, masks = near["JPEGImages"], [read_annotation(path) for path in near["Annotations"]]
-    if not images or len(images) != len(masks) or len({mask.shape for mask in masks}) > 1:
+    if not images or names[0] != names[1] or len({mask.shape for mask in masks}) > 1:
         raise InvalidInput(
             f"{annotated.uri}: {name} has {len(images)} JPEG files and {len(masks)} annotations; give one of each for "
-            "each frame, all of one size"
+            "each frame, of one name and all of one size"
         )
     with (folder / "sequence.mjpeg").open("wb") as video:
         for path in images:

@@ -1,5 +1,6 @@
 """Commands on local files, which need no run and no store: segment, score, bench and settings."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,7 +71,9 @@ def bench_of_masks(
     frames: Annotated[
         int,
         typer.Option(
-            parser=decimal(whole_number_of, least=3), metavar="<int>", help="Most frames of each sequence, 3 or more."
+            parser=decimal(whole_number_of, least=3, most=sys.maxsize),
+            metavar="<int>",
+            help="Most frames of each sequence, 3 or more.",
         ),
     ] = 10_000,
     videos: Annotated[
@@ -91,7 +94,8 @@ def bench_of_masks(
     from watchmove.service.masks.bench import bench_masks, print_mask_scores
 
     def body() -> None:
-        names = [name.strip() for name in sequences.split(",") if name.strip()]
+        # each once, as a sequence that is named twice must not count twice
+        names = list(dict.fromkeys(name.strip() for name in sequences.split(",") if name.strip()))
         loaded = load_settings(settings, with_motion_network(overrides, motion_network))
         # One thread, because the figures are processor time of one core.
         with threadpool_limits(limits=1), local_extraction(loaded) as extract, shown_progress() as progress:

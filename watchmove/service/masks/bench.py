@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from watchmove.pipeline.dataset.true_masks import jaccard, read_annotations
+from watchmove.pipeline.dataset.true_masks import jaccard
 from watchmove.pipeline.errors import InvalidInput
-from watchmove.pipeline.extraction.every_frame import MaskedFrame, mask_frames
+from watchmove.pipeline.extraction.every_frame import MaskedFrame
 from watchmove.pipeline.masks.choice import shot_segmenter
 from watchmove.pipeline.settings.extraction import ExtractionSettings
-from watchmove.pipeline.video.frames import VideoFrames, frames_of_folder
 from watchmove.service.masks.cross_validation import SequenceScores, cross_validate, cross_validation_table
+from watchmove.service.masks.davis_sequences import chosen_sequences, frames_with_truth
 from watchmove.service.masks.reliability import as_json, reliability, reliability_table
 from watchmove.service.runner.narrow_tables import print_table
 
@@ -130,29 +129,18 @@ def bench_masks(
     from `SEQUENCE.mp4` in it instead of read from JPEGImages.
 
     Raises:
-        InvalidInput: a sequence or folder does not exist, frames and annotations differ in number, or no frame is left
-            to score.
+        InvalidInput: a sequence or folder does not exist, a frame cannot be read or has no annotation, or no frame is
+            left to score.
     """
     # One thread, because processor time is measured; the segmenter is built now, so that a missing device or weights
     # file is named before any frame is decoded.
     cv2.setNumThreads(1)
     shot_segmenter(settings)
     scores = MaskScores()
-    chosen = _chosen(davis, sequences, videos)
+    chosen = chosen_sequences(davis, sequences, videos)
     for number, name in enumerate(chosen):
         on_sequence(number, len(chosen), name)
-        truths = read_annotations(davis / "Annotations" / name)[:most_frames]
-        if videos is None:
-            frames = list(
-                mask_frames(islice(frames_of_folder(davis / "JPEGImages" / name, settings), most_frames), settings)
-            )
-        else:
-            # by ffmpeg's own decoders, so that figures of all machines are of the same frames
-            decoded = settings.model_copy(update={"hardware_decoding": False})
-            with VideoFrames(_video_of(videos, name), decoded) as stream:
-                frames = list(mask_frames(islice(stream, most_frames), settings))
-        if len(frames) != len(truths):
-            raise InvalidInput(f"{name}: {len(frames)} frames and {len(truths)} annotations; give one for each frame")
+        frames, truths = frames_with_truth(davis, name, most_frames, videos, settings)
         stages: Counter[str] = Counter()
         for frame in frames:
             stages.update(frame.stage_seconds)
@@ -162,31 +150,6 @@ def bench_masks(
     on_sequence(len(chosen), len(chosen), "sequences")
     if not scores.frames:
         raise InvalidInput(f"{davis}: no frame to score; give a sequence of three frames or more")
-
-
-def _chosen(davis: Path, sequences: Sequence[str], videos: Path | None) -> list[str]:
-    folder = davis / "JPEGImages"
-    if not folder.is_dir():
-        raise InvalidInput(f"--davis {davis}: has no JPEGImages/; name a folder in the layout of DAVIS")
-    known = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    for name in sequences:
-        if name not in known:
-            raise InvalidInput(f"--sequences {name}: not in {folder}; known there: {', '.join(known)}")
-    wanted = list(sequences) or known
-    # A sequence without a video is an error only if it was named.
-    return wanted if videos is None or sequences else [name for name in wanted if _videos_of(videos, name)]
-
-
-def _videos_of(videos: Path, name: str) -> list[Path]:
-    """Video files of a sequence: those with its name, or with the part of it before the first hyphen."""
-    return sorted(path for path in videos.glob("*.mp4") if path.stem in (name, name.partition("-")[0]))
-
-
-def _video_of(videos: Path, name: str) -> Path:
-    found = _videos_of(videos, name)
-    if not found:
-        raise InvalidInput(f"--videos {videos}: there is no {name}.mp4; add it or leave out the sequence")
-    return found[0]
 
 
 def _scored(name: str, masked: MaskedFrame, truth: NDArray[np.bool_]) -> ScoredFrame:
