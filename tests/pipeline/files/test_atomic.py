@@ -18,6 +18,14 @@ def test_written_whole_with_its_folder(tmp_path: Path) -> None:
     assert [(path.name, path.read_bytes()) for path in (tmp_path / "new").iterdir()] == [("a.txt", b"two")]
 
 
+def test_the_longest_name_of_a_file_is_written(tmp_path: Path) -> None:
+    """255 bytes, as those of masks of frames with long titles can be."""
+    path = tmp_path / f"{'ü' * 125}.png"
+    write_bytes(path, b"one")
+
+    assert path.read_bytes() == b"one"
+
+
 def test_a_power_cut_finds_the_bytes_before_the_name_and_the_name_before_what_follows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

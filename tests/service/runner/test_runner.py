@@ -55,6 +55,18 @@ def test_a_package_that_is_not_installed_is_named(capsys: pytest.CaptureFixture[
     assert "invalid input: the Python package torch is not installed" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.ENAMETOOLONG])
+def test_a_path_that_cannot_be_used_is_invalid_input(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a file in a folder that may not be entered: `Path.exists` raises for it. The line says what would do."""
+
+    def body() -> None:
+        raise OSError(number, os.strerror(number), "locked/a.mp4")
+
+    assert run_to_exit_code(body) == 65
+    line = f"watchmove: invalid input: locked/a.mp4: {os.strerror(number)}; check the path and its permissions\n"
+    assert capsys.readouterr().err == line
+
+
 def test_ctrl_c_where_nothing_waits_for_it_has_the_code_of_a_stop(capsys: pytest.CaptureFixture[str]) -> None:
     """Commands on local files have nothing to save: they end at once, with a line and no trace."""
 

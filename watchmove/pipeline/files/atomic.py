@@ -2,6 +2,7 @@
 
 import errno
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,9 +24,9 @@ def replacing(path: Path) -> Iterator[Path]:
         InvalidInput: `path` cannot be written, as its folder is not one or permissions forbid it.
         Unavailable: writing failed for another reason, such as a full disk.
     """
-    # In the same folder, so that the rename stays within one file system, where it is atomic. The process's number
-    # keeps two processes that write the same file apart.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    # In the same folder, so that the rename stays within one file system, where it is atomic. The name is another one
+    # for each writer, and short, as the file's own may be as long as the file system permits.
+    temporary = path.with_name(f".{secrets.token_hex(8)}.partial{path.suffix}")
     try:
         make_folder(path.parent)
         yield temporary

@@ -46,12 +46,12 @@ def segment(
     masks written and of frames read, whenever either grows.
 
     Raises:
-        InvalidInput: the source cannot be read, or `out` is the source folder or not a folder.
+        InvalidInput: the source cannot be read, or `out` is the source or not a folder.
         Unavailable: `out` cannot be written, or ffmpeg cannot be started.
     """
     # not resolve(), which raises for links that lead to each other
     if os.path.realpath(source) == os.path.realpath(out):
-        raise InvalidInput(f"--out {out}: is the source folder, so masks would replace frames; name another folder")
+        raise InvalidInput(f"--out {out}: is the input, which masks would replace; name another folder")
     cv2.setNumThreads(1)
     # Built before anything is written or decoded, so that a missing device or weights file is named at once.
     shot_segmenter(settings)

@@ -35,6 +35,7 @@ ENDINGS: dict[type[BaseException], Ending] = {
 }
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+_UNUSABLE_PATH = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM}
 
 RETRIED_EXIT_CODES = tuple(
     sorted(ending.exit_code for ending in (DONE, INVALID_INPUT, UNAVAILABLE, STOPPED, BUG) if ending.retried)
@@ -44,16 +45,22 @@ RETRIED_EXIT_CODES = tuple(
 def ending_of(error: BaseException) -> Ending:
     """Return the table's row for an exception: a full disk is UNAVAILABLE, any exception without a row is a BUG.
 
-    A package that is not installed, as PyTorch in the slim image, is INVALID_INPUT, and so is a path that is too long.
+    A package that is not installed, as PyTorch in the slim image, is INVALID_INPUT, and so is a path that is too long
+    or may not be read.
     """
     for kind, ending in ENDINGS.items():
         if isinstance(error, kind):
             return ending
     if isinstance(error, ModuleNotFoundError) and package_of(error) != "watchmove":
         return INVALID_INPUT
-    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+    if is_unusable_path(error):
         return INVALID_INPUT
     return UNAVAILABLE if isinstance(error, OSError) and is_disk_full(error) else BUG
+
+
+def is_unusable_path(error: BaseException) -> bool:
+    """Return whether a path is the cause that is too long, or that permissions forbid to look at."""
+    return isinstance(error, OSError) and error.errno in _UNUSABLE_PATH and error.filename is not None
 
 
 def is_disk_full(error: OSError) -> bool:

@@ -14,8 +14,8 @@ from types import FrameType
 
 from rich.console import Console
 
-from watchmove.pipeline.errors import Stopped
-from watchmove.service.runner.exit_codes import BUG, DONE, STOPPED, ending_of, package_of
+from watchmove.pipeline.errors import InvalidInput, Stopped
+from watchmove.service.runner.exit_codes import BUG, DONE, STOPPED, ending_of, is_unusable_path, package_of
 from watchmove.service.runner.logs import log_failure
 from watchmove.service.runner.metrics import serve
 from watchmove.service.runner.process_metrics import ProcessMetrics
@@ -30,6 +30,8 @@ _STALLED_SECONDS = 100.0
 """How long a step may take to stop. Pods are killed 120 seconds after the signal (argo/watchmove.yaml)."""
 _COMPLETE = "use the full image instead of the slim one, or install requirements.txt"
 """What would do where a package is missing."""
+_OTHER_PATH = "check the path and its permissions"
+"""What would do where a path cannot be used."""
 _POLL_SECONDS = 0.5
 """How often a thread looks whether the step is to stop. Set by hand; not tuned."""
 
@@ -90,6 +92,8 @@ def report_error(error: Exception) -> int:
     message = one_line(error)
     if isinstance(error, ModuleNotFoundError) and ending is not BUG:
         message = f"the Python package {package_of(error)} is not installed, and this command needs it; {_COMPLETE}"
+    if isinstance(error, OSError) and is_unusable_path(error):
+        message = one_line(InvalidInput(f"{error.filename}: {error.strerror}; {_OTHER_PATH}"))
     log_failure(ending, message, "".join(traceback.format_exception(error)) if ending is BUG else "")
     return ending.exit_code
 

@@ -21,6 +21,7 @@ def world(context: StepContext, *, videos: bool = True, detection_set: bool = Tr
     """Draw the world's videos, its detection set and true masks, as asked for, once for each settings and stores.
 
     Raises:
+        InvalidInput: a store's folder cannot be made.
         Unavailable: a store cannot be reached or the disk is full.
     """
     settings = context.settings
@@ -30,10 +31,11 @@ def world(context: StepContext, *, videos: bool = True, detection_set: bool = Tr
     context.store.make()
     if find(context.store, key, WorldRecord) is not None:
         return
-    context.progress.update("world", 0, 1, "drawing")
-    draw_world(context.scratch / "world", settings.world, workers=worker_count(settings))
+    # before the drawing, so that a folder that cannot be made is said at once
     for store in places.values():
         store.make()
+    context.progress.update("world", 0, 1, "drawing")
+    draw_world(context.scratch / "world", settings.world, workers=worker_count(settings))
     files = sum(_copy(context.scratch / "world" / name, store) for name, store in places.items())
     commit(context.store, key, WorldRecord(made_by=origin(settings, {}), files=files))
     context.progress.update("world", 1, 1, f"{files} files")
