@@ -68,11 +68,12 @@ def test_a_folder_without_videos_is_refused(make_context: MakeContext, tmp_path:
 
 
 def test_a_list_that_leaves_no_video_is_refused(make_context: MakeContext, tmp_path: Path) -> None:
-    """The line counts why; a run that has no plan can be planned again."""
+    """The line counts why, and names the first malformed row; a run that has no plan can be planned again."""
     words = write_list(tmp_path, "a.mp4,,,by-nc,", "b.mp4,,,,1", "/c.mp4,,,,")
     context = make_context(words, "plan.licences=[commercial]")
 
-    with pytest.raises(InvalidInput, match=r"\(1 malformed rows, 1 left out: licence, 1 left out: licence-unknown\)"):
+    counts = r"\(1 malformed rows, 1 left out: licence, 1 left out: licence-unknown\)"
+    with pytest.raises(InvalidInput, match=rf"{counts}; malformed is first .*line 4: key '/c.mp4': would leave"):
         plan(context, "run")
     assert list(context.store.list()) == []
 

@@ -129,7 +129,8 @@ def _no_video_message(settings: Settings, chosen: Chosen) -> str:
     """The error message for a list that leaves no video."""
     passed_over = chosen.tally.text() or "nothing at all"
     if settings.plan.manifest:
-        return f"manifest {settings.plan.manifest}: no video left ({passed_over}); look at the list and at `plan`"
+        look = f"{chosen.tally.first()}; look at the list and at `plan`"
+        return f"manifest {settings.plan.manifest}: no video left ({passed_over}){look}"
     wanted = "name a folder with videos, such as .mp4, .mov, .avi, .mkv or .webm files"
     return f"videos {settings.videos}: no video there ({passed_over}); {wanted}"
 

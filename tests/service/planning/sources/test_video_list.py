@@ -62,7 +62,8 @@ def test_a_complete_uri_can_have_empty_parts() -> None:
 
 def test_a_uri_in_another_store_is_told_at_once() -> None:
     """A run reads one store: this is a mistake in the settings and not in a row."""
-    for uri in ("s3://others/all/a.mp4", "s3://clips/alles/a.mp4", "file:///a.mp4"):
+    others = ("file:///a.mp4", "https://clips/all/a.mp4", "S3://clips/all/a.mp4", "gs://clips/all/a.mp4")
+    for uri in ("s3://others/all/a.mp4", "s3://clips/alles/a.mp4", *others):
         with pytest.raises(InvalidInput, match=rf"list.csv line 3: {uri} is not below videos \({STORE}\)"):
             read_csv(f"uri\na.mp4\n{uri}\n")
 

@@ -51,6 +51,10 @@ class Tally:
         if len(self.malformed) < NAMED_ROWS:
             self.malformed.append(MalformedRow(where=where, why=why, begins=row[:_SHOWN_CHARACTERS]))
 
+    def first(self) -> str:
+        """Where the first malformed row is and what is wrong with it, to end a message; empty if there is none."""
+        return f"; malformed is first {self.malformed[0].where}: {self.malformed[0].why}" if self.malformed else ""
+
     def text(self) -> str:
         """The counts in words; empty if nothing was skipped."""
         parts = [f"{self.files_ignored} other files"] if self.files_ignored else []

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -16,7 +17,8 @@ from watchmove.service.records.record import Count, Seconds
 from watchmove.service.store.store import check_key, check_path
 from watchmove.service.store.text_stream import lines
 
-_SCHEMES = ("file://", "s3://")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+"""Beginning of a complete URI (RFC 3986, section 3.1), also of one that no store has, such as `https://`."""
 
 Row = tuple[int, str, object]
 """Number of the line, its text, and its columns by name."""
@@ -132,7 +134,7 @@ def videos_in(rows: Iterator[Row], where: str, videos_uri: str, tally: Tally) ->
 
 
 def _key_of(uri: str, place: str, videos_uri: str) -> str:
-    if uri.startswith(_SCHEMES):
+    if _SCHEME.match(uri):
         if not uri.startswith(videos_uri + "/"):
             raise InvalidInput(
                 f"{place}: {uri} is not below videos ({videos_uri}); a run reads the videos of one store"

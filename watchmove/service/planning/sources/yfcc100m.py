@@ -101,7 +101,9 @@ def videos_in(pieces: Iterator[bytes], where: str, tally: Tally) -> Iterator[Lis
         rows += count
         malformed = tally.rows_malformed - before
         if rows > _ENOUGH_ROWS and malformed > _MAX_MALFORMED_FRACTION * rows:
-            raise InvalidInput(f"{where}: {malformed} of {rows} rows are malformed; name YFCC100M's metadata file")
+            raise InvalidInput(
+                f"{where}: {malformed} of {rows} rows are malformed{tally.first()}; name YFCC100M's metadata file"
+            )
 
 
 def _not_photos(block: bytes) -> tuple[int, Iterator[tuple[int, bytes]]]:
