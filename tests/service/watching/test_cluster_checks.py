@@ -16,6 +16,7 @@ from watchmove.service.watching.cluster_checks import cluster_checks
 
 NAMES = ["version", "Argo", "permissions", "templates", "admission"]
 KINDS = ("workflows", "workflowtemplates", "cronworkflows", "workflowtaskresults")
+STEPS = ("plan", "extract", "gather", "pretrain", "evaluate", "report")
 _ARGO = "/apis/argoproj.io/v1alpha1"
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _PODS = "/api/v1/namespaces/science/pods"
@@ -34,8 +35,9 @@ class ReadyCluster(ArgoCluster):
         super().__init__()
         self.kinds = list(KINDS)
         self.forbidden: set[tuple[str, str]] = set()
-        self.templates = {"watchmove": template("watchmove"), "watchmove-extract": template("extract")}
+        self.templates = {"watchmove": template("watchmove"), **{f"watchmove-{step}": template(step) for step in STEPS}}
         self.admission = (201, "")
+        self.refused_steps = set(STEPS)
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> Answer:
         """Status code and document for one request."""
@@ -60,7 +62,8 @@ class ReadyCluster(ArgoCluster):
             return 201, {**body, "status": {"allowed": allowed}}
         if path == _PODS:
             self.posted.append(body)
-            code, message = self.admission
+            is_meant = body["metadata"]["labels"]["app.kubernetes.io/component"] in self.refused_steps
+            code, message = self.admission if is_meant else (201, "")
             return code, body if code == 201 else {"kind": "Status", "message": message}
         name = path.rpartition("/")[2]
         if path == f"{_ARGO}/namespaces/science/workflowtemplates/{name}" and name in self.templates:
@@ -83,6 +86,12 @@ def checked(namespace: str = "science") -> dict[str, Check]:
     return {check.name.removeprefix("cluster: "): check for check in cluster_checks(namespace)}
 
 
+def posted_of(cluster: ReadyCluster, step: str) -> dict[str, Any]:
+    """The pod of a step that was posted."""
+    (pod,) = [pod for pod in cluster.posted if pod["metadata"]["labels"]["app.kubernetes.io/component"] == step]
+    return pod
+
+
 def test_a_ready_cluster_passes_and_nothing_is_made(cluster: ReadyCluster) -> None:
     """The pod is posted by dry run only; no other request makes anything, and the token is in no line."""
     checks = checked()
@@ -90,7 +99,7 @@ def test_a_ready_cluster_passes_and_nothing_is_made(cluster: ReadyCluster) -> No
 
     assert {name: check.state for name, check in checks.items()} == dict.fromkeys(NAMES, State.OK)
     assert "v1.34.2" in checks["version"].finding
-    assert posts == ["/api/v1/namespaces/science/pods?dryRun=All"]
+    assert posts == ["/api/v1/namespaces/science/pods?dryRun=All"] * len(STEPS)
     assert cluster.tokens == {"Bearer secret"}
     assert "secret" not in repr(checks)
 
@@ -98,7 +107,7 @@ def test_a_ready_cluster_passes_and_nothing_is_made(cluster: ReadyCluster) -> No
 def test_the_pod_is_the_one_that_argo_makes(cluster: ReadyCluster) -> None:
     """What reaches the API server has the security contexts, the resources and the volumes of the step."""
     checked()
-    (posted,) = cluster.posted
+    posted = posted_of(cluster, "extract")
     spec, expected = posted["spec"], pod_of(step_template("extract"))["spec"]
     wanted = {row["name"]: row for row in (*expected["initContainers"], *expected["containers"])}
     found = {row["name"]: row for row in (*spec["initContainers"], *spec["containers"])}
@@ -120,7 +129,7 @@ def test_the_pod_has_the_labels_that_the_workflow_gives_to_all(cluster: ReadyClu
     workflow["spec"]["podMetadata"]["labels"]["watchmove/cost-centre"] = "vision"
     cluster.templates["watchmove"] = workflow
     checked()
-    (posted,) = cluster.posted
+    posted = posted_of(cluster, "extract")
 
     assert posted["metadata"]["labels"] == {
         "app.kubernetes.io/part-of": "watchmove",
@@ -189,6 +198,28 @@ def test_a_pod_that_is_refused_fails_with_the_reason(cluster: ReadyCluster, mess
     assert message in check.finding
     with pytest.raises(InvalidInput, match="cluster: admission"):
         raise_failures([check])
+
+
+@pytest.mark.parametrize("refused", [("pretrain",), ("evaluate", "report")], ids="+".join)
+def test_a_pod_of_a_late_step_that_is_refused_fails_before_the_run(
+    cluster: ReadyCluster, refused: tuple[str, ...]
+) -> None:
+    """Training asks for more than extraction: a limit below it would be met when days of extraction are done."""
+    cluster.admission, cluster.refused_steps = (403, "maximum memory usage per Container is 12Gi"), set(refused)
+    check = checked()["admission"]
+
+    assert check.state is State.FAILED
+    assert "maximum memory usage" in check.finding
+    assert f"watchmove-{refused[0]} would not start" in check.remedy
+    assert all(f"watchmove-{step}" in check.finding for step in refused[1:])
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_without_its_template_fails(cluster: ReadyCluster, step: str) -> None:
+    """Argo would refuse the workflow."""
+    del cluster.templates[f"watchmove-{step}"]
+
+    assert f"watchmove-{step}" in checked()["templates"].finding
 
 
 def test_a_cluster_that_cannot_be_reached_may_come_back(cluster: ReadyCluster) -> None:

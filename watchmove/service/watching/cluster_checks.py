@@ -1,6 +1,7 @@
 """Checks of the cluster on which `watchmove submit` would start a workflow; they change nothing there."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from watchmove.pipeline.errors import InvalidInput, Unavailable
 from watchmove.service.cluster.cluster_probe import ClusterProbe, is_configured
@@ -8,12 +9,14 @@ from watchmove.service.cluster.kubernetes_api import KubernetesApi, uses_service
 from watchmove.service.cluster.step_pod import step_pod
 from watchmove.service.watching.checks import Check, failed, failed_by, not_checked, ok, warning
 
+Document = Mapping[str, Any]
 _KINDS = ("workflows", "workflowtemplates", "cronworkflows", "workflowtaskresults")
 """Kinds of Argo's that the manifests and Argo's own containers use."""
 _NEEDED = (("get", "workflowtemplates"), ("create", "workflows"), ("get", "workflows"))
 """Permissions that `submit` needs."""
-_WORKFLOW, _STEP = "watchmove", "watchmove-extract"
-"""The templates of a run, and of the step whose pods are the most."""
+_WORKFLOW = "watchmove"
+_STEPS = tuple(f"{_WORKFLOW}-{step}" for step in ("plan", "extract", "gather", "pretrain", "evaluate", "report"))
+"""The templates of a run, and of its steps in their order. Drawn videos and several nodes are for some runs only."""
 
 
 def cluster_checks(namespace: str) -> Iterator[Check]:
@@ -59,7 +62,7 @@ def _permissions(name: str, probe: ClusterProbe) -> Check:
 
 
 def _pod_checks(probe: ClusterProbe, namespace: str) -> Iterator[Check]:
-    """The check that the templates are installed, and that a pod which Argo makes of one of them is admitted."""
+    """The check that the templates are installed, and that the pods which Argo makes of them are admitted."""
     templates, admission = "cluster: templates", "cluster: admission"
     try:
         if not probe.may("get", "workflowtemplates"):
@@ -67,21 +70,32 @@ def _pod_checks(probe: ClusterProbe, namespace: str) -> Iterator[Check]:
             yield not_checked(admission, "the templates cannot be read")
             return
         api = KubernetesApi(namespace)
-        workflow, step = api.template(_WORKFLOW), api.template(_STEP)
+        workflow, steps = api.template(_WORKFLOW), {name: api.template(name) for name in _STEPS}
     except (InvalidInput, Unavailable) as error:
         yield failed_by(templates, error)
         yield not_checked(admission, "the templates cannot be read")
         return
-    yield ok(templates, f"{_WORKFLOW} and {_STEP} are in the namespace {namespace}")
+    yield ok(templates, f"{_WORKFLOW} and those of its {len(steps)} steps are in the namespace {namespace}")
     try:
         if not probe.may("create", "pods", group=""):
             yield not_checked(admission, "the credentials may not create pods, which `watchmove submit` does not need")
             return
-        probe.admit(step_pod(workflow, step))
+        yield _admission(admission, probe, workflow, steps)
     except Unavailable as error:
         yield failed_by(admission, error)
-    except InvalidInput as error:
-        remedy = f"Change what refuses the pod, or the component of k8s/ that the pod lacks: {_STEP} would not start."
-        yield failed(admission, str(error).rpartition("; ")[0], remedy)
-    else:
-        yield ok(admission, f"the namespace {namespace} admits a pod of {_STEP}, by a dry run")
+
+
+def _admission(name: str, probe: ClusterProbe, workflow: Document, steps: Mapping[str, Document]) -> Check:
+    """The check that the pods of all steps are admitted: one of a late step would be refused days after the start."""
+    refused: dict[str, str] = {}
+    for template, step in steps.items():
+        try:
+            probe.admit(step_pod(workflow, step))
+        except InvalidInput as error:
+            refused[template] = str(error).rpartition("; ")[0]
+    if not refused:
+        return ok(name, f"the pods of {len(steps)} steps are admitted, by a dry run")
+    first, *others = refused
+    also = f" (also refused: {', '.join(others)})" if others else ""
+    remedy = f"Change what refuses the pod, or the component of k8s/ that the pod lacks: {first} would not start."
+    return failed(name, f"{refused[first]}{also}", remedy)
