@@ -51,9 +51,11 @@ _MARKS = {
     "mark-queue": "{{ .Values.kueue.queue }}",
     "http://opentelemetry-collector.observability:4318": "{{ .Values.otel.endpoint }}",
 }
+_NIGHT_ALERT = "WatchmoveNightMissing"
 _QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
-_OPEN = ("settings", "annotations", "environment")
-"""Values whose keys are the user's."""
+_TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
+_OPEN: dict[str, Any] = {"settings": {"type": "object"}, "annotations": _TEXTS, "environment": _TEXTS}
+"""Values whose keys are the user's, by their schemas: Kubernetes takes texts alone in annotations and Secrets."""
 
 
 def chart(tree: Tree, images: Mapping[str, Image]) -> dict[str, str]:
@@ -119,7 +121,7 @@ def _template(
         tree = merged(deepcopy(base[key]), {name: objects[key] for name, objects in variants.items()}, " ".join(key))
         return text_of(_with_values(key, tree), replaced)
     (component,) = [name for name, objects in variants.items() if key in objects]
-    body = text_of(variants[component][key], replaced)
+    body = text_of(_with_values(key, variants[component][key]), replaced)
     return f"{{{{- if {condition(component)} }}}}\n{body}{{{{- end }}}}\n"
 
 
@@ -133,6 +135,13 @@ def _with_values(key: Key, tree: dict[str, Any]) -> dict[str, Any]:
             tree["spec"]["schedules"] = [_json_of("schedule.cron")]
             tree["spec"]["timezone"] = _json_of("schedule.timezone")
             tree["spec"]["suspend"] = When(".Values.schedule.suspended", True)
+        case ("PrometheusRule", _):
+            (group,) = tree["spec"]["groups"]
+            # a night that is not meant to be is not missed
+            group["rules"] = [
+                When("not .Values.schedule.suspended", rule) if rule.get("alert") == _NIGHT_ALERT else rule
+                for rule in group["rules"]
+            ]
         case ("WorkflowTemplate", name) if name.removeprefix("watchmove-") in STEPS:
             step = name.removeprefix("watchmove-")
             (template,) = tree["spec"]["templates"]
@@ -203,7 +212,7 @@ def _schema(value: Any, top: bool = False) -> dict[str, Any]:
     All keys are required: only null, which removes a default, can let one be missing, and the templates use them all.
     """
     if isinstance(value, dict):
-        rows = {key: {"type": "object"} if key in _OPEN else _schema(own) for key, own in value.items()}
+        rows = {key: _OPEN.get(key) or _schema(own) for key, own in value.items()}
         if top:
             # Helm gives this one to every chart that is part of another.
             rows["global"] = {"type": "object"}

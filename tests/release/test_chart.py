@@ -159,7 +159,39 @@ def test_the_values_of_the_docs_are_taken(package: Path) -> None:
     assert (settings["store"], settings["work"]["metrics_port"]) == (given["settings"]["store"], 9090)
 
 
-@pytest.mark.parametrize("given", [{"component": {"gpu": True}}, {"components": {"gpus": True}}, {"costCentre": 7}])
+def test_texts_of_digits_stay_texts(package: Path) -> None:
+    """A cost centre is often a number, and Kubernetes takes no numbers in labels and names."""
+    given = {"costCentre": "4711", "s3": {"secretName": "47", "environment": {"AWS_MAX_ATTEMPTS": "5"}}}
+    objects = _rendered(package, given, "11")
+    labels = [one["metadata"]["labels"] for one in objects.values() if "labels" in one["metadata"]]
+
+    assert {label["watchmove/cost-centre"] for label in labels if "watchmove/cost-centre" in label} == {"4711"}
+    assert {one["metadata"]["namespace"] for one in objects.values()} == {"11"}
+    assert objects["Secret", "47"]["stringData"] == {"AWS_MAX_ATTEMPTS": "5"}
+
+
+def test_a_night_that_is_suspended_is_not_missed(package: Path) -> None:
+    """All other alerts are there."""
+    alerts = [
+        {rule["alert"] for rule in group["rules"] if "alert" in rule}
+        for given in (None, {"schedule": {"suspended": True}})
+        for group in _rendered(package, given)["PrometheusRule", "watchmove"]["spec"]["groups"]
+    ]
+
+    assert alerts[0] - alerts[1] == {"WatchmoveNightMissing"}
+    assert len(alerts[1]) > 5
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"component": {"gpu": True}},
+        {"components": {"gpus": True}},
+        {"costCentre": 7},
+        {"s3": {"environment": {"AWS_MAX_ATTEMPTS": 5}}},
+        {"serviceAccount": {"annotations": {"example/number": 5}}},
+    ],
+)
 def test_a_value_that_does_not_exist_is_refused(package: Path, given: dict[str, Any]) -> None:
     """And one of another type, by the chart's schema."""
     assert _helm("template", "a-release", str(package), given=given).returncode != 0

@@ -6,6 +6,7 @@ it all.
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,9 @@ HEIGHT = 8
 MOST_IN_A_LINE = 4
 """Panels beside each other: more would be too narrow for their legends."""
 _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+_METRIC = re.compile(r"(watchmove[:_]\w+)(?:\{(.*?)\})?")
+_OF_NAMESPACE = 'namespace=~"$namespace"'
+"""Of several installations that one Prometheus scrapes, those that are chosen."""
 
 
 class Panel(NamedTuple):
@@ -233,6 +237,17 @@ def dashboard() -> dict[str, Any]:
             panels.append({"id": len(panels) + 1, "gridPos": place, **_model(panel)})
         top += 1 + lines * HEIGHT
     source = {"name": "datasource", "type": "datasource", "query": "prometheus", "label": "Prometheus"}
+    # `.*` is also the namespace of what is scraped without this label
+    every = {"includeAll": True, "allValue": ".*", "current": {"text": "All", "value": "$__all"}}
+    namespace = {
+        "name": "namespace",
+        "type": "query",
+        "datasource": _SOURCE,
+        "query": "label_values(watchmove_exporter_read_timestamp_seconds, namespace)",
+        "label": "Namespace",
+        "refresh": 2,
+        **every,
+    }
     return {
         "uid": "watchmove",
         "title": "watchmove",
@@ -241,7 +256,7 @@ def dashboard() -> dict[str, Any]:
         "editable": False,
         "refresh": "1m",
         "time": {"from": "now-24h", "to": "now"},
-        "templating": {"list": [source]},
+        "templating": {"list": [source, namespace]},
         "panels": panels,
     }
 
@@ -256,12 +271,17 @@ def _model(panel: Panel) -> dict[str, Any]:
         "description": panel.description,
         "datasource": _SOURCE,
         "targets": [
-            {"refId": letter, "datasource": _SOURCE, "expr": query, "legendFormat": legend}
+            {"refId": letter, "datasource": _SOURCE, "expr": _selected(query), "legendFormat": legend}
             for letter, (legend, query) in zip(letters, panel.queries.items(), strict=True)
         ],
         "fieldConfig": {"defaults": {"unit": panel.unit, "custom": custom}, "overrides": []},
         "options": {"orientation": "horizontal", "displayMode": "basic"} if panel.kind == "bargauge" else {},
     }
+
+
+def _selected(query: str) -> str:
+    """A query of the chosen namespaces alone."""
+    return _METRIC.sub(lambda found: f"{found[1]}{{{','.join(filter(None, (found[2], _OF_NAMESPACE)))}}}", query)
 
 
 if __name__ == "__main__":
