@@ -3,6 +3,7 @@
 import base64
 import json
 import time
+import warnings
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,11 +12,14 @@ from typing import Any
 
 import pytest
 import yaml
+from kubernetes.client import Configuration
 from typer.testing import CliRunner, Result
+from urllib3.exceptions import InsecureRequestWarning
 
 from tests.service.cluster.argo_cluster import ArgoCluster
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.cli.main import app
+from watchmove.service.cluster.api_errors import configure_retries
 from watchmove.service.cluster.kubernetes_api import kubernetes_client
 from watchmove.service.watching.cluster_checks import cluster_checks
 
@@ -239,3 +243,13 @@ def test_a_certificate_that_is_none_has_advice_of_its_own(monkeypatch: pytest.Mo
     monkeypatch.setenv("KUBECONFIG", str(path))
 
     assert "check the certificates in KUBECONFIG" in _done("watch", "x").stderr
+
+
+def test_a_certificate_that_is_not_to_be_checked_is_no_warning() -> None:
+    """As with kubectl: the user has said so, and lines of `--log json` are JSON."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        configure_retries(Configuration())
+        warnings.warn("unverified", InsecureRequestWarning, stacklevel=1)
+
+    assert not said

@@ -13,7 +13,7 @@ from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.records import layout
 from watchmove.service.records.outcomes import ShardRecord
 from watchmove.service.records.plans import PlanRecord
-from watchmove.service.records.record import find
+from watchmove.service.records.record import code_version, find
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.steps.plan import plan
 from watchmove.service.watching.exporter import RecordCollector
@@ -96,3 +96,32 @@ def test_no_such_number_is_served(
     values = [sample.value for family in text_string_to_metric_families(page) for sample in family.samples]
     assert values
     assert all(math.isfinite(value) and value >= 0 for value in values)
+
+
+@pytest.mark.parametrize(
+    ("made_by", "remedy"),
+    [
+        ({"version": "9.0.0"}, "version 9.0.0 wrote it, and this is .*: use that version"),
+        ({"version": code_version()}, "remove it and run its step again"),
+        ({}, "remove it and run its step again"),
+        ([], "remove it and run its step again"),
+    ],
+    ids=["another version", "this version", "without a version", "of another form"],
+)
+def test_a_record_of_another_version_is_not_to_be_removed(context: StepContext, made_by: object, remedy: str) -> None:
+    """It need not be damaged, and an older program may be the one that has to go."""
+    key = layout.run_record("run", "plan")
+    context.store.write(key, json.dumps({"made_by": made_by, "recipe": {"of": "another form"}}).encode())
+
+    with pytest.raises(InvalidInput, match=f"no valid record .*; {remedy}$"):
+        find(context.store, key, PlanRecord)
+
+
+def test_bytes_that_are_no_record_are_to_be_removed(context: StepContext) -> None:
+    """Whatever their nesting, nothing says that another version wrote them."""
+    key = layout.run_record("run", "plan")
+    for data in (b"", b"[" * 100_000, b"\xff"):
+        context.store.write(key, data)
+
+        with pytest.raises(InvalidInput, match=r"remove it and run its step again$"):
+            find(context.store, key, PlanRecord)

@@ -16,7 +16,7 @@ from watchmove.service.planning.retry import retry
 from watchmove.service.records import layout
 from watchmove.service.records.outcomes import DeviceUse, Outcome
 from watchmove.service.records.record import commit, origin
-from watchmove.service.records.training import ClassificationRecord, Evaluation, EvaluationRecord
+from watchmove.service.records.training import BackboneRecord, ClassificationRecord, Evaluation, EvaluationRecord
 from watchmove.service.runner import metrics
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.steps.plan import plan
@@ -275,3 +275,22 @@ def test_a_record_of_the_future_does_not_count_as_progress(context: StepContext)
 
     for metric in ("watchmove_last_record_timestamp_seconds", "watchmove_last_run_ended_timestamp_seconds"):
         assert values.of(metric) == now + 600.0
+
+
+def test_a_pretraining_without_a_curve_has_no_loss(context: StepContext) -> None:
+    """The metrics of everything else are served."""
+    record = BackboneRecord(
+        made_by=origin(context.settings, {}),
+        backbone="b",
+        dataset="d",
+        weights_key="w",
+        weights_sha256="",
+        images_per_second=1.0,
+        curve=(),
+    )
+    commit(context.store, layout.backbone("b", "record.json"), record)
+    planned, values = plan(context, "run"), Values(context)
+    values.collector.refresh()
+
+    assert values.of("watchmove_training_loss") is None
+    assert values.of("watchmove_run_videos", run="run", outcome="waiting") == planned.videos_new

@@ -93,13 +93,15 @@ def part_of(what: str, answer: Any, name: str) -> Any:
 
 
 def configure_retries(configuration: Any) -> None:
-    """Have a client repeat a request only where no answer has come, and log none that is repeated.
+    """Have a client repeat a request only where no answer has come, and say nothing beside what the commands say.
 
     An answer that asks to come back later (Retry-After, which may be hours) is an error, so that its message is seen;
     a failure that remains is an exception. The clients' own configurations set what urllib3 logs when they are made.
     """
     import urllib3
 
+    # a certificate is not checked only where the user says so, and each request would warn of it
+    urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     configuration.retries = urllib3.Retry(_REPEATS, respect_retry_after_header=False)
     logging.getLogger("urllib3").setLevel(logging.ERROR)
 

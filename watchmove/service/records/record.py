@@ -1,5 +1,6 @@
 """Records of what a step decided or made. A step writes its record last: it commits the objects that it names."""
 
+import json
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from watchmove.pipeline.errors import InvalidInput, NotYet
+from watchmove.pipeline.files.text_lines import printable
 from watchmove.service.settings.settings import Settings, settings_hash
 from watchmove.service.store.store import Store
 
@@ -133,9 +135,18 @@ def find(store: Store, key: str, kind: type[AnyRecord]) -> AnyRecord | None:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise InvalidInput(
-            f"{store.uri}/{key}: no valid record ({where}: {first['msg']}); remove it and run its step again"
-        ) from error
+        raise InvalidInput(f"{store.uri}/{key}: no valid record ({where}: {first['msg']}); {_remedy(data)}") from error
+
+
+def _remedy(data: bytes) -> str:
+    """What to do about an object that is no valid record: one of another version need not be damaged."""
+    try:
+        written_by = json.loads(data)["made_by"]["version"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        written_by = code_version()
+    if written_by == code_version():
+        return "remove it and run its step again"
+    return f"version {printable(str(written_by))} wrote it, and this is {code_version()}: use that version"
 
 
 def need(store: Store, key: str, kind: type[AnyRecord], made_by_step: str) -> AnyRecord:

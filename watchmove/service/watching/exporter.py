@@ -134,7 +134,8 @@ def _training(reading: Reading) -> Iterator[Metric]:
     if reading.backbones:
         curve = _newest(reading.backbones.values()).curve
         measured = [point.validation_iou for point in curve if point.validation_iou is not None]
-        loss.add_metric([], curve[-1].loss)
+        for point in curve[-1:]:  # nothing says that there is one
+            loss.add_metric([], point.loss)
         if measured:
             iou.add_metric([], measured[-1])
     yield from (dataset, loss, iou)
