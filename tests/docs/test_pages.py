@@ -10,12 +10,18 @@ from tests.docs.pages import DOCS, PAGES, ROOT, anchors, links, page_name
 from watchmove.pipeline.errors import UNREADABLE_REASONS
 from watchmove.pipeline.extraction.conditions import CONDITIONS
 from watchmove.pipeline.extraction.pruning import REJECT_REASONS
+from watchmove.pipeline.extraction.sampled_video import ENDED_EARLY
 from watchmove.service.cli.reference import cli_reference
+from watchmove.service.extraction.child import TIMED_OUT_REASONS
+from watchmove.service.planning.sources.choice import LEFT_OUT
+from watchmove.service.planning.sources.folder import HIDDEN
 from watchmove.service.records import layout
+from watchmove.service.records.forgotten import FORGOTTEN
 from watchmove.service.records.outcomes import MISSING_REASONS, WORKER_REASONS, Outcome
 from watchmove.service.runner import exit_codes, metrics
 from watchmove.service.settings.evaluate import EvaluateSettings
 from watchmove.service.settings.reference import reference_table
+from watchmove.service.steps.import_coco import UNLISTED
 
 MOST_README_LINES = 150
 FORBIDDEN = re.compile(
@@ -105,6 +111,27 @@ def test_exit_codes_and_outcomes_are_listed() -> None:
     assert tuple(re.findall(r"^\| `([a-z-]+)`", discarded, re.MULTILINE)) == REJECT_REASONS
     for word in (*Outcome, *MISSING_REASONS, *WORKER_REASONS, *UNREADABLE_REASONS, *CONDITIONS):
         assert f"| `{word}` |" in page
+    assert _first_column(page, "### Why a video is not read to its end") == set(ENDED_EARLY)
+    assert _first_column(page, "## Reasons for leaving out listed videos") == {
+        "listed-twice", *LEFT_OUT, HIDDEN, FORGOTTEN, UNLISTED
+    }  # fmt: skip
+
+
+def test_reasons_are_below_the_outcome_that_they_have() -> None:
+    """A limit of time makes a video time out; all other reasons of the decoder and of the worker make it unreadable."""
+    page = (DOCS / "reference" / "exit-codes.md").read_text(encoding="utf-8")
+
+    assert _first_column(page, "### Reasons for `timed-out`") == set(TIMED_OUT_REASONS)
+    assert _first_column(page, "### Reasons for `missing`") == set(MISSING_REASONS)
+    assert _first_column(page, "### Reasons for `unreadable`") == {
+        *WORKER_REASONS, *UNREADABLE_REASONS
+    } - set(TIMED_OUT_REASONS)  # fmt: skip
+
+
+def _first_column(page: str, heading: str) -> set[str]:
+    """The words in code of the first column of the table below a heading."""
+    section = re.split(r"^#+ ", page.partition(f"{heading}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+    return {word for cell in re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE) for word in cell.split("`")[1::2]}
 
 
 def test_the_layout_is_listed() -> None:

@@ -20,10 +20,11 @@ UNREADABLE_REASONS = (
     "absurd-size",
     "too-short",
     "decoder-timeout",
+    "time-limit",
     "decoder-memory",
     "decoder-failed",
 )
-"""Why a video cannot be read: the closed list of `UnreadableVideo.reason`."""
+"""Why a video cannot be read: the closed list of `UnreadableVideo.reason`. Images of COCO have others."""
 
 
 class WatchmoveError(Exception):

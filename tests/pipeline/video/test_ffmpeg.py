@@ -1,6 +1,7 @@
 """Videos that are written and read back, and files that are not videos, each with its reason."""
 
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -219,6 +220,11 @@ def test_frames_of_absurd_size_are_refused(short_video: Path, tmp_path: Path) ->
 def test_a_decoder_that_takes_too_long_is_ended(short_video: Path) -> None:
     """A decoder that exceeds the timeout is ended."""
     assert reason_of(short_video, timeout_seconds=0.0001) == "decoder-timeout"
+
+
+def test_a_video_whose_time_has_passed_is_ended(short_video: Path) -> None:
+    """Without a frame at its deadline, a video has the reason of that limit and not that of the decoder's timeout."""
+    assert reason_of(short_video, deadline=time.monotonic() - 1) == "time-limit"
 
 
 def test_a_decoder_that_takes_too_much_memory_ends(short_video: Path) -> None:

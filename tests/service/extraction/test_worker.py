@@ -102,6 +102,15 @@ def test_a_hanging_video_times_out(square: Path, tmp_path: Path) -> None:
     assert time.monotonic() - began < 10
 
 
+def test_a_video_without_a_frame_at_its_deadline_has_timed_out(square: Path, tmp_path: Path) -> None:
+    """It ends as a video does whose child is ended: with the limit that `work.video_timeout_seconds` sets."""
+    outcome = video_child.extract_to_folder(
+        job_for(square, tmp_path / "results"), ExtractionSettings(), deadline=time.monotonic() - 1
+    )
+
+    assert (outcome.outcome, outcome.reason) == (Outcome.TIMED_OUT, "time-limit")
+
+
 def test_a_memory_bomb_is_unreadable(square: Path, tmp_path: Path) -> None:
     """The child hits its own limit; the parent and the machine do not notice."""
     outcome = run_one(job_for(square, tmp_path / "results"), Limits(60, 64, 64))

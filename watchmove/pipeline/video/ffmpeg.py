@@ -50,14 +50,13 @@ class VideoReader(AbstractContextManager["VideoReader"]):
     judged: `field_evidence` is what it adds to the judgement of the video.
 
     If `max_frames` is None, all frames are read and `timeout_seconds` limits the wait for each frame; otherwise it
-    limits the sum of all waits, `waited_seconds`, which begins with the value given. It holds for frames of 1920x1080
-    pixels and grows with larger frames. Where it or `deadline`, in seconds of `time.monotonic`, ends the reading after
-    at least one frame, `ended_early` is `decoder-timeout` or `time-limit`.
+    limits the sum of all waits, `waited_seconds`, which begins with the value given. It grows with frames of more than
+    1920x1080 pixels. Where it or `deadline` (`time.monotonic`) ends the reading, `ended_early` is the reason for it.
 
     Raises:
         UnreadableVideo: with reason `missing-file` or `empty-file` on creation; `absurd-size` at any frame whose
             longer side is more than 4 times the shorter; and, if no frame decodes, `not-a-video`, `truncated`,
-            `no-picture-stream`, `absurd-size`, `decoder-timeout`, `decoder-memory` or `decoder-failed`.
+            `no-picture-stream`, `absurd-size`, `decoder-timeout`, `time-limit`, `decoder-memory` or `decoder-failed`.
         InterlacedVideo: the video is interlaced, which became visible after its first frames; read it again with
             `fields`.
         HardwareFailed: with `hardware`, no frame decodes, or an error was reported; read it again without.
@@ -245,6 +244,7 @@ class VideoReader(AbstractContextManager["VideoReader"]):
             return UnreadableVideo("no-picture-stream", f"{self._path}: its only picture is cover art")
         if self.ended_early:
             seconds = f"{self._timeout_seconds:g} s; raise extract.decoder_timeout_seconds"
-            return UnreadableVideo("decoder-timeout", f"{self._path}: the decoder gave no frame in {seconds}")
+            limit = seconds if self.ended_early == "decoder-timeout" else "the time for reading it"
+            return UnreadableVideo(self.ended_early, f"{self._path}: the decoder gave no frame in {limit}")
         reason = self.log.failure_reason(self.exit_status or 0)
         return UnreadableVideo(reason, f"{self._path}: {self.log.failure_message()}")

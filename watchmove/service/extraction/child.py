@@ -40,6 +40,8 @@ _READING_SHARE = 0.8
 
 Set by hand; not tuned.
 """
+TIMED_OUT_REASONS = ("decoder-timeout", "time-limit")
+"""Reasons for which a video that gives no frame has timed out."""
 VERDICT, KEPT, AUDIT = "verdict.json", "kept.tar", "audit.tar"
 STAGES_OF_A_FRAME = "stages.tar"
 FRAME_VERDICTS = "frames.json.gz"
@@ -121,7 +123,7 @@ def extract_to_folder(
         with stages(ENCODE):
             _write(job, extraction, settings)
     except UnreadableVideo as error:
-        outcome = Outcome.TIMED_OUT if error.reason == "decoder-timeout" else Outcome.UNREADABLE
+        outcome = Outcome.TIMED_OUT if error.reason in TIMED_OUT_REASONS else Outcome.UNREADABLE
         detail = error.detail.replace(str(job.path), job.video.key)
         return VideoOutcome(video=job.video, outcome=outcome, reason=error.reason, detail=detail)
     except (MemoryError, cv2.error) as error:

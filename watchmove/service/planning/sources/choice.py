@@ -7,6 +7,8 @@ from watchmove.service.planning.sources.listed import ListedVideo
 from watchmove.service.records.outcomes import Credit
 from watchmove.service.settings.settings import PlanSettings
 
+LEFT_OUT = ("licence", "licence-unknown", "too-short", "too-long", "not-in-sample")
+"""Why a listed video is left out by the settings: a closed list."""
 _USES = {"commercial": "nc", "derivatives": "nd"}
 """Uses that the settings may require, and the part of a licence's name that forbids each."""
 _OF_URL = re.compile(r"creativecommons\.org/(?:licenses|publicdomain)/([a-z+-]+)")
@@ -20,7 +22,7 @@ _ORDER = ("by", "nc", "sa", "nd")
 
 
 def why_not(video: ListedVideo, settings: PlanSettings) -> str:
-    """The reason why a video is left out, from a closed list; empty if it is taken.
+    """The reason why a video is left out, one of LEFT_OUT; empty if it is taken.
 
     A video of unknown duration passes the limits of duration; one of unknown licence fails a choice of licences.
     """
