@@ -134,6 +134,22 @@ def _first_column(page: str, heading: str) -> set[str]:
     return {word for cell in re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE) for word in cell.split("`")[1::2]}
 
 
+def test_every_event_and_step_is_listed() -> None:
+    """The page of logs has each event that the code logs by a word, that of traces each that becomes a span; both have
+    the steps.
+    """
+    logs, traces = ((DOCS / "reference" / f"{name}.md").read_text(encoding="utf-8") for name in ("logs", "traces"))
+    code = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "watchmove").rglob("*.py")))
+    events = set(re.findall(r"\b(?:log_event|log_facts)\(\s*\"(\w+)\"|\bwith_event\([\w.]+, \"(\w+)\"", code))
+    steps = re.findall(r"^@log_step\n(?:@\w+\n)*def (\w+)\(", code, re.MULTILINE)
+
+    words = {first or second for first, second in events}
+    assert {"video", "part", "checkpoint"} < words
+    assert all(f"| `{word}` |" in logs and f"| `{word}` |" in traces for word in words)
+    assert {"plan", "teach"} < set(steps)
+    assert all(f"`{step}`" in logs and f"`{step}`" in traces for step in steps)
+
+
 def test_the_layout_is_listed() -> None:
     """The page has each key that the module of the layout names."""
     page = (DOCS / "reference" / "records.md").read_text(encoding="utf-8")
