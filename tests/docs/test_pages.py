@@ -150,6 +150,16 @@ def test_every_event_and_step_is_listed() -> None:
     assert all(f"`{step}`" in logs and f"`{step}`" in traces for step in steps)
 
 
+def test_every_record_is_listed() -> None:
+    """The page has each class of records; the exporter's `RunFigures` are a part of a `RunResult`."""
+    page = (DOCS / "reference" / "records.md").read_text(encoding="utf-8")
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "watchmove" / "service").rglob("*.py"))
+    kinds = set(re.findall(r"^class (\w+)\((?:Record|PlanRecord)\)", code, re.MULTILINE)) - {"RunFigures"}
+
+    assert {"PlanRecord", "RetryRecord"} < kinds
+    assert _first_column(page, "## Records") == kinds
+
+
 def test_the_layout_is_listed() -> None:
     """The page has each key that the module of the layout names."""
     page = (DOCS / "reference" / "records.md").read_text(encoding="utf-8")

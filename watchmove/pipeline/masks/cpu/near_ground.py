@@ -36,7 +36,7 @@ _MIN_MOTION_PIXELS = 0.6
 
 _NOISE_FACTOR = 1.5
 """Least motion of a region, in standard deviations of the noise of the field's residual. Chosen on pasted near ground,
-by cross-validation: see docs/explanation/masks/near-ground.md."""
+by cross-validation: see docs/explanation/masks.md."""
 
 FIT_ROUNDS = 4
 """Rounds of reweighted least squares, from the median shift of the region. Set by hand; not tuned."""
