@@ -22,7 +22,7 @@ from watchmove.service.records.training import (
     backbone_id_of,
 )
 from watchmove.service.report.evaluated_cells import classification_records, evaluation_records
-from watchmove.service.report.result import RunResult, result_rows
+from watchmove.service.report.result import ClassificationResult, Growth, LeftOut, RunResult, result_rows
 from watchmove.service.settings.evaluate import EvaluateSettings
 from watchmove.service.settings.settings import Settings
 from watchmove.service.store.folder import FileStore
@@ -78,6 +78,30 @@ def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> No
     print_result(result, Console(width=160), as_json=False)
 
     assert uri in capsys.readouterr().out
+
+
+def test_control_codes_of_a_result_reach_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """The record is read from the store, so its names and reasons may be of anyone who writes there."""
+    code = "\x1b[2J"
+    rows = (result_rows(records("random", [0.6]))[0].model_copy(update={"initialisation": code, "preset": code}),)
+    layers = (
+        ClassificationResult(initialisation=code, layer=code, seeds=(0,), ap_11_point=None, ap_area=None, left_out={}),
+    )
+    grown = Growth(freeze_through=0, points=(), left_out=(LeftOut(run=code, why=code),), refused=code)
+    result = RunResult(made_by=MADE_BY, run=code, rows=rows, evaluation_keys=(), classification=layers, growth=grown)
+    print_result(result, Console(width=160), as_json=False)
+
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_names_of_classes_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """Brackets in the name of a class are no markup, and control codes, as a file's name may have, are left out."""
+    image = VocImage("a", Path("a.jpg"), 9, 9, (VocObject("[/cat]", (0, 0, 4, 4)),))
+    print_scores(evaluate_detections([image], {"\x1b[2J": [Detection("a", 0.9, (0.0, 0.0, 4.0, 4.0))]}), as_json=False)
+    printed = capsys.readouterr().out
+
+    assert "[/cat]" in printed
+    assert "\x1b" not in printed
 
 
 def test_one_seed_is_printed_without_an_interval(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from watchmove.pipeline.files.text_lines import printable
 from watchmove.service.records.training import EvaluationRecord
 from watchmove.service.report.result import ClassificationResult, Growth, RunResult
-from watchmove.service.runner.narrow_tables import print_table
+from watchmove.service.runner.narrow_tables import cell, print_table
 from watchmove.service.steps.run import CompletedRun
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ def print_summary(completed: CompletedRun, store: str, console: Console) -> None
     """
     counts = ", ".join(f"{count} {name}" for name, count in completed.gathered.outcomes.items())
     # Names and URIs may contain brackets, so below they are escaped or printed without markup.
-    console.print(f"videos: {counts}", highlight=False, markup=False)
+    console.print(f"videos: {printable(counts)}", highlight=False, markup=False)
     sampled = sum(completed.gathered.frames.values())
     console.print(f"frames: {completed.dataset.kept_frames} kept of {sampled} sampled", highlight=False)
     if completed.gathered.no_training:
-        line = f"no training: {completed.gathered.no_training}"
+        line = f"no training: {printable(completed.gathered.no_training)}"
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     else:
         print_table(console, _evaluations_table(completed.evaluations))
@@ -47,10 +47,10 @@ def _evaluations_table(evaluations: Sequence[EvaluationRecord]) -> Table:
     for heading in ("initialisation", "frozen", "seed", "11-point", "area"):
         table.add_column(heading, justify="left" if heading == "initialisation" else "right")
     for record in evaluations:
-        cell = record.evaluation
-        frozen = f"conv1-{cell.freeze_through}" if cell.freeze_through else "none"
+        evaluation = record.evaluation
+        frozen = f"conv1-{evaluation.freeze_through}" if evaluation.freeze_through else "none"
         scores = (_figure(record.mean_ap_11_point), _figure(record.mean_ap_area))
-        table.add_row(escape(cell.trunk), frozen, str(cell.seed), *scores)
+        table.add_row(cell(evaluation.trunk), frozen, str(evaluation.seed), *scores)
     return table
 
 
@@ -59,7 +59,7 @@ def print_result(result: RunResult, console: Console, *, as_json: bool) -> None:
     if as_json:
         print(result.model_dump_json(indent=1))
         return
-    table = Table(title=f"run {result.run}: mean average precision, IoU 0.5, 11-point")
+    table = Table(title=f"run {cell(result.run)}: mean average precision, IoU 0.5, 11-point")
     for heading in ("initialisation", "frozen", "seeds", "mean", "std. dev.", "95 % interval", "preset"):
         table.add_column(heading)
     for row in result.rows:
@@ -68,11 +68,11 @@ def print_result(result: RunResult, console: Console, *, as_json: bool) -> None:
         mean, deviation = (_figure(spread.mean), _figure(spread.deviation)) if spread else ("–", "–")
         known = spread is not None and spread.low is not None
         interval = f"{_figure(spread.low)} to {_figure(spread.high)}" if spread and known else "–"
-        name = escape(row.initialisation)
-        table.add_row(name, frozen, row.seeds_in_words(), mean, deviation, interval, row.preset_in_short())
+        name = cell(row.initialisation)
+        table.add_row(name, frozen, row.seeds_in_words(), mean, deviation, interval, cell(row.preset_in_short()))
     print_table(console, table)
     for caution in dict.fromkeys(row.caution() for row in result.rows if row.caution()):
-        console.print(f"caution: {caution}", soft_wrap=True, highlight=False, markup=False)
+        console.print(f"caution: {printable(caution)}", soft_wrap=True, highlight=False, markup=False)
     if result.classification:
         print_table(console, _layers_table(result.classification))
     if result.growth is not None:
@@ -85,13 +85,13 @@ def _print_growth(growth: Growth, console: Console) -> None:
     for heading in ("run", "frames", "mean"):
         table.add_column(heading, justify="left" if heading == "run" else "right")
     for point in growth.points:
-        table.add_row(escape(point.run), f"{point.frames:,}", _figure(point.ap_11_point.mean))
+        table.add_row(cell(point.run), f"{point.frames:,}", _figure(point.ap_11_point.mean))
     print_table(console, table)
     reached = f"forecast: {growth.goal_of} is reached at {growth.frames:,.0f} frames" if growth.frames else ""
     lines = [reached or f"no forecast: {growth.refused}"]
     lines += [f"left out of the growth: {left.run}: {left.why}" for left in growth.left_out]
     for line in lines:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        console.print(printable(line), soft_wrap=True, highlight=False, markup=False)
 
 
 def _layers_table(rows: Sequence[ClassificationResult]) -> Table:
@@ -100,7 +100,7 @@ def _layers_table(rows: Sequence[ClassificationResult]) -> Table:
         table.add_column(heading)
     for row in rows:
         mean, deviation = (row.ap_area.mean, row.ap_area.deviation) if row.ap_area else (None, None)
-        table.add_row(escape(row.initialisation), row.layer, str(len(row.seeds)), _figure(mean), _figure(deviation))
+        table.add_row(cell(row.initialisation), cell(row.layer), str(len(row.seeds)), _figure(mean), _figure(deviation))
     return table
 
 
@@ -113,13 +113,15 @@ def print_scores(scores: "DetectionScores", *, as_json: bool) -> None:
     for heading in ("class", "11-point", "area", "objects"):
         table.add_column(heading, justify="left" if heading == "class" else "right")
     for name, score in scores.per_class.items():
-        table.add_row(name, _figure(score.ap_11_point), _figure(score.ap_area), str(score.n_ground_truth))
+        table.add_row(cell(name), _figure(score.ap_11_point), _figure(score.ap_area), str(score.n_ground_truth))
     table.add_row("mean", _figure(scores.mean_ap_11_point), _figure(scores.mean_ap_area), "", style="bold")
     console = Console()
     print_table(console, table)
     if scores.classes_without_objects:
         names = ", ".join(scores.classes_without_objects)
-        console.print(f"classes without objects, left out of the mean: {names}", highlight=False, markup=False)
+        console.print(
+            f"classes without objects, left out of the mean: {printable(names)}", highlight=False, markup=False
+        )
 
 
 def _figure(value: float | None) -> str:

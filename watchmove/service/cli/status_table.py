@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from watchmove.pipeline.errors import InvalidInput
@@ -15,7 +14,7 @@ from watchmove.service.records.forgotten import FORGOTTEN
 from watchmove.service.records.outcomes import VideoOutcome
 from watchmove.service.records.plans import RetryRecord
 from watchmove.service.records.record import END_OF_DATES
-from watchmove.service.runner.narrow_tables import print_table
+from watchmove.service.runner.narrow_tables import cell, print_table
 from watchmove.service.watching.pace import Speed
 from watchmove.service.watching.runs import RunSummary
 from watchmove.service.watching.status import RunStatus
@@ -40,7 +39,7 @@ def print_status(status: RunStatus, console: Console, *, as_json: bool) -> None:
             console.print(line, highlight=False)
         console.print(_pace(status))
         if status.no_training:
-            console.print(f"no training: {_word(status.no_training)}", soft_wrap=True, highlight=False)
+            console.print(f"no training: {cell(status.no_training)}", soft_wrap=True, highlight=False)
     if status.faults:
         more = f" (and {len(status.faults) - 1} more)" if len(status.faults) > 1 else ""
         raise InvalidInput(f"run {status.run}: not all videos are accounted for: {status.faults[0]}{more}")
@@ -59,9 +58,9 @@ def print_runs(runs: Sequence[RunSummary], now: float, console: Console, *, as_j
     for run in runs:
         counts = ((run.videos_listed, "videos"), (run.frames_kept, "frames"))
         made = [", ".join(f"{count:,} {what}" for count, what in counts if count is not None)]
-        made += [f"{_word(name)} {figure:.3f}" for name, figure in run.mean_ap.items()]
+        made += [f"{cell(name)} {figure:.3f}" for name, figure in run.mean_ap.items()]
         when = f"{run.state}, {_age(now - run.last_record_unix_seconds)} ago"
-        table.add_row(_word(run.run), when, "\n".join(filter(None, made)))
+        table.add_row(cell(run.run), when, "\n".join(filter(None, made)))
     table.caption = "figures: 11-point mAP without frozen layers, mean over seeds"
     console.print(table)
 
@@ -95,7 +94,7 @@ def _head(status: RunStatus) -> Table:
     table.add_column()
     retry = ""
     if status.retries is not None:
-        retry = f"retry of plan {_word(status.retries.plan)}: {_word(', '.join(status.retries.outcomes))}"
+        retry = f"retry of plan {cell(status.retries.plan)}: {cell(', '.join(status.retries.outcomes))}"
     elsewhere = status.videos_waiting_elsewhere
     rows = (
         ("videos listed", status.videos_listed, retry),
@@ -106,7 +105,7 @@ def _head(status: RunStatus) -> Table:
         ("waiting", status.videos_waiting, f"{status.shards_open:,} shards open"),
         ("new versions", status.videos_changed, "an earlier version was extracted before"),
         ("no longer listed", status.videos_removed, "ended before, left out of the dataset"),
-        *((f"left out: {_word(reason)}", count, _by(reason)) for reason, count in status.videos_filtered.items()),
+        *((f"left out: {cell(reason)}", count, _by(reason)) for reason, count in status.videos_filtered.items()),
         ("malformed rows", status.rows_malformed, "of the list of videos"),
     )
     for name, count, note in rows:
@@ -121,7 +120,7 @@ def _outcomes(status: RunStatus) -> Table:
     table.add_column("videos", justify="right")
     table.add_column("attempts of this run", justify="right")
     for row in status.outcomes:
-        table.add_row(row.outcome, _word(row.reason), f"{row.videos:,}", f"{row.attempts:,}")
+        table.add_row(row.outcome, cell(row.reason), f"{row.videos:,}", f"{row.attempts:,}")
     table.add_row("none yet", "", f"{status.videos_without_outcome:,}", "")
     numbers = sorted(status.attempts_per_video.items())
     table.caption = ", ".join(f"{count:,} {_tried(attempts)}" for attempts, count in numbers)
@@ -131,11 +130,6 @@ def _outcomes(status: RunStatus) -> Table:
 def _by(reason: str) -> str:
     """Who has left videos out."""
     return "by `watchmove forget`" if reason == FORGOTTEN else "by the settings"
-
-
-def _word(reason: str) -> str:
-    """A word of a record made safe for the terminal: records may come from anyone and could hold control codes."""
-    return escape(printable(reason))
 
 
 def _tried(attempts: int) -> str:
@@ -148,7 +142,7 @@ def _frames(status: RunStatus) -> Table:
     table.add_column("reason")
     table.add_column("frames", justify="right")
     for row in status.frames:
-        table.add_row(row.outcome, _word(row.reason), f"{row.frames:,}")
+        table.add_row(row.outcome, cell(row.reason), f"{row.frames:,}")
     table.caption = f"{status.frames_seen:,} frames in videos"
     return table
 

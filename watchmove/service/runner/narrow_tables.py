@@ -1,8 +1,16 @@
 """Tables for terminals of any width."""
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
+
+from watchmove.pipeline.files.text_lines import printable
+
+
+def cell(text: str) -> str:
+    """A text as a cell: without markup and control codes, as records and names of files may come from anyone."""
+    return escape(printable(text))
 
 
 def print_table(console: Console, table: Table) -> None:
@@ -17,8 +25,8 @@ def print_table(console: Console, table: Table) -> None:
     if table.title:
         console.print(_text(table.title), style="table.title")
     for row in zip(*(column.cells for column in table.columns), strict=True):
-        for number, (column, cell) in enumerate(zip(table.columns, row, strict=True)):
-            heading, text = _text(column.header), _text(cell)
+        for number, (column, content) in enumerate(zip(table.columns, row, strict=True)):
+            heading, text = _text(column.header), _text(content)
             if text:
                 line = Text("  " if number else "") + heading + Text(": " if heading else "") + text
                 console.print(line, highlight=False)
@@ -26,5 +34,5 @@ def print_table(console: Console, table: Table) -> None:
         console.print(_text(table.caption), style="table.caption")
 
 
-def _text(cell: object) -> Text:
-    return cell if isinstance(cell, Text) else Text.from_markup(str(cell))
+def _text(content: object) -> Text:
+    return content if isinstance(content, Text) else Text.from_markup(str(content))
