@@ -24,6 +24,8 @@ from watchmove.service.settings.reference import reference_table
 from watchmove.service.steps.import_coco import UNLISTED
 
 MOST_README_LINES = 150
+ALL_PAGES = (*PAGES, *(ROOT / f"{name}.md" for name in ("CONTRIBUTING", "SECURITY", "CHANGELOG")))
+"""The pages with those that have no commands to run."""
 FORBIDDEN = re.compile(
     r"\b(goes? on where it was|goes on with|takes? up again|second watch|teach(es)? nothing|teach(es)? less|is dealt"
     r"|are dealt|dealt into|told to|learnt from nothing else|speaks? for|rests? on|joins? motion|by itself tells"
@@ -39,7 +41,7 @@ def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= MOST_README_LINES
 
 
-@pytest.mark.parametrize("page", PAGES, ids=page_name)
+@pytest.mark.parametrize("page", ALL_PAGES, ids=page_name)
 def test_links_lead_somewhere(page: Path) -> None:
     """Each relative link names a file of the repository and, after `#`, one of its headings."""
     for link in links(page):
@@ -49,6 +51,20 @@ def test_links_lead_somewhere(page: Path) -> None:
         target = (page.parent / name).resolve() if name else page
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_named_tests_exist(page: Path) -> None:
+    """A test that a page names is in the file before its name, or, with `::` alone, in the file that was named last."""
+    text, path = page.read_text(encoding="utf-8"), ""
+    for file, name in re.findall(r"`(tests/[\w/]+\.py)?(?:::(test_\w+))?`", text):
+        path = file or path
+        assert (
+            f"def {name}(" in (ROOT / path).read_text(encoding="utf-8") if name else not file or (ROOT / file).exists()
+        )
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    for name in re.findall(r"`(test_\w+)`", text):
+        assert f"def {name}(" in code
 
 
 def test_every_page_can_be_reached() -> None:
