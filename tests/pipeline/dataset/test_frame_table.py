@@ -1,5 +1,6 @@
 """Where frames lie: tables of local shards and of indexes, and reading them by their bytes."""
 
+import tarfile
 import zlib
 from pathlib import Path
 
@@ -51,6 +52,26 @@ def test_an_index_that_cannot_be_is_named(frame: Frame) -> None:
     """It comes from a store, and anything can stand in it."""
     with pytest.raises(InvalidInput, match="shard-7: its index has frame"):
         frame_table([("shard-7", [frame])])
+
+
+def test_a_key_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    """Names in tars have any bytes, those of keys in a table have not."""
+    shard = drawn_shard(tmp_path / "a.tar", videos=1, frames=1)
+    with tarfile.open(shard) as whole, tarfile.open(tmp_path / "b.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+        for entry in whole:
+            content = whole.extractfile(entry)
+            entry.name = f"\udce9{entry.name}"
+            tar.addfile(entry, content)
+
+    with pytest.raises(InvalidInput, match=r"b\.tar: the key '\\udce9.*' is not UTF-8"):
+        frames_in([tmp_path / "b.tar"])
+
+
+def test_a_shard_whose_own_name_is_not_utf_8_has_a_digest(tmp_path: Path) -> None:
+    """It is a path of this machine, which opens it."""
+    shard = drawn_shard(tmp_path / "a.tar", videos=1, frames=1)
+
+    assert len(frames_in([shard.rename(tmp_path / "\udce9.tar")]).digest()) == 64
 
 
 def test_frames_are_in_the_order_of_their_bytes() -> None:

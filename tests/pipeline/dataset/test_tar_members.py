@@ -2,7 +2,7 @@
 
 import io
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -49,6 +49,24 @@ def with_size(content: bytes, size: bytes) -> bytes:
     header[148:156] = b" " * 8
     header[148:156] = b"%06o\0 " % sum(header)
     return bytes(header) + content[tarfile.BLOCKSIZE :]
+
+
+def with_pax_headers(headers: Mapping[str, str]) -> bytes:
+    """A tar of one file with these extended headers."""
+    with io.BytesIO() as buffer:
+        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            entry = tarfile.TarInfo("v-0.jpg")
+            entry.size, entry.pax_headers = 1, headers
+            tar.addfile(entry, io.BytesIO(b"1"))
+        return buffer.getvalue()
+
+
+def with_many_names(count: int) -> bytes:
+    """A tar whose file has as many headers with its name."""
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 2
+    name = header.tobuf(tarfile.GNU_FORMAT) + b"v".ljust(tarfile.BLOCKSIZE, b"\0")
+    return name * count + tar_bytes(KEYS)
 
 
 @pytest.mark.parametrize("tar_format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
@@ -117,12 +135,21 @@ TWO = len(tar_bytes(KEYS[:2]).rstrip(b"\0")) // tarfile.BLOCKSIZE * tarfile.BLOC
         (with_size(tar_bytes(KEYS), b"00000001_130"), "not a readable tar file"),
         (with_size(tar_bytes(KEYS), b"\x80" + (2**40).to_bytes(11)), "ends within v-0.jpg"),
         (with_size(tar_bytes(KEYS), b"\xff" * 12), "not a readable tar file"),
+        (with_pax_headers({"GNU.sparse.map": "1,x"}), "not a readable tar file"),
+        (with_pax_headers({"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}), "not a readable tar file"),
+        (with_many_names(5000), "not a readable tar file"),
     ],
 )
 def test_a_damaged_tar_is_never_a_shorter_one(tmp_path: Path, content: bytes, message: str) -> None:
     """Cut off, with a damaged header in the middle, filled with zeros, or with an impossible size."""
     with pytest.raises(InvalidInput, match=rf"s\.tar: .*({message})"):
         keys_in(tmp_path / "s.tar", content)
+
+
+def test_a_chain_of_names_is_no_sample() -> None:
+    """Where the bytes of a frame are read alone, too."""
+    with pytest.raises(InvalidInput, match="no files where its index says"):
+        sample_in(with_many_names(5000), "v-0")
 
 
 def test_a_sparse_file_is_refused(tmp_path: Path) -> None:

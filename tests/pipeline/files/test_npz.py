@@ -58,6 +58,17 @@ def test_whatever_byte_is_damaged_the_error_is_one_of_a_list(content: bytes, met
     assert seen["LZMAError"] or method == zipfile.ZIP_DEFLATED
 
 
+def test_a_header_of_an_impossible_size_is_damage() -> None:
+    """No machine has the memory for 2^55 numbers, which a few digits of a header ask for."""
+    stream, header = io.BytesIO(), io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|b1", "fortran_order": False, "shape": (2**55,)})
+    with zipfile.ZipFile(stream, "w") as packed:
+        packed.writestr("counts.npy", header.getvalue())
+
+    with pytest.raises(DAMAGED):
+        counts_of(stream.getvalue())
+
+
 def test_a_single_array_is_refused(tmp_path: Path) -> None:
     """A .npy file of whatever name is no .npz file, and the next file is read."""
     path = tmp_path / "single.npz"

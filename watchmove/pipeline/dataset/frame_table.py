@@ -71,7 +71,8 @@ class FrameTable:
         The folder of the shards does not count, so that a copy of a dataset has the same digest.
         """
         names = "\n".join((*(PurePosixPath(shard).name for shard in self.shards), *self.videos))
-        total = hashlib.sha256(names.encode())
+        # the name of a local file may have bytes that are not UTF-8
+        total = hashlib.sha256(names.encode("utf-8", "surrogateescape"))
         # without crc32, because tables of the same dataset may have it or lack it
         for array in (self.keys, self.shard, self.video, self.offset, self.size_bytes):
             total.update(np.ascontiguousarray(array).data)
@@ -151,6 +152,10 @@ def frames_in(shards: Sequence[Path]) -> FrameTable:
 def _check(shard: str, frames: Sequence[Frame]) -> None:
     """Raise InvalidInput if a frame's place or key is impossible: indexes come from a store and are not trusted."""
     for frame in frames:
-        if frame.offset < 0 or frame.size_bytes <= 0 or not 0 < len(frame.key.encode()) <= _LONGEST_KEY_BYTES:
+        try:
+            key_bytes = len(frame.key.encode())
+        except UnicodeEncodeError as error:  # the name of a file in a tar has any bytes
+            raise InvalidInput(f"{shard}: the key {frame.key[:99]!r} is not UTF-8; pack the shard again") from error
+        if frame.offset < 0 or frame.size_bytes <= 0 or not 0 < key_bytes <= _LONGEST_KEY_BYTES:
             place = f"{frame.size_bytes} bytes from {frame.offset}"
             raise InvalidInput(f"{shard}: its index has frame {frame.key[:99]!r} at {place}; extract its shard again")

@@ -153,7 +153,7 @@ def sample_in(content: bytes, key: str) -> Sample:
     """
     try:
         parts = dict(files_in(content))
-    except (ValueError, tarfile.TarError) as error:
+    except (ValueError, tarfile.TarError, RecursionError) as error:
         raise InvalidInput(f"{key}: no files where its index says ({error}); extract its shard again") from error
     parts = {_with_lower_suffix(name): part for name, part in parts.items()}
     try:

@@ -73,7 +73,8 @@ def members_of(path: Path) -> Iterator[tarfile.TarInfo]:
                     raise InvalidInput(
                         f"{path}: {zeros} zero bytes from byte {end} on, where files may be lost; {advice}"
                     )
-    except (tarfile.TarError, OSError) as error:
+    # ValueError and RecursionError: tarfile expects numbers in extended headers, and calls itself for each of a chain
+    except (tarfile.TarError, OSError, ValueError, RecursionError) as error:
         raise InvalidInput(f"{path}: not a readable tar file ({error}); {advice}") from error
 
 
@@ -94,7 +95,7 @@ def padded(length: int) -> int:
 
 
 def files_in(content: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield name and content of each file of a tar. Raises ValueError or TarError where a header is not one.
+    """Yield name and content of each file of a tar. Raises ValueError, TarError or RecursionError for a damaged header.
 
     tarfile is used for extended headers alone: parsing all fields of headers would take a fifth of the time of making
     an example.

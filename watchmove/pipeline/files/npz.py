@@ -22,6 +22,8 @@ DAMAGED = (
     *(OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
     # A flipped bit may say that a file is encrypted, or compressed by an unknown method (NotImplementedError).
     RuntimeError,
+    # NumPy allocates what the header says before it reads.
+    MemoryError,
 )
 """What `open_npz` and reading its arrays raise for a damaged file."""
 
