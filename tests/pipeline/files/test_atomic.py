@@ -92,6 +92,18 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new").rglob("*")] == ["page", "two"]
 
 
+def test_what_a_killed_process_has_left_is_no_part_of_a_folder(tmp_path: Path) -> None:
+    """Processes of containers have the same number each time, and so the same names beside the folder."""
+    (tmp_path / "page").mkdir()
+    for state in ("partial", "before"):
+        (tmp_path / f".page.{os.getpid()}.{state}").mkdir()
+        (tmp_path / f".page.{os.getpid()}.{state}" / "old").write_text("old")
+    with replacing_folder(tmp_path / "page") as folder:
+        (folder / "one").write_text("one")
+
+    assert [path.name for path in tmp_path.rglob("*")] == ["page", "one"]
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError(), OSError(errno.ENOSPC, "No space left")])
 def test_a_folder_that_is_not_complete_leaves_the_one_before(tmp_path: Path, error: BaseException) -> None:
     """After an error of any kind; a full disk is an error that a retry can resolve."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.service.store.answering_server import (
     Answer,
@@ -21,6 +22,8 @@ from tests.service.store.answering_server import (
 from watchmove.pipeline.errors import InvalidInput, Unavailable
 from watchmove.service.store import ranged_download, s3_object
 from watchmove.service.store.opening import open_store
+from watchmove.service.store.s3_errors import retry_after_seconds
+from watchmove.service.store.s3_probe import clock_skew_seconds
 from watchmove.service.store.store import ObjectChanged, ObjectRefused, ObjectUnserved, Store, StoredObject
 
 NAME = "s3://b/p"
@@ -343,6 +346,18 @@ def test_a_retry_after_is_not_waited_for_after_the_last_try(
         open_store(NAME).read("k")
 
     assert waits.count(7.0) == 5
+
+
+@pytest.mark.parametrize(
+    "date", ["Mon, 01 Jan 99999999999999 00:00:00 GMT", "Mon, 01 Jan 2024 00:00:00 +99999999999999"]
+)
+def test_a_date_that_cannot_be_is_none(date: str) -> None:
+    """A header with impossible numbers is no reason to fail, nor to wait."""
+    headers = {"date": date, "retry-after": date}
+    error = ClientError({"ResponseMetadata": {"HTTPHeaders": headers}}, "GetObject")  # type: ignore[typeddict-item]
+
+    assert retry_after_seconds(error) == 0
+    assert clock_skew_seconds(error) is None
 
 
 def test_a_connection_to_what_was_at_the_address_before_can_be_left(server: AnsweringServer) -> None:

@@ -3,13 +3,14 @@
 import random
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from watchmove.pipeline.errors import Stopped, Unavailable
 from watchmove.service.store import ranged_download
-from watchmove.service.store.ranged_download import RANGE_BYTES, RangeBroken, download
+from watchmove.service.store.ranged_download import CONNECTIONS, RANGE_BYTES, RangeBroken, download
 
 CONTENT = random.Random(1).randbytes(2 * RANGE_BYTES + 77)
 
@@ -82,6 +83,32 @@ def test_stopping_ends_a_long_wait(tmp_path: Path) -> None:
 
     with pytest.raises(Stopped):
         download(open_range, len(CONTENT), tmp_path / "file", stop)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_ends_all_ranges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that have begun end at their next chunk, and the others do not begin."""
+    opened: list[int] = []
+    waits = threading.Event()
+
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            waits.set()
+            super().shutdown(wait, cancel_futures=cancel_futures)
+
+    def open_range(first: int, last: int) -> Iterator[bytes]:
+        opened.append(first)
+        waits.wait(60)
+        yield bytes(last + 1 - first)
+
+    def interrupted(_: object) -> Iterator[Future[None]]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ranged_download, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(ranged_download, "as_completed", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        download(open_range, 40 * RANGE_BYTES, tmp_path / "file", threading.Event())
+    assert len(opened) <= CONNECTIONS
     assert list(tmp_path.iterdir()) == []
 
 

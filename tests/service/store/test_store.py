@@ -14,7 +14,8 @@ import pytest
 
 from tests.service.faults.faulty_proxy import faulty_proxy
 from watchmove.pipeline.errors import InvalidInput, Stopped, Unavailable
-from watchmove.service.store import ranged_download
+from watchmove.service.store import folder, ranged_download
+from watchmove.service.store.folder import FileStore
 from watchmove.service.store.folder_sync import remove_checkpoints
 from watchmove.service.store.opening import open_store
 from watchmove.service.store.ranged_download import RANGE_BYTES
@@ -513,6 +514,20 @@ def test_a_file_in_a_folder_that_may_not_be_read_is_refused(tmp_path: Path, unre
         store.head("a/1.mp4")
     with pytest.raises(ObjectRefused, match=r"a/1.mp4: Permission denied"):
         store.fetch(item, tmp_path, threading.Event())
+
+
+def test_a_listing_that_a_network_file_system_breaks_off_is_unavailable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file whose handle became stale after its folder was read."""
+    FileStore(tmp_path).write("a", b"1")
+
+    def stale(_key: str, _path: Path) -> StoredObject:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(folder, "_described", stale)
+    with pytest.raises(Unavailable, match=r"a: Stale file handle"):
+        list(FileStore(tmp_path).list())
 
 
 def test_a_file_that_is_removed_while_it_is_read_is_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

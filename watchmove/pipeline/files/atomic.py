@@ -49,6 +49,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         InvalidInput, Unavailable: as `replacing` does.
     """
     temporary, before = (path.with_name(f".{path.name}.{os.getpid()}.{state}") for state in ("partial", "before"))
+    # A killed process of the same number, as the first one of a container always has, may have left both.
+    for left in (temporary, before):
+        shutil.rmtree(left, ignore_errors=True)
     try:
         make_folder(temporary)
         yield temporary

@@ -52,7 +52,8 @@ class FileStore:
         for path in paths:
             key = path.relative_to(self.folder).as_posix()
             if key.startswith(prefix):
-                with suppress(FileNotFoundError):  # deleted since the folder was read
+                # deleted since the folder was read
+                with _translated(f"reading the size and time of {path}"), suppress(FileNotFoundError):
                     yield _described(key, path)
 
     def head(self, key: str) -> StoredObject | None:

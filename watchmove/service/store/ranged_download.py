@@ -66,7 +66,11 @@ def download(open_range: OpenRange, size_bytes: int, target: Path, stop: threadi
         with partial.open("wb") as file, ThreadPoolExecutor(CONNECTIONS) as pool:
             gets = [_Range(open_range, file.fileno(), place, (stop, aborted)) for place in ranges]
             futures = [pool.submit(get.fetch) for get in gets]
-            errors = [error for future in as_completed(futures) if (error := future.exception()) is not None]
+            try:
+                errors = [error for future in as_completed(futures) if (error := future.exception()) is not None]
+            except BaseException:  # Ctrl-C, after which the pool would first download all ranges
+                aborted.set()
+                raise
         for error in sorted(errors, key=lambda error: isinstance(error, Stopped)):
             raise error  # a failed range stops the others: its error, sorted first, is the cause
         partial.replace(target)

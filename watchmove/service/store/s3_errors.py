@@ -109,7 +109,7 @@ def retry_after_seconds(error: Exception) -> float:
 def _wanted_seconds(word: str) -> float:
     try:
         wanted = whole_number_of(word) if word.isdecimal() else parsedate_to_datetime(word).timestamp() - time.time()
-    except (ValueError, TypeError, IndexError):
+    except (ValueError, TypeError, IndexError, OverflowError):
         return 0.0
     return min(max(wanted, 0.0), _LONGEST_WAIT_SECONDS)
 

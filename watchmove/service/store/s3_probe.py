@@ -43,5 +43,5 @@ def _skew_seconds(answer: dict[str, Any]) -> float | None:
     date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
     try:
         return time.time() - parsedate_to_datetime(date).timestamp()
-    except (ValueError, TypeError, IndexError):
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
