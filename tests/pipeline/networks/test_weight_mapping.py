@@ -12,7 +12,8 @@ from torch.nn import functional
 from torchvision.models import alexnet
 
 from watchmove.pipeline.errors import InvalidInput
-from watchmove.pipeline.networks.alexnet import CHANNEL_MEAN, CHANNEL_STD, random_backbone, save_backbone
+from watchmove.pipeline.networks.alexnet import CHANNEL_MEAN, CHANNEL_STD, AlexNet, random_backbone, save_backbone
+from watchmove.pipeline.networks.alexnet_shape import SMALL_ALEXNET
 from watchmove.pipeline.networks.torchvision_layout import save_in_torchvision_layout
 from watchmove.pipeline.networks.weight_mapping import CAFFE_MEAN_BGR, Layout, load_mapped
 from watchmove.service.settings.evaluate import LAYOUTS
@@ -51,6 +52,34 @@ def test_an_exported_backbone_is_read_back(tmp_path: Path, layout: Layout | None
     assert (mapping.layout, mapping.fresh, mapping.unused) == ("torchvision", (), ())
     for name, value in source.folded().named_parameters():
         assert torch.equal(trunk.get_parameter(name), value), name
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("save", [save_backbone, save_in_torchvision_layout])
+def test_a_backbone_of_the_small_size_is_read_back(
+    tmp_path: Path, save: Callable[[AlexNet, Path, dict[str, str]], None]
+) -> None:
+    """From both of its exported files, as one of the published size."""
+    source = random_backbone(5, SMALL_ALEXNET)
+    save(source, tmp_path / "small.safetensors", {})
+    trunk, mapping = load_mapped(tmp_path / "small.safetensors", None, seed=0)
+
+    assert (trunk.shape, mapping.fresh, mapping.unused) == (SMALL_ALEXNET, (), ())
+    for name, value in source.named_parameters():
+        assert torch.equal(trunk.get_parameter(name), value), name
+
+
+@pytest.mark.parametrize("save", [save_backbone, save_in_torchvision_layout])
+def test_names_with_a_prefix_are_refused_with_the_prefix(
+    tmp_path: Path, save: Callable[[AlexNet, Path, dict[str, str]], None]
+) -> None:
+    """As a network that was wrapped for several GPUs is saved."""
+    save(random_backbone(5, SMALL_ALEXNET), tmp_path / "plain.safetensors", {})
+    tensors = load_file(tmp_path / "plain.safetensors")
+    save_file({f"module.{name}": tensor for name, tensor in tensors.items()}, tmp_path / "wrapped.safetensors")
+
+    with pytest.raises(InvalidInput, match=r"has the prefix 'module\.'; save it as (conv1|features\.0)\.weight"):
+        load_mapped(tmp_path / "wrapped.safetensors", None, seed=0)
 
 
 @torch.no_grad()

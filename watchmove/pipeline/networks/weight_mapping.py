@@ -3,6 +3,7 @@
 layout          | names                          | widths of conv1-5         | input | response normalisation
 ----------------|--------------------------------|---------------------------|-------|-----------------------
 `own`           | conv1.weight … fc7.bias        | 96 256 384 384 256 groups | own   | none
+                |                                | or those of alexnet-small |       |
 `caffe`         | the same                       | the same                  | Caffe | after pooling
 `caffe-alexnet` | the same                       | the same                  | Caffe | before pooling
 `caffe-plain`   | the same                       | the same                  | Caffe | none
@@ -15,7 +16,7 @@ of `own` with dense kernels in place of groups. A caller must name Caffe's layou
 and shapes as those of `own`. The conversion from the trunk's input to Caffe's is folded into conv1.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.networks.alexnet import CHANNEL_MEAN, CHANNEL_STD, AlexNet, refuse_resnet
+from watchmove.pipeline.networks.alexnet_shape import ALEXNET, SHAPES, AlexNetShape
 from watchmove.pipeline.networks.response_normalisation import ResponseNormalisation
 from watchmove.pipeline.networks.torchvision_layout import TORCHVISION_NAMES, grouped_kernel
 
@@ -80,14 +82,16 @@ def load_mapped(path: Path, layout: Layout | None, seed: int) -> tuple[AlexNet, 
         with safe_open(path, "pt") as file:
             names = sorted(file.keys())
             refuse_resnet(names, path)
+            _refuse_prefix(names, path)
             chosen = layout or ("torchvision" if "features.0.weight" in names else "own")
             name_of = {name: _name(chosen, name) for name in _parameters()}
             tensors = {name: file.get_tensor(name) for name in name_of.values() if name in names}
     except (SafetensorError, OSError) as error:
         raise InvalidInput(f"{path}: not a safetensors file ({error}); export it again") from error
-    is_exported = chosen == "torchvision" and _is_export(tensors)
-    tensors = _with_groups(tensors, path) if is_exported else tensors
-    trunk = OneTowerAlexNet() if chosen == "torchvision" and not is_exported else AlexNet()
+    shape = _own_shape(tensors, name_of["conv1.weight"])
+    if chosen == "torchvision" and shape is not None:
+        tensors = _with_groups(tensors, shape, path)
+    trunk = OneTowerAlexNet() if chosen == "torchvision" and shape is None else AlexNet(shape or ALEXNET)
     _randomise(trunk, seed)
     taken, fresh = _copy(trunk, tensors, name_of, path)
     trunk.random_layers = frozenset(name.partition(".")[0] for name in fresh)
@@ -98,16 +102,27 @@ def load_mapped(path: Path, layout: Layout | None, seed: int) -> tuple[AlexNet, 
     return trunk, WeightMapping(chosen, taken, fresh, tuple(name for name in names if name not in taken))
 
 
-def _is_export(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether tensors with torchvision's names have the trunk's own widths, as in a file of an exported backbone."""
-    name = f"{TORCHVISION_NAMES['conv1']}.weight"
-    return name in tensors and tensors[name].shape == _shapes().conv1.weight.shape
+def _refuse_prefix(names: Sequence[str], path: Path) -> None:
+    """Raise InvalidInput if all names are those of a layout after the same prefix, as DataParallel writes them."""
+    for first in ("conv1.weight", f"{TORCHVISION_NAMES['conv1']}.weight"):
+        prefixed = next((name for name in names if name.endswith(f".{first}")), None)
+        if prefixed is not None and first not in names:
+            prefix = prefixed.removesuffix(first)
+            raise InvalidInput(f"{path}: tensor {prefixed[:99]} has the prefix {prefix[:99]!r}; save it as {first}")
 
 
-def _with_groups(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+def _own_shape(tensors: Mapping[str, Tensor], conv1: str) -> AlexNetShape | None:
+    """The own size whose conv1 has as many outputs as the tensor of this name, as an exported backbone's; else None."""
+    outputs = tuple(tensors[conv1].shape[:1]) if conv1 in tensors else ()
+    return next((shape for shape in SHAPES.values() if outputs == shape.channels[:1]), None)
+
+
+def _with_groups(tensors: Mapping[str, Tensor], shape: AlexNetShape, path: Path) -> dict[str, Tensor]:
     """Exported tensors with the kernels of grouped convolutions in place of the dense ones that equal them."""
     converted = dict(tensors)
-    for layer, module in _shapes().layers():
+    with torch.device("meta"):  # without memory for its weights
+        grouped = AlexNet(shape)
+    for layer, module in grouped.layers():
         name = f"{TORCHVISION_NAMES[layer]}.weight"
         if isinstance(module, nn.Conv2d) and name in tensors and tensors[name].dim() == module.weight.dim():
             try:
@@ -116,12 +131,6 @@ def _with_groups(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]
                 line = f"{path}: tensor {name} {error}, as in an exported backbone"
                 raise InvalidInput(f"{line}; name the file that was exported") from error
     return converted
-
-
-def _shapes() -> AlexNet:
-    """The own trunk without memory for its weights."""
-    with torch.device("meta"):
-        return AlexNet()
 
 
 def refuse_pickled(name: str) -> None:
