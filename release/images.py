@@ -7,7 +7,12 @@ from typing import NamedTuple
 from release.refusal import Refused
 
 NAMES = ("watchmove", "watchmove-slim")
-_FORM = re.compile(r"(?P<repository>[^\s@]+?)(:(?P<tag>[\w.-]+))?(@(?P<digest>sha256:[0-9a-f]{64}))?")
+_PART = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_FORM = re.compile(
+    rf"(?P<repository>(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?{_PART}(?:/{_PART})*)"
+    r"(:(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(@(?P<digest>sha256:[0-9a-f]{64}))?"
+)
+"""An image's reference, as Kubernetes and registries take it: another one would be found by the pods."""
 
 
 class Image(NamedTuple):
@@ -46,6 +51,8 @@ def images_of(given: str, version: str) -> dict[str, Image]:
         if name not in NAMES or form is None:
             expected = f"NAME=REPOSITORY[:TAG][@sha256:DIGEST], where NAME is {' or '.join(NAMES)}"
             raise Refused(f"IMAGES: {word}: expected {expected}")
+        if name in found:
+            raise Refused(f"IMAGES: {word}: {name} is given twice")
         tag = form["tag"] or default_tag(name, version)
         found[name] = Image(form["repository"], tag, form["digest"] or "")
     return found

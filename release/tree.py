@@ -8,6 +8,10 @@ from pathlib import Path
 
 from release.refusal import Refused
 
+_NUMBER = "(0|[1-9][0-9]*)"
+_VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(-[a-z]+(\.{_NUMBER})?)?")
+"""The part of Semantic Versioning that is also a version of Python and the tag of an image."""
+
 
 class Tree:
     """A working tree of git.
@@ -18,8 +22,19 @@ class Tree:
     """
 
     def __init__(self, root: Path) -> None:
+        """Read the version.
+
+        Raises:
+            Refused: there is none, or Helm and registries take no such version.
+        """
         self.root = root
-        self.version = str(tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"])
+        path = root / "pyproject.toml"
+        try:
+            self.version = str(tomllib.loads(path.read_text())["project"]["version"])
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise Refused(f"{path}: has no version of a project ({' '.join(str(error).split())})") from error
+        if not _VERSION.fullmatch(self.version):
+            raise Refused(f"{path}: version {self.version}: expected X.Y.Z or X.Y.Z-rc.N, as charts and tags have it")
 
     def need_clean(self) -> None:
         """Refuse a tree that differs from its commit: nobody else could make the same release."""
@@ -62,5 +77,8 @@ class Tree:
             raise Refused("git is not on PATH")
         done = subprocess.run([git, "-C", str(self.root), *words], capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise Refused(f"{self.root} is not a working tree of git with a commit")
+            raise Refused(
+                f"{self.root} is not a working tree of git with a commit, whose time a release carries; clone the "
+                "repository, or commit these files to a new one"
+            )
         return done.stdout

@@ -96,11 +96,11 @@ def _strings(node: object) -> list[object]:
 
 def test_the_notes_are_the_versions_section(tmp_path: Path) -> None:
     """From its heading to the next one."""
-    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "0.2"\n')
-    sections = "## [0.2.1]\n\n- Three.\n\n", "## [0.2] - today\n\n### Added\n\n- Two.\n\n", "## [0.1]\n\n- One.\n"
+    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "0.2.0"\n')
+    sections = "## [0.2.0-rc.1]\n\n- A.\n\n", "## [0.2.0] - today\n\n### Added\n\n- Two.\n\n", "## [0.1.0]\n\n- One.\n"
     (tmp_path / "CHANGELOG.md").write_text("# Changes\n\n" + "".join(sections))
 
-    assert Tree(tmp_path).notes() == "## [0.2] - today\n\n### Added\n\n- Two.\n"
+    assert Tree(tmp_path).notes() == "## [0.2.0] - today\n\n### Added\n\n- Two.\n"
     assert not Tree(tmp_path).has_unreleased()
     with (tmp_path / "CHANGELOG.md").open("a") as changes:
         changes.write("\n## [Unreleased]\n\n### Added\n\n- Four.\n")
@@ -121,21 +121,66 @@ def test_a_tree_that_is_not_clean_is_refused(tree: Path, name: str, capsys: pyte
 
 
 def test_a_version_without_a_section_is_refused(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A section of a longer version is not it."""
+    """A section of a similar version is not it."""
     project = (tree / "pyproject.toml").read_text()
-    (tree / "pyproject.toml").write_text(project.replace(f'version = "{VERSION}"', 'version = "0.1"', 1))
+    (tree / "pyproject.toml").write_text(project.replace(f'version = "{VERSION}"', 'version = "0.1.0-rc.1"', 1))
     commit(tree)
 
     assert _release(tree) == 65
-    assert capsys.readouterr().err.startswith("release: CHANGELOG.md has no section `## [0.1]`")
+    assert capsys.readouterr().err.startswith("release: CHANGELOG.md has no section `## [0.1.0-rc.1]`")
     assert not (tree / "dist").exists()
 
 
-@pytest.mark.parametrize("word", ["watchmove", "other=host/other", "watchmove=host/watchmove@sha256:12", "watchmove="])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "watchmove",
+        "other=host/other",
+        "watchmove=host/watchmove@sha256:12",
+        "watchmove=",
+        "watchmove=host/Watchmove:1",
+        "watchmove=https://host/watchmove",
+        "watchmove=host/watchmove:1:2",
+        "watchmove=host/watchmove:.1",
+    ],
+)
 def test_an_image_of_another_form_is_refused(word: str) -> None:
     """The line has the word and the form."""
     with pytest.raises(Refused, match=r"IMAGES: .*expected NAME=REPOSITORY"):
         images_of(word, "1.0")
+
+
+def test_an_image_that_is_given_twice_is_refused() -> None:
+    """Nothing says which one is meant."""
+    with pytest.raises(Refused, match="watchmove is given twice"):
+        images_of("watchmove=host/a:1 watchmove=host/b:1", "1.0")
+
+
+@pytest.mark.parametrize("version", ["0.2.0rc1", "0.2", "0.2.0+local", "v0.2.0", "0.2.0-rc 1", "00.2.0"])
+def test_a_version_that_helm_does_not_take_is_refused(version: str, tmp_path: Path) -> None:
+    """Before anything is written: Helm refuses such a chart, and registries such a tag."""
+    (tmp_path / "pyproject.toml").write_text(f'[project]\nversion = "{version}"\n')
+
+    with pytest.raises(Refused, match=r"expected X\.Y\.Z"):
+        Tree(tmp_path)
+
+
+@pytest.mark.parametrize("version", ["0.2.0", "10.0.1", "0.2.0-rc.1"])
+def test_versions_of_releases_are_taken(version: str, tmp_path: Path) -> None:
+    """With those of candidates."""
+    (tmp_path / "pyproject.toml").write_text(f'[project]\nversion = "{version}"\n')
+
+    assert Tree(tmp_path).version == version
+
+
+@pytest.mark.parametrize("text", [None, "", "[project]", "project = 1", "="])
+def test_a_folder_without_a_project_is_refused(text: str | None, tmp_path: Path) -> None:
+    """The line has the file."""
+    if text is not None:
+        (tmp_path / "pyproject.toml").write_text(text)
+
+    with pytest.raises(Refused, match=r"pyproject\.toml: has no version"):
+        Tree(tmp_path)
 
 
 def test_an_image_without_tag_and_digest_has_the_versions_tag() -> None:
