@@ -114,6 +114,14 @@ def test_a_clock_that_is_wrong_is_named(server: AnsweringServer) -> None:
         open_store(NAME).read("k")
 
 
+@pytest.mark.parametrize("name", ["ExpiredToken", "ExpiredTokenException"])
+def test_a_session_token_that_has_expired_is_named(server: AnsweringServer, name: str) -> None:
+    """A role gives another one to the next try, and a Secret with a token does not."""
+    server.replace = lambda _: refusal(403, name)
+    with pytest.raises(Unavailable, match="renew the credentials, whose token has expired"):
+        open_store(NAME).read("k")
+
+
 def test_a_refused_part_of_an_upload_is_refused(server: AnsweringServer, tmp_path: Path) -> None:
     """An upload in parts has an error of boto3's own around the store's answer."""
 

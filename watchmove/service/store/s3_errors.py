@@ -87,6 +87,7 @@ _ADVICE = {
     "XAdminUserNotFound": "check the credentials",
     "PermanentRedirect": "set AWS_REGION to the region of the bucket",
     "AuthorizationHeaderMalformed": "set AWS_REGION to the region of the bucket",
+    **dict.fromkeys(("ExpiredToken", "ExpiredTokenException"), "renew the credentials, whose token has expired"),
     "RequestTimeTooSkewed": "synchronise this machine's clock, then run again",
     "InvalidObjectState": "restore the object from its archive",
     **dict.fromkeys(QUOTA_REFUSALS, "free space in the store or raise its quota, then run again"),
