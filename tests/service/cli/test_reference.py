@@ -26,7 +26,7 @@ def test_every_command_is_in_the_reference() -> None:
     headings = {line.removeprefix("## ") for line in cli_reference().splitlines() if line.startswith("## ")}
 
     assert {"`watchmove plan`", "`watchmove status`", "`watchmove bench masks`"} <= headings
-    assert len(headings) == len(COMMANDS)
+    assert len(headings) == len(COMMANDS) + 1  # the program itself
 
 
 @pytest.mark.parametrize("context", COMMANDS, ids=lambda context: context.command_path)

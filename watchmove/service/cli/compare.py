@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from watchmove.pipeline.files.numbers import whole_number_of
@@ -24,6 +23,7 @@ from watchmove.service.cli.options import (
     in_run,
     with_store,
 )
+from watchmove.service.runner.narrow_tables import cell
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.loading import LAPTOP
 
@@ -128,14 +128,14 @@ def _table(found: "RunComparison") -> Table:
         table.add_column(heading, justify="right" if heading else "left", overflow="fold")
     for row in found.counts:
         change = "–" if row.difference is None else f"{row.difference:+,}" if row.difference else "0"
-        table.add_row(row.name, _count(row.a), _count(row.b), change)
+        table.add_row(cell(row.name), _count(row.a), _count(row.b), change)
     if found.masks is not None and found.masks.mean_iou is not None:
         table.add_row("mean IoU of masks", "", "", f"{found.masks.mean_iou:.3f}")
     for figure in found.figures:
         frozen = f", {figure.freeze_through} frozen" if figure.freeze_through else ""
         means = [f"{spread.mean:.3f}" if spread else "–" for spread in (figure.a, figure.b)]
         change = "–" if figure.difference is None else f"{figure.difference:+z.3f}"
-        table.add_row(escape(printable(f"mAP {figure.initialisation}{frozen}")), *means, change)
+        table.add_row(cell(f"mAP {figure.initialisation}{frozen}"), *means, change)
     return table
 
 

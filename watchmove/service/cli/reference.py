@@ -16,8 +16,9 @@ the same text. `{_PROGRAM} settings --reference` prints the settings."""
 
 
 def cli_reference() -> str:
-    """A Markdown page with a section for each command: its summary, usage, arguments and options."""
-    sections = [_section(context) for context in command_contexts(program_context())]
+    """A Markdown page with a section for the program and for each command: summary, usage, arguments and options."""
+    program = program_context()
+    sections = [_section(context) for context in (program, *command_contexts(program))]
     return "\n\n".join([_INTRODUCTION, *sections]) + "\n"
 
 
@@ -45,7 +46,8 @@ def _section(context: typer.Context) -> str:
 
 
 def _table(records: Sequence[tuple[str, str]]) -> str:
-    rows = [f"| `{name}` | {meaning} |" for name, meaning in records]
+    # a line between choices would end the cell, also in code
+    rows = ["| `{}` | {} |".format(*(text.replace("|", "\\|") for text in record)) for record in records]
     return "\n".join(["| argument or option | meaning |", "| --- | --- |", *rows])
 
 

@@ -40,7 +40,7 @@ def status(
     """Show a run's progress and outcomes.
 
     Prints how many videos ended with each outcome and reason, the speed, the states of the run's steps, and when its
-    extraction is expected to end.
+    extraction, its pretrainings and its evaluations are expected to end.
     """
     from watchmove.service.cli.status_table import print_status
     from watchmove.service.watching.status import status as ask

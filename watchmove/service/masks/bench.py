@@ -26,7 +26,7 @@ from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.service.masks.cross_validation import SequenceScores, cross_validate, cross_validation_table
 from watchmove.service.masks.davis_sequences import chosen_sequences, frames_with_truth
 from watchmove.service.masks.reliability import as_json, reliability, reliability_table
-from watchmove.service.runner.narrow_tables import print_table
+from watchmove.service.runner.narrow_tables import cell, print_table
 
 LEVELS = np.linspace(0.2, 0.8, 25)
 """Thresholds of the soft mask at which J is measured; the grid contains 0.5, the threshold of all headline figures."""
@@ -204,5 +204,5 @@ def _summary(facts: dict[str, Any]) -> Table:
 def _pairs(title: str, unit: str, values: dict[str, Any], form: str) -> Table:
     table = Table("", unit, title=title)
     for name, value in values.items():
-        table.add_row(name, form.format(value))
+        table.add_row(cell(name), form.format(value))
     return table

@@ -112,7 +112,7 @@ class _Probe:
                 self._store.remove(key)
         except InvalidInput as error:
             remedy = (
-                f"Grant this right, or remove {FOLDER}/ and old checkpoints by a lifecycle rule; nothing else needs it."
+                f"Grant this right, which `watchmove forget` needs, or remove {FOLDER}/ and old checkpoints by a lifecycle rule."
             )
             return warning(name, f"{error}; {self._prefix} stays in the store", remedy)
         if [*self._store.list(self._prefix)]:

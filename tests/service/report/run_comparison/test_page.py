@@ -203,6 +203,18 @@ def test_the_table_fits_40_columns(runs: With, capsys: pytest.CaptureFixture[str
         assert any(line.split("│")[2].strip() == f"{row.a}" for line in lines if line.count("│") == 5)
 
 
+def test_names_of_counts_are_printed_as_they_are(runs: With, capsys: pytest.CaptureFixture[str]) -> None:
+    """The reasons of a record are no markup, and their control codes reach no terminal."""
+    context = runs()
+    found, _ = compare_runs(context.store, context.scratch, "base", "larger")
+    capsys.readouterr()  # what the steps before have printed
+    forged = found.counts[0].model_copy(update={"name": "rejected: [/bold]\x1b[2J"})
+    print_comparison(found.model_copy(update={"counts": (forged,)}), Path("a.html"), Console(width=160), as_json=False)
+    printed = capsys.readouterr().out
+
+    assert "rejected: [/bold]?[2J" in printed
+
+
 @pytest.mark.parametrize(
     ("names", "said"),
     [
