@@ -15,6 +15,7 @@ from watchmove.service.cli.reference import cli_reference
 from watchmove.service.extraction.child import TIMED_OUT_REASONS
 from watchmove.service.planning.sources.choice import LEFT_OUT
 from watchmove.service.planning.sources.folder import HIDDEN
+from watchmove.service.planning.sources.video_list import ListRow
 from watchmove.service.records import layout
 from watchmove.service.records.forgotten import FORGOTTEN
 from watchmove.service.records.outcomes import MISSING_REASONS, WORKER_REASONS, Outcome
@@ -174,6 +175,13 @@ def test_every_record_is_listed() -> None:
 
     assert {"PlanRecord", "RetryRecord"} < kinds
     assert _first_column(page, "## Records") == kinds
+
+
+def test_the_columns_of_a_list_are_listed() -> None:
+    """The page has each column that a list of videos may have."""
+    page = (DOCS / "how-to" / "own-videos.md").read_text(encoding="utf-8")
+
+    assert _first_column(page, "### Columns of a list") == set(ListRow.model_fields)
 
 
 def test_the_layout_is_listed() -> None:

@@ -112,7 +112,8 @@ class _Probe:
                 self._store.remove(key)
         except InvalidInput as error:
             remedy = (
-                f"Grant this right, which `watchmove forget` needs, or remove {FOLDER}/ and old checkpoints by a lifecycle rule."
+                f"Grant this right, without which `watchmove forget` does not work, or remove {FOLDER}/ and old "
+                "checkpoints by a lifecycle rule."
             )
             return warning(name, f"{error}; {self._prefix} stays in the store", remedy)
         if [*self._store.list(self._prefix)]:
