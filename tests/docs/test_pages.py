@@ -12,6 +12,7 @@ from watchmove.pipeline.extraction.conditions import CONDITIONS
 from watchmove.pipeline.extraction.pruning import REJECT_REASONS
 from watchmove.pipeline.extraction.sampled_video import ENDED_EARLY
 from watchmove.service.cli.reference import cli_reference
+from watchmove.service.explanation.unlisted import MALFORMED, NEW, NO_SUFFIX, REMOVED
 from watchmove.service.extraction.child import TIMED_OUT_REASONS
 from watchmove.service.planning.sources.choice import LEFT_OUT
 from watchmove.service.planning.sources.folder import HIDDEN
@@ -129,6 +130,7 @@ def test_exit_codes_and_outcomes_are_listed() -> None:
     for word in (*Outcome, *MISSING_REASONS, *WORKER_REASONS, *UNREADABLE_REASONS, *CONDITIONS):
         assert f"| `{word}` |" in page
     assert _first_column(page, "### Why a video is not read to its end") == set(ENDED_EARLY)
+    assert _first_column(page, "### Answers of `watchmove why`") == {REMOVED, MALFORMED, NEW, NO_SUFFIX}
     assert _first_column(page, "## Reasons for leaving out listed videos") == {
         "listed-twice", *LEFT_OUT, HIDDEN, FORGOTTEN, UNLISTED
     }  # fmt: skip

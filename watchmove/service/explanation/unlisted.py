@@ -21,8 +21,8 @@ from watchmove.service.records.record import from_json_lines
 from watchmove.service.settings.settings import PlanSettings, Settings
 from watchmove.service.store.store import Store
 
-REMOVED, MALFORMED, NEW = "no-longer-listed", "malformed-row", "listed-later"
-"""Why a video is not listed, besides the reasons of `why_not`."""
+REMOVED, MALFORMED, NEW, NO_SUFFIX = "no-longer-listed", "malformed-row", "listed-later", "no-video-suffix"
+"""Why a video is not listed, besides the reasons for which a plan leaves videos out."""
 
 _FIELD = r"""(?:^|[\s,"'/])%s(?:$|[\s,"'])"""
 """What is around a key in a row of CSV, JSON or tabs."""
@@ -99,7 +99,7 @@ def _by_source(settings: Settings, keys: tuple[str, ...]) -> tuple[str, str] | N
         if item is None:
             continue
         if PurePosixPath(key).suffix.lower() not in VIDEO_SUFFIXES:
-            return "no-video-suffix", "the file is there, and its name does not end as that of a video"
+            return NO_SUFFIX, "the file is there, and its name does not end as that of a video"
         if is_hidden(key):
             return HIDDEN, "the file is there, and hidden, or in a folder that an operating system adds"
         return _of_row(ListedVideo(key, item.size_bytes, item.etag), settings.plan, f"the folder {source.videos.uri}")
