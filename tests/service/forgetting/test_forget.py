@@ -38,7 +38,7 @@ from watchmove.service.forgetting.forget import forget, to_forget
 from watchmove.service.forgetting.selection import Selector, selector_of
 from watchmove.service.records import layout
 from watchmove.service.records.datasets import DatasetRecord, dataset_of, gathered_of
-from watchmove.service.records.forgotten import LearntRecord, receipts_of
+from watchmove.service.records.forgotten import ForgetRecord, LearntRecord, receipts_of
 from watchmove.service.records.outcomes import ShardRecord
 from watchmove.service.records.record import need
 from watchmove.service.records.training import BackboneRecord, PretrainPointer, backbone_id_of
@@ -578,6 +578,52 @@ def test_a_name_is_taken_as_it_is_printed(make_context: MakeContext) -> None:
         listed.append({video.key for video in planned_videos(context, planned, 0)})
 
     assert listed == [set(names[1:])] * 2 + [{names[1]}] * 2 + [set()]
+
+
+def test_files_that_desktops_add_are_passed_over(make_context: MakeContext) -> None:
+    """In any folder of the store, also where all other files are folders deeper or records."""
+    context = make_context()
+    touch_videos(context, "secret.mp4", "other.mp4")
+    planned = plan(context, "run")
+    folders = {key.rpartition("/")[0] for key in content(context.store)}
+    for folder in (*folders, "extractions", "backbones", "datasets", "controls", "claims", "runs"):
+        context.store.write(f"{folder}/.DS_Store", b"1")
+        context.store.write(f"{folder}/._record.json", b"2")
+        context.store.write(f"{folder}/._shard.tar", b"3")
+    forget(context, Selector("video", ("secret.mp4",)))
+
+    assert {video.key for video in planned_videos(context, planned, 0)} == {"other.mp4"}
+    assert context.store.read("extractions/.DS_Store") == b"1"
+
+
+def test_a_receipt_that_another_call_completes_meanwhile_stays_complete(make_context: MakeContext) -> None:
+    """A call that sees another one begun, and ends after it, does not write what it saw of it at first."""
+    context = make_context()
+    touch_videos(context, "one.mp4", "two.mp4", "three.mp4")
+    plan(context, "run")
+    key, ended = forget(context, Selector("video", ("one.mp4",)))
+    complete = context.store.read(key) or b""
+    begun = ended.model_copy(update={"removals": (), "finished_at_unix_seconds": None})
+    context.store.write(key, begun.model_dump_json().encode())
+    store = _interrupted_after(context.store, 3, partial(context.store.write, key, complete))
+    forget(replace(context, store=store), Selector("video", ("two.mp4",)))
+
+    assert ended.removals
+    assert need(context.store, key, ForgetRecord, "forget") == ended
+
+
+def test_damaged_credits_are_named(make_context: MakeContext, tmp_path: Path) -> None:
+    """Nothing is removed before they are."""
+    squares(tmp_path / "videos", "secret.mp4", "other.mp4")
+    context = make_context()
+    plan(context, "run")
+    extract(context, "run", 0)
+    key = gather(context, "run").attribution_key
+    context.store.write(key, (context.store.read(key) or b"")[:-9])
+    with pytest.raises(InvalidInput, match=rf"{re.escape(key)}: damaged \(.*\); remove it and run again"):
+        forget(context, Selector("video", ("secret.mp4",)))
+
+    assert {video for video, _ in frames(context)} == {"secret.mp4", "other.mp4"}
 
 
 def test_what_was_committed_meanwhile_is_removed_by_a_second_call(make_context: MakeContext, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from watchmove.service.forgetting.target import Change, Target, keys_of
 from watchmove.service.forgetting.tars import Tars
 from watchmove.service.records import layout
 from watchmove.service.records.forgotten import ForgetRecord, ForgottenWork, Removal, receipts_of
-from watchmove.service.records.record import origin
+from watchmove.service.records.record import find, origin
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.settings.settings import settings_hash
 from watchmove.service.store.store import Store
@@ -83,8 +83,9 @@ def _forget_once(
     done = request.record.model_copy(update={"finished_at_unix_seconds": time.time()})
     _write(store, receipt, done)
     for name, other in receipts.items():
-        # Their remains were removed too.
-        if name != receipt and other.finished_at_unix_seconds is None:
+        # Their remains were removed too. What has changed since is of a call that works at this moment, and ends it.
+        is_left = name != receipt and other.finished_at_unix_seconds is None
+        if is_left and find(store, layout.receipt(name), ForgetRecord) == other:
             receipts[name] = other.model_copy(update={"finished_at_unix_seconds": time.time()})
             _write(store, name, receipts[name])
     return receipt, done

@@ -12,7 +12,7 @@ from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.forgetting.target import Change, edited, keys_of
 from watchmove.service.forgetting.tars import Tars
 from watchmove.service.records import layout
-from watchmove.service.records.attribution import COLUMNS, counts_by_licence
+from watchmove.service.records.attribution import COLUMNS, attribution_lines, counts_by_licence
 from watchmove.service.records.datasets import DatasetRecord, DatasetShard, GatherRecord
 from watchmove.service.records.forgotten import LearntRecord, Removal
 from watchmove.service.records.record import find, need, origin
@@ -160,7 +160,7 @@ class Snapshots:
         data = self.tars.store.read(key) if key else None
         if data is None:
             return "", None
-        kept, gone = _without(data, self.tars.target.videos)
+        kept, gone = _without(attribution_lines(data, f"{self.tars.store.uri}/{key}"), self.tars.target.videos)
         if not gone:
             return hashlib.sha256(data).hexdigest(), None
         removal = Removal(key=key, what="rewritten", entries=gone)
@@ -194,7 +194,7 @@ class Snapshots:
             facts["kept_frames"] = sum(shard.frames for shard in shards)
             facts["kept_videos"] = record.kept_videos - gone if shards else 0
             if data is not None:
-                counts = counts_by_licence(_rows(data))
+                counts = counts_by_licence(_rows(attribution_lines(data, record.attribution_key)))
                 facts["licences"] = {name: count.model_dump() for name, count in counts.items()}
                 facts["attribution_sha256"] = hashlib.sha256(data).hexdigest()
 
@@ -223,9 +223,8 @@ class Snapshots:
                 )
 
 
-def _without(data: bytes, videos: frozenset[str]) -> tuple[bytes, int]:
+def _without(lines: list[bytes], videos: frozenset[str]) -> tuple[bytes, int]:
     """A file of credits without the rows of videos, and the number of those."""
-    lines = gzip.decompress(data).splitlines(keepends=True)
     kept = [line for line in lines if not (columns := _columns(line)) or columns[_VIDEO] not in videos]
     return gzip.compress(b"".join(kept), mtime=0), len(lines) - len(kept)
 
@@ -236,8 +235,8 @@ def _columns(line: bytes) -> list[str]:
     return columns if len(columns) == len(COLUMNS) and columns != list(COLUMNS) else []
 
 
-def _rows(data: bytes) -> Iterator[list[str]]:
-    return filter(None, map(_columns, gzip.decompress(data).splitlines(keepends=True)))
+def _rows(lines: list[bytes]) -> Iterator[list[str]]:
+    return filter(None, map(_columns, lines))
 
 
 def _mark(store: Store, key: str, settings: Settings, receipt: str) -> None:

@@ -45,8 +45,12 @@ class Change:
 
 
 def keys_of(store: Store, prefix: str, suffix: str = "") -> list[str]:
-    """Return the keys below a prefix that end in `suffix`. Raises Unavailable if the store cannot be reached."""
-    return [item.key for item in store.list(prefix) if item.key.endswith(suffix)]
+    """Return the keys below a prefix that end in `suffix`, without those of hidden files, as desktops add them.
+
+    Raises Unavailable if the store cannot be reached.
+    """
+    keys = (item.key for item in store.list(prefix))
+    return [key for key in keys if key.endswith(suffix) and not key.rpartition("/")[2].startswith(".")]
 
 
 def edited(store: Store, key: str, edit: Callable[[dict[str, Any]], None]) -> None:

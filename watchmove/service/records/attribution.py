@@ -1,12 +1,14 @@
 """The attribution file of a dataset snapshot: who made the videos of its frames, and under which licence."""
 
 import gzip
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
 
+from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.records.attempts import Rows
 from watchmove.service.records.outcomes import ShardRecord, VideoOutcome
 from watchmove.service.records.record import FINITE, Count
@@ -71,6 +73,18 @@ class Credits:
                 number, *line = text.rstrip("\n").split("\t")
                 if rows[int(number)]:
                     yield line
+
+
+def attribution_lines(packed: bytes, where: str) -> list[bytes]:
+    """The lines of a compressed attribution file, with their line breaks; `where` names it in the error.
+
+    Raises:
+        InvalidInput: the file is damaged.
+    """
+    try:
+        return gzip.decompress(packed).splitlines(keepends=True)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InvalidInput(f"{where}: damaged ({error}); remove it and run again") from error
 
 
 def counts_by_licence(rows: Iterable[Sequence[str]]) -> dict[str, LicenceCount]:
