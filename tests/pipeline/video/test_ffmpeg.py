@@ -1,14 +1,17 @@
 """Videos that are written and read back, and files that are not videos, each with its reason."""
 
+import gc
 import subprocess
+import sys
 import time
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from watchmove.pipeline.errors import UNREADABLE_REASONS, InvalidInput, UnreadableVideo
+from watchmove.pipeline.errors import UNREADABLE_REASONS, InvalidInput, Unavailable, UnreadableVideo
 from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.video.ffmpeg import VideoReader
 from watchmove.pipeline.video.ffmpeg_commands import ffmpeg_executable
@@ -239,6 +242,39 @@ def test_a_decoder_that_takes_too_much_memory_ends(short_video: Path) -> None:
 def test_reasons_are_a_closed_list() -> None:
     """No reason is in the list twice."""
     assert len(set(UNREADABLE_REASONS)) == len(UNREADABLE_REASONS)
+
+
+def test_without_ffmpeg_nothing_is_read_or_written(
+    short_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither where the package has no program for this machine, nor where a variable names one that is not there."""
+
+    def has_none() -> str:
+        raise RuntimeError("No ffmpeg exe could be found.")
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    for program in (has_none, lambda: str(tmp_path / "ffmpeg")):
+        monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", program)
+        with pytest.raises(Unavailable, match=r"ffmpeg could not be started \(.*\); install ffmpeg"):
+            VideoReader(short_video)
+        with pytest.raises(Unavailable, match=r"ffmpeg could not be started \(.*\); install ffmpeg"):
+            write_video(tmp_path / "no.mp4", ramps(1), 5)
+
+    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+
+
+def test_a_place_that_cannot_be_written_is_named_and_nothing_else_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames that ffmpeg has not taken are no error of their own."""
+    ignored: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
+    with pytest.raises(Unavailable, match=r"no\.mp4: ffmpeg could not write it"):
+        write_video(tmp_path / "absent" / "no.mp4", ramps(60, 64, 64), 5)
+    gc.collect()
+
+    assert ignored == []
 
 
 @pytest.mark.parametrize("frames", [[], ramps(1, 95, 128), [*ramps(1), *ramps(1, 64, 64)]])

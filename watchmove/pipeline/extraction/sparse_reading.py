@@ -6,6 +6,7 @@ Frames after the last window that is decoded from a key frame are never decoded,
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -218,7 +219,8 @@ class _StretchReader:
         known = sorted((keys | self.seen).items())
         number, last = 0, float(self.survey.times_seconds[-1])
         distance = max(_FINGERPRINT_SECONDS, last / _MOST_IMAGES)
-        for part in range(int(last / distance) + 1):
+        # as in a complete reading, what comes before the first frame, as where sound begins earlier, has no image
+        for part in range(ceil(known[0][0] / distance), int(last / distance) + 1):
             seconds = part * distance
             while number + 1 < len(known) and known[number + 1][0] <= seconds:
                 number += 1

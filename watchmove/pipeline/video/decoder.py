@@ -12,7 +12,14 @@ from typing import IO
 
 from watchmove.pipeline.errors import Unavailable
 from watchmove.pipeline.video.decoder_log import LOG_ENVIRONMENT, DecoderLog
-from watchmove.pipeline.video.ffmpeg_commands import DecodeChoice, Extent, Fields, FilterNames, decode_command
+from watchmove.pipeline.video.ffmpeg_commands import (
+    DecodeChoice,
+    Extent,
+    Fields,
+    FilterNames,
+    decode_command,
+    not_started,
+)
 from watchmove.pipeline.video.fields import FieldDetector
 
 _PIPE_BYTES = 1 << 20
@@ -59,31 +66,22 @@ class Decoder:
         names, self._is_hardware = FilterNames(), choice.hardware
         # an interlaced video is known to be one, and key frames do not follow each other: no samples are needed
         samples, samples_end = (None, None) if choice.fields or extent.only_key_frames else os.pipe()
-        command = decode_command(
-            path,
-            choice,
-            extent,
-            names,
-            shorter_side_pixels=limits.shorter_side_pixels,
-            max_source_pixels=limits.max_source_pixels,
-            samples_descriptor=samples_end,
-        )
         try:
+            command = decode_command(
+                path,
+                choice,
+                extent,
+                names,
+                shorter_side_pixels=limits.shorter_side_pixels,
+                max_source_pixels=limits.max_source_pixels,
+                samples_descriptor=samples_end,
+            )
             with _unlimited_address_space() if choice.hardware else contextlib.nullcontext():
-                self._process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    env=_environment(),
-                    pass_fds=() if samples_end is None else (samples_end,),
-                )
-        except OSError as error:
+                self._process = _started(command, () if samples_end is None else (samples_end,))
+        except Unavailable:
             if samples is not None:
                 os.close(samples)
-            raise Unavailable(
-                f"{command[0]} could not be started ({error.strerror}); install ffmpeg 5.1 or later"
-            ) from error
+            raise
         finally:
             if samples_end is not None:
                 os.close(samples_end)
@@ -125,6 +123,21 @@ class Decoder:
         if self.detector is not None:
             self.detector.join()
         self.pixels.close()
+
+
+def _started(command: list[str], descriptors: tuple[int, ...]) -> subprocess.Popen[bytes]:
+    """The process of a command, which inherits some descriptors. Raises Unavailable where it cannot be started."""
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=_environment(),
+            pass_fds=descriptors,
+        )
+    except OSError as error:
+        raise not_started(command[0], error.strerror) from error
 
 
 def _environment() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.errors import InvalidInput, Unavailable
 from watchmove.pipeline.video.decoder_log import DecoderLog
-from watchmove.pipeline.video.ffmpeg_commands import encode_command
+from watchmove.pipeline.video.ffmpeg_commands import encode_command, not_started
 
 
 def write_video(path: Path, frames: Iterable[Image], frames_per_second: float) -> None:
@@ -19,7 +20,7 @@ def write_video(path: Path, frames: Iterable[Image], frames_per_second: float) -
 
     Raises:
         InvalidInput: there is no frame, or the size is odd or changes.
-        Unavailable: ffmpeg fails.
+        Unavailable: ffmpeg fails or cannot be started.
     """
     frames = iter(frames)
     first = next(frames, None)
@@ -29,7 +30,10 @@ def write_video(path: Path, frames: Iterable[Image], frames_per_second: float) -
     if height % 2 or width % 2:
         raise InvalidInput(f"{path}: {width}x{height} frames; yuv420p video needs an even width and height")
     command = encode_command(path, width, height, frames_per_second)
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    except OSError as error:
+        raise not_started(command[0], error.strerror) from error
     assert process.stdin is not None  # opened as a pipe above
     assert process.stderr is not None  # opened as a pipe above
     log = DecoderLog(process.stderr)
@@ -39,7 +43,6 @@ def write_video(path: Path, frames: Iterable[Image], frames_per_second: float) -
             if frame.shape != first.shape:
                 raise InvalidInput(f"{path}: a frame is {frame.shape}, the first was {first.shape}; give one size")
             process.stdin.write(np.ascontiguousarray(frame).tobytes())
-        process.stdin.close()
     except BrokenPipeError:
         pass  # the encoder ended early; its exit status and log are read below
     except BaseException:
@@ -47,6 +50,8 @@ def write_video(path: Path, frames: Iterable[Image], frames_per_second: float) -
         process.kill()
         raise
     finally:
+        with suppress(BrokenPipeError):  # it writes what is still in its buffer
+            process.stdin.close()
         status = process.wait()
         log.join()
     if status:

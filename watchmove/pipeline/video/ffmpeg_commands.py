@@ -9,6 +9,8 @@ from typing import Any, Literal
 import ffmpeg
 import imageio_ffmpeg
 
+from watchmove.pipeline.errors import Unavailable
+
 # Formats of video or sound; ffmpeg reads the bare stream of Motion JPEG as jpeg_pipe. Playlists (hls, concat, dash) are
 # excluded, because they name other files to be opened.
 CONTAINERS = (
@@ -106,8 +108,19 @@ class FilterNames:
 
 
 def ffmpeg_executable() -> str:
-    """The path of the system's ffmpeg, or of the one in the imageio-ffmpeg wheel if the system has none."""
-    return shutil.which("ffmpeg") or str(imageio_ffmpeg.get_ffmpeg_exe())
+    """The path of the system's ffmpeg, or of the one in the imageio-ffmpeg wheel if the system has none.
+
+    Raises Unavailable where the wheel has none either.
+    """
+    try:
+        return shutil.which("ffmpeg") or str(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise not_started("ffmpeg", "there is none") from error
+
+
+def not_started(program: str, why: str | None) -> Unavailable:
+    """The error to raise where ffmpeg cannot be started."""
+    return Unavailable(f"{program} could not be started ({why}); install ffmpeg 5.1 or later")
 
 
 def _scaling(shorter_side_pixels: int, fields: Fields) -> str:

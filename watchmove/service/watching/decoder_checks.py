@@ -54,8 +54,7 @@ def decoder_checks(settings: Settings) -> Iterator[Check]:
     try:
         said = _said("-version")
         decoders = set(_DECODER.findall(_said("-decoders")))
-    # imageio-ffmpeg raises a RuntimeError where its wheel has no program
-    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+    except (OSError, Unavailable, subprocess.SubprocessError) as error:
         yield failed("ffmpeg", f"no ffmpeg starts: {error}", "Install ffmpeg 5.1 or later.")
         yield from (not_checked(name, "no ffmpeg starts") for name in ("codecs", "decoding"))
         return
