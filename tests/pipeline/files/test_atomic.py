@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from watchmove.pipeline.errors import InvalidInput, Unavailable
-from watchmove.pipeline.files.atomic import replacing, replacing_folder, write_bytes
+from watchmove.pipeline.files.atomic import make_writable_folder, replacing, replacing_folder, write_bytes
 
 
 def test_written_whole_with_its_folder(tmp_path: Path) -> None:
@@ -137,3 +137,16 @@ def test_a_folder_whose_name_cannot_be_taken_leaves_the_one_before(
         (folder / "two").write_text("two")
 
     assert [path.name for path in tmp_path.rglob("*")] == ["page"]
+
+
+def test_a_folder_is_checked_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file in its place, and a folder that may not be written to."""
+    make_writable_folder(tmp_path / "new" / "folder")
+    assert (tmp_path / "new" / "folder").is_dir()
+    (tmp_path / "file").write_bytes(b"x")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(InvalidInput, match=r"file.*could not be written .*; name another folder"):
+            make_writable_folder(path)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+    with pytest.raises(InvalidInput, match="may not be written to; name another folder"):
+        make_writable_folder(tmp_path / "new")

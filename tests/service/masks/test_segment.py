@@ -284,3 +284,30 @@ def test_flow_that_cannot_be_computed_ends_with_one_line(
 
     assert done.exit_code == 65
     assert said in done.output + capsys.readouterr().err
+
+
+def test_an_overlay_is_that_of_the_last_call_and_never_replaces_the_input(tmp_path: Path) -> None:
+    """An overlay of other masks would be taken for theirs; an input of its name is refused and stays."""
+    (tmp_path / "out").mkdir()
+    write_video(tmp_path / "out" / "overlay.mp4", square(4), 10)
+    before = (tmp_path / "out" / "overlay.mp4").read_bytes()
+    words = ["segment", str(tmp_path / "out" / "overlay.mp4"), "--out", str(tmp_path / "out"), "--overlay"]
+    done = CliRunner().invoke(app, words)
+
+    assert (done.exit_code, "would replace the input" in done.stderr) == (65, True)
+    assert (tmp_path / "out" / "overlay.mp4").read_bytes() == before
+    segmented(folder_of(tmp_path / "in", square(4)), tmp_path / "out")
+    assert not (tmp_path / "out" / "overlay.mp4").exists()
+
+
+@pytest.mark.parametrize("name", ["none.mp4", "junk.mp4", "empty"])
+def test_an_input_that_cannot_be_read_leaves_an_earlier_output(tmp_path: Path, name: str) -> None:
+    """As a mistyped name of a video, with the folder of the last one."""
+    (tmp_path / "junk.mp4").write_bytes(b"junk")
+    for folder in ("empty", "out"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "out" / "frames.jsonl").write_text("{}")
+    done = CliRunner().invoke(app, ["segment", str(tmp_path / name), "--out", str(tmp_path / "out")])
+
+    assert done.exit_code == 65
+    assert (tmp_path / "out" / "frames.jsonl").read_text() == "{}"

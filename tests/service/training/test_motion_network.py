@@ -75,6 +75,18 @@ def test_another_suffix_is_refused_before_any_work(context: StepContext, tmp_pat
         teach(context, "first", tmp_path / "net.pt", 0, STEPS)
 
 
+@pytest.mark.parametrize(("name", "said"), [("file/a", "could not be written"), ("folder", "is a folder; name a file")])
+def test_a_file_that_cannot_be_written_is_refused_before_any_work(
+    name: str, said: str, make_context: MakeContext, tmp_path: Path
+) -> None:
+    """Minutes of training would be lost; the store has no such run, which would be said later."""
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.safetensors").mkdir()
+
+    with pytest.raises(InvalidInput, match=said):
+        teach(make_context(), "first", tmp_path / f"{name}.safetensors", 0, STEPS)
+
+
 def test_a_stopped_training_writes_nothing(context: StepContext, tmp_path: Path) -> None:
     """A signal ends it at the next step."""
     stop = threading.Event()

@@ -114,6 +114,21 @@ def make_folder(path: Path) -> None:
         synchronise_folder(folder.parent)
 
 
+def make_writable_folder(path: Path) -> None:
+    """Make a folder unless it exists, so that one that cannot be used is refused before any work.
+
+    Raises:
+        InvalidInput: it cannot be made, or nothing can be written to it.
+        Unavailable: it cannot be made now, as on a full disk.
+    """
+    try:
+        make_folder(path)
+    except OSError as error:
+        raise unwritten(path, error) from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise InvalidInput(f"{path}: may not be written to; name another folder")
+
+
 def synchronise_folder(path: Path) -> None:
     """Put the names in a folder on disk."""
     with suppress(OSError):  # some network file systems cannot synchronise a folder

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 import structlog
 import typer
 
-from watchmove.pipeline.files.atomic import write_bytes
+from watchmove.pipeline.files.atomic import make_writable_folder, write_bytes
 from watchmove.pipeline.files.numbers import whole_number_of
 from watchmove.service.runner.runner import StepContext, run_to_exit_code, step_context
 from watchmove.service.settings.loading import LAPTOP, load_settings
@@ -50,9 +50,7 @@ VocPlace = Annotated[
 def _made(context: typer.Context, folder: Path | None) -> Path | None:
     """The folder of a page, made unless it exists: a folder that cannot be used is refused before any work."""
     if folder is not None and not context.resilient_parsing:  # a shell completes a command that may never run
-        from watchmove.service.report.run_page.page_files import make_folder_of_page
-
-        make_folder_of_page(folder)
+        make_writable_folder(folder)
     return folder
 
 

@@ -42,31 +42,36 @@ def segment(
 
     A mask is `NAME.png`, an 8-bit soft mask of the frame's original size. `frames.jsonl` is written last, so its
     presence means that the output is complete; running this again overwrites everything. With `overlay`, the frames at
-    working size with masks and verdicts drawn in are written as `overlay.mp4`. `on_frame` is called with the numbers of
-    masks written and of frames read, whenever either grows.
+    working size with masks and verdicts drawn in are written as `overlay.mp4`; that of an earlier call is removed.
+    `on_frame` is called with the numbers of masks written and of frames read, whenever either grows.
 
     Raises:
-        InvalidInput: the source cannot be read, or `out` is the source or not a folder.
+        InvalidInput: the source cannot be read, the output would replace it, or `out` is not a folder.
         Unavailable: `out` cannot be written, or ffmpeg cannot be started.
     """
     # not resolve(), which raises for links that lead to each other
-    if os.path.realpath(source) == os.path.realpath(out):
-        raise InvalidInput(f"--out {out}: is the input, which masks would replace; name another folder")
+    if os.path.realpath(source) in {os.path.realpath(path) for path in (out, out / FACTS, out / OVERLAY)}:
+        raise InvalidInput(f"--out {out}: the output would replace the input {source}; name another folder")
     cv2.setNumThreads(1)
     # Built before anything is written or decoded, so that a missing device or weights file is named at once.
     shot_segmenter(settings)
     settings = settings if source.is_dir() else with_usable_hardware(settings, "")
-    try:
-        (out / FACTS).unlink(missing_ok=True)
-    except NotADirectoryError as error:
-        raise InvalidInput(f"--out {out}: is a file; name a folder") from error
-    except OSError as error:
-        raise InvalidInput(f"{out / FACTS}: cannot be replaced ({error.strerror}); name another folder") from error
     rows = read_again(
         lambda settings, fields: _write_all(source, out, settings, on_frame, overlay=overlay, fields=fields), settings
     )
     write_bytes(out / FACTS, "".join(rows).encode())
     return len(rows)
+
+
+def _remove_earlier(out: Path) -> None:
+    """Remove what says that the output of an earlier call is complete. Raises InvalidInput where that is impossible."""
+    for path in (out / FACTS, out / OVERLAY):
+        try:
+            path.unlink(missing_ok=True)
+        except NotADirectoryError as error:
+            raise InvalidInput(f"--out {out}: is a file; name a folder") from error
+        except OSError as error:
+            raise InvalidInput(f"{path}: cannot be replaced ({error.strerror}); name another folder") from error
 
 
 def _write_all(
@@ -85,6 +90,8 @@ def _write_all(
     def counted(frames: Iterable[NamedFrame]) -> Iterator[NamedFrame]:
         nonlocal read
         for read, frame in enumerate(frames, start=1):
+            if read == 1:  # not before, so that an input that cannot be read does not cost an earlier output
+                _remove_earlier(out)
             on_frame(len(rows), read)
             yield frame
 

@@ -7,6 +7,7 @@ from threadpoolctl import threadpool_limits
 
 from watchmove.pipeline.dataset.shard import sample_in
 from watchmove.pipeline.errors import InvalidInput, Stopped
+from watchmove.pipeline.files.atomic import make_writable_folder
 from watchmove.pipeline.files.digest import file_sha256
 from watchmove.pipeline.masks.drawn_faults import TaughtFrame
 from watchmove.pipeline.masks.motion_network_layers import save_network
@@ -32,12 +33,17 @@ def teach(context: StepContext, run: str, out: Path, seed: int, steps: int) -> s
     The file appears when the training has ended; stopped before, it is as it was.
 
     Raises:
-        InvalidInput: the run has not gathered, its frames have no motion, or `out` has another suffix.
+        InvalidInput: the run has not gathered, its frames have no motion, or `out` has another suffix or cannot be
+            written.
         Stopped: stopped by a signal.
         Unavailable: the store cannot be read or the disk cannot be written.
     """
     if out.suffix != _SUFFIX:
         raise InvalidInput(f"--out {out}: does not end in {_SUFFIX}, by which weights are known; name it so")
+    # before minutes of work
+    make_writable_folder(out.parent)
+    if out.is_dir():
+        raise InvalidInput(f"--out {out}: is a folder; name a file")
     dataset = dataset_of(context.store, run)
     frames = list(_frames(context, dataset))
 

@@ -1,6 +1,5 @@
 """The report as a folder: pictures first, the page last, and nothing left of an earlier one."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,6 @@ import pytest
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.report.run_page.page_files import (
     PageFiles,
-    make_folder_of_page,
     pictures_of,
     write_folder,
     write_page,
@@ -94,18 +92,3 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "folder" / "index.html").read_text() == page
     with pytest.raises(InvalidInput, match="file"):
         write_folder(tmp_path / "file", page, files)
-
-
-def test_a_folder_for_a_page_is_checked_before_the_page_is_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A file in its place, and a folder that may not be written to."""
-    make_folder_of_page(tmp_path / "new" / "folder")
-    assert (tmp_path / "new" / "folder").is_dir()
-    (tmp_path / "file").write_bytes(b"x")
-    for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(InvalidInput, match=r"file.*could not be written .*; name another folder"):
-            make_folder_of_page(path)
-    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
-    with pytest.raises(InvalidInput, match="may not be written to; name another folder"):
-        make_folder_of_page(tmp_path / "new")

@@ -6,12 +6,10 @@ files. A file is named by its content: a page that is written again never names 
 
 import base64
 import hashlib
-import os
 import re
 from pathlib import Path
 
-from watchmove.pipeline.errors import InvalidInput
-from watchmove.pipeline.files.atomic import make_folder, unwritten, write_bytes
+from watchmove.pipeline.files.atomic import write_bytes
 from watchmove.service.records import layout
 from watchmove.service.records.stream import in_order
 from watchmove.service.store.store import Store
@@ -48,21 +46,6 @@ class PageFiles:
 def pictures_of(page: str) -> set[str]:
     """Return the names of the files beside a page that it shows."""
     return {found["name"] for found in _SOURCE.finditer(page)}
-
-
-def make_folder_of_page(folder: Path) -> None:
-    """Make a folder of this machine for a page, unless it exists.
-
-    Raises:
-        InvalidInput: it cannot be made, or nothing can be written to it.
-        Unavailable: it cannot be made now, as on a full disk.
-    """
-    try:
-        make_folder(folder)
-    except OSError as error:
-        raise unwritten(folder, error) from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InvalidInput(f"{folder}: may not be written to; name another folder")
 
 
 def write_folder(folder: Path, page: str, files: PageFiles) -> None:
