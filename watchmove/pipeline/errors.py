@@ -8,7 +8,8 @@
     ├── Stopped             stopped by a signal, after saving its progress
     └── UnreadableVideo     one video cannot be read; an outcome of that video, never of the run
 
-The exit code of each is in `watchmove/service/runner/exit_codes.py`.
+Subclasses in `watchmove/service` tell one object of a store (`store/store.py`) or one answer of a cluster
+(`cluster/api_errors.py`) apart. The exit code of each is in `watchmove/service/runner/exit_codes.py`.
 """
 
 UNREADABLE_REASONS = (

@@ -165,6 +165,17 @@ def test_every_setting_is_explained() -> None:
         assert meaning.split()[0] not in {"And", "But", "It", "Its", "Same", "They", "This", "Also"}, name
 
 
+def test_the_range_of_each_setting_is_told() -> None:
+    """The words of a closed list, alone or as members of a list, and all limits of a number."""
+    rows = (row.split(" | ") for row in reference_table().splitlines()[2:])
+    ranges = {name.strip("|` "): text.strip() for name, _, text, *_ in rows}
+
+    assert ranges["pretrain.schedule"] == "`cosine`, `step`"
+    assert ranges["plan.licences"].startswith("`commercial`, `derivatives`, `by`, ")
+    assert ranges["world.width_pixels"] == "≥ 96, ≤ 1920, multiple of 2"
+    assert ranges["store"] == ""
+
+
 @pytest.mark.parametrize(
     ("files", "cores"),
     [

@@ -4,7 +4,8 @@ borders       black bars at the sides of the frame are cut off, and the mask is 
 overlay       text or a logo that stays in place while the scene moves is removed from the mask
 flicker       brightness that jumps from frame to frame is equalized
 duplicates    frames that repeat the frame before are removed, because they would halve the motion
-fade          the frame is part of a fade or a dissolve, where change is not motion: it is rejected (`video/fades.py`)
+fade          the frame is part of a fade or a dissolve, where change is not motion: it is rejected unless its
+              mask is trusted (`video/fades.py`)
 parallax      near objects pass in front of far ones, so that one model of camera motion does not fit (`shot.py`)
 interlaced    the frame held two fields, of which the decoder has taken one (`video/fields.py`)
 hdr           the frame had high dynamic range, which has been converted (`video/tone_mapping.py`)

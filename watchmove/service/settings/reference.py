@@ -1,6 +1,7 @@
 """Settings as text: a settings file, and the reference table that is generated from the models."""
 
 from collections.abc import Iterator
+from typing import Literal, get_args, get_origin
 
 import yaml
 from pydantic.fields import FieldInfo
@@ -37,11 +38,21 @@ def _plain(value: object) -> str:
 
 
 def _range(field: FieldInfo) -> str:
-    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-    found = [
+    """The words that a setting may be, or the limits of a number."""
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "multiple_of": "multiple of"}
+    found = [f"`{word}`" for word in _words(field.annotation)]
+    found += [
         f"{sign} {getattr(limit, name)}"
         for limit in field.metadata
         for name, sign in signs.items()
         if getattr(limit, name, None) is not None
     ]
     return ", ".join(found)
+
+
+def _words(kind: object) -> Iterator[str]:
+    """The words of a closed list, or of one whose members are of a closed list."""
+    if get_origin(kind) is Literal:
+        yield from get_args(kind)
+    elif get_origin(kind) is tuple:
+        yield from _words(get_args(kind)[0])

@@ -41,7 +41,7 @@ def pretrain(context: StepContext, run: str) -> tuple[BackboneRecord, ...]:
     function, and only the first rank writes to the store.
 
     Raises:
-        InvalidInput: there is no snapshot, or it has too few usable frames.
+        InvalidInput: there is no snapshot, it has too few usable frames, or the loss or a weight is not finite.
         Stopped: stopped by a signal; a checkpoint is in the store and the next call continues from it.
         Unavailable: the store cannot be reached, or another rank is lost.
     """
