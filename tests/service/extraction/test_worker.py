@@ -17,7 +17,7 @@ from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.world.drawing import moving_square
 from watchmove.service.extraction import child as video_child
-from watchmove.service.extraction.child import AUDIT, KEPT, UNAVAILABLE_EXIT_CODE, Limits, VideoJob
+from watchmove.service.extraction.child import AUDIT, KEPT, UNAVAILABLE_EXIT_CODE, VERDICT, Limits, VideoJob
 from watchmove.service.extraction.worker import VideoWorkers, judge
 from watchmove.service.records.outcomes import Credit, Outcome, Video, VideoOutcome
 
@@ -73,6 +73,26 @@ def test_a_text_file_is_unreadable(tmp_path: Path) -> None:
 
     assert outcome.outcome is Outcome.UNREADABLE
     assert outcome.reason
+
+
+def test_a_verdict_is_utf_8_whatever_the_locale(tmp_path: Path) -> None:
+    """The parent reads it as UTF-8, so that a name beyond ASCII is not taken for a crash."""
+    (tmp_path / "results").mkdir()
+    program = f"""
+from dataclasses import replace
+from pathlib import Path
+from tests.service.extraction.test_worker import GENEROUS, job_for
+from watchmove.service.extraction.child import work
+from watchmove.pipeline.settings.extraction import ExtractionSettings
+job = job_for(Path({str(tmp_path / "absent.mp4")!r}), Path({str(tmp_path / "results")!r}))
+named = replace(job, video=job.video.model_copy(update={{"key": "\\u6f22.mp4"}}))
+work(named, ExtractionSettings(), GENEROUS)
+"""
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([sys.executable, "-c", program], env=os.environ | ascii_only, check=True)
+    verdict = (tmp_path / "results" / VERDICT).read_text(encoding="utf-8")
+
+    assert VideoOutcome.model_validate_json(verdict).video.key == "\u6f22.mp4"
 
 
 def test_one_frame_is_no_motion(tmp_path: Path) -> None:

@@ -25,6 +25,19 @@ def errors_of(place: Path, *arguments: str, **environment: str) -> list[str]:
     return done.stderr.splitlines()
 
 
+def test_addresses_in_lists_lose_their_passwords_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """As the malformed rows of a list of videos."""
+    before = structlog.get_config()
+    try:
+        configure_logs("json")
+        structlog.get_logger().warning("malformed rows", count=1, first=["line 2: s3://KEY:SECRET@bucket/.."])
+    finally:
+        structlog.configure(**before)
+    row = json.loads(capsys.readouterr().err)
+
+    assert (row["count"], row["first"]) == (1, ["line 2: s3://…@bucket/.."])
+
+
 def test_a_person_who_pipes_reads_text(tmp_path: Path) -> None:
     """One line with the ending and the reason, without colours."""
     (line,) = errors_of(tmp_path)

@@ -88,7 +88,7 @@ def work(job: VideoJob, settings: ExtractionSettings, limits: Limits, device_add
         # Renamed when complete: the parent takes an existing verdict as the proof that extraction ended.
         partial = job.folder / f"{VERDICT}.partial"
         timed = with_times(outcome.model_copy(update={"seconds": seconds}), job.fetch_seconds, stages)
-        partial.write_text(timed.model_dump_json())
+        partial.write_text(timed.model_dump_json(), encoding="utf-8")
         partial.replace(job.folder / VERDICT)
     except (OSError, Unavailable) as error:
         if isinstance(error, Unavailable) or error.errno in (errno.ENOSPC, errno.EDQUOT):

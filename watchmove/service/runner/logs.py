@@ -56,7 +56,13 @@ def _without_credentials(
     event: structlog.typing.EventDict,
 ) -> structlog.typing.EventDict:
     """Remove users and passwords of addresses, which messages of libraries quote."""
-    return {name: without_credentials(value) if isinstance(value, str) else value for name, value in event.items()}
+    return {name: _hidden(value) for name, value in event.items()}
+
+
+def _hidden(value: object) -> object:
+    if isinstance(value, list):
+        return [_hidden(one) for one in value]
+    return without_credentials(value) if isinstance(value, str) else value
 
 
 def _in_colours(console: Console) -> bool:
