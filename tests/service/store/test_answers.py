@@ -7,6 +7,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -361,8 +362,8 @@ def test_a_retry_after_is_not_waited_for_after_the_last_try(
 )
 def test_a_date_that_cannot_be_is_none(date: str) -> None:
     """A header with impossible numbers is no reason to fail, nor to wait."""
-    headers = {"date": date, "retry-after": date}
-    error = ClientError({"ResponseMetadata": {"HTTPHeaders": headers}}, "GetObject")  # type: ignore[typeddict-item]
+    answer: Any = {"ResponseMetadata": {"HTTPHeaders": {"date": date, "retry-after": date}}}
+    error = ClientError(answer, "GetObject")
 
     assert retry_after_seconds(error) == 0
     assert clock_skew_seconds(error) is None
