@@ -14,7 +14,7 @@ from watchmove.service.store.opening import open_store
 _INSTEAD = "name the file that `watchmove teach` wrote"
 
 
-EXTRACTION_VERSION = 12
+EXTRACTION_VERSION = 13
 """Version of the code; it is increased when the same settings would give other masks, samples or fingerprints."""
 
 
