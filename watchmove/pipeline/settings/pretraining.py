@@ -43,8 +43,8 @@ class PretrainingSettings(Section):
     trunk: Literal["alexnet", "alexnet-small", "resnet18", "resnet50"] = Field(
         "alexnet",
         description=(
-            "Network that is pretrained: the paper's AlexNet, one of about a quarter of its channels and half its input "
-            "for experiments on a few cores (`alexnet-small`), or torchvision's ResNet-18 or ResNet-50."
+            "Network that is pretrained: the paper's AlexNet, one of about a quarter of its channels and half its "
+            "input for experiments on a few cores (`alexnet-small`), or torchvision's ResNet-18 or ResNet-50."
         ),
     )
     seed: Seed = Field(0, description="Seed of initial weights, the order of frames, crops and dropout.")
