@@ -165,6 +165,15 @@ def test_pieces_may_end_anywhere(cuts: list[int], windows_ends: bool) -> None:
     assert [one.where for one in tally.malformed] == ["list line 3"]
 
 
+def test_a_piece_of_one_line_end_is_an_empty_line() -> None:
+    """As a file that begins with one, where the first read returns one byte."""
+    tally = Tally()
+    found = list(videos_in(iter([b"\n", row().encode() + b"\n"]), "list", tally))
+
+    assert [video.key for video in found] == [key_of(HASH)]
+    assert [one.where for one in tally.malformed] == ["list line 1"]
+
+
 def test_another_kind_of_file_is_refused() -> None:
     """It is not read to its end with every row malformed."""
     with pytest.raises(InvalidInput, match=r"rows are malformed; .*line 1: .*; name YFCC100M's metadata file"):

@@ -115,7 +115,7 @@ def _not_photos(block: bytes) -> tuple[int, Iterator[tuple[int, bytes]]]:
     characters = np.frombuffer(block, np.uint8)
     ends = np.flatnonzero(characters == ord("\n"))
     # A negative index means the end of the block, which is a line's end and so no tab: a line too short is no photo's.
-    photo = (characters[ends - 1] == ord("0")) & (characters[ends - 2] == ord("\t"))
+    photo = (characters[ends - 1] == ord("0")) & (characters.take(ends - 2, mode="wrap") == ord("\t"))
     lines = np.flatnonzero(~photo).tolist()
     begin = np.concatenate([[0], ends + 1])
     return len(ends), ((line + 1, block[begin[line] : ends[line]]) for line in lines)
