@@ -8,8 +8,8 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from watchmove.pipeline.errors import InvalidInput
+from watchmove.pipeline.files.natural_order import natural_order
 from watchmove.pipeline.files.npz import DAMAGED, open_npz
-from watchmove.pipeline.video.frames import natural_order
 
 _MOST_TRUTH_BYTES = 2**31
 """Most bytes of the true masks of one video: a bound on memory, set by hand."""

@@ -1,9 +1,8 @@
 """Streams of frames from a video file or a folder of images, each frame with its name and its original size."""
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TypeVar
 
 import cv2
@@ -13,6 +12,7 @@ import PIL.Image
 from watchmove.pipeline.arrays import Image
 from watchmove.pipeline.errors import InvalidInput, Unavailable, UnreadableVideo
 from watchmove.pipeline.files.images import decoded_image
+from watchmove.pipeline.files.natural_order import natural_order
 from watchmove.pipeline.settings.extraction import ExtractionSettings
 from watchmove.pipeline.video.decoder import HardwareFailed, InterlacedVideo
 from watchmove.pipeline.video.encoder import write_video
@@ -27,8 +27,6 @@ _TRIED_SIZE, _TRIED_FRAMES = (240, 320), 8
 """(height, width) and number of the frames with which decoding by a GPU is tried. Set by hand."""
 _MOST_DIFFERENCE = 3.0
 """Largest mean difference of such a frame from that of ffmpeg's own decoder, in levels of 255. Set by hand."""
-
-_DIGITS = re.compile(r"([0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -67,13 +65,6 @@ def image_paths(folder: Path) -> list[Path]:
 def _is_image(path: Path) -> bool:
     """Whether a file is an image by its name. Hidden files are not: macOS adds `._NAME` to each file that it copies."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-
-
-def natural_order(path: PurePath) -> tuple[list[tuple[int, str]], str]:
-    """A sort key that puts frame2 before frame10; the name breaks ties between names that differ in leading zeros."""
-    parts = _DIGITS.split(path.name)
-    # the split alternates text and digits, so that parts at the same place can be compared
-    return [(int(part), "") if place % 2 else (0, part) for place, part in enumerate(parts)], path.name
 
 
 def frames_of_folder(folder: Path, settings: ExtractionSettings) -> Iterator[NamedFrame]:

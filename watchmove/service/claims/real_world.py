@@ -7,7 +7,7 @@ import numpy as np
 
 from watchmove.pipeline.dataset.true_masks import read_annotation
 from watchmove.pipeline.errors import InvalidInput
-from watchmove.pipeline.video.frames import natural_order
+from watchmove.pipeline.files.natural_order import natural_order
 from watchmove.service.records import layout
 from watchmove.service.records.record import Record, commit, find, origin
 from watchmove.service.runner.runner import StepContext
