@@ -78,7 +78,7 @@ class Decoder:
             )
             with _unlimited_address_space() if choice.hardware else contextlib.nullcontext():
                 self._process = _started(command, () if samples_end is None else (samples_end,))
-        except Unavailable:
+        except (Unavailable, RuntimeError):
             if samples is not None:
                 os.close(samples)
             raise

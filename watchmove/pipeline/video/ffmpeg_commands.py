@@ -110,12 +110,9 @@ class FilterNames:
 def ffmpeg_executable() -> str:
     """The path of the system's ffmpeg, or of the one in the imageio-ffmpeg wheel if the system has none.
 
-    Raises Unavailable where the wheel has none either.
+    Raises RuntimeError where that one is missing or does not start, as in a process whose memory is too limited.
     """
-    try:
-        return shutil.which("ffmpeg") or str(imageio_ffmpeg.get_ffmpeg_exe())
-    except RuntimeError as error:
-        raise not_started("ffmpeg", "there is none") from error
+    return shutil.which("ffmpeg") or str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
 def not_started(program: str, why: str | None) -> Unavailable:

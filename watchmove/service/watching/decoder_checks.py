@@ -54,7 +54,8 @@ def decoder_checks(settings: Settings) -> Iterator[Check]:
     try:
         said = _said("-version")
         decoders = set(_DECODER.findall(_said("-decoders")))
-    except (OSError, Unavailable, subprocess.SubprocessError) as error:
+    # imageio-ffmpeg raises a RuntimeError where its wheel has no program
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         yield failed("ffmpeg", f"no ffmpeg starts: {error}", "Install ffmpeg 5.1 or later.")
         yield from (not_checked(name, "no ffmpeg starts") for name in ("codecs", "decoding"))
         return
