@@ -115,3 +115,15 @@ def test_an_image_without_proposals_is_named(tmp_path: Path) -> None:
     """An image that was not searched is a mistake of the caller."""
     with pytest.raises(InvalidInput, match="image a"):
         TrainingSet([image_with(tmp_path, "a")], {}, ["cat"], SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "box", [(120.0, 20.0, 140.0, 60.0), (-30.0, 20.0, 0.0, 60.0), (40.0, 96.0, 80.0, 99.0), (40.0, -9.0, 80.0, 0.0)]
+)
+def test_an_object_outside_of_its_image_is_named(tmp_path: Path, box: tuple[float, float, float, float]) -> None:
+    """As of annotations of another image: its region would be trained on what is not there. A part of it is enough."""
+    x0, y0, x1, y1 = box
+    image = image_with(tmp_path, "a", (CAT, VocObject("cat", box)))
+    with pytest.raises(InvalidInput, match=r"a\.png: cat at .* is outside of the image of 120x96 pixels; correct"):
+        training_set([image]).batch(0)
+    training_set([image_with(tmp_path, "a", (VocObject("cat", (x0 - 1, y0 - 1, x1 + 1, y1 + 1)),))]).batch(0)

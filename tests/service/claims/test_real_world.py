@@ -49,6 +49,18 @@ def test_videos_and_truth_are_where_the_settings_expect_them(context: StepContex
     assert len(decoded) == FRAMES
 
 
+def test_folders_of_a_resolution_above_the_sequences_are_passed_through(context: StepContext, tmp_path: Path) -> None:
+    """As in DAVIS's own archives."""
+    for part in ("JPEGImages", "Annotations"):
+        (tmp_path / "davis" / part).rename(tmp_path / "480p")
+        (tmp_path / "davis" / part).mkdir()
+        (tmp_path / "480p").rename(tmp_path / "davis" / part / "480p")
+    record = put_together(context, f"file://{tmp_path}/clips", f"file://{tmp_path}/davis")
+
+    assert record.annotated == 2
+    assert read_truth(tmp_path / "truth" / "annotated" / "bear.npz").masks.shape == (FRAMES, 72, 96)
+
+
 def test_it_is_put_together_once(context: StepContext, tmp_path: Path) -> None:
     """The second time nothing is copied, also where a file was removed since."""
     places = (f"file://{tmp_path}/clips", f"file://{tmp_path}/davis")

@@ -137,6 +137,21 @@ def test_a_frame_that_cannot_be_measured_is_named(copied: Path, shape: tuple[int
         frames_with_truth(copied, "square", 10, None, ExtractionSettings())
 
 
+def test_sequences_of_the_folder_of_a_resolution_are_found(copied: Path) -> None:
+    """DAVIS's own archives have the folder `480p` above their sequences, and 2016's have another one beside it."""
+    before = frames_with_truth(copied, "square", 10, None, ExtractionSettings())
+    for part in ("JPEGImages", "Annotations"):
+        (copied / part / "square").rename(copied / "square")
+        (copied / part / "480p").mkdir()
+        (copied / part / "1080p" / "square").mkdir(parents=True)
+        (copied / "square").rename(copied / part / "480p" / "square")
+    after = frames_with_truth(copied, "square", 10, None, ExtractionSettings())
+
+    assert chosen_sequences(copied, [], None) == ["square"]
+    assert len(after[0]) == len(before[0]) == 10
+    assert all((one == other).all() for one, other in zip(before[1], after[1], strict=True))
+
+
 def test_hidden_folders_are_no_sequences(copied: Path) -> None:
     """Tools leave folders such as `.ipynb_checkpoints`."""
     (copied / "JPEGImages/.ipynb_checkpoints").mkdir()

@@ -17,6 +17,8 @@ _TRUTH_LEVEL = 127
 """Grey level of an annotation above which a pixel belongs to the object; DAVIS 2016 uses 0 and 255."""
 _WIDE_TO_BYTE = 257
 """A level of 16 bits as a multiple of one of 8 bits: 65,535 of 255."""
+DAVIS_RESOLUTION = "480p"
+"""Folder of DAVIS's own archives between JPEGImages/ or Annotations/ and the sequences; other sets have none there."""
 _COLOURED = ("P", "PA", "RGB", "RGBA")
 """Pillow's modes of images that can have colours."""
 
@@ -58,6 +60,12 @@ def read_truth(path: Path) -> VideoTruth:
             "give masks bool (T, H, W), boxes_xyxy (T, N, 4) and N class_names"
         )
     return VideoTruth(masks, boxes.astype(np.float32), names)
+
+
+def davis_folder(davis: Path, part: str) -> Path:
+    """The folder of the sequences in `part`, JPEGImages or Annotations: `480p` there where it exists, else `part`."""
+    folder = davis / part
+    return folder / DAVIS_RESOLUTION if (folder / DAVIS_RESOLUTION).is_dir() else folder
 
 
 def annotation_paths(folder: Path) -> list[Path]:

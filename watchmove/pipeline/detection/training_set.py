@@ -57,6 +57,17 @@ def proposals_within(image: VocImage, pixels: NDArray[np.uint8], proposals: Mapp
     return boxes
 
 
+def _check_objects(image: VocImage, pixels: NDArray[np.uint8]) -> None:
+    """Raise InvalidInput if the box of an object has no part in the image, whose pixels are uint8 (H, W, 3)."""
+    height, width = pixels.shape[:2]
+    for annotated in image.objects:
+        x0, y0, x1, y1 = annotated.box_xyxy
+        if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:
+            box = f"({x0 + 1:g}, {y0 + 1:g}) to ({x1:g}, {y1:g})"
+            line = f"{image.path}: {annotated.name} at {box} is outside of the image of {width}x{height} pixels"
+            raise InvalidInput(f"{line}; correct or remove its annotation")
+
+
 class TrainingSet:
     """Annotated images with their proposals; images with neither an object nor background regions are excluded."""
 
@@ -145,6 +156,7 @@ class TrainingSet:
         # nothing is drawn for a single scale, so that trainings with one scale keep their random numbers
         at = scales[int(generator.integers(len(scales)))] if len(scales) > 1 else scales[0]
         stored = read_image(image.path)
+        _check_objects(image, stored)
         pixels, scale = network_image(stored, at)
         objects, proposals = self._objects(image), proposals_within(image, stored, self._proposals) * scale
         objects = Objects(objects.boxes_xyxy * scale, objects.labels, objects.difficult_xyxy * scale)

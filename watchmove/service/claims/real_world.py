@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from watchmove.pipeline.dataset.true_masks import read_annotation
+from watchmove.pipeline.dataset.true_masks import DAVIS_RESOLUTION, read_annotation
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.natural_order import natural_order
 from watchmove.service.records import layout
@@ -32,7 +32,8 @@ class RealWorldRecord(Record):
 def put_together(context: StepContext, source: str, frames: str) -> RealWorldRecord:
     """Copy the videos of the store `source` and the annotated sequences to where the settings expect them, once.
 
-    The store `frames` contains JPEGImages/SEQUENCE/*.jpg and Annotations/SEQUENCE/*.png. A sequence becomes a video of
+    The store `frames` contains JPEGImages/SEQUENCE/*.jpg and Annotations/SEQUENCE/*.png, or DAVIS's folders `480p` with
+    the sequences in both. A sequence becomes a video of
     its own JPEG files one after another, so that no frame is compressed twice.
 
     Raises:
@@ -84,7 +85,7 @@ def _sequences(annotated: Store) -> dict[str, dict[str, list[StoredObject]]]:
     found: dict[str, dict[str, list[StoredObject]]] = {}
     for part, suffix in _SUFFIXES.items():
         for item in annotated.list(f"{part}/"):
-            _, *inner, file = item.key.split("/")
+            _, *inner, file = item.key.replace(f"{part}/{DAVIS_RESOLUTION}/", f"{part}/", 1).split("/")
             if len(inner) == 1 and file.endswith(suffix) and not file.startswith("."):
                 found.setdefault(inner[0], {name: [] for name in _SUFFIXES})[part].append(item)
     for parts in found.values():

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from watchmove.pipeline.dataset.true_masks import annotation_paths, read_annotation
+from watchmove.pipeline.dataset.true_masks import annotation_paths, davis_folder, read_annotation
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.extraction.every_frame import MaskedFrame, mask_frames
 from watchmove.pipeline.settings.extraction import ExtractionSettings
@@ -21,7 +21,7 @@ def chosen_sequences(davis: Path, sequences: Sequence[str], videos: Path | None)
 
     Hidden folders are passed over. Raises InvalidInput if a folder or a named sequence does not exist, or none is left.
     """
-    folder = davis / "JPEGImages"
+    folder = davis_folder(davis, "JPEGImages")
     if not folder.is_dir():
         raise InvalidInput(f"--davis {davis}: has no JPEGImages/; name a folder in the layout of DAVIS")
     known = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
@@ -47,11 +47,12 @@ def frames_with_truth(
     Raises:
         InvalidInput: a frame has no annotation, cannot be read, or has another size than the first.
     """
-    annotated = annotation_paths(davis / "Annotations" / name)[:most_frames]
+    annotations = davis_folder(davis, "Annotations") / name
+    annotated = annotation_paths(annotations)[:most_frames]
     truths = [read_annotation(path) for path in annotated]
-    source = davis / "JPEGImages" / name if videos is None else _video_of(videos, name)
+    source = davis_folder(davis, "JPEGImages") / name if videos is None else _video_of(videos, name)
     if videos is None:
-        _check_names([path.stem for path in image_paths(source)][:most_frames], annotated, source)
+        _check_names([path.stem for path in image_paths(source)][:most_frames], annotated, annotations)
     if videos is None:
         frames = list(mask_frames(islice(frames_of_folder(source, settings), most_frames), settings))
     else:
@@ -66,15 +67,15 @@ def frames_with_truth(
     return frames, truths
 
 
-def _check_names(images: Sequence[str], annotated: Sequence[Path], folder: Path) -> None:
-    """Raise InvalidInput unless images and annotations have the same names."""
+def _check_names(images: Sequence[str], annotated: Sequence[Path], annotations: Path) -> None:
+    """Raise InvalidInput unless images and the annotations of a folder have the same names."""
     masks = {path.stem for path in annotated}
     if missing := [name for name in images if name not in masks]:
-        wanted = folder.parents[1] / "Annotations" / folder.name / f"{missing[0]}.png"
         more = f", nor are {len(missing) - 1} others" if len(missing) > 1 else ""
-        raise InvalidInput(f"{wanted}: the annotation of a frame is not there{more}; give one for each frame")
+        line = f"{annotations}/{missing[0]}.png: the annotation of a frame is not there{more}"
+        raise InvalidInput(f"{line}; give one for each frame")
     if more_masks := sorted(masks.difference(images)):
-        raise InvalidInput(f"{folder}: has no frame {more_masks[0]}, which is annotated; give both")
+        raise InvalidInput(f"{annotations}/{more_masks[0]}.png: the frame that it annotates is not there; give both")
 
 
 def _check_image(frame: MaskedFrame, first: MaskedFrame, source: Path) -> None:
