@@ -243,13 +243,14 @@ def test_of_a_pods_last_words_those_about_its_ending_are_kept(words: str, kept: 
         ({"a": pod("x", "Failed", "75"), "b": pod("x", "Succeeded", "0")}, (75,)),
         ({"a": pod("x", "Failed", "65"), "b": pod("x", "Failed", "75"), "r": retry("Failed", "a", "b")}, (75,)),
         ({"a": pod("x", "Error"), "b": pod("x", "Failed")}, (-1, None)),
+        ({"a": pod("x", "Error", message='pods "w-x-1" is forbidden: maximum cpu usage per Container is 1')}, (None,)),
         ({}, ()),
     ],
 )
 def test_the_codes_of_a_workflow_are_those_of_the_last_attempts(
     nodes: dict[str, object], codes: tuple[int | None, ...]
 ) -> None:
-    """An attempt that Argo has retried decides nothing; a lost pod has a code of its own."""
+    """An attempt that Argo has retried decides nothing; a lost pod has a code of its own, one not admitted has none."""
     state = state_of({"metadata": {"name": "w"}, "status": {"phase": "Failed", "nodes": nodes}})
 
     assert state.exit_codes == codes

@@ -22,6 +22,8 @@ _ENDED_AS = re.compile(r"\S+: \w+ \(exit code \d+\): ")
 """What Argo writes before the log of a container that failed, as in `main: OOMKilled (exit code 137): `."""
 _EXECUTOR = " argo=true"
 """Mark of the lines that Argo's executor writes into the log of the container whose program it starts."""
+_FORBIDDEN = " is forbidden: "
+"""In the message of a pod that the API server did not admit, as a LimitRange or the namespace's security forbids it."""
 _STARTS = (None, "", "PodInitializing", "ContainerCreating")
 """Messages of pods that wait for nothing."""
 _POD_NAMES = "workflows.argoproj.io/pod-name-format"
@@ -202,7 +204,8 @@ def _progress(status: Node) -> tuple[int, int]:
 def _exit_code(node: Node) -> int | None:
     """The exit code of a failed pod: -1 if it was lost, None if it never ran, or ran out of time."""
     code = str((node.get("outputs") or {}).get("exitCode", ""))
-    return int(code) if code.isdecimal() else POD_LOST if node["phase"] == "Error" else None
+    lost = node["phase"] == "Error" and _FORBIDDEN not in str(node.get("message"))
+    return int(code) if code.isdecimal() else POD_LOST if lost else None
 
 
 def _unpacked(nodes: str | None) -> dict[str, Any]:
