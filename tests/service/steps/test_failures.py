@@ -4,21 +4,26 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
+from rich.console import Console
 
 from tests.service.conftest import MakeContext
 from tests.service.records.made_up_run import end_shard, touch_videos
 from tests.service.steps.test_pretrain import SMALL, made_up_snapshot
 from watchmove.pipeline.errors import InvalidInput, NotFinite, Stopped
+from watchmove.service.cli.main import main
+from watchmove.service.cli.status_table import print_status
 from watchmove.service.records import layout
 from watchmove.service.records.record import StepFailure, find
 from watchmove.service.runner.runner import StepContext
 from watchmove.service.steps.extract import extract
+from watchmove.service.steps.failures import record_failure
 from watchmove.service.steps.gather import gather
 from watchmove.service.steps.plan import plan
 from watchmove.service.steps.pretrain import pretrain
 from watchmove.service.steps.report import report
 from watchmove.service.store.store import ObjectRefused
 from watchmove.service.watching.exporter import RecordCollector
+from watchmove.service.watching.status import status
 
 FAILED_AT = "watchmove_run_failure_timestamp_seconds"
 
@@ -158,3 +163,55 @@ def test_files_that_desktops_add_to_a_store_are_passed_over(make_context: MakeCo
 
     assert gather(context, "run").kept_videos == 1
     assert states(context)["gather"] == "done"
+
+
+def test_what_a_failed_step_would_have_made_is_answered_with_its_failure(
+    make_context: MakeContext, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gather fails; whoever asks for results, a report or the weights is told why, as is status, in one line."""
+    monkeypatch.setenv("COLUMNS", "60")
+    context = make_context()
+    touch_videos(context, "0.mp4", "1.mp4")
+    planned = plan(context, "run")
+    end_shard(context, planned, 0, {f"{number}.mp4": ("missing", "") for number in range(2)})
+    with pytest.raises(InvalidInput) as failed:
+        gather(context, "run")
+    words = ["--set", f"store={context.store.uri}"]
+    said = []
+    for command in (["results", "run"], ["report", "--run", "run"], ["export", "run", "--out", "unused"]):
+        monkeypatch.setattr("sys.argv", ["watchmove", *command, *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        said.append((end.value.code, capsys.readouterr().err.splitlines()))
+    found = status(context.store, "run")
+    print_status(found, Console(), as_json=False)
+
+    line = f"watchmove: invalid input: run run: its step gather failed: {failed.value}"
+    assert said == [(65, [line])] * 3
+    assert found.failures == {"gather": str(failed.value)}
+    assert f"gather failed: {failed.value}" in capsys.readouterr().out.splitlines()
+
+
+def test_of_many_failed_shards_the_first_are_printed(
+    make_context: MakeContext, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The JSON has every failure, without the password of an address in it; a bug's message is one line."""
+    context = make_context("plan.max_shard_videos=1")
+    touch_videos(context, *(f"{number}.mp4" for number in range(5)))
+    plan(context, "run")
+
+    @record_failure
+    def extract(context: StepContext, run: str, number: int) -> None:
+        raise ValueError(f"shard {number}\nof s3://user:password@bucket in {context.store.uri}, run {run}")
+
+    for number in range(5):
+        with pytest.raises(ValueError, match="of s3"):
+            extract(context, "run", number)
+    found = status(context.store, "run")
+    print_status(found, Console(), as_json=False)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "failed" in line]
+
+    assert set(found.failures) == {f"extract {number}" for number in range(5)}
+    assert found.failures["extract 1"].startswith("shard 1 of s3://…@bucket in ")
+    assert [line[:17] for line in lines[1:4]] == [f"extract {number} failed:" for number in range(3)]
+    assert lines[4:] == ["2 more failed; --json has them all"]

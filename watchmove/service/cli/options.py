@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 import structlog
 import typer
 
+from watchmove.pipeline.errors import InvalidInput, NotYet
 from watchmove.pipeline.files.atomic import make_writable_folder, write_bytes
 from watchmove.pipeline.files.numbers import whole_number_of
 from watchmove.service.runner.runner import StepContext, run_to_exit_code, step_context
@@ -172,7 +173,7 @@ def in_run(run: str, settings: Path, overrides: list[str], body: Callable[[StepC
 
     Of the settings file and the overrides, the store and the settings of the machine are used. A line of the log names
     what else they state and the run's records contradict. Ends as `in_context` does, with invalid input if the store
-    has no record of the run.
+    has no record of the run. Where `body` lacks what a failed step would have made, the line is that of the failure.
     """
 
     def compare_and_run(context: StepContext) -> None:
@@ -182,7 +183,14 @@ def in_run(run: str, settings: Path, overrides: list[str], body: Callable[[StepC
         if differing := contradictions(made_by, _given(context.settings, settings, overrides)):
             shown = [*differing[:_SHOWN], *([f"{len(differing) - _SHOWN} more"] if len(differing) > _SHOWN else [])]
             structlog.get_logger().warning("not used, as the run's record decides", run=run, settings=shown)
-        body(context)
+        try:
+            body(context)
+        except NotYet as error:
+            from watchmove.service.watching.steps import failure_of
+
+            if (failure := failure_of(context.store, run)) is None or not failure.message:
+                raise
+            raise InvalidInput(f"run {run}: its step {failure.name} failed: {failure.message}") from error
 
     in_context(settings, overrides, compare_and_run)
 

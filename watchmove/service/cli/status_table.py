@@ -19,6 +19,9 @@ from watchmove.service.watching.pace import Speed
 from watchmove.service.watching.runs import RunSummary
 from watchmove.service.watching.status import RunStatus
 
+_FAILURES_SHOWN = 3
+"""Most failures of steps that are printed. Set by hand; not tuned."""
+
 _LAST_UNIX_SECONDS = END_OF_DATES - 1
 """The latest end that is printed: a list whose durations are in another unit gives ends that are later."""
 
@@ -35,6 +38,8 @@ def print_status(status: RunStatus, console: Console, *, as_json: bool) -> None:
         for table in (_head(status), _outcomes(status), _frames(status)):
             print_table(console, table)
         console.print(_steps(status), highlight=False, markup=False)
+        for line in _failures(status):
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
         for line in _trainings(status):
             console.print(line, highlight=False)
         console.print(_pace(status))
@@ -154,6 +159,14 @@ def _steps(status: RunStatus) -> str:
     said = {"waiting": "not done yet", "left-out": "left out"}
     words = [f"{', '.join(name for name, _ in steps)} {said.get(state, state)}" for state, steps in groups]
     return f"steps: {'; '.join(words)}"
+
+
+def _failures(status: RunStatus) -> Iterator[str]:
+    """A line for each step that has failed, with its message; of many, the first ones."""
+    for name, message in [*status.failures.items()][:_FAILURES_SHOWN]:
+        yield f"{name} failed{': ' if message else ''}{printable(message)}"
+    if (more := len(status.failures) - _FAILURES_SHOWN) > 0:
+        yield f"{more:,} more failed; --json has them all"
 
 
 def _trainings(status: RunStatus) -> Iterator[str]:

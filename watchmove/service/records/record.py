@@ -62,11 +62,20 @@ Cause = Literal["invalid-input", "not-finite", "bug"]
 
 
 class StepFailure(Record):
-    """A step of a run has failed by `cause`, and not succeeded since; `number` is that of its shard or evaluation."""
+    """A step of a run has failed by `cause`, and not succeeded since; `number` is that of its shard or evaluation.
+
+    `message` is the line that it ended with; records of earlier versions have none.
+    """
 
     step: str
     number: int | None = None
     cause: Cause
+    message: str = ""
+
+    @property
+    def name(self) -> str:
+        """The step with the number of its shard or evaluation, as `evaluate 3`."""
+        return self.step if self.number is None else f"{self.step} {self.number}"
 
 
 class Written(NamedTuple):

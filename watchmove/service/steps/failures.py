@@ -8,11 +8,16 @@ from typing import Concatenate, ParamSpec, TypeVar
 import structlog
 
 from watchmove.pipeline.errors import InvalidInput, NotFinite, NotYet, WatchmoveError
+from watchmove.pipeline.files.text_lines import without_credentials
 from watchmove.service.records import layout
 from watchmove.service.records.record import Cause, StepFailure, origin
 from watchmove.service.runner.exit_codes import ending_of
 from watchmove.service.runner.runner import StepContext
+from watchmove.service.runner.tracing import one_line
 from watchmove.service.store.store import ObjectRefused, Store
+
+_LETTERS = 1000
+"""Most letters of a message: the exporter keeps the records of all failures. Set by hand; not tuned."""
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -59,7 +64,13 @@ def _record(context: StepContext, run: str, key: str, place: tuple[str, int | No
     if context.store.head(layout.run_record(run, "plan")) is None:
         return
     step, number = place
-    failure = StepFailure(made_by=origin(context.settings, {}), step=step, number=number, cause=_cause_of(error))
+    failure = StepFailure(
+        made_by=origin(context.settings, {}),
+        step=step,
+        number=number,
+        cause=_cause_of(error),
+        message=without_credentials(one_line(error))[:_LETTERS],
+    )
     context.store.write(key, failure.model_dump_json(indent=1).encode())
 
 

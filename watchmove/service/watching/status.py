@@ -56,12 +56,12 @@ class FrameCount(BaseModel):
 class RunStatus(BaseModel):
     """The status of a run. `faults_of` defines how the counts relate to each other.
 
-    `steps`, `pretrainings` and `evaluations` are those of `Steps`. `no_training` says why the run ends after gather,
-    and is empty if it trains or has not gathered yet. `videos_listed` is the number of videos in the plan's listing, of
-    which this run processes `videos_planned`. Not listed are videos that were removed from the list after they ended
-    (`videos_removed`), videos that the settings exclude (`videos_filtered`) and malformed rows. `attempts_per_video`
-    maps a number of attempts, of any run, to the number of listed videos that had so many. `seconds_spent` sums the
-    seconds of all workers; `overall` and `recent` are speeds of all pods together.
+    `steps`, `failures`, `pretrainings` and `evaluations` are those of `Steps`. `no_training` says why the run ends
+    after gather, and is empty if it trains or has not gathered yet. `videos_listed` is the number of videos in the
+    plan's listing, of which this run processes `videos_planned`. Not listed are videos that were removed from the list
+    after they ended (`videos_removed`), that the settings exclude (`videos_filtered`) and malformed rows.
+    `attempts_per_video` maps a number of attempts, of any run, to the number of listed videos that had so many.
+    `seconds_spent` sums the seconds of all workers; `overall` and `recent` are speeds of all pods together.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -71,6 +71,7 @@ class RunStatus(BaseModel):
     plan: str
     retries: Retries | None
     steps: dict[str, State] = {}
+    failures: dict[str, str] = {}
     pretrainings: tuple[TrainingProgress, ...] = ()
     evaluations: EvaluationProgress | None = None
     no_training: str = ""

@@ -14,7 +14,7 @@ from watchmove.service.records.training import EvaluationPointer, EvaluationReco
 from watchmove.service.settings.settings import Settings
 from watchmove.service.store.store import Store
 from watchmove.service.watching.exporting.reading import Reading, RunFigures
-from watchmove.service.watching.exporting.run_states import State, evaluations_in, step_states
+from watchmove.service.watching.exporting.run_states import State, evaluations_in, failures_of, step_states
 
 
 class TrainingProgress(BaseModel):
@@ -49,11 +49,13 @@ class Steps(NamedTuple):
     """How far the steps of a run are.
 
     `steps` has the state of each step after the plan, as the metric `watchmove_run_step_state` has it; `pretrain` has
-    also begun once the store has a checkpoint of it. `pretrainings` says how far those are that have begun, until all
+    also begun once the store has a checkpoint of it. `failures` has the messages of the steps that have failed, by step
+    and number of shard or evaluation. `pretrainings` says how far those are that have begun, until all
     are done, and `evaluations` how far those are, from the first that is done to the last.
     """
 
     steps: dict[str, State]
+    failures: dict[str, str]
     pretrainings: tuple[TrainingProgress, ...]
     evaluations: EvaluationProgress | None
 
@@ -74,14 +76,24 @@ def steps_of(
         InvalidInput: a record of the run is damaged.
         Unavailable: the store cannot be reached.
     """
-    states = _states(store, run, plan, table)
+    reading = _reading(store, run, plan, table)
+    states = step_states(reading, run, plan)
+    failures = {failure.name: failure.message for failure in failures_of(reading, run)}
     trainings = () if states["pretrain"] == "done" else _trainings(store, gathered, settings)
     if trainings and states["pretrain"] == "waiting":
         states["pretrain"] = "begun"
-    return Steps(states, trainings, _evaluations(store, run) if states["evaluate"] == "begun" else None)
+    return Steps(states, failures, trainings, _evaluations(store, run) if states["evaluate"] == "begun" else None)
 
 
-def _states(store: Store, run: str, plan: PlanRecord, table: AttemptTable) -> dict[str, State]:
+def failure_of(store: Store, run: str) -> StepFailure | None:
+    """The first failure of a run's steps that a step has not made up for since; None if there is none."""
+    keys = [item.key for item in store.list(layout.failure(run, "").removesuffix(".json"))]
+    failures = [failure for _, failure in read_ahead(store, filter(layout.is_record, keys), StepFailure)]
+    return min(failures, key=lambda failure: failure.made_by.written_at_unix_seconds, default=None)
+
+
+def _reading(store: Store, run: str, plan: PlanRecord, table: AttemptTable) -> Reading:
+    """What the exporter would read of one run."""
     prefix = layout.run_records(run)
     keys = [item.key for item in store.list(prefix)]
 
@@ -89,7 +101,7 @@ def _states(store: Store, run: str, plan: PlanRecord, table: AttemptTable) -> di
         named = (key for key in keys if key.startswith(f"{prefix}{name}") and key.endswith(".json"))
         return dict(read_ahead(store, named, kind))
 
-    reading = Reading(
+    return Reading(
         tables={plan.recipe: table},
         gathered=of("gather.", GatherRecord),
         pretrained=of("pretrain.", PretrainPointer),
@@ -98,7 +110,6 @@ def _states(store: Store, run: str, plan: PlanRecord, table: AttemptTable) -> di
         failures=of("failure-", StepFailure),
         reports=frozenset(keys),
     )
-    return step_states(reading, run, plan)
 
 
 def _trainings(store: Store, gathered: GatherRecord | None, settings: Settings) -> tuple[TrainingProgress, ...]:

@@ -25,7 +25,7 @@ def state_metrics(reading: Reading) -> Iterator[Metric]:
     declared = (metrics.RUN_STATE, metrics.RUN_STEP_STATE, metrics.RUN_FAILURE_AT)
     of_run, of_step, failed_at = (d.family() for d in declared)
     for run, plan in newest_plans(reading).items():
-        failures = _failures(reading, run)
+        failures = failures_of(reading, run)
         steps = step_states(reading, run, plan)
         of_run.add_metric([run, _state(steps)], 1)
         for step, state in steps.items():
@@ -41,7 +41,7 @@ def state_metrics(reading: Reading) -> Iterator[Metric]:
 
 def step_states(reading: Reading, run: str, plan: PlanRecord) -> dict[str, State]:
     """The states of a run's steps after its plan, in their order."""
-    return _steps(reading, run, plan) | {failure.step: "failed" for failure in _failures(reading, run)}
+    return _steps(reading, run, plan) | {failure.step: "failed" for failure in failures_of(reading, run)}
 
 
 def ended_videos(table: AttemptTable, plan: PlanRecord) -> int:
@@ -49,7 +49,7 @@ def ended_videos(table: AttemptTable, plan: PlanRecord) -> int:
     return len(np.unique(table.video[table.of_plan(plan.plan)]))
 
 
-def _failures(reading: Reading, run: str) -> list[StepFailure]:
+def failures_of(reading: Reading, run: str) -> list[StepFailure]:
     """The failures of a run's steps, without those that its result has made up for."""
     result = reading.results.get(layout.run_record(run, "result"))
     since = result.made_by.written_at_unix_seconds if result is not None else 0.0
