@@ -123,6 +123,20 @@ def test_a_closed_pipe_ends_output_without_an_error() -> None:
     assert (printing.returncode, said) == (0, b"")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_behind_standard_output_is_named() -> None:
+    """Less than a buffer of output is refused at the end, more of it in between; either way, once."""
+    expected = "watchmove: unavailable, retry later: No space left on device, for standard output"
+    for words in (["settings"], ["settings", "--reference"]):
+        with Path("/dev/full").open("w") as full:
+            line = [sys.executable, "-m", "watchmove", *words]
+            ended = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+
+        assert ended.returncode == 75
+        assert ended.stderr.startswith(expected)
+        assert ended.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("name", ["clips #2", "a: b", "[x]", "'", "é 🎬"])
 def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
     """Characters that YAML reads as a comment or a key remain part of the name."""

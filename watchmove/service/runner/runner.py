@@ -1,5 +1,6 @@
 """What every step runs in: logs, metrics, signals, scratch space and the exit code."""
 
+import errno
 import os
 import select
 import signal
@@ -94,6 +95,8 @@ def report_error(error: Exception) -> int:
         message = f"the Python package {package_of(error)} is not installed, and this command needs it; {_COMPLETE}"
     if isinstance(error, OSError) and is_unusable_path(error):
         message = one_line(InvalidInput(f"{error.filename}: {error.strerror}; {_OTHER_PATH}"))
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC and not error.filename:
+        message = f"{error.strerror}, for standard output or a temporary file; free space and run again"
     log_failure(ending, message, "".join(traceback.format_exception(error)) if ending is BUG else "")
     return ending.exit_code
 
