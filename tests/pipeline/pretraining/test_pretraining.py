@@ -1,7 +1,5 @@
 """The training loop: its schedule, its ends, and that stopping it anywhere changes nothing."""
 
-import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from tests.pipeline.dataset.mask_samples import drawn_sample, drawn_shard
 from watchmove.pipeline.dataset.shard import Sample, write_shard
 from watchmove.pipeline.errors import InvalidInput, Stopped
 from watchmove.pipeline.networks.alexnet import load_backbone, normalise_images
+from watchmove.pipeline.networks.choice import input_pixels_of
 from watchmove.pipeline.pretraining.batches import MaskDataset
 from watchmove.pipeline.pretraining.mask_network_file import load_mask_network
 from watchmove.pipeline.pretraining.pretraining import (
@@ -26,6 +25,7 @@ from watchmove.pipeline.settings.pretraining import PretrainingSettings
 from watchmove.pipeline.training.checkpoints import CHECKPOINT_NAMES
 
 SETTINGS = PretrainingSettings(
+    trunk="alexnet-small",
     device="cpu",
     iterations=4,
     batch_size=3,
@@ -52,19 +52,11 @@ def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(shard: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Training]:
+def undisturbed(shard: Path, tmp_path_factory: pytest.TempPathFactory) -> Training:
     """Four steps at a stretch."""
     told: list[PretrainingProgress] = []
     hooks = PretrainingHooks(tmp_path_factory.mktemp("undisturbed"), on_progress=told.append)
-    yield Training(pretrain([shard], SETTINGS, hooks), told)
-    shutil.rmtree(hooks.directory)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder that is emptied after the test: a checkpoint is half a gigabyte."""
-    yield tmp_path
-    shutil.rmtree(tmp_path)
+    return Training(pretrain([shard], SETTINGS, hooks), told)
 
 
 def run_until(iteration: int, shard: Path, folder: Path) -> list[list[str]]:
@@ -135,10 +127,10 @@ def test_the_curve_has_losses_and_held_out_iou(undisturbed: Training) -> None:
 
 def test_the_backbone_loads_without_normalisation(undisturbed: Training) -> None:
     """Plain layers that are finite, and not those it began with."""
-    trunk = load_backbone(undisturbed.result.backbone)
+    trunk, pixels = load_backbone(undisturbed.result.backbone), input_pixels_of(SETTINGS.trunk)
 
     assert len(trunk.norms) == 0
-    assert trunk(torch.zeros(1, 3, 227, 227)).isfinite().all()
+    assert trunk(torch.zeros(1, 3, pixels, pixels)).isfinite().all()
     assert float(trunk.state_dict()["conv1.bias"].abs().max()) > 0  # folded statistics; at the start biases are zero
 
 
@@ -153,11 +145,11 @@ def test_the_mask_network_is_left_beside_the_backbone(undisturbed: Training) -> 
     assert float(network.state_dict()["mask.bias"].abs().max()) > 0
 
 
-def test_first_weights_are_rescaled_on_frames(shard: Path, folder: Path) -> None:
+def test_first_weights_are_rescaled_on_frames(shard: Path, tmp_path: Path) -> None:
     """After a step that changes next to nothing, each convolution's output on such frames has a deviation near 1."""
     update = {"iterations": 1, "learning_rate": 1e-12, "batch_norm": False, "rescale_trunk": True}
     settings = SETTINGS.model_copy(update=update)
-    trunk = load_backbone(pretrain([shard], settings, PretrainingHooks(folder)).backbone)
+    trunk = load_backbone(pretrain([shard], settings, PretrainingHooks(tmp_path)).backbone)
     seen = MaskDataset.of_shards([shard], settings.model_copy(update={"batch_size": 32})).training_batch(0)
     with torch.no_grad():
         first = trunk.conv1(normalise_images(seen.images))
@@ -167,10 +159,10 @@ def test_first_weights_are_rescaled_on_frames(shard: Path, folder: Path) -> None
     assert 0.3 < float(last.pow(2).mean()) < 0.8  # a rectified unit variance keeps about half
 
 
-def test_stopped_and_resumed_ends_with_the_same_weights(shard: Path, undisturbed: Training, folder: Path) -> None:
+def test_stopped_and_resumed_ends_with_the_same_weights(shard: Path, undisturbed: Training, tmp_path: Path) -> None:
     """Told to stop after one step: a checkpoint, then the very weights and curve of the undisturbed training."""
-    stored = run_until(1, shard, folder)
-    resumed = pretrain([shard], SETTINGS, PretrainingHooks(folder))
+    stored = run_until(1, shard, tmp_path)
+    resumed = pretrain([shard], SETTINGS, PretrainingHooks(tmp_path))
 
     assert stored == [[CHECKPOINT_NAMES[0]]]
     assert resumed.curve == undisturbed.result.curve
@@ -189,15 +181,15 @@ def test_other_settings_do_not_continue_a_checkpoint(shard: Path, undisturbed: T
     ("rate", "message", "kept"), [(1e30, "loss is", 1), (1e300, "is not finite", 0)], ids=["next loss", "weights"]
 )
 def test_a_training_that_diverges_keeps_good_checkpoints_only(
-    shard: Path, folder: Path, rate: float, message: str, kept: int
+    shard: Path, tmp_path: Path, rate: float, message: str, kept: int
 ) -> None:
     """Whether the loss shows it or the weights do first: a clear line, and no checkpoint with values not finite."""
     update = {"learning_rate": rate, "checkpoint_every_iterations": 1, "warmup_fraction": 0.0, "batch_norm": False}
     settings = SETTINGS.model_copy(update=update)
     with pytest.raises(InvalidInput, match=rf"{message}.*lower pretrain\.learning_rate"):
-        pretrain([shard], settings, PretrainingHooks(folder))
+        pretrain([shard], settings, PretrainingHooks(tmp_path))
 
-    files = list(folder.glob("*.safetensors"))
+    files = list(tmp_path.glob("*.safetensors"))
     assert len(files) == kept
     assert all(tensor.isfinite().all() for path in files for tensor in load_file(path).values())
 
@@ -232,14 +224,14 @@ def test_frames_without_one_of_the_labels_are_said_to_be_so(tmp_path: Path) -> N
         pretrain([tmp_path / "unlabelled.tar"], settings, PretrainingHooks(tmp_path / "out"))
 
 
-def test_tolerated_unusable_frames_are_counted_in_the_result(folder: Path) -> None:
+def test_tolerated_unusable_frames_are_counted_in_the_result(tmp_path: Path) -> None:
     """One of four cannot be decoded and comes up in one of two steps."""
     samples = [*(drawn_sample("video", number) for number in range(3)), Sample("video-9", b"", b"", {})]
-    write_shard(folder / "bad.tar", samples)
+    write_shard(tmp_path / "bad.tar", samples)
     settings = SETTINGS.model_copy(update={"iterations": 2, "batch_size": 2, "max_corrupt_fraction": 0.5})
     settings = settings.model_copy(update={"checkpoint_every_iterations": 9})
 
-    result = pretrain([folder / "bad.tar"], settings, PretrainingHooks(folder / "out"))
+    result = pretrain([tmp_path / "bad.tar"], settings, PretrainingHooks(tmp_path / "out"))
 
     assert result.frames_unusable == 1
 

@@ -35,6 +35,9 @@ from watchmove.service.records.training import (
 from watchmove.service.report.export import CARD, export
 from watchmove.service.runner.runner import StepContext
 
+SMALL = ("pretrain.trunk=alexnet-small", "evaluate.classification=false")
+"""A network of a few MB; a test with the published one shows that its files are right."""
+
 FEATURES = """
 import sys
 import torch
@@ -116,7 +119,7 @@ def test_the_cards_own_lines_load_the_same_features_without_this_project(
 
 def test_the_card_says_what_it_was_made_of(make_context: MakeContext, tmp_path: Path) -> None:
     """The card lists snapshot, frames, licences, curve, settings, checksums and the missing evaluation."""
-    context = make_context()
+    context = make_context(*SMALL)
     trained_run(context, tmp_path)
     out = tmp_path / "out"
     card = export(context.store, context.scratch, "run", out).read_text()
@@ -135,7 +138,7 @@ def test_the_card_says_what_it_was_made_of(make_context: MakeContext, tmp_path: 
 
 def test_the_card_says_that_works_were_forgotten_since(make_context: MakeContext, tmp_path: Path) -> None:
     """The snapshot has fewer frames then than the weights have learnt from."""
-    context = make_context()
+    context = make_context(*SMALL)
     trained_run(context, tmp_path)
     before = export(context.store, context.scratch, "run", tmp_path / "out").read_text()
     mark = LearntRecord(made_by=origin(context.settings, {}), receipts=("a",))
@@ -147,7 +150,7 @@ def test_the_card_says_that_works_were_forgotten_since(make_context: MakeContext
 
 def test_the_progress_counts_files_and_ends_with_all(make_context: MakeContext, tmp_path: Path) -> None:
     """It does not say that all are written before the card is, which is the last."""
-    context = make_context()
+    context = make_context(*SMALL)
     trained_run(context, tmp_path)
     told: list[tuple[int, int, str, bool]] = []
     out = tmp_path / "out"
@@ -168,7 +171,7 @@ def test_the_progress_counts_files_and_ends_with_all(make_context: MakeContext, 
 
 def test_of_several_seeds_one_is_exported_and_named(make_context: MakeContext, tmp_path: Path) -> None:
     """The option takes one of the run's seeds, the card has it among the settings, and another seed is refused."""
-    context = make_context("pretrain.seeds=[4]")
+    context = make_context(*SMALL, "pretrain.seeds=[4]")
     trained_run(context, tmp_path)
     end_pretraining(context, {seed: backbone_id_of(context.settings, "seen", seed) for seed in (0, 4)})
     words = context.store, context.scratch, "run", tmp_path / "out"
@@ -184,7 +187,7 @@ def test_of_several_seeds_one_is_exported_and_named(make_context: MakeContext, t
 
 def test_the_backbone_is_the_one_that_the_run_records(make_context: MakeContext, tmp_path: Path) -> None:
     """An id that this version of the code would not give, as after an update, is found all the same."""
-    context = make_context()
+    context = make_context(*SMALL)
     trained_run(context, tmp_path)
     own = layout.backbone(backbone_id_of(context.settings, "seen"), "record.json")
     record = need(context.store, own, BackboneRecord, "pretrain")
@@ -197,7 +200,7 @@ def test_the_backbone_is_the_one_that_the_run_records(make_context: MakeContext,
 
 def test_the_card_has_the_evaluations_of_this_backbone(make_context: MakeContext, tmp_path: Path) -> None:
     """Each is listed once, in the order of the cells; those of other trunks are not."""
-    context = make_context()
+    context = make_context(*SMALL)
     trained_run(context, tmp_path)
     own = backbone_id_of(context.settings, "seen")
     made_by = origin(context.settings, {})
@@ -218,7 +221,7 @@ def test_the_card_has_the_evaluations_of_this_backbone(make_context: MakeContext
 
 def test_weights_that_are_not_the_records_are_refused(make_context: MakeContext, tmp_path: Path) -> None:
     """If one byte of the stored file differs, nothing is written."""
-    context = make_context()
+    context = make_context(*SMALL)
     _, key = trained_run(context, tmp_path)
     stored = bytearray((tmp_path / "store" / key).read_bytes())
     stored[-1] ^= 1
@@ -234,7 +237,7 @@ def test_the_card_of_another_objective_says_what_it_learnt(
     objective: str, learnt: str, make_context: MakeContext, tmp_path: Path
 ) -> None:
     """The card names the objective and its accuracy, and does not mention masks as targets."""
-    context = make_context(f"pretrain.objective={objective}")
+    context = make_context(*SMALL, f"pretrain.objective={objective}")
     trained_run(context, tmp_path)
     key = layout.backbone(backbone_id_of(context.settings, "seen"), "record.json")
     record = need(context.store, key, BackboneRecord, "pretrain")
@@ -243,7 +246,7 @@ def test_the_card_of_another_objective_says_what_it_learnt(
     context.store.write(key, turned.model_dump_json().encode())
     card = export(context.store, context.scratch, "run", tmp_path / "out").read_text()
 
-    assert f"# AlexNet pretrained to predict {learnt} of frames\n" in card
+    assert f"# Small AlexNet pretrained to predict {learnt} of frames\n" in card
     assert f"Objective `{objective}`." in card
     assert "held-out accuracy |\n" in card
     assert "| 4 | 0.5000 | 0.01 | – | 0.750 |\n" in card

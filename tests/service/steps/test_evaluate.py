@@ -195,6 +195,7 @@ def test_images_are_not_classified_by_the_small_trunk() -> None:
 def test_stopped_while_testing_it_tests_again_and_trains_no_more(settings: dict[str, Any], tmp_path: Path) -> None:
     """SIGTERM after the first of two images: the next call begins from the trained detector."""
     settings["evaluate"] |= {"initialisations": ["random"], "proposal_files": [write_mat(tmp_path / "a.mat", IDS)]}
+    settings["pretrain"] = {"trunk": "alexnet-small"}
     context = context_of(Settings.model_validate(settings), tmp_path)
     told = Told(stop_at="evaluate random f0 s0, test", stop=context.stop)
     with pytest.raises(Stopped, match="after 1 of 2 images"):
@@ -213,6 +214,7 @@ def test_a_run_that_is_evaluated_by_other_settings_points_to_what_they_gave(
 ) -> None:
     """The same run and number, two steps in place of one: the later counts; again, nothing is written."""
     settings["evaluate"] |= {"initialisations": ["random"], "proposal_files": [write_mat(tmp_path / "a.mat", IDS)]}
+    settings["pretrain"] = {"trunk": "alexnet-small"}
     evaluate(context_of(Settings.model_validate(settings), tmp_path), "r", 0)
     settings["evaluate"]["detector"]["iterations"] = 2
     context = context_of(Settings.model_validate(settings), tmp_path)
