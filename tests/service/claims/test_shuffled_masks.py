@@ -14,16 +14,18 @@ from watchmove.service.settings.loading import LAPTOP, load_settings
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 SMALLER = (
-    "world.videos=16",
+    "world.videos=12",
     "world.train_images=60",
     "world.test_images=40",
-    "pretrain.iterations=300",
-    "pretrain.validate_every_iterations=300",
+    "extract.shorter_side_pixels=128",
+    "pretrain.iterations=200",
+    "pretrain.validate_every_iterations=200",
     "evaluate.detector.iterations=150",
     "evaluate.detector.shorter_side_pixels=160",
     "evaluate.detector.longer_side_pixels=320",
     "evaluate.detector.proposals.longer_side_pixels=96",
 )
+"""With masks of their own frames, the difference is shown: 0.11 on average, 0.07 to 0.16."""
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from tests.service.cli.test_main import run
 from tests.service.conftest import MakeContext, context_of
 from tests.service.records.made_up_run import Ending, end_shard, planned_videos, touch_videos
-from tests.service.steps.test_run import SMALL
+from tests.service.steps.test_run import SMALL, SMALL_NETWORK
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.video.encoder import write_video
 from watchmove.pipeline.world.drawing import moving_square
@@ -204,7 +204,7 @@ def test_the_same_in_a_bucket(s3_environment: str, tmp_path: Path) -> None:
 
 def test_the_local_runner_takes_up_a_retry(make_context: MakeContext, tmp_path: Path) -> None:
     """A video that was away and has come back: the retry's run goes on to a report, with the video's frames."""
-    made = make_context(*SMALL, "work.workers=1")
+    made = make_context(*SMALL, *SMALL_NETWORK[1::2], "work.workers=1")
     videos, away = tmp_path / "videos", tmp_path / "away.mp4"
     videos.mkdir()
     for name, step in (("a.mp4", (3, 0)), ("b.mp4", (0, 3))):
