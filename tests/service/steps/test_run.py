@@ -56,7 +56,7 @@ NOT_IN_A_FINISHED_RUN = {
     *("Frames sampled per second", "Loss", "Iteration", "Unfinished runs"),
     *("Seconds of a video by stage", "Images per second", "Waiting for data", "Bytes fetched", "Repeated requests"),
     *("Devices that compute masks", "Videos without frames, by reason", "Champions", "Age of the champions"),
-    *("Steps of the newest runs", "Estimated cost"),
+    *("Steps of runs that are not done", "Estimated cost"),
 }
 """Panels that show what happens now, a GPU, failures, a champion or prices, which this run need not have."""
 
