@@ -19,6 +19,7 @@ from watchmove.service.records.record import commit, origin
 from watchmove.service.records.training import BackboneRecord, ClassificationRecord, Evaluation, EvaluationRecord
 from watchmove.service.runner import metrics
 from watchmove.service.runner.runner import StepContext
+from watchmove.service.settings.settings import WorkSettings
 from watchmove.service.steps.plan import plan
 from watchmove.service.store.store import StoredObject
 from watchmove.service.watching import exporter
@@ -275,6 +276,16 @@ def test_a_record_of_the_future_does_not_count_as_progress(context: StepContext)
 
     for metric in ("watchmove_last_record_timestamp_seconds", "watchmove_last_run_ended_timestamp_seconds"):
         assert values.of(metric) == now + 600.0
+
+
+def test_the_interval_of_a_weekly_schedule_is_served(context: StepContext) -> None:
+    """The alert for a missing run takes it from there, in seconds."""
+    collector = RecordCollector(context.store, WorkSettings(hours_between_runs=168))
+    registry = CollectorRegistry()
+    registry.register(collector)
+    collector.refresh()
+
+    assert registry.get_sample_value("watchmove_run_interval_seconds") == 7 * 86400
 
 
 def test_a_pretraining_without_a_curve_has_no_loss(context: StepContext) -> None:

@@ -80,6 +80,9 @@ RUN_ENDED_AT = Declared(
     "watchmove_last_run_ended_timestamp_seconds",
     "Unix time at which a run last ended, with a result or without training.",
 )
+RUN_INTERVAL = Declared(
+    "watchmove_run_interval_seconds", "Time from one scheduled run to the next (`work.hours_between_runs`), in seconds."
+)
 RUN_MAP = Declared(
     "watchmove_run_map",
     "11-point mean average precision of a finished run, averaged over seeds.",

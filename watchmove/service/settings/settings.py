@@ -144,6 +144,12 @@ class WorkSettings(Section):
     price_per_gpu_hour: float = Field(
         0.0, ge=0, description="Price of a GPU for one hour, in the same currency; 0: unknown."
     )
+    hours_between_runs: float = Field(
+        24.0,
+        gt=0,
+        le=744,
+        description="Hours from one scheduled run to the next, by which the alert `WatchmoveNightMissing` waits.",
+    )
 
 
 class GatherSettings(Section):

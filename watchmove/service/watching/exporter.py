@@ -30,10 +30,10 @@ LATELY_SECONDS = 6 * 3600.0
 class RecordCollector(Collector):
     """Metrics of the records that the store contained at the last complete reading."""
 
-    def __init__(self, store: Store, prices: WorkSettings = WorkSettings()) -> None:  # noqa: B008 (immutable)
-        """`prices` are those of hours, which costs are estimated by."""
+    def __init__(self, store: Store, work: WorkSettings = WorkSettings()) -> None:  # noqa: B008 (immutable)
+        """`work` has the prices of hours, which costs are estimated by, and the hours between runs."""
         self._reader = Reader(store)
-        self._prices = prices
+        self._work = work
         self._families: tuple[Metric, ...] = ()
 
     def refresh(self) -> None:
@@ -43,7 +43,7 @@ class RecordCollector(Collector):
             Unavailable, InvalidInput: the store cannot be read; the metrics remain those of the reading before.
         """
         # computed once and not at each scrape, which would take longer than Prometheus' requests should
-        self._families = tuple(_families(self._reader.read(), self._prices))
+        self._families = tuple(_families(self._reader.read(), self._work))
 
     def collect(self) -> Iterable[Metric]:
         """All metrics that are declared for records, of one reading. Prometheus calls this from a thread of its own."""
@@ -77,18 +77,19 @@ def serve_records(settings: Settings) -> None:
             stop.wait(REFRESH_SECONDS)
 
 
-def _families(reading: Reading, prices: WorkSettings) -> Iterator[Metric]:
+def _families(reading: Reading, work: WorkSettings) -> Iterator[Metric]:
     """All metrics of a reading."""
     yield from _extraction(reading)
     yield from _recent(reading)
     yield from run_metrics(reading)
-    yield from cost_metrics(reading, prices)
+    yield from cost_metrics(reading, work)
     yield from _training(reading)
     yield from _detection(reading)
     yield _classification(reading)
-    read_at = metrics.READ_AT.family()
+    read_at, interval = metrics.READ_AT.family(), metrics.RUN_INTERVAL.family()
     read_at.add_metric([], reading.at)
-    yield read_at
+    interval.add_metric([], work.hours_between_runs * 3600)
+    yield from (read_at, interval)
 
 
 def _extraction(reading: Reading) -> Iterator[Metric]:
