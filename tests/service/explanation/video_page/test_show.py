@@ -19,12 +19,13 @@ from tests.service.steps.test_import_coco import instances, written
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.service.cli.main import app
 from watchmove.service.explanation.answer import Answer, why
-from watchmove.service.explanation.video_page.show import Written, show
+from watchmove.service.explanation.video_page.show import Written, folder_name, show
 from watchmove.service.forgetting.forget import forget
 from watchmove.service.forgetting.selection import Selector
 from watchmove.service.records import layout
 from watchmove.service.records.datasets import dataset_of
 from watchmove.service.records.forgotten import ForgetRecord, ForgottenWork, work_hash
+from watchmove.service.records.outcomes import Video
 from watchmove.service.records.record import commit, origin
 from watchmove.service.records.stream import shard_records
 from watchmove.service.runner.progress import LoggedProgress
@@ -203,14 +204,34 @@ def test_hostile_names_are_text(runs: With, tmp_path: Path, monkeypatch: pytest.
     written_: Written = show(runs(), HOSTILE, "", None, movie=True)
     page = _Page(written_.page)
 
-    assert written_.page == Path("show-_b___gpj.mp4/index.html")
-    assert written_.movie == Path("show-_b___gpj.mp4/video.mp4")
+    assert re.fullmatch(r"show-_b___gpj\.mp4-[0-9a-f]{16}/index\.html", str(written_.page))
+    assert written_.movie == written_.page.with_name("video.mp4")
     assert HOSTILE.replace("\u202e", "⟨U+202E⟩") in page.text
     assert OWNER.replace("\u202e", "⟨U+202E⟩").replace("\x1b", "⟨U+001B⟩") in page.text
     assert "Attribution License" in page.text
     assert {"\u202e", "\x1b"}.isdisjoint(page.html)
     assert "<b>&" not in page.html
     assert page.all("script") == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param("monday/0001.mp4", "tuesday/0001.mp4", id="the same name in two folders"),
+        pytest.param("猫が走る.mp4", "犬が泳ぐ.mp4", id="other letters than ASCII's"),
+        pytest.param("a b.mp4", "a_b.mp4", id="a space"),
+        pytest.param("l" * 90 + "1.mp4", "l" * 90 + "2.mp4", id="long names"),
+    ],
+)
+def test_pages_of_two_videos_have_two_folders(one: str, other: str) -> None:
+    """By default, no page replaces that of another video with a similar name; a plain name is taken as it is."""
+    names = [
+        folder_name(Video(id=id_ * 16, key=key, etag="e", size_bytes=1)) for id_, key in (("a", one), ("b", other))
+    ]
+
+    assert names[0] != names[1]
+    assert all(re.fullmatch(r"show-[A-Za-z0-9._-]{1,97}", name) for name in names)
+    assert folder_name(Video(id="c" * 16, key="dog.mp4", etag="e", size_bytes=1)) == "show-dog.mp4"
 
 
 def test_the_run_that_decoded_it_last_is_shown(runs: With, tmp_path: Path) -> None:

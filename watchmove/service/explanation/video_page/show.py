@@ -43,7 +43,7 @@ class Written(NamedTuple):
 
 
 def show(context: StepContext, name: str, run: str, out: Path | None, *, movie: bool) -> Written:
-    """Write the page of the video that `name` means into the folder `out`, by default `show-NAME` in the current one.
+    """Write the page of the video that `name` means into the folder `out`, by default `folder_name` in the current one.
 
     An earlier page at `out` is replaced once the other is complete. Without `movie`, the video is not read again.
 
@@ -53,7 +53,7 @@ def show(context: StepContext, name: str, run: str, out: Path | None, *, movie: 
         Stopped: a signal has stopped the process, and nothing is written.
     """
     found = find_video(context.store, context.scratch, name, run)
-    folder = out or Path(f"show-{safe_name(found.shown.video.key)}")
+    folder = out or Path(folder_name(found.shown.video))
     check_folder(folder)
     answer = why(context.store, context.scratch, found.shown.run, found.shown.video.id)
     with replacing_folder(folder.resolve()) as temporary:
@@ -62,9 +62,13 @@ def show(context: StepContext, name: str, run: str, out: Path | None, *, movie: 
     return Written(folder / PAGE, None if without else folder / MOVIE, without)
 
 
-def safe_name(key: str) -> str:
-    """The last part of a key as a name of a file: letters and digits of ASCII, `.`, `_` and `-`."""
-    return re.sub(r"[^A-Za-z0-9._-]", "_", key.rpartition("/")[2])[:_LONGEST_NAME]
+def folder_name(video: Video) -> str:
+    """The default folder of a video's page: the last part of its key in letters and digits of ASCII, `.`, `_` and `-`.
+
+    Where that is not the whole key as it is, the video's id follows, so that no page of another video is replaced.
+    """
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", video.key.rpartition("/")[2])[:_LONGEST_NAME]
+    return f"show-{name}" if name == video.key else f"show-{name}-{video.id}"
 
 
 def check_folder(folder: Path) -> None:
