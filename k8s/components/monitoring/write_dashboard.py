@@ -20,7 +20,14 @@ _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 _METRIC = re.compile(r"(watchmove[:_]\w+)(?:\{(.*?)\})?")
 _OF_NAMESPACE = 'namespace=~"$namespace"'
 """Of several installations that one Prometheus scrapes, those that are chosen."""
-_STATE_COLOURS = {"waiting": "text", "begun": "blue", "done": "green", "left-out": "text", "failed": "red"}
+_STATES = {
+    "waiting": {"color": "text", "text": "not done"},
+    "begun": {"color": "blue"},
+    "done": {"color": "green"},
+    "left-out": {"color": "text", "text": "left out"},
+    "failed": {"color": "red"},
+}
+"""How states of steps are shown. A step that waits, as far as records tell, may be at work before its first record."""
 _TRAINING = "{{training}} {{workflows_argoproj_io_workflow}}"
 _OF_TRAINING = "max by (training, workflows_argoproj_io_workflow)"
 """The pods of a training one after the other are one curve; trainings of two workflows at once are two."""
@@ -241,7 +248,8 @@ ROWS: dict[str, tuple[Curves | Table, ...]] = {
     "Runs": (
         Table(
             "Steps of runs that are not done",
-            "The state of each step of the newest runs, as the records tell it; failed steps have an alert.",
+            "The state of each step of the newest runs, as the records tell it; failed steps have an alert."
+            " Pretraining and evaluations that are not done may be at work: their first record is that of their end.",
             "max by (run, step, state) (watchmove_run_step_state)"
             ' and on (run) max by (run) (watchmove_run_state{state!="done"})',
             "step",
@@ -382,8 +390,7 @@ def _table(panel: Table) -> dict[str, Any]:
     if panel.decimals is not None:
         defaults["decimals"] = panel.decimals
     if panel.cells == "state":
-        colours = {name: {"color": colour} for name, colour in _STATE_COLOURS.items()}
-        defaults["mappings"] = [{"type": "value", "options": colours}]
+        defaults["mappings"] = [{"type": "value", "options": _STATES}]
         defaults["custom"]["cellOptions"] = {"type": "color-text"}
     of_names = [{"id": "custom.width", "value": 190}, {"id": "custom.cellOptions", "value": {"type": "auto"}}]
     return {
