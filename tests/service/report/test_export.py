@@ -219,6 +219,30 @@ def test_the_card_has_the_evaluations_of_this_backbone(make_context: MakeContext
     assert re.findall(r"^\| 0 \| 0 \| (0\.\d+) \| – \|$", card, re.MULTILINE) == ["0.2200", "0.3300"]
 
 
+def test_a_card_never_stands_beside_weights_of_another_backbone(make_context: MakeContext, tmp_path: Path) -> None:
+    """An export over another is interrupted after its weights; one that finds no sound weights removes nothing."""
+    context = make_context(*SMALL)
+    trained_run(context, tmp_path)
+    card = export(context.store, context.scratch, "run", tmp_path / "out")
+
+    def interrupted(done: int, total: int, what: str) -> None:  # noqa: ARG001 (the form of a report)
+        if what == "mask network":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export(context.store, context.scratch, "run", card.parent, on_progress=interrupted)
+    left = {path.name for path in card.parent.iterdir()}
+    export(context.store, context.scratch, "run", card.parent)
+    complete = {path.name for path in card.parent.iterdir()}
+    context.store.remove(layout.backbone(backbone_id_of(context.settings, "seen"), "backbone.safetensors"))
+    with pytest.raises(InvalidInput, match=r"backbone\.safetensors"):
+        export(context.store, context.scratch, "run", card.parent)
+
+    assert left == {"backbone.safetensors", "backbone.torchvision.safetensors"}
+    assert complete == left | {MASK_NETWORK_NAME, "curve.png", CARD}
+    assert {path.name for path in card.parent.iterdir()} == complete
+
+
 def test_weights_that_are_not_the_records_are_refused(make_context: MakeContext, tmp_path: Path) -> None:
     """If one byte of the stored file differs, nothing is written."""
     context = make_context(*SMALL)

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ def export(
 ) -> Path:
     """Write the weights, the training curve and, last, the model card into `out`; return the card's path.
 
+    The files of an earlier export are removed first: its card would describe other weights until the new one is there.
     `seed` is that of the backbone's pretraining; None: the first of the run's settings. `on_progress` is called with
     the number of files that are written, that of all, and what is written next.
 
@@ -115,12 +117,22 @@ def _write_weights(store: Store, scratch: Path, record: BackboneRecord, kind: st
     # Loaded and saved again instead of copied, so that the exported files name their backbone and dataset.
     metadata = {"format": "pt", "backbone": record.backbone, "dataset": record.dataset}
     if kind not in SHAPES:
-        save_resnet(load_resnet(fetched, kind), out / WEIGHTS, metadata)
+        resnet = load_resnet(fetched, kind)
+        _remove_earlier(out)
+        save_resnet(resnet, out / WEIGHTS, metadata)
         return [WEIGHTS]
     trunk = load_backbone(fetched)
+    _remove_earlier(out)
     save_backbone(trunk, out / WEIGHTS, metadata)
     save_in_torchvision_layout(trunk, out / TORCHVISION_WEIGHTS, metadata)
     return [WEIGHTS, TORCHVISION_WEIGHTS]
+
+
+def _remove_earlier(out: Path) -> None:
+    """Remove the files of an earlier export, the card first. Weights that cannot be loaded do not cost them."""
+    for name in (CARD, CURVE, WEIGHTS, TORCHVISION_WEIGHTS, MASK_NETWORK_NAME):
+        with suppress(FileNotFoundError, NotADirectoryError):  # writing refuses a folder that is a file
+            (out / name).unlink()
 
 
 def _write_mask_network(store: Store, scratch: Path, record: BackboneRecord, out: Path) -> list[str]:
