@@ -240,13 +240,9 @@ def test_full_disk_is_unavailable_and_leaves_nothing(tmp_path: Path, monkeypatch
 def test_unwritable_folder_is_invalid(tmp_path: Path) -> None:
     """A file where a folder should be will not become one by waiting."""
     (tmp_path / "file").write_text("")
-    store = open_store(f"file://{tmp_path}/file")
 
     with pytest.raises(InvalidInput, match="check the path"):
-        store.write("x", b"")
-    for prefix in ("", "runs/"):  # it is no store without objects
-        with pytest.raises(InvalidInput, match="Not a directory; check the path"):
-            list(store.list(prefix))
+        open_store(f"file://{tmp_path}/file").write("x", b"")
 
 
 def test_a_path_that_cannot_be_a_folder_is_invalid(tmp_path: Path) -> None:

@@ -45,8 +45,8 @@ class FileStore:
         # a prefix need not end at a slash: its folder is walked, and the keys are compared with the rest of it below
         start = self.folder / prefix.rpartition("/")[0]
         with _translated(f"listing {self.uri}"):
-            with suppress(FileNotFoundError):
-                os.scandir(self.folder).close()  # refuses a file, which `_paths` would take for an empty folder
+            if not self.folder.is_dir():
+                return
             files = (path for path in _paths(start) if not path.name.startswith(_TEMPORARY))
             paths = sorted(files, key=Path.as_posix)  # S3's order: Path's own order would put a/b before a-b
         for path in paths:
