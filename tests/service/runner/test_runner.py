@@ -24,7 +24,7 @@ from watchmove.service.settings.loading import LAPTOP, load_settings
         (UnreadableVideo("not-a-video", "x"), 65, "invalid input"),
         (Unavailable("x"), 75, "unavailable, retry later"),
         (Stopped("x"), 143, "stopped"),
-        (OSError(errno.ENOSPC, "x"), 75, "unavailable, retry later"),
+        (OSError(errno.ENOSPC, "x", "file"), 75, "unavailable, retry later"),
         (FileNotFoundError("No usable temporary directory found in ['/tmp']"), 75, "unavailable, retry later"),
         (OSError(errno.ENOENT, "x"), 70, "internal error"),
         (ModuleNotFoundError("x", name="watchmove.x"), 70, "internal error"),
