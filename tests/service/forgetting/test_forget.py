@@ -40,7 +40,7 @@ from watchmove.service.records import layout
 from watchmove.service.records.datasets import DatasetRecord, dataset_of, gathered_of
 from watchmove.service.records.forgotten import ForgetRecord, LearntRecord, receipts_of
 from watchmove.service.records.outcomes import ShardRecord
-from watchmove.service.records.record import need
+from watchmove.service.records.record import StepFailure, find, need, origin
 from watchmove.service.records.training import BackboneRecord, PretrainPointer, backbone_id_of
 from watchmove.service.report.run_page.failed_videos import failed_names
 from watchmove.service.report.run_page.page_files import pictures_of
@@ -137,6 +137,23 @@ def test_the_run_names_and_shows_the_work_everywhere(context: StepContext) -> No
     assert [kind for kind in kinds if not any(key.endswith(kind) for key in keys)] == []
     assert any(key.startswith("controls/") for key in keys)
     assert any(key.endswith(".audit.tar") for key in keys)
+
+
+def test_the_message_of_a_failed_step_does_not_name_it(context: StepContext) -> None:
+    """The failure itself stays, and so does the message of a step that failed for another reason."""
+    for number, message in enumerate((f"{VICTIM}: cannot be read", "no room is left")):
+        failure = StepFailure(
+            made_by=origin(context.settings, {}), step="extract", number=number, cause="bug", message=message
+        )
+        context.store.write(layout.failure("first", f"extract-{number}"), failure.model_dump_json().encode())
+    _, record = forget(context, CHOICE)
+    left = [find(context.store, layout.failure("first", f"extract-{number}"), StepFailure) for number in (0, 1)]
+
+    assert [(one.name, one.message) for one in left if one is not None] == [
+        ("extract 0", ""),
+        ("extract 1", "no room is left"),
+    ]
+    assert [one.what for one in record.removals if "failure-" in one.key] == ["rewritten"]
 
 
 def test_nothing_names_or_shows_it_and_nothing_else_is_lost(context: StepContext) -> None:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import NamedTuple
 
 from watchmove.service.forgetting.plan_files import malformed_changes, plan_changes
-from watchmove.service.forgetting.reports import report_changes
+from watchmove.service.forgetting.reports import failure_changes, report_changes
 from watchmove.service.forgetting.selection import Selector, as_recorded, select
 from watchmove.service.forgetting.snapshots import Snapshots
 from watchmove.service.forgetting.target import Change, Target, keys_of
@@ -154,6 +154,7 @@ def _changes(context: StepContext, target: Target, snapshots: Snapshots, receipt
     """Yield all changes in an order in which each can be the last one before the process is killed."""
     store, tars = context.store, snapshots.tars
     yield from malformed_changes(store, target)
+    yield from failure_changes(store, target)
     yield from report_changes(store, target)
     yield from snapshots.marks(context.settings, receipt)
     yield from tars.replacements(snapshots.without_replacement())

@@ -1,17 +1,18 @@
-"""Takes the pictures and names of works out of the reports of runs, and out of the pages of claims."""
+"""Takes the pictures and names of works out of the reports and failures of runs, and out of the pages of claims."""
 
 import html
 import re
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 from watchmove.pipeline.errors import InvalidInput
 from watchmove.pipeline.files.text_lines import from_visible
-from watchmove.service.forgetting.target import Change, Target, keys_of
+from watchmove.service.forgetting.target import Change, Target, edited, keys_of
 from watchmove.service.records import layout
 from watchmove.service.records.forgotten import Removal
 from watchmove.service.records.plans import PlanRecord
-from watchmove.service.records.record import find
+from watchmove.service.records.record import StepFailure, find
 from watchmove.service.report.run_page.page_files import pictures_of
 from watchmove.service.store.store import Store
 
@@ -39,6 +40,28 @@ def report_changes(store: Store, target: Target) -> Iterator[Change]:
         yield from _page_change(store, key, target, places)
     for key in keys_of(store, layout.all_claims(), "/claims.html"):
         yield from _page_change(store, key, target, set(target.places))
+
+
+def failure_changes(store: Store, target: Target) -> Iterator[Change]:
+    """Yield the changes of records of failed steps whose message names one of the works: it is removed.
+
+    The messages are searched for names, which other records have until they are changed.
+
+    Raises:
+        InvalidInput: such a record is damaged.
+        Unavailable: the store cannot be reached.
+    """
+    names = (*target.words, *target.videos)
+    for key in keys_of(store, layout.all_runs(), ".json"):
+        if key.rpartition("/")[2].startswith("failure-"):
+            failure = find(store, key, StepFailure)
+            if failure is not None and any(name in failure.message for name in names):
+                removal = Removal(key=key, what="rewritten", entries=1)
+                yield Change(partial(edited, store, key, _remove_message), removal)
+
+
+def _remove_message(facts: dict[str, Any]) -> None:
+    facts["message"] = ""
 
 
 def _page_change(store: Store, key: str, target: Target, places: set[str]) -> Iterator[Change]:
